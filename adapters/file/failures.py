@@ -1,0 +1,167 @@
+"""Trouble with files, in sentences an operator can act on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from domain.ports import Cause, DriverFailed, VolumeIsBusy
+
+GIB = 1024**3
+
+
+class NoSpace(DriverFailed):
+    """The folder's filesystem has no room for what was asked."""
+
+    code = "no_space"
+
+
+class NoRoom(NoSpace):
+    """More was asked for than the free space and the over-subscription allow."""
+
+    def __init__(self, folder: Path, more_bytes: int, free: int, ratio: float) -> None:
+        super().__init__(folder, more_bytes, free, ratio)
+        self.folder = folder
+        self.more_bytes = more_bytes
+        self.free_bytes = free
+        self.ratio = ratio
+
+    def __str__(self) -> str:
+        return (
+            f"{self.more_bytes / GIB:.2f} GiB more do not fit in {self.folder}, which "
+            f"has {self.free_bytes / GIB:.2f} GiB free and may promise {self.ratio:g} "
+            "times that; free some space or choose another backend"
+        )
+
+
+class FilesystemFailed(DriverFailed):
+    """The operating system refused."""
+
+    def __init__(self, doing: str, error: OSError, advice: str) -> None:
+        super().__init__(doing, error, advice)
+        self.doing = doing
+        self.errno = error.errno or errno.EIO
+        self.path = error.filename
+        self.advice = advice
+
+    def __str__(self) -> str:
+        where = f" ({self.path})" if self.path else ""
+        said = os.strerror(self.errno)
+        return f"cannot {self.doing}: {said}{where}; {self.advice}"
+
+
+class FilesystemFull(FilesystemFailed, NoSpace):
+    """The operating system found no space, whatever it had said was free."""
+
+
+# fmt: off
+REFUSALS = {
+    errno.ENOSPC:  (FilesystemFull,   "free blocks or inodes, or use another backend"),
+    errno.EDQUOT:  (FilesystemFull,   "raise the quota of the agent's user"),
+    errno.EFBIG:   (FilesystemFailed, "the filesystem allows no file that large"),
+    errno.EROFS:   (FilesystemFailed, "see in the kernel log why, and remount it"),
+    errno.EACCES:  (FilesystemFailed, "let the agent's user own the folder"),
+    errno.EPERM:   (FilesystemFailed, "let the agent's user own the folder"),
+    errno.EEXIST:  (FilesystemFailed, "move it away, or name another folder"),
+    errno.ENOTDIR: (FilesystemFailed, "move it away, or name another folder"),
+    errno.EIO:     (FilesystemFailed, "see in the kernel log whether the disk fails"),
+}
+# fmt: on
+OTHERWISE = (FilesystemFailed, "look at the folder and in the kernel log")
+
+
+@contextmanager
+def in_words(doing: str) -> Iterator[None]:
+    """Turn what the operating system refuses into what an operator can act on."""
+    try:
+        yield
+    except OSError as error:
+        kind, advice = REFUSALS.get(error.errno or 0, OTHERWISE)
+        raise kind(doing, error, advice) from error
+
+
+class OutOfSight(DriverFailed):
+    """The folder is not the one that was set up, so what it lacks may be elsewhere."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder} is not the folder that was set up; see that its disk is "
+            "mounted, then restart the agent"
+        )
+
+
+class Gone(DriverFailed):
+    """The volume's file is not there."""
+
+    def __init__(self, volume_id: UUID, path: Path) -> None:
+        super().__init__(volume_id, path)
+        self.volume_id = volume_id
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"volume {self.volume_id} is gone: there is no file {self.path}"
+
+
+class Unexplained(DriverFailed):
+    """Something of the volume's name is there, and nothing says what made it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is in the way: it does not say which event made it, so it "
+            "is left alone; look at it, and move it out of the folder"
+        )
+
+
+class MadeForAnother(DriverFailed):
+    """A volume of that name is there, made for another event."""
+
+    def __init__(self, path: Path, cause: Cause) -> None:
+        super().__init__(path, cause)
+        self.path = path
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} was made for the event at position {self.cause.position} "
+            f"({self.cause.at}), not for this one, so it is left alone; is the folder "
+            "used by another Holdfast, or older than its log?"
+        )
+
+
+class Crowded(DriverFailed):
+    """Beside the volume there is something that we did not put there."""
+
+    def __init__(self, path: Path, strangers: list[str]) -> None:
+        super().__init__(path, strangers)
+        self.path = path
+        self.strangers = strangers
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} also holds {', '.join(self.strangers)}, which Holdfast did "
+            "not put there; move it away first"
+        )
+
+
+class StillOpen(VolumeIsBusy):
+    """Something has the volume's file open."""
+
+    def __init__(self, volume_id: UUID, holders: list[str]) -> None:
+        super().__init__(volume_id, holders)
+        self.volume_id = volume_id
+        self.holders = holders
+
+    def __str__(self) -> str:
+        return f"volume {self.volume_id} is in use by {', '.join(self.holders)}"

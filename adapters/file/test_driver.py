@@ -1,0 +1,547 @@
+"""The file driver passes the drivers' contract; and what is special about files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from adapters.contracts.drivers import CAUSE, GIB, DriverContract, asked, device
+from adapters.file.driver import FileDriver
+from adapters.file.failures import NoSpace
+from adapters.file.volumes import names
+from domain.ports import Cause, Driver, DriverFailed, VolumeIsBusy
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "volumes"
+
+
+@pytest.fixture
+def driver(folder: Path) -> FileDriver:
+    driver = FileDriver(folder, max_over_subscription_ratio=1000)
+    driver.set_up()
+    return driver
+
+
+class TestFileDriver(DriverContract):
+    def restarted(self, driver: Driver) -> Driver:
+        assert isinstance(driver, FileDriver)
+        again = FileDriver(driver._folder)
+        again.set_up()
+        return again
+
+
+def created(driver: FileDriver, size_gib: int = 1) -> UUID:
+    event = asked(size_gib)
+    driver.create(event, CAUSE)
+    return event.originator_id
+
+
+# What lies on the disk
+
+
+def test_a_volume_says_which_event_made_it(driver: FileDriver, folder: Path) -> None:
+    volume = created(driver)
+
+    made_by = json.loads((folder / str(volume) / "made-by.json").read_text())
+
+    assert made_by == {"position": CAUSE.position, "at": CAUSE.at}
+
+
+def test_a_volume_takes_no_space_until_it_is_written(driver: FileDriver) -> None:
+    path = device(driver, created(driver, size_gib=8))
+
+    assert path.stat().st_size == 8 * GIB
+    assert path.stat().st_blocks == 0
+
+
+def test_only_the_agents_user_may_read_volumes(
+    driver: FileDriver, folder: Path
+) -> None:
+    path = device(driver, created(driver))
+
+    modes = [oct(p.stat().st_mode & 0o777) for p in (folder, path.parent, path)]
+
+    assert modes == ["0o700", "0o700", "0o600"]
+
+
+def test_deleting_gives_the_blocks_back(tmp_path: Path) -> None:
+    with tmpfs(tmp_path, "size=4m"):
+        driver = FileDriver(tmp_path, max_over_subscription_ratio=1e6)
+        volume = created(driver)
+        with device(driver, volume).open("r+b") as file:
+            file.write(bytes(range(256)) * 4096)
+        used = os.statvfs(tmp_path).f_bfree
+
+        driver.delete(volume)
+
+        assert os.statvfs(tmp_path).f_bfree >= used + 256
+
+
+def test_where_a_volume_is_does_not_depend_on_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    driver = FileDriver(Path("volumes"))
+    driver.set_up()
+
+    assert driver.create(event := asked(), CAUSE) == (
+        f"{tmp_path}/volumes/{event.originator_id}/volume"
+    )
+
+
+def test_a_volume_is_durable_before_it_has_its_name_and_its_name_before_the_answer(
+    driver: FileDriver, calls: list[str]
+) -> None:
+    volume = created(driver)
+
+    making = f".{volume}.making"
+    assert calls == [
+        f"fsync {making}/made-by.json",
+        f"fsync {making}/volume",
+        f"fsync {making}",
+        f"rename {making}",
+        "fsync .",
+    ]
+
+
+def test_a_volumes_disappearance_is_durable_before_its_data_goes(
+    driver: FileDriver, calls: list[str]
+) -> None:
+    volume = created(driver)
+    calls.clear()
+
+    driver.delete(volume)
+
+    assert calls == [
+        f"rename {volume}",
+        "fsync .",
+        f"unlink .{volume}.deleting/volume",
+        f"unlink .{volume}.deleting/made-by.json",
+    ]
+
+
+def test_what_an_earlier_attempt_made_is_durable_when_it_is_answered(
+    driver: FileDriver, calls: list[str]
+) -> None:
+    event = asked()
+    driver.create(event, CAUSE)
+    calls.clear()
+
+    driver.create(event, CAUSE)
+
+    volume = event.originator_id
+    assert calls == [f"fsync {volume}/volume", f"fsync {volume}", "fsync ."]
+
+
+def test_what_an_earlier_attempt_grew_is_durable_when_it_is_answered(
+    driver: FileDriver, calls: list[str]
+) -> None:
+    volume = created(driver)
+    calls.clear()
+
+    driver.extend(volume, 1)
+
+    assert calls == [f"fsync {volume}/volume"]
+
+
+def test_what_an_earlier_attempt_removed_stays_removed_when_it_is_answered(
+    driver: FileDriver, folder: Path, calls: list[str]
+) -> None:
+    volume = uuid4()
+    leave(folder, volume, "deleting", [])
+
+    driver.delete(volume)
+
+    assert calls[-1] == "fsync ."
+
+
+@pytest.fixture
+def calls(
+    driver: FileDriver, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """What the operating system is asked for that has to come in a certain order."""
+    made: list[str] = []
+
+    def noted(name: str) -> None:
+        call = getattr(os, name)
+
+        def note(what: Any, *rest: Any) -> None:
+            path = Path(f"/proc/self/fd/{what}").readlink() if name == "fsync" else what
+            made.append(f"{name} {Path(path).relative_to(folder)}")
+            call(what, *rest)
+
+        monkeypatch.setattr(os, name, note)
+
+    for name in ("fsync", "rename", "unlink"):
+        noted(name)
+    return made
+
+
+# What cannot be explained is never adopted, and left alone
+
+
+@pytest.mark.parametrize("made_by", [None, b"", b"{", b'{"position": "7"}'])
+def test_what_does_not_say_what_made_it_is_neither_adopted_nor_deleted(
+    driver: FileDriver, folder: Path, made_by: bytes | None
+) -> None:
+    event = asked()
+    home = folder / str(event.originator_id)
+    home.mkdir()
+    (home / "volume").write_text("whose?")
+    if made_by is not None:
+        (home / "made-by.json").write_bytes(made_by)
+
+    with pytest.raises(DriverFailed, match="does not say which event made it"):
+        driver.create(event, CAUSE)
+    with pytest.raises(DriverFailed, match="does not say which event made it"):
+        driver.delete(event.originator_id)
+
+    assert (home / "volume").read_text() == "whose?"
+
+
+def test_a_file_or_a_link_in_a_volumes_place_is_left_alone(
+    driver: FileDriver, folder: Path, tmp_path: Path
+) -> None:
+    file, link = asked(), asked()
+    (folder / str(file.originator_id)).write_text("a file")
+    (folder / str(link.originator_id)).symlink_to(tmp_path)
+
+    for event in (file, link):
+        with pytest.raises(DriverFailed, match="is in the way"):
+            driver.create(event, CAUSE)
+        with pytest.raises(DriverFailed, match="is in the way"):
+            driver.delete(event.originator_id)
+
+    assert driver.capabilities().total_volumes == 0
+    assert len(names(folder)) == 2
+
+
+def test_another_cause_is_named(driver: FileDriver) -> None:
+    event = asked()
+    driver.create(event, Cause(41, "2026-01-01T00:00:00Z"))
+
+    with pytest.raises(DriverFailed, match=r"position 41 \(2026-01-01T00:00:00Z\)"):
+        driver.create(event, CAUSE)
+
+
+def test_a_volume_that_is_not_alone_is_not_deleted(driver: FileDriver) -> None:
+    volume = created(driver)
+    stranger = device(driver, volume).with_name("notes.txt")
+    stranger.touch()
+
+    with pytest.raises(DriverFailed, match=r"also holds notes\.txt"):
+        driver.delete(volume)
+
+    assert device(driver, volume).exists()
+
+
+def test_a_link_in_the_datas_place_is_not_followed(
+    driver: FileDriver, tmp_path: Path
+) -> None:
+    volume = created(driver)
+    path = device(driver, volume)
+    path.replace(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(DriverFailed, match="gone"):
+        driver.connect(volume, {})
+    with pytest.raises(DriverFailed, match="symbolic links"):
+        driver.delete(volume)
+
+    assert path.is_symlink()
+
+
+def test_creating_again_finishes_what_is_missing(driver: FileDriver) -> None:
+    event = asked()
+    path = Path(driver.create(event, CAUSE))
+    path.unlink()
+
+    driver.create(event, CAUSE)
+
+    assert path.stat().st_size == GIB
+
+
+# Leftovers
+
+
+@pytest.mark.parametrize("kind", ["making", "deleting"])
+@pytest.mark.parametrize("files", [[], ["made-by.json"], ["made-by.json", "volume"]])
+def test_setting_up_removes_leftovers(
+    driver: FileDriver, folder: Path, kind: str, files: list[str]
+) -> None:
+    leave(folder, uuid4(), kind, files)
+
+    driver.set_up()
+
+    assert names(folder) == set()
+
+
+@pytest.mark.parametrize("kind", ["making", "deleting"])
+def test_creating_removes_the_volumes_leftovers(
+    driver: FileDriver, folder: Path, kind: str
+) -> None:
+    event = asked()
+    leave(folder, event.originator_id, kind, ["volume"])
+
+    driver.create(event, CAUSE)
+
+    assert names(folder) == {str(event.originator_id)}
+
+
+@pytest.mark.parametrize("kind", ["making", "deleting"])
+def test_extending_removes_the_volumes_leftovers(
+    driver: FileDriver, folder: Path, kind: str
+) -> None:
+    volume = created(driver)
+    leave(folder, volume, kind, ["volume"])
+
+    driver.extend(volume, 2)
+
+    assert names(folder) == {str(volume)}
+
+
+@pytest.mark.parametrize("kind", ["making", "deleting"])
+def test_deleting_removes_the_volumes_leftovers(
+    driver: FileDriver, folder: Path, kind: str
+) -> None:
+    volume = uuid4()
+    leave(folder, volume, kind, ["volume"])
+
+    driver.delete(volume)
+
+    assert names(folder) == set()
+
+
+def test_what_is_not_ours_is_left_alone(driver: FileDriver, folder: Path) -> None:
+    strangers = {
+        "lost+found",
+        ".hidden.making",
+        f"{uuid4()}.bak",
+        f".{uuid4()}.making~",
+    }
+    for name in strangers:
+        (folder / name).mkdir()
+
+    driver.set_up()
+
+    assert names(folder) == strangers
+    assert driver.capabilities().total_volumes == 0
+
+
+def leave(folder: Path, volume_id: UUID, kind: str, files: list[str]) -> None:
+    home = folder / f".{volume_id}.{kind}"
+    home.mkdir()
+    for name in files:
+        (home / name).touch()
+
+
+# A folder that is not what it was
+
+
+def test_what_is_absent_from_a_lost_folder_does_not_count_as_deleted(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+    folder.rename(folder.with_name("unmounted"))
+
+    with pytest.raises(DriverFailed, match="see that its disk is mounted"):
+        driver.delete(volume)
+
+
+def test_nothing_is_made_in_another_folder_of_the_same_name(
+    driver: FileDriver, folder: Path
+) -> None:
+    folder.rename(folder.with_name("unmounted"))
+    folder.mkdir()
+
+    with pytest.raises(DriverFailed, match="not the folder that was set up"):
+        created(driver)
+
+
+# In use
+
+
+def test_who_uses_a_volume_is_named(driver: FileDriver) -> None:
+    volume = created(driver)
+    path = device(driver, volume)
+
+    with path.open("rb"), pytest.raises(VolumeIsBusy, match=rf"process {os.getpid()} "):
+        driver.delete(volume)
+
+
+def test_a_volume_opened_while_it_is_being_deleted_is_kept(
+    driver: FileDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = created(driver)
+    path, rename = device(driver, volume), os.rename
+    opened = []
+
+    def open_first(source: Path, target: Path) -> None:
+        monkeypatch.undo()
+        opened.append(path.open("rb"))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", open_first)
+    with pytest.raises(VolumeIsBusy):
+        driver.delete(volume)
+    opened.pop().close()
+
+    assert path.exists()
+
+
+# Full, too large, read-only, forbidden
+
+
+def test_what_can_never_be_filled_is_refused(folder: Path) -> None:
+    driver = FileDriver(folder, max_over_subscription_ratio=0.001)
+    driver.set_up()
+
+    with pytest.raises(NoSpace, match="do not fit") as refused:
+        created(driver, size_gib=1000)
+
+    assert refused.value.code == "no_space"
+    assert names(folder) == set()
+
+
+def test_growth_that_can_never_be_filled_is_refused(folder: Path) -> None:
+    driver = FileDriver(folder)
+    driver.set_up()
+    volume = created(driver)
+
+    with pytest.raises(NoSpace, match="do not fit"):
+        driver.extend(volume, 60_000)
+
+    assert device(driver, volume).stat().st_size == GIB
+
+
+def test_only_growth_has_to_fit(folder: Path) -> None:
+    roomy = FileDriver(folder, max_over_subscription_ratio=1e6)
+    roomy.set_up()
+    volume = created(roomy, size_gib=4000)
+
+    FileDriver(folder, max_over_subscription_ratio=0.5).extend(volume, 4001)
+
+    assert device(roomy, volume).stat().st_size == 4001 * GIB
+
+
+def test_a_filesystem_without_inodes_is_full(tmp_path: Path) -> None:
+    with tmpfs(tmp_path, "size=4m,nr_inodes=4"):
+        driver = FileDriver(tmp_path, max_over_subscription_ratio=1e6)
+        created(driver)
+
+        with pytest.raises(NoSpace, match=r"No space left on device .*free blocks"):
+            created(driver)
+
+        assert len(names(tmp_path)) == 1
+
+
+def test_a_filesystem_without_blocks_is_full(tmp_path: Path) -> None:
+    with tmpfs(tmp_path, "size=4m"):
+        driver = FileDriver(tmp_path)
+        fill(tmp_path)
+
+        with pytest.raises(NoSpace, match="do not fit"):
+            created(driver)
+
+
+def test_blocks_that_run_out_on_the_way_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tmpfs(tmp_path, "size=4m"):
+        driver = FileDriver(tmp_path)
+        monkeypatch.setattr(driver, "_make_room", lambda _: fill(tmp_path))
+
+        with pytest.raises(NoSpace, match="No space left on device"):
+            created(driver)
+
+        assert names(tmp_path) == {"filler"}
+
+
+def test_a_driver_starts_on_a_full_disk_and_deletes(tmp_path: Path) -> None:
+    with tmpfs(tmp_path, "size=4m"):
+        driver = FileDriver(tmp_path, max_over_subscription_ratio=1e6)
+        volume = created(driver)
+        fill(tmp_path)
+
+        driver.set_up()
+        driver.delete(volume)
+
+        assert names(tmp_path) == {"filler"}
+
+
+def test_a_file_that_is_too_large_for_the_filesystem_is_refused(folder: Path) -> None:
+    driver = FileDriver(folder, max_over_subscription_ratio=1e9)
+    driver.set_up()
+
+    with pytest.raises(DriverFailed, match="no file that large"):
+        created(driver, size_gib=2**32)
+
+    assert names(folder) == set()
+
+
+def test_a_read_only_filesystem_is_named(tmp_path: Path) -> None:
+    with tmpfs(tmp_path, "size=4m,ro"):
+        driver = FileDriver(tmp_path)
+
+        with pytest.raises(DriverFailed, match=r"Read-only file system .*remount it"):
+            driver.set_up()
+
+
+def test_a_folder_that_is_not_ours_to_write_is_named(folder: Path) -> None:
+    driver = FileDriver(folder)
+    folder.mkdir(0o500)
+
+    with (
+        somebody_else(),
+        pytest.raises(DriverFailed, match=r"Permission denied .*own the folder"),
+    ):
+        driver.set_up()
+
+
+def test_a_file_in_the_folders_place_is_named(folder: Path) -> None:
+    folder.touch()
+
+    with pytest.raises(DriverFailed, match=r"File exists .*name another folder"):
+        FileDriver(folder).set_up()
+
+
+@contextmanager
+def tmpfs(folder: Path, options: str) -> Iterator[None]:
+    mount = ["mount", "-t", "tmpfs", "-o", options, "holdfast-test", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("cannot mount a tmpfs here: NOT TESTED on a filesystem of its own")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Give up root's right to write everywhere, if it is root who tests."""
+    user = os.geteuid()
+    with suppress(PermissionError):  # root without capabilities has no such right
+        os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def fill(folder: Path) -> None:
+    with (folder / "filler").open("wb", buffering=0) as filler:
+        while True:
+            try:
+                filler.write(bytes(4096))
+            except OSError:
+                return

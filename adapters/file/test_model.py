@@ -1,0 +1,155 @@
+"""The file driver against a dictionary, killed now and then."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from adapters.contracts.drivers import GIB, NODE_1, asked, counted, device, read, write
+from adapters.file.driver import FileDriver
+from adapters.file.volumes import names
+from domain.ports import Cause, DriverFailed, VolumeIsBusy
+
+STEPS = ["mkdir", "open", "write", "ftruncate", "fsync", "rename", "unlink", "rmdir"]
+VOLUMES = st.sampled_from([UUID(int=n) for n in (1, 2, 3)])
+CAUSES = st.sampled_from([Cause(n, "2026-01-01T00:00:00Z") for n in (1, 2)])
+SIZES = st.integers(1, 4)
+
+
+class Made(NamedTuple):
+    """What the model knows of a volume."""
+
+    cause: Cause
+    size_gib: int
+    data: bytes = bytes(4)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing but `finally` runs after it."""
+
+
+@contextmanager
+def killed(step: int) -> Iterator[None]:
+    """Die at the nth call to the operating system, if there are so many."""
+    calls = itertools.count(1)
+
+    def dying(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) == step:
+                raise Killed
+            return call(*args, **kwargs)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        for name in STEPS:
+            patch.setattr(os, name, dying(getattr(os, name)))
+        yield
+
+
+class Agents(RuleBasedStateMachine):
+    """One agent after another on the same folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._temporary = TemporaryDirectory()
+        self.folder = Path(self._temporary.name)
+        self.there: dict[UUID, Made] = {}
+        self.open: dict[UUID, Any] = {}
+        self.restart()
+
+    def teardown(self) -> None:
+        for file in self.open.values():
+            file.close()
+        self._temporary.cleanup()
+
+    @rule()
+    def restart(self) -> None:
+        self.driver = FileDriver(self.folder, max_over_subscription_ratio=1e6)
+        self.driver.set_up()
+
+    @rule(volume=VOLUMES, cause=CAUSES, size=SIZES, step=st.integers(0, 16))
+    def create(self, volume: UUID, cause: Cause, size: int, step: int) -> None:
+        event = asked(size, volume)
+        made = self.there.get(volume)
+        if made and made.cause != cause:
+            with pytest.raises(DriverFailed, match="not for this one"):
+                self.driver.create(event, cause)
+            return
+        with killed(step):
+            self.driver.create(event, cause)
+        self.driver.create(event, cause)
+        grown = max(size, made.size_gib) if made else size
+        self.there[volume] = (made or Made(cause, size))._replace(size_gib=grown)
+
+    @rule(volume=VOLUMES, size=SIZES, step=st.integers(0, 4))
+    def extend(self, volume: UUID, size: int, step: int) -> None:
+        if volume not in self.there:
+            with pytest.raises(DriverFailed, match="is gone"):
+                self.driver.extend(volume, size)
+            return
+        with killed(step):
+            self.driver.extend(volume, size)
+        self.driver.extend(volume, size)
+        made = self.there[volume]
+        self.there[volume] = made._replace(size_gib=max(size, made.size_gib))
+
+    @rule(volume=VOLUMES, step=st.integers(0, 10))
+    def delete(self, volume: UUID, step: int) -> None:
+        if volume in self.open:
+            with pytest.raises(VolumeIsBusy):
+                self.driver.delete(volume)
+            return
+        with killed(step):
+            self.driver.delete(volume)
+        self.driver.delete(volume)
+        self.there.pop(volume, None)
+
+    @precondition(lambda self: self.there)
+    @rule(data=st.data(), written=st.binary(min_size=4, max_size=4))
+    def write(self, data: st.DataObject, written: bytes) -> None:
+        volume = data.draw(st.sampled_from(sorted(self.there)))
+        write(device(self.driver, volume), 4096, written)
+        self.there[volume] = self.there[volume]._replace(data=written)
+
+    @precondition(lambda self: self.there.keys() - self.open)
+    @rule(data=st.data())
+    def use(self, data: st.DataObject) -> None:
+        volume = data.draw(st.sampled_from(sorted(self.there.keys() - self.open)))
+        self.open[volume] = device(self.driver, volume).open("rb")
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def let_go(self, data: st.DataObject) -> None:
+        self.open.pop(data.draw(st.sampled_from(sorted(self.open)))).close()
+
+    @invariant()
+    def the_folder_holds_what_was_asked_for_and_nothing_else(self) -> None:
+        assert names(self.folder) == {str(volume) for volume in self.there}
+        sizes = [made.size_gib for made in self.there.values()]
+        assert counted(self.driver) == (len(sizes), sum(sizes))
+
+    @invariant()
+    def every_volume_is_as_it_was_left(self) -> None:
+        for volume, made in self.there.items():
+            path = device(self.driver, volume, NODE_1)
+            assert path.stat().st_size == made.size_gib * GIB
+            assert read(path, 4096, 4) == made.data
+            assert self.driver.has_session(volume, None) == (volume in self.open)
+
+
+TestModel = Agents.TestCase
+TestModel.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, database=None
+)

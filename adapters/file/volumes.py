@@ -1,0 +1,227 @@
+"""What lies on the disk, and how it gets there whole.
+
+    <folder>/<volume id>/volume         the data, a sparse file
+    <folder>/<volume id>/made-by.json   what made it: position in the log, and time
+    <folder>/.<volume id>.making        half-made
+    <folder>/.<volume id>.deleting      half-removed
+
+A volume appears and disappears by one rename of its directory, so what a kill or
+a power cut leaves is whole, absent, or has a name that says to remove it. Nothing
+else in the folder is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+
+from adapters.file.failures import Crowded, Gone, OutOfSight, StillOpen, Unexplained
+from adapters.file.holders import holders
+from domain.ports import Cause
+
+DATA = "volume"
+MADE_BY = "made-by.json"
+
+ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+VOLUME = re.compile(ID)
+LEFTOVER = re.compile(rf"\.{ID}\.(?:making|deleting)")
+
+
+class Volumes:
+    """The volumes in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen: os.stat_result | None = None
+
+    def set_up(self) -> None:
+        """Make the folder if there is none, and remember which it is."""
+        if not self._folder.is_dir():
+            self._folder.mkdir(0o700, parents=True)
+            sync(self._folder.parent)
+        self._seen = self._folder.stat()
+
+    def look(self) -> None:
+        """Raise `OutOfSight` unless the folder is the one that was set up.
+
+        What is absent there then counts as absent, and not as unmounted.
+        """
+        try:
+            here = self._folder.stat()
+        except FileNotFoundError as error:
+            raise OutOfSight(self._folder) from error
+        if self._seen and not os.path.samestat(here, self._seen):
+            raise OutOfSight(self._folder)
+
+    def path(self, volume_id: UUID) -> Path:
+        """Return where the volume's data is, or would be."""
+        return self._home(volume_id) / DATA
+
+    def cause(self, volume_id: UUID) -> Cause | None:
+        """Return what made the volume, None if it is absent; or raise `Unexplained`."""
+        home = self._home(volume_id)
+        try:
+            if not stat.S_ISDIR(home.lstat().st_mode):
+                raise Unexplained(home)
+            return msgspec.json.decode((home / MADE_BY).read_bytes(), type=Cause)
+        except (FileNotFoundError, msgspec.MsgspecError) as error:
+            if not os.path.lexists(home):
+                return None
+            raise Unexplained(home) from error
+
+    def size(self, volume_id: UUID) -> int:
+        """Return the volume's size in bytes, or raise `Gone`."""
+        path = self.path(volume_id)
+        try:
+            found = path.lstat()
+        except FileNotFoundError as error:
+            raise Gone(volume_id, path) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise Gone(volume_id, path)
+        return found.st_size
+
+    def sizes(self) -> Iterator[int]:
+        """Yield the size of each volume, in bytes."""
+        with os.scandir(self._folder) as entries:
+            paths = [entry.path for entry in entries if VOLUME.fullmatch(entry.name)]
+        for path in paths:
+            # Another thread may have just removed it.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                yield os.lstat(f"{path}/{DATA}").st_size
+
+    def make(self, volume_id: UUID, size_bytes: int, cause: Cause) -> None:
+        """Make a volume that is not there, whole or not at all."""
+        making = self._making(volume_id)
+        self._build(making, size_bytes, cause)
+        making.rename(self._home(volume_id))
+        sync(self._folder)
+
+    def finish(self, volume_id: UUID, size_bytes: int) -> None:
+        """Make durable what an earlier attempt made, and add what it lacks."""
+        truncate(self.path(volume_id), size_bytes, os.O_RDWR | os.O_CREAT)
+        sync(self._home(volume_id))
+        sync(self._folder)
+
+    def grow(self, volume_id: UUID, size_bytes: int) -> None:
+        """Make the volume at least that large, durably, or raise `Gone`."""
+        try:
+            truncate(self.path(volume_id), size_bytes, os.O_RDWR)
+        except FileNotFoundError as error:
+            raise Gone(volume_id, self.path(volume_id)) from error
+
+    def remove(self, volume_id: UUID) -> None:
+        """Remove a volume that is there.
+
+        Raises `StillOpen` if anything uses it, `Crowded` if it is not alone.
+        """
+        home, deleting = self._home(volume_id), self._deleting(volume_id)
+        if strangers := sorted(names(home) - {DATA, MADE_BY}):
+            raise Crowded(home, strangers)
+        self._closed(volume_id, home)
+        home.rename(deleting)
+        try:
+            # Out of everyone's reach now; somebody may have opened it just before.
+            self._closed(volume_id, deleting)
+        except (StillOpen, OSError):
+            deleting.rename(home)
+            raise
+        sync(self._folder)
+        empty(deleting)
+
+    def clean(self, volume_id: UUID) -> None:
+        """Remove what an operation that was cut short left of this volume."""
+        leftovers = [self._making(volume_id), self._deleting(volume_id)]
+        self._discard([path for path in leftovers if os.path.lexists(path)])
+
+    def sweep(self) -> None:
+        """Remove what operations that were cut short left of any volume."""
+        leftovers = filter(LEFTOVER.fullmatch, names(self._folder))
+        self._discard([self._folder / name for name in leftovers])
+
+    def rehearse(self) -> None:
+        """Make a volume and remove it, to see whether the folder takes one."""
+        rehearsal = self._making(UUID(int=0))
+        self._build(rehearsal, 1, Cause(0, ""))
+        empty(rehearsal)
+
+    def _home(self, volume_id: UUID) -> Path:
+        return self._folder / str(volume_id)
+
+    def _making(self, volume_id: UUID) -> Path:
+        return self._folder / f".{volume_id}.making"
+
+    def _deleting(self, volume_id: UUID) -> Path:
+        return self._folder / f".{volume_id}.deleting"
+
+    def _closed(self, volume_id: UUID, home: Path) -> None:
+        if held := holders(home / DATA):
+            raise StillOpen(volume_id, held)
+
+    def _build(self, home: Path, size_bytes: int, cause: Cause) -> None:
+        home.mkdir(0o700)
+        try:
+            write(home / MADE_BY, msgspec.json.encode(cause))
+            truncate(home / DATA, size_bytes, os.O_RDWR | os.O_CREAT)
+            sync(home)
+        except OSError:
+            with suppress(OSError):
+                empty(home)
+            raise
+
+    def _discard(self, leftovers: list[Path]) -> None:
+        for path in leftovers:
+            empty(path)
+        if leftovers:
+            # A removal that was cut short must not be undone by a power cut.
+            sync(self._folder)
+
+
+def names(directory: Path) -> set[str]:
+    """Return the names of what is in a directory."""
+    return {entry.name for entry in directory.iterdir()}
+
+
+def empty(home: Path) -> None:
+    """Remove a directory and the two files that we put into it."""
+    for name in (DATA, MADE_BY):
+        (home / name).unlink(missing_ok=True)
+    home.rmdir()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a small new file, durably."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        # A full disk may take a part of it and say nothing.
+        while content:
+            content = content[os.write(file, content) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def truncate(path: Path, size_bytes: int, flags: int) -> None:
+    """Make the file at least that large, durably; never smaller."""
+    file = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.fstat(file).st_size < size_bytes:
+            os.ftruncate(file, size_bytes)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def sync(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,7 @@
+"""The log on JetStream: publishing it, and feeding agents from it.
+
+`publisher` puts every event on the stream, `agent` does what command events
+ask, `signing` shows that a report comes from an agent. Start with `agent`.
+
+Imports: `domain`, `adapters.postgres` for the log to publish, NATS.
+"""

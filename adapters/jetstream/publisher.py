@@ -1,0 +1,167 @@
+"""Publishing the log: every event, in order, without a gap, at least once.
+
+An event's sequence in the stream is its position in the log, and each publish
+names the sequence before it. So nothing else has to be remembered, a gap is
+impossible, and several publishers at once do no harm: all but one are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from logging import getLogger
+
+import msgspec
+from eventsourcing.persistence import Notification
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error
+from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
+
+from adapters.postgres.follower import Follower
+from adapters.postgres.recorder import LogRecorder
+
+STREAM = "HOLDFAST_EVENTS"
+SUBJECTS = "holdfast.v1.events"
+AGAIN = 0.2  # seconds until the stream is looked for again
+PATIENCE = 5.0  # seconds for the stream to acknowledge a page
+
+logger = getLogger(__name__)
+
+
+class NotAcknowledged(Exception):
+    """The stream did not take every event of a page."""
+
+
+class Ahead(Exception):
+    """The stream holds more than the log: they do not belong together."""
+
+
+class Publisher:
+    """Publishes a page without waiting in between, then waits for all its acks."""
+
+    def __init__(self, client: Client, recorder: LogRecorder) -> None:
+        self._client = client
+        self._recorder = recorder
+
+    async def run(self) -> None:
+        """Publish for ever, beginning again from the stream where it fails.
+
+        Raises `Ahead`.
+        """
+        self._loop = asyncio.get_running_loop()
+        while True:
+            try:
+                after = await self._last_sequence()
+            except (Error, TimeoutError):
+                await asyncio.sleep(AGAIN)
+                continue
+            follower = Follower(self._recorder, self._handle, after)
+            follower.start()
+            try:
+                while follower.is_alive():
+                    await asyncio.sleep(AGAIN)
+            finally:
+                follower.ask_to_stop()
+            if not isinstance(follower.failure, Error | NotAcknowledged | TimeoutError):
+                raise follower.failure or RuntimeError("the publisher has stopped")
+
+    async def _last_sequence(self) -> int:
+        stream = self._client.jetstream()
+        try:
+            info = await stream.stream_info(STREAM)
+        except NotFoundError:
+            config = StreamConfig(name=STREAM, subjects=[f"{SUBJECTS}.>"])
+            info = await stream.add_stream(config)
+        last = info.state.last_seq
+        newest = await asyncio.to_thread(self._recorder.max_notification_id) or 0
+        if last > newest:
+            raise Ahead(
+                f"the stream {STREAM} ends at {last}, the log at {newest}: the stream "
+                "belongs to another log, or the log was restored from an old copy"
+            )
+        return last
+
+    def _handle(self, page: Sequence[Notification]) -> None:
+        """Publish a page, from the follower's thread."""
+        asyncio.run_coroutine_threadsafe(self._publish(page), self._loop).result()
+
+    async def _publish(self, page: Sequence[Notification]) -> None:
+        missing, complete = len(page), asyncio.get_running_loop().create_future()
+        inbox = self._client.new_inbox()
+
+        async def acknowledge(ack: Msg) -> None:
+            nonlocal missing
+            missing -= 1
+            refused = ack.headers or b'"error"' in ack.data
+            if refused and not complete.done():
+                complete.set_exception(NotAcknowledged(ack.data))
+            if not missing and not complete.done():
+                complete.set_result(None)
+
+        acks = await self._client.subscribe(inbox, cb=acknowledge)
+        try:
+            for event in page:
+                await self._client.publish(
+                    subject_of(event), event.state, inbox, headers_of(event)
+                )
+            await asyncio.wait_for(complete, PATIENCE)
+        finally:
+            if not self._client.is_closed:
+                await acks.unsubscribe()
+
+
+def subject_of(event: Notification) -> str:
+    """Return `holdfast.v1.events.<noun>.<id>.<event>`; a backend's id is its name."""
+    noun, _, happened = event.topic.partition(".")
+    return f"{SUBJECTS}.{noun}.{subject_id(noun, event)}.{happened}"
+
+
+def subject_id(noun: str, event: Notification) -> str:
+    """Return what callers know the aggregate by."""
+    if noun == "backend":
+        return msgspec.json.decode(event.state, type=_Named).backend
+    return str(event.originator_id)
+
+
+def headers_of(event: Notification) -> dict[str, str]:
+    """Return the CloudEvents attributes, binary mode, and how they may be told apart."""
+    written = msgspec.json.decode(event.state, type=_Written)
+    noun = event.topic.partition(".")[0]
+    position = int(event.id)
+    provenance = written.provenance
+    headers = {
+        "Nats-Msg-Id": str(position),
+        "Nats-Expected-Last-Sequence": str(position - 1),
+        "ce-specversion": "1.0",
+        "ce-id": str(position),
+        "ce-type": f"holdfast.{event.topic}",
+        "ce-source": "holdfast",
+        "ce-subject": subject_id(noun, event),
+        "ce-time": written.timestamp,
+        "ce-version": str(event.originator_version),
+        "ce-actor": percent_encoded(provenance.get("actor", "")),
+        "ce-requestid": percent_encoded(provenance.get("request_id", "")),
+        "ce-causationid": provenance.get("causation_id", ""),
+        "traceparent": provenance.get("traceparent", ""),
+    }
+    return {name: value for name, value in headers.items() if value}
+
+
+def percent_encoded(value: str) -> str:
+    """Return the value as CloudEvents carries it in a header: ASCII, % for the rest."""
+    return "".join(c if " " < c < "\x7f" and c not in '%"' else encoded(c) for c in value)
+
+
+def encoded(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode())
+
+
+class _Written(msgspec.Struct):
+    timestamp: str
+    provenance: dict[str, str]
+
+
+class _Named(msgspec.Struct):
+    backend: str

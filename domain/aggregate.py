@@ -1,0 +1,175 @@
+"""Aggregates and the events they are made of.
+
+These classes satisfy the protocols of `eventsourcing.domain`, so its stores and
+subscriptions take them as they are. They are our own because a frozen msgspec
+struct is built, written and read five times faster than a dataclass, and
+refuses a value of the wrong type when a log is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+import msgspec
+
+from domain.provenance import MOMENT, Provenance
+
+
+class OutOfOrder(Exception):
+    """An event was applied to an aggregate that is not at the version before it."""
+
+
+class NotInFlight(Exception):
+    """The work that is reported on is not under way: it was settled or given up."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to one aggregate, and the status it led to.
+
+    A released event keeps its topic and its fields. One that must change its
+    shape raises the default of `event_version` and appends the function that
+    lifts a state written by the version before to `UPCASTS`.
+    """
+
+    TOPIC: ClassVar[str]
+    UPCASTS: ClassVar[tuple[Callable[[dict[str, Any]], None], ...]] = ()
+
+    originator_id: UUID
+    originator_version: int
+    timestamp: datetime
+    provenance: Provenance
+    status: str
+    event_version: int = 1
+
+    @property
+    def adds_part(self) -> UUID | None:
+        """The id of the part that the aggregate has from this event on, if any."""
+        return None
+
+    def mutate(self, aggregate: Any) -> Any:
+        """Bring the aggregate from the version before this event to this one.
+
+        The first event of an aggregate is given `None` and makes it.
+        """
+        if aggregate.version + 1 != self.originator_version:
+            raise OutOfOrder(aggregate.id, aggregate.version, self.originator_version)
+        aggregate.version = self.originator_version
+        aggregate.updated_at = self.timestamp
+        aggregate.status = self.status
+        self.apply(aggregate)
+        return aggregate
+
+    def apply(self, aggregate: Any) -> None:
+        """Assign what the event changes besides the status."""
+
+
+class Intent(Event, frozen=True, kw_only=True):
+    """A command event: it asks a backend for work, and is in flight until settled."""
+
+    backend: str
+
+    def mutate(self, aggregate: Any) -> Any:
+        aggregate = super().mutate(aggregate)
+        aggregate.in_flight[self.originator_version] = self
+        return aggregate
+
+
+class Outcome(Event, frozen=True, kw_only=True):
+    """What came of an intent, named by its version."""
+
+    intent: int
+
+    def mutate(self, aggregate: Any) -> Any:
+        aggregate = super().mutate(aggregate)
+        aggregate.in_flight.pop(self.intent, None)
+        return aggregate
+
+
+class Failure(Outcome, frozen=True, kw_only=True):
+    """An intent came to nothing: a word for programs, a sentence for operators."""
+
+    code: str
+    message: str
+
+    @property
+    def fault(self) -> Fault:
+        """What the aggregate shows as its error."""
+        return Fault(self.code, self.message, self.timestamp)
+
+    def mutate(self, aggregate: Any) -> Any:
+        aggregate = super().mutate(aggregate)
+        aggregate.error = self.fault
+        return aggregate
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What went wrong last."""
+
+    code: str
+    message: str
+    at: datetime
+
+
+class Aggregate:
+    """A thing with an identity whose state is the sum of its events."""
+
+    status: Any
+    updated_at: datetime
+
+    def __init__(self, aggregate_id: UUID) -> None:
+        self.id = aggregate_id
+        self.version = 0
+        self.in_flight: dict[int, Intent] = {}
+        self.error: Fault | None = None
+        self._pending: list[Event] = []
+
+    @classmethod
+    def begin(cls, event: type[Event], aggregate_id: UUID, **data: Any) -> Self:
+        """Return a new aggregate that has recorded its first event."""
+        aggregate = cls(aggregate_id)
+        aggregate.record(event, **data)
+        return aggregate
+
+    def record(self, event: type[Event], **data: Any) -> None:
+        """Note that something has happened, and let it take effect."""
+        timestamp, provenance = MOMENT.get()
+        self._happen(event, timestamp, provenance, data)
+
+    def settle(self, event: type[Outcome], intent: Intent, **data: Any) -> None:
+        """Note what came of an intent, as asked for by whoever asked for that."""
+        timestamp, reported = MOMENT.get()
+        provenance = intent.provenance.led_to(reported)
+        data["intent"] = intent.originator_version
+        self._happen(event, timestamp, provenance, data)
+
+    def intended(self, version: int) -> Intent:
+        """Return the intent recorded at that version, or raise `NotInFlight`."""
+        try:
+            return self.in_flight[version]
+        except KeyError:
+            raise NotInFlight(self.id, version) from None
+
+    def collect_events(self) -> list[Event]:
+        """Hand over the events recorded since the last call."""
+        collected, self._pending = self._pending, []
+        return collected
+
+    def _happen(
+        self,
+        event: type[Event],
+        timestamp: datetime,
+        provenance: Provenance,
+        data: dict[str, Any],
+    ) -> None:
+        happened = event(
+            originator_id=self.id,
+            originator_version=self.version + 1,
+            timestamp=timestamp,
+            provenance=provenance,
+            **data,
+        )
+        happened.mutate(self)
+        self._pending.append(happened)

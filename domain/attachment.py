@@ -1,0 +1,93 @@
+"""An attachment: the hold that one instance or host has on a volume.
+
+It is part of its volume's aggregate; `domain.volume` decides about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from domain.aggregate import Fault
+from domain.lifecycle import Lifecycle
+
+
+class AttachStatus(StrEnum):
+    RESERVED = "reserved"
+    ATTACHING = "attaching"
+    ATTACHED = "attached"
+    DETACHING = "detaching"
+    DETACHED = "detached"
+    ERROR_ATTACHING = "error_attaching"
+    ERROR_DETACHING = "error_detaching"
+
+
+A = AttachStatus
+LIVE = [s for s in AttachStatus if s is not A.DETACHED]
+
+# fmt: off
+ATTACHMENT = Lifecycle(AttachStatus, [
+    # command              from                               to                  only if
+    ["expire",             A.RESERVED,                        A.DETACHED                     ],
+    ["unreserve",          A.ATTACHING,                       A.DETACHED                     ],
+    ["attach",             [A.RESERVED, A.ATTACHING],         A.ATTACHED                     ],
+    ["connect",            [A.RESERVED, A.ATTACHING],         A.ATTACHING                    ],
+    ["connect",            A.ATTACHED,                        A.ATTACHED                     ],
+    ["connected",          LIVE,                              "="                            ],
+    ["connection_failed",  A.ATTACHING,                       A.ERROR_ATTACHING              ],
+    ["connection_failed",  [A.ATTACHED, A.DETACHING],         "="                            ],
+    ["connection_failed",  A.ERROR_DETACHING,                 "="                            ],
+    ["complete",           A.ATTACHING,                       A.ATTACHED,         "connected"],
+    ["begin_detaching",    A.ATTACHED,                        A.DETACHING                    ],
+    ["roll_detaching",     A.DETACHING,                       A.ATTACHED                     ],
+    ["detach",             LIVE,                              A.DETACHED,         "unexported"],
+    ["detach",             LIVE,                              A.DETACHING                    ],
+    ["detached",           LIVE,                              A.DETACHED                     ],
+    ["detaching_failed",   A.DETACHING,                       A.ERROR_DETACHING              ],
+    ["look_for_session",   [A.ATTACHING, A.DETACHING],        "="                            ],
+    ["session_found",      [A.ATTACHING, A.DETACHING],        A.ATTACHED                     ],
+    ["session_missing",    [A.ATTACHING, A.DETACHING],        A.DETACHED                     ],
+])
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Who holds the volume, how far that has come, and how the host reaches it."""
+
+    id: UUID
+    status: AttachStatus
+    since: datetime
+    instance: str | None = None
+    host: str | None = None
+    mode: str | None = None
+    mountpoint: str | None = None
+    connector: dict[str, Any] | None = None
+    connection: dict[str, Any] | None = None
+    attached_at: datetime | None = None
+    detached_at: datetime | None = None
+    error: Fault | None = None
+
+    @property
+    def nameless(self) -> bool:
+        """Nobody has claimed it yet."""
+        return self.instance is None and self.host is None
+
+    @property
+    def connected(self) -> bool:
+        """The backend has told how the host reaches the volume."""
+        return self.connection is not None
+
+    @property
+    def unexported(self) -> bool:
+        """No backend was ever asked to let a host reach the volume for it."""
+        return self.connector is None
+
+    def held_by(self, instance: str | None, host: str | None) -> bool:
+        """Tell whether the same instance, or without one the same host, holds it."""
+        if instance is not None:
+            return self.instance == instance
+        return self.instance is None and host is not None and self.host == host

@@ -1,0 +1,78 @@
+"""The language of the log: every topic there is, and how its events are written.
+
+The list of topics is closed. A log from elsewhere can name anything, and what
+it names is never imported, only looked up here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from domain.aggregate import Aggregate, Event, Intent
+from domain.backend import Backend
+from domain.volume import Volume
+
+AGGREGATES: dict[str, type[Aggregate]] = {"volume": Volume, "backend": Backend}
+
+EVENTS: dict[str, type[Event]] = {
+    event.TOPIC: event
+    for aggregate in AGGREGATES.values()
+    for event in vars(aggregate).values()
+    if isinstance(event, type) and issubclass(event, Event) and hasattr(event, "TOPIC")
+}
+INTENTS = tuple(topic for topic, event in EVENTS.items() if issubclass(event, Intent))
+
+
+class UnknownTopic(Exception):
+    """The log names an event that this version does not know."""
+
+
+class _Versioned(msgspec.Struct):
+    event_version: int = 1
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as the JSON that the log keeps, fields in a fixed order."""
+    return _encode(event)
+
+
+def decode(topic: str, state: bytes) -> Event:
+    """Return the event that `encode` wrote, by this version or an earlier one.
+
+    Raises `UnknownTopic`, or `msgspec.ValidationError` if a field is wrong.
+    """
+    try:
+        return DECODERS[topic](state)
+    except KeyError:
+        raise UnknownTopic(topic) from None
+
+
+def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:
+    """Return what reads one kind of event; only old versions pay for upcasting."""
+    plain = msgspec.json.Decoder(event).decode
+    return _lifting(event, plain) if event.UPCASTS else plain
+
+
+def _lifting(
+    event: type[Event], plain: Callable[[bytes], Event]
+) -> Callable[[bytes], Event]:
+    version_of = msgspec.json.Decoder(_Versioned).decode
+    current = len(event.UPCASTS) + 1
+
+    def lift(state: bytes) -> Event:
+        version = version_of(state).event_version
+        if version == current:
+            return plain(state)
+        fields: dict[str, Any] = msgspec.json.decode(state)
+        for upcast in event.UPCASTS[version - 1 :]:
+            upcast(fields)
+        return msgspec.convert(fields | {"event_version": current}, event)
+
+    return lift
+
+
+_encode = msgspec.json.Encoder().encode
+DECODERS = {topic: decoder_of(event) for topic, event in EVENTS.items()}

@@ -1,0 +1,1102 @@
+"""A block volume, from the request for it to its removal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypedDict, Unpack
+from uuid import UUID, uuid5
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from domain import aggregate
+from domain.aggregate import Aggregate
+from domain.attachment import ATTACHMENT, Attachment, AttachStatus
+from domain.lifecycle import Lifecycle, Refused
+
+
+class Status(StrEnum):
+    CREATING = "creating"
+    AVAILABLE = "available"
+    RESERVED = "reserved"
+    ATTACHING = "attaching"
+    IN_USE = "in-use"
+    DETACHING = "detaching"
+    EXTENDING = "extending"
+    MAINTENANCE = "maintenance"
+    DELETING = "deleting"
+    DELETED = "deleted"
+    ERROR = "error"
+    ERROR_EXTENDING = "error_extending"
+    ERROR_DELETING = "error_deleting"
+
+
+S = Status
+HELD = [S.RESERVED, S.ATTACHING, S.IN_USE, S.DETACHING]
+AT_REST = [S.AVAILABLE, *HELD]
+FAILED = [S.ERROR, S.ERROR_EXTENDING, S.ERROR_DELETING]
+THERE = [s for s in Status if s not in (S.DELETING, S.DELETED)]
+
+# fmt: off
+# A row that leads to `available` leads to rest, where a volume shows the
+# strongest of its attachments: see SHOWN.
+LIFECYCLE = Lifecycle(Status, [
+    # command               from               to                 only if
+    ["created",             S.CREATING,        S.AVAILABLE                        ],
+    ["creation_failed",     S.CREATING,        S.ERROR                            ],
+    ["update",              THERE,             "="                                ],
+    ["update/readonly",     S.AVAILABLE,       S.AVAILABLE                        ],
+    ["reserve",             S.AVAILABLE,       S.AVAILABLE                        ],
+    ["reserve",             HELD,              S.AVAILABLE,       "multiattach"   ],
+    ["reserve/again",       HELD,              S.AVAILABLE                        ],
+    ["attach",              S.AVAILABLE,       S.AVAILABLE                        ],
+    ["attach",              HELD,              S.AVAILABLE,       "multiattach"   ],
+    ["attach/claim",               HELD,              S.AVAILABLE                        ],
+    ["complete",            HELD,              S.AVAILABLE                        ],
+    ["connect",             AT_REST,           S.AVAILABLE                        ],
+    ["connect",             S.EXTENDING,       "="                                ],
+    ["connect",             S.ERROR_EXTENDING, "="                                ],
+    ["detach",              AT_REST,           S.AVAILABLE                        ],
+    ["detach",              S.EXTENDING,       "="                                ],
+    ["detach",              FAILED,            "="                                ],
+    ["remove_export",       AT_REST,           S.AVAILABLE,       "unused"        ],
+    ["remove_export",       FAILED,            "=",               "unused"        ],
+    ["extend",              S.AVAILABLE,       S.EXTENDING                        ],
+    ["extend",              S.IN_USE,          S.EXTENDING                        ],
+    ["extend",              S.ERROR_EXTENDING, S.EXTENDING                        ],
+    ["extended",            S.EXTENDING,       S.AVAILABLE                        ],
+    ["extension_failed",    S.EXTENDING,       S.ERROR_EXTENDING                  ],
+    ["delete",              S.AVAILABLE,       S.DELETING,        "disconnected"  ],
+    ["delete",              FAILED,            S.DELETING,        "disconnected"  ],
+    ["delete/force",     S.AVAILABLE,       S.DELETING                         ],
+    ["delete/force",     FAILED,            S.DELETING,        "detached"      ],
+    ["delete/force",     S.CREATING,        S.DELETING                         ],
+    ["delete/force",     S.EXTENDING,       S.DELETING,        "detached"      ],
+    ["delete/force",     S.MAINTENANCE,     S.DELETING,        "detached"      ],
+    ["deleted",             S.DELETING,        S.DELETED                          ],
+    ["deletion_failed",     S.DELETING,        S.ERROR_DELETING                   ],
+    ["deletion_put_off",    S.DELETING,        S.AVAILABLE,       "was_available" ],
+    ["deletion_put_off",    S.DELETING,        S.ERROR_DELETING                   ],
+])
+
+# What a volume at rest shows, strongest first. A host that could not be taken
+# off may still write; one that never got on does not.
+SHOWN = {
+    AttachStatus.ATTACHED:        S.IN_USE,
+    AttachStatus.ERROR_DETACHING: S.IN_USE,
+    AttachStatus.ATTACHING:       S.ATTACHING,
+    AttachStatus.DETACHING:       S.DETACHING,
+    AttachStatus.RESERVED:        S.RESERVED,
+    AttachStatus.ERROR_ATTACHING: S.AVAILABLE,
+    AttachStatus.DETACHED:        S.AVAILABLE,
+}
+# fmt: on
+
+
+class Undersized(Exception):
+    """A volume can only grow."""
+
+    def __init__(self, size_gib: int, current_gib: int) -> None:
+        super().__init__(size_gib, current_gib)
+        self.size_gib = size_gib
+        self.current_gib = current_gib
+
+    def __str__(self) -> str:
+        return f"{self.size_gib} GiB is not more than the {self.current_gib} GiB it has"
+
+
+class UnknownAttachment(Exception):
+    """The volume has no such attachment."""
+
+    def __init__(self, attachment_id: UUID) -> None:
+        super().__init__(attachment_id)
+        self.attachment_id = attachment_id
+
+    def __str__(self) -> str:
+        return f"there is no attachment {self.attachment_id}"
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A backend did what an intent asked; what it has to tell depends on that."""
+
+    location: str = ""
+    connection: dict[str, Any] | None = None
+    found: bool = False
+
+
+class NotDone(msgspec.Struct, frozen=True):
+    """A backend could not do what an intent asked; `busy`: not now."""
+
+    code: str
+    message: str
+    busy: bool = False
+
+
+class Description(TypedDict, total=False):
+    """What a caller may say about a new volume; what is left out is empty."""
+
+    name: str
+    description: str
+    project: str
+    volume_type: str | None
+    multiattach: bool
+    metadata: dict[str, str]
+
+
+class Holder(TypedDict, total=False):
+    """Who is to hold a volume, and how."""
+
+    instance: str | None
+    host: str | None
+    mode: str | None
+    mountpoint: str | None
+
+
+class Volume(Aggregate):
+    """Storage that hosts can hold; one at a time unless it is `multiattach`."""
+
+    # Events: what an auditor reads. A topic, once released, never changes.
+
+    class Created(aggregate.Intent, frozen=True, kw_only=True):
+        """A volume was asked for: the backend is to make its storage."""
+
+        TOPIC = "volume.created"
+        size_gib: int
+        name: str = ""
+        description: str = ""
+        project: str = ""
+        volume_type: str | None = None
+        multiattach: bool = False
+        metadata: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+
+        def mutate(self, volume: Volume | None) -> Volume:
+            volume = volume or Volume(self.originator_id)
+            super().mutate(volume)
+            return volume
+
+        def apply(self, volume: Volume) -> None:
+            volume.name = self.name
+            volume.description = self.description
+            volume.project = self.project
+            volume.size_gib = self.size_gib
+            volume.allocated_gib = self.size_gib
+            volume.backend = self.backend
+            volume.volume_type = self.volume_type
+            volume.multiattach = self.multiattach
+            volume.metadata = self.metadata
+            volume.created_at = self.timestamp
+
+    class CreationFinished(aggregate.Outcome, frozen=True, kw_only=True):
+        """The backend has made the storage, or found what it had made before."""
+
+        TOPIC = "volume.creation_finished"
+        location: str
+
+        def apply(self, volume: Volume) -> None:
+            volume.location = self.location
+
+    class CreationFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The backend could not make the storage."""
+
+        TOPIC = "volume.creation_failed"
+
+        def apply(self, volume: Volume) -> None:
+            volume.allocated_gib = 0
+
+    class Updated(aggregate.Event, frozen=True, kw_only=True):
+        """What callers say about the volume changed; what is absent did not."""
+
+        TOPIC = "volume.updated"
+        name: str | UnsetType = UNSET
+        description: str | UnsetType = UNSET
+        metadata: dict[str, str] | UnsetType = UNSET
+        readonly: bool | UnsetType = UNSET
+        bootable: bool | UnsetType = UNSET
+
+        def apply(self, volume: Volume) -> None:
+            volume.name = given(self.name, volume.name)
+            volume.description = given(self.description, volume.description)
+            volume.metadata = given(self.metadata, volume.metadata)
+            volume.readonly = given(self.readonly, volume.readonly)
+            volume.bootable = given(self.bootable, volume.bootable)
+
+    class ExtensionStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """More room was asked for: the backend is to grow the storage."""
+
+        TOPIC = "volume.extension_started"
+        size_gib: int
+
+        def apply(self, volume: Volume) -> None:
+            volume.allocated_gib = self.size_gib
+
+    class ExtensionFinished(aggregate.Outcome, frozen=True, kw_only=True):
+        """The storage has grown."""
+
+        TOPIC = "volume.extension_finished"
+        size_gib: int
+
+        def apply(self, volume: Volume) -> None:
+            volume.size_gib = self.size_gib
+            volume.allocated_gib = self.size_gib
+            volume.error = None
+
+    class ExtensionFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The storage could not grow; it is as large as it was."""
+
+        TOPIC = "volume.extension_failed"
+
+        def apply(self, volume: Volume) -> None:
+            volume.allocated_gib = volume.size_gib
+
+    class DeletionStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """Removal was asked for; whatever else was under way is moot."""
+
+        TOPIC = "volume.deletion_started"
+        previous_status: Status
+        force: bool = False
+
+        def apply(self, volume: Volume) -> None:
+            volume.in_flight = {}
+            volume.previous_status = self.previous_status
+
+    class Deleted(aggregate.Outcome, frozen=True, kw_only=True):
+        """The storage is gone."""
+
+        TOPIC = "volume.deleted"
+
+        def apply(self, volume: Volume) -> None:
+            volume.allocated_gib = 0
+            volume.connections = {}
+            volume.error = None
+
+    class DeletionFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The storage could not be removed; deleting may be asked for again."""
+
+        TOPIC = "volume.deletion_failed"
+
+    class DeletionPutOff(aggregate.Failure, frozen=True, kw_only=True):
+        """Something still uses the storage; nothing was changed."""
+
+        TOPIC = "volume.deletion_put_off"
+
+    class Reserved(aggregate.Event, frozen=True, kw_only=True):
+        """The volume was promised; without a name, to whoever attaches it next."""
+
+        TOPIC = "volume.reserved"
+        attachment_id: UUID
+        attach_status: AttachStatus
+        instance: str | None = None
+        host: str | None = None
+        mode: str | None = None
+
+        @property
+        def adds_part(self) -> UUID:
+            return self.attachment_id
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = Attachment(
+                self.attachment_id,
+                self.attach_status,
+                self.timestamp,
+                self.instance,
+                self.host,
+                self.mode,
+            )
+
+    class Attached(aggregate.Event, frozen=True, kw_only=True):
+        """A holder reads and writes the volume, or may begin to."""
+
+        TOPIC = "volume.attached"
+        attachment_id: UUID
+        attach_status: AttachStatus
+        instance: str | None
+        host: str | None
+        mode: str
+        mountpoint: str | None
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(
+                volume,
+                self,
+                attached_at=self.timestamp,
+                instance=self.instance,
+                host=self.host,
+                mode=self.mode,
+                mountpoint=self.mountpoint,
+            )
+
+    class DetachingBegun(aggregate.Event, frozen=True, kw_only=True):
+        """The holder was asked to let go."""
+
+        TOPIC = "volume.detaching_begun"
+        attachment_id: UUID
+        attach_status: AttachStatus
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(volume, self)
+
+    class DetachingRolledBack(aggregate.Event, frozen=True, kw_only=True):
+        """The holder kept the volume after all."""
+
+        TOPIC = "volume.detaching_rolled_back"
+        attachment_id: UUID
+        attach_status: AttachStatus
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(volume, self)
+
+    class Released(aggregate.Event, frozen=True, kw_only=True):
+        """An attachment ended without work for the backend, and why."""
+
+        TOPIC = "volume.released"
+        attachment_id: UUID
+        attach_status: AttachStatus
+        why: str
+
+        def apply(self, volume: Volume) -> None:
+            volume.gone[self.attachment_id] = moved(
+                volume, self, detached_at=self.timestamp
+            )
+            del volume.attachments[self.attachment_id]
+
+    class ConnectionStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """The backend is to let an attachment's host reach the volume."""
+
+        TOPIC = "volume.connection_started"
+        attachment_id: UUID
+        attach_status: AttachStatus
+        connector: dict[str, Any]
+        mode: str
+        mountpoint: str | None
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(
+                volume,
+                self,
+                connector=self.connector,
+                mode=self.mode,
+                mountpoint=self.mountpoint,
+            )
+
+    class ConnectionFinished(aggregate.Outcome, frozen=True, kw_only=True):
+        """The attachment's host can reach the volume; no secret is written here."""
+
+        TOPIC = "volume.connection_finished"
+        attachment_id: UUID
+        attach_status: AttachStatus
+        connection: dict[str, Any]
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(
+                volume, self, connection=self.connection, error=None
+            )
+
+    class ConnectionFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The backend could not let the attachment's host reach the volume."""
+
+        TOPIC = "volume.connection_failed"
+        attachment_id: UUID
+        attach_status: AttachStatus
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(
+                volume, self, error=self.fault
+            )
+
+    class DisconnectionStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """The backend is to take the volume away from an attachment's host.
+
+        `shared`: another hold reaches the volume from there, so the export stays.
+        """
+
+        TOPIC = "volume.disconnection_started"
+        attachment_id: UUID
+        attach_status: AttachStatus
+        connector: dict[str, Any]
+        shared: bool
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(volume, self)
+
+    class DisconnectionFinished(aggregate.Outcome, frozen=True, kw_only=True):
+        """The host no longer reaches the volume; the attachment has ended."""
+
+        TOPIC = "volume.disconnection_finished"
+        attachment_id: UUID
+        attach_status: AttachStatus
+
+        def apply(self, volume: Volume) -> None:
+            volume.gone[self.attachment_id] = moved(
+                volume, self, detached_at=self.timestamp
+            )
+            del volume.attachments[self.attachment_id]
+
+    class DisconnectionFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The volume could not be taken away from the host, which may still write."""
+
+        TOPIC = "volume.disconnection_failed"
+        attachment_id: UUID
+        attach_status: AttachStatus
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(
+                volume, self, error=self.fault
+            )
+
+    class ExportStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """The backend is to let a host reach the volume, for no attachment."""
+
+        TOPIC = "volume.export_started"
+        connector: dict[str, Any]
+
+    class ExportFinished(aggregate.Outcome, frozen=True, kw_only=True):
+        """The host can reach the volume; no secret is written here."""
+
+        TOPIC = "volume.export_finished"
+        connector: dict[str, Any]
+        connection: dict[str, Any]
+
+        def apply(self, volume: Volume) -> None:
+            volume.connections[reached_from(self.connector)] = self.connector
+
+    class ExportFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The backend could not let the host reach the volume."""
+
+        TOPIC = "volume.export_failed"
+
+    class ExportRemovalStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """The backend is to take the volume away from a host, or from every host.
+
+        `shared`: an attachment reaches the volume from there, so the export stays.
+        """
+
+        TOPIC = "volume.export_removal_started"
+        connector: dict[str, Any] | None
+        shared: bool
+        force: bool
+
+    class ExportRemovalFinished(aggregate.Outcome, frozen=True, kw_only=True):
+        """The host, or every host, no longer reaches the volume."""
+
+        TOPIC = "volume.export_removal_finished"
+        connector: dict[str, Any] | None
+
+        def apply(self, volume: Volume) -> None:
+            volume.connections = left_without(volume.connections, self.connector)
+
+    class ExportRemovalFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The host may still reach the volume."""
+
+        TOPIC = "volume.export_removal_failed"
+
+    class SessionLookedFor(aggregate.Intent, frozen=True, kw_only=True):
+        """Nobody finished attaching or detaching: does the host use the volume?"""
+
+        TOPIC = "volume.session_looked_for"
+        attachment_id: UUID
+        connector: dict[str, Any] | None
+
+    class SessionFound(aggregate.Outcome, frozen=True, kw_only=True):
+        """The host uses the volume, so it is attached."""
+
+        TOPIC = "volume.session_found"
+        attachment_id: UUID
+        attach_status: AttachStatus
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(
+                volume, self, attached_at=self.timestamp
+            )
+
+    class SessionMissing(aggregate.Outcome, frozen=True, kw_only=True):
+        """The host does not use the volume, so the attachment has ended."""
+
+        TOPIC = "volume.session_missing"
+        attachment_id: UUID
+        attach_status: AttachStatus
+
+        def apply(self, volume: Volume) -> None:
+            volume.gone[self.attachment_id] = moved(
+                volume, self, detached_at=self.timestamp
+            )
+            del volume.attachments[self.attachment_id]
+
+    class SessionUnclear(aggregate.Failure, frozen=True, kw_only=True):
+        """Nobody could tell; it will be asked again."""
+
+        TOPIC = "volume.session_unclear"
+        attachment_id: UUID
+        attach_status: AttachStatus
+
+        def apply(self, volume: Volume) -> None:
+            volume.attachments[self.attachment_id] = moved(volume, self)
+
+    # Commands: ask the table, then record the answer.
+
+    @classmethod
+    def create(
+        cls,
+        volume_id: UUID,
+        *,
+        size_gib: int,
+        backend: str,
+        **described: Unpack[Description],
+    ) -> Volume:
+        """Ask for a volume that a backend will make."""
+        return cls.begin(
+            Volume.Created,
+            volume_id,
+            status=Status.CREATING,
+            size_gib=size_gib,
+            backend=backend,
+            **described,
+        )
+
+    def update(self, **said: Any) -> None:
+        """Change what callers say about the volume.
+
+        `readonly` changes only while nobody holds the volume, so that no host
+        is told otherwise than it was when it attached.
+        """
+        changes = {k: v for k, v in said.items() if getattr(self, k) != v}
+        command = "update/readonly" if "readonly" in changes else "update"
+        status = self._after(command)
+        if changes:
+            self.record(Volume.Updated, status=status, **changes)
+
+    def extend(self, size_gib: int) -> None:
+        """Ask for more room; raise `Undersized` unless it is more."""
+        if size_gib <= self.size_gib:
+            raise Undersized(size_gib, self.size_gib)
+        status = self._after("extend")
+        self._intend(Volume.ExtensionStarted, status, size_gib=size_gib)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Ask for the storage to be removed; once asked for, asking adds nothing."""
+        if self.status in (Status.DELETING, Status.DELETED):
+            return
+        self._intend(
+            Volume.DeletionStarted,
+            self._after("delete/force" if force else "delete"),
+            previous_status=self.status,
+            force=force,
+        )
+
+    def reserve(self) -> None:
+        """Promise the volume to whoever attaches it next."""
+        self._hold("reserve", self._next_id(), AttachStatus.ATTACHING)
+
+    def unreserve(self) -> None:
+        """Take back a promise without a name; where there is none, nothing is done."""
+        unclaimed = self._unclaimed()
+        if unclaimed:
+            self._release("unreserve", unclaimed, "unreserved")
+
+    def attach(self, **holder: Unpack[Holder]) -> None:
+        """Attach to the holder at once; one that is attached already stays so."""
+        instance, host = holder.get("instance"), holder.get("host")
+        own = self._held_by(instance, host)
+        if own and own.status is AttachStatus.ATTACHED:
+            self._after("detach")  # refused where nothing may be attached either
+            return
+        claimed = own or self._unclaimed()
+        mode = self._mode("attach", holder.get("mode"), claimed)
+        if claimed is None:
+            claimed = self._hold(
+                "attach", self._next_id(), AttachStatus.ATTACHING, instance, host, mode
+            )
+        self._attached("attach/claim", "attach", claimed, holder | {"mode": mode})
+
+    def begin_detaching(self, attachment_id: UUID | None = None) -> None:
+        """Note that the holder is asked to let go."""
+        attachment = self._only("begin_detaching", attachment_id)
+        self._after("detach")
+        self._move(Volume.DetachingBegun, "begin_detaching", attachment)
+
+    def roll_detaching(self, attachment_id: UUID | None = None) -> None:
+        """Note that the holder kept the volume after all."""
+        attachment = self._only("roll_detaching", attachment_id)
+        self._after("detach")
+        self._move(Volume.DetachingRolledBack, "roll_detaching", attachment)
+
+    def detach(self, attachment_id: UUID | None = None) -> None:
+        """Take the volume back from a holder; one that is gone has let go already.
+
+        Where a backend has let its host reach the volume, that is undone first.
+        """
+        if attachment_id in self.gone or not (attachment_id or self.attachments):
+            return
+        attachment = self._only("detach", attachment_id)
+        self._after("detach")
+        if attachment.connector is None:
+            self._release("detach", attachment, "detached")
+            return
+        to = ATTACHMENT.after("detach", attachment)
+        self._intend(
+            Volume.DisconnectionStarted,
+            self._showing(attachment.id, to),
+            attachment_id=attachment.id,
+            attach_status=to,
+            connector=attachment.connector,
+            shared=self._shared(attachment.connector, attachment.id),
+        )
+
+    def hold(
+        self,
+        attachment_id: UUID,
+        *,
+        instance: str | None = None,
+        host: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        """Promise the volume to an instance or a host.
+
+        An instance that holds it may hold it once more: it is on its way to
+        another host.
+        """
+        again = instance is not None and self._held_by(instance, None)
+        command = "reserve/again" if again else "reserve"
+        self._mode(command, mode, None)
+        to = AttachStatus.RESERVED
+        self._hold(command, attachment_id, to, instance, host, mode)
+
+    def connect(
+        self,
+        attachment_id: UUID,
+        connector: dict[str, Any],
+        mountpoint: str | None = None,
+    ) -> None:
+        """Ask for the attachment's host to reach the volume.
+
+        Of the several holds of an ordinary volume, one at a time is connected.
+        """
+        attachment = self.attachment(attachment_id)
+        others = (a for i, a in self.attachments.items() if i != attachment_id)
+        if not self.multiattach and any(other.connector for other in others):
+            raise Refused("connect", self.status, ["multiattach"])
+        self._after("connect")
+        to = ATTACHMENT.after("connect", attachment)
+        self._intend(
+            Volume.ConnectionStarted,
+            self._showing(attachment_id, to),
+            attachment_id=attachment_id,
+            attach_status=to,
+            connector=connector,
+            mode=attachment.mode or connector_mode(connector) or self._default_mode,
+            mountpoint=mountpoint or attachment.mountpoint,
+        )
+
+    def complete(self, attachment_id: UUID) -> None:
+        """Note that the host uses the volume; once it does, saying so adds nothing."""
+        attachment = self.attachment(attachment_id)
+        if attachment.status is not AttachStatus.ATTACHED:
+            self._attached("complete", "complete", attachment, {})
+
+    def export(self, connector: dict[str, Any]) -> None:
+        """Ask for a host to reach the volume, whoever holds it."""
+        status = self._after("connect")
+        self._intend(Volume.ExportStarted, status, connector=connector)
+
+    def unexport(
+        self, connector: dict[str, Any] | None = None, *, force: bool = False
+    ) -> None:
+        """Ask for the volume to be taken away from a host, or from every host.
+
+        A host that does not reach it has nothing to lose; nothing is done.
+        """
+        if connector is None:
+            status = self._after("remove_export")
+        else:
+            status = self._after("detach")
+            if reached_from(connector) not in self.connections:
+                return
+        self._intend(
+            Volume.ExportRemovalStarted,
+            status,
+            connector=connector,
+            shared=bool(connector) and self._shared(connector, None),
+            force=force,
+        )
+
+    def expire(self, attachment_id: UUID) -> None:
+        """End a promise that nobody used in time."""
+        self._release("expire", self.attachment(attachment_id), "nobody used it in time")
+
+    def look_for_session(self, attachment_id: UUID) -> None:
+        """Ask whether a host that should have finished by now uses the volume."""
+        attachment = self.attachment(attachment_id)
+        ATTACHMENT.after("look_for_session", attachment)
+        self._intend(
+            Volume.SessionLookedFor,
+            self.status,
+            attachment_id=attachment_id,
+            connector=attachment.connector,
+        )
+
+    def report(self, version: int, result: Done | NotDone) -> None:
+        """Accept what came of an intent; raise `NotInFlight` for one that is settled."""
+        intent = self.intended(version)
+        done, not_done = OUTCOMES[type(intent)]
+        if isinstance(result, Done):
+            done(self, intent, result)
+        else:
+            not_done(self, intent, result)
+
+    # Outcomes: what a backend reported, one pair for each intent.
+
+    def _created(self, intent: Created, done: Done) -> None:
+        status = self._after("created")
+        self.settle(
+            Volume.CreationFinished, intent, status=status, location=done.location
+        )
+
+    def _creation_failed(self, intent: Created, why: NotDone) -> None:
+        status = self._after("creation_failed")
+        self._fail(Volume.CreationFailed, intent, why, status)
+
+    def _extended(self, intent: ExtensionStarted, _: Done) -> None:
+        status, size_gib = self._after("extended"), intent.size_gib
+        self.settle(Volume.ExtensionFinished, intent, status=status, size_gib=size_gib)
+
+    def _extension_failed(self, intent: ExtensionStarted, why: NotDone) -> None:
+        status = self._after("extension_failed")
+        self._fail(Volume.ExtensionFailed, intent, why, status)
+
+    def _deleted(self, intent: DeletionStarted, _: Done) -> None:
+        status = self._after("deleted")
+        for attachment in list(self.attachments.values()):
+            self._release("detached", attachment, "the volume was deleted")
+        self.settle(Volume.Deleted, intent, status=status)
+
+    def _deletion_failed(self, intent: DeletionStarted, why: NotDone) -> None:
+        kind = Volume.DeletionPutOff if why.busy else Volume.DeletionFailed
+        command = "deletion_put_off" if why.busy else "deletion_failed"
+        self._fail(kind, intent, why, self._after(command))
+
+    def _connected(self, intent: ConnectionStarted, done: Done) -> None:
+        connection = self._connection(done, intent.mode)
+        self._move_on(
+            Volume.ConnectionFinished, "connected", intent, connection=connection
+        )
+
+    def _connection_failed(self, intent: ConnectionStarted, why: NotDone) -> None:
+        self._move_on(Volume.ConnectionFailed, "connection_failed", intent, why)
+
+    def _disconnected(self, intent: DisconnectionStarted, _: Done) -> None:
+        self._move_on(Volume.DisconnectionFinished, "detached", intent)
+
+    def _disconnection_failed(self, intent: DisconnectionStarted, why: NotDone) -> None:
+        self._move_on(Volume.DisconnectionFailed, "detaching_failed", intent, why)
+
+    def _exported(self, intent: ExportStarted, done: Done) -> None:
+        self.settle(
+            Volume.ExportFinished,
+            intent,
+            status=self.status,
+            connector=intent.connector,
+            connection=self._connection(
+                done, connector_mode(intent.connector) or self._default_mode
+            ),
+        )
+
+    def _export_failed(self, intent: ExportStarted, why: NotDone) -> None:
+        self._fail(Volume.ExportFailed, intent, why, self.status)
+
+    def _unexported(self, intent: ExportRemovalStarted, _: Done) -> None:
+        connector = intent.connector
+        self.settle(
+            Volume.ExportRemovalFinished,
+            intent,
+            status=self.status,
+            connector=connector,
+        )
+
+    def _unexport_failed(self, intent: ExportRemovalStarted, why: NotDone) -> None:
+        self._fail(Volume.ExportRemovalFailed, intent, why, self.status)
+
+    def _session_looked_for(self, intent: SessionLookedFor, done: Done) -> None:
+        kind = Volume.SessionFound if done.found else Volume.SessionMissing
+        command = "session_found" if done.found else "session_missing"
+        self._move_on(kind, command, intent)
+
+    def _session_unclear(self, intent: SessionLookedFor, why: NotDone) -> None:
+        self._move_on(Volume.SessionUnclear, "look_for_session", intent, why)
+
+    # Recording: what several commands share.
+
+    def _intend(
+        self, event: type[aggregate.Intent], status: Status, **data: Any
+    ) -> None:
+        self.record(event, status=status, backend=self.backend, **data)
+
+    def _fail(
+        self,
+        event: type[aggregate.Failure],
+        intent: aggregate.Intent,
+        why: NotDone,
+        status: Status,
+        **data: Any,
+    ) -> None:
+        data |= {"code": why.code, "message": why.message}
+        self.settle(event, intent, status=status, **data)
+
+    def _hold(
+        self,
+        command: str,
+        attachment_id: UUID,
+        to: AttachStatus,
+        instance: str | None = None,
+        host: str | None = None,
+        mode: str | None = None,
+    ) -> Attachment:
+        self._after(command)
+        self.record(
+            Volume.Reserved,
+            status=self._showing(attachment_id, to),
+            attachment_id=attachment_id,
+            attach_status=to,
+            instance=instance,
+            host=host,
+            mode=mode,
+        )
+        return self.attachments[attachment_id]
+
+    def _attached(
+        self, command: str, move: str, attachment: Attachment, holder: Holder
+    ) -> None:
+        self._after(command)
+        to = ATTACHMENT.after(move, attachment)
+        self.record(
+            Volume.Attached,
+            status=self._showing(attachment.id, to),
+            attachment_id=attachment.id,
+            attach_status=to,
+            instance=holder.get("instance") or attachment.instance,
+            host=holder.get("host") or attachment.host,
+            mode=holder.get("mode") or attachment.mode,
+            mountpoint=holder.get("mountpoint") or attachment.mountpoint,
+        )
+
+    def _move(
+        self, event: type[aggregate.Event], command: str, attachment: Attachment
+    ) -> None:
+        to = ATTACHMENT.after(command, attachment)
+        self.record(
+            event,
+            status=self._showing(attachment.id, to),
+            attachment_id=attachment.id,
+            attach_status=to,
+        )
+
+    def _move_on(
+        self,
+        event: type[aggregate.Outcome],
+        command: str,
+        intent: Any,
+        why: NotDone | None = None,
+        **data: Any,
+    ) -> None:
+        """Record what an intent did to its attachment."""
+        attachment = self.attachment(intent.attachment_id)
+        to = ATTACHMENT.after(command, attachment)
+        data |= {"attachment_id": attachment.id, "attach_status": to}
+        status = self._showing(attachment.id, to)
+        if why:
+            self._fail(event, intent, why, status, **data)  # type: ignore[arg-type]
+        else:
+            self.settle(event, intent, status=status, **data)
+
+    def _release(self, command: str, attachment: Attachment, why: str) -> None:
+        gone = ATTACHMENT.after(command, attachment)
+        self.record(
+            Volume.Released,
+            status=self._showing(attachment.id, gone),
+            attachment_id=attachment.id,
+            attach_status=gone,
+            why=why,
+        )
+
+    # Asking: what the tables and the attachments say.
+
+    def attachment(self, attachment_id: UUID) -> Attachment:
+        """Return a live attachment; `UnknownAttachment`, or `Refused` if it is gone."""
+        if attachment_id in self.attachments:
+            return self.attachments[attachment_id]
+        if attachment_id in self.gone:
+            raise Refused("use", AttachStatus.DETACHED, [])
+        raise UnknownAttachment(attachment_id)
+
+    def _after(self, command: str) -> Status:
+        """Return the status a command leads to, or raise `Refused`."""
+        status = LIFECYCLE.after(command, self)
+        return self._shown({}) if status is Status.AVAILABLE else status
+
+    def _showing(self, changed: UUID, to: AttachStatus) -> Status:
+        """Return what the volume shows once one attachment has changed."""
+        return self._shown({changed: to}) if self.status in AT_REST else self.status
+
+    def _shown(self, changed: dict[UUID, AttachStatus]) -> Status:
+        return SHOWN[strongest(self.attachments, changed)]
+
+    def _only(self, command: str, attachment_id: UUID | None) -> Attachment:
+        """Return the attachment meant; among several, it has to be named."""
+        if attachment_id:
+            return self.attachment(attachment_id)
+        if len(self.attachments) > 1:
+            raise Refused(command, self.status, ["attachment_id given"])
+        for attachment in self.attachments.values():
+            return attachment
+        raise Refused(command, self.status, ["attached"])
+
+    def _unclaimed(self) -> Attachment | None:
+        found = (a for a in self.attachments.values() if a.nameless)
+        return next((a for a in found if a.status is AttachStatus.ATTACHING), None)
+
+    def _held_by(self, instance: str | None, host: str | None) -> Attachment | None:
+        holds = (a for a in self.attachments.values() if a.held_by(instance, host))
+        return next((a for a in holds if a.status in HOLDING), None)
+
+    def _mode(self, command: str, mode: str | None, claimed: Attachment | None) -> str:
+        """Return the mode to attach in; refuse what others were promised not to."""
+        promised = claimed.mode if claimed else None
+        wanted = mode or promised or self._default_mode
+        if self.readonly and wanted != "ro":
+            raise Refused(command, self.status, ["writable"])
+        if promised and wanted != promised:
+            raise Refused(command, self.status, [f"attached as {promised}"])
+        return wanted
+
+    def _connection(self, done: Done, mode: str) -> dict[str, Any]:
+        """Return Cinder's connection_info: what the driver told, and how it may be used."""
+        told = done.connection or {}
+        used = {"volume_id": str(self.id), "access_mode": mode, "encrypted": False}
+        return told | {"data": told.get("data", {}) | used}
+
+    def _shared(self, connector: dict[str, Any], but: UUID | None) -> bool:
+        """Tell whether another hold reaches the volume from the connector's host."""
+        there = reached_from(connector)
+        holds = (a for i, a in self.attachments.items() if i != but and a.connector)
+        if any(reached_from(a.connector) == there for a in holds):
+            return True
+        return but is not None and there in self.connections
+
+    def _next_id(self) -> UUID:
+        # Derived, so that a decision taken twice chooses the same.
+        return uuid5(self.id, f"attachment {self.version + 1}")
+
+    # Guards: what the tables may ask.
+
+    @property
+    def detached(self) -> bool:
+        """Nobody holds it."""
+        return self._shown({}) is Status.AVAILABLE
+
+    @property
+    def disconnected(self) -> bool:
+        """Nobody holds it, and no host was left a way to reach it."""
+        return self.detached and not self.connections
+
+    @property
+    def unused(self) -> bool:
+        """No host reads or writes it."""
+        return self._shown({}) is not Status.IN_USE
+
+    @property
+    def was_available(self) -> bool:
+        """Deleting it began with a volume that could be used."""
+        return self.previous_status is Status.AVAILABLE
+
+    @property
+    def attach_status(self) -> AttachStatus:
+        """Cinder's attach_status: the strongest of the attachments."""
+        return strongest(self.attachments, {})
+
+    @property
+    def _default_mode(self) -> str:
+        return "ro" if self.readonly else "rw"
+
+    # State: empty until the events fill it.
+
+    def __init__(self, aggregate_id: UUID) -> None:
+        super().__init__(aggregate_id)
+        self.attachments: dict[UUID, Attachment] = {}
+        self.gone: dict[UUID, Attachment] = {}
+        self.connections: dict[str, dict[str, Any]] = {}
+        self.location: str | None = None
+        self.previous_status: Status | None = None
+        self.readonly = False
+        self.bootable = False
+
+    name: str
+    description: str
+    project: str
+    size_gib: int
+    allocated_gib: int  # what it takes of its backend's room
+    backend: str
+    volume_type: str | None
+    multiattach: bool
+    metadata: dict[str, str]
+    created_at: datetime
+
+
+HOLDING = [held for held, shown in SHOWN.items() if shown is not Status.AVAILABLE]
+
+# fmt: off
+OUTCOMES: dict[type[aggregate.Intent], tuple[Callable[..., None], Callable[..., None]]] = {
+    # asked                       done                         not done
+    Volume.Created:              (Volume._created,             Volume._creation_failed),
+    Volume.ExtensionStarted:     (Volume._extended,            Volume._extension_failed),
+    Volume.DeletionStarted:      (Volume._deleted,             Volume._deletion_failed),
+    Volume.ConnectionStarted:    (Volume._connected,           Volume._connection_failed),
+    Volume.DisconnectionStarted: (Volume._disconnected,        Volume._disconnection_failed),
+    Volume.ExportStarted:        (Volume._exported,            Volume._export_failed),
+    Volume.ExportRemovalStarted: (Volume._unexported,          Volume._unexport_failed),
+    Volume.SessionLookedFor:     (Volume._session_looked_for,  Volume._session_unclear),
+}
+# fmt: on
+
+
+def strongest(
+    attachments: dict[UUID, Attachment], changed: dict[UUID, AttachStatus]
+) -> AttachStatus:
+    """Return the strongest status among attachments, of which some have changed."""
+    held = {i: a.status for i, a in attachments.items()} | changed
+    return next((s for s in SHOWN if s in held.values()), AttachStatus.DETACHED)
+
+
+def reached_from(connector: dict[str, Any] | None) -> str:
+    """Return what tells a connector's host from others."""
+    known = connector or {}
+    return str(known.get("host") or known.get("initiator") or known.get("nqn"))
+
+
+def connector_mode(connector: dict[str, Any]) -> str | None:
+    """Return the mode that a connector asks for, if it asks for one."""
+    mode = connector.get("mode")
+    return mode if mode in ("rw", "ro") else None
+
+
+def left_without(
+    connections: dict[str, dict[str, Any]], connector: dict[str, Any] | None
+) -> dict[str, dict[str, Any]]:
+    """Return the connections but that of one host, or none at all."""
+    gone = reached_from(connector)
+    return {h: c for h, c in connections.items() if connector is not None and h != gone}
+
+
+def moved(volume: Volume, event: Any, **changes: Any) -> Attachment:
+    """Return the event's attachment in the status the event led to."""
+    return replace(
+        volume.attachments[event.attachment_id],
+        status=event.attach_status,
+        since=event.timestamp,
+        **changes,
+    )
+
+
+def given(said: Any, otherwise: Any) -> Any:
+    """Return what was said, or what was before where nothing was."""
+    return otherwise if said is UNSET else said

@@ -1,0 +1,84 @@
+"""From a page of the log to rows: what every read model keeps.
+
+Rows are made of aggregates, not of single events: a row is the resource as it is
+after the page, whatever the page began with. So storing a page twice, or two
+pages as one, comes to the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from domain.aggregate import Aggregate, Event
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a read model.
+
+    `created` is the position that puts lists in order; a row that is known keeps
+    its own. `hidden` rows are listed only when asked for by their status.
+    """
+
+    key: str
+    created: int
+    version: int
+    filters: Mapping[str, Any]
+    hidden: bool
+    body: Any
+
+
+@dataclass(frozen=True)
+class Touched:
+    """An aggregate after a page, the page's events of it, and their positions."""
+
+    aggregate: Aggregate
+    events: list[tuple[Event, int]]
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """A question: its table's name, what can be asked for, and its rows.
+
+    With `replaces`, what an aggregate had in the table goes before its new rows
+    come, for rows that end without a trace.
+    """
+
+    name: str
+    filters: tuple[str, ...]
+    rows: Callable[[Touched], Iterable[Row]]
+    replaces: bool = False
+
+
+class Fold:
+    """Aggregates as they are at one position, a bounded number of them in memory."""
+
+    def __init__(
+        self,
+        load: Callable[[list[UUID], int], Mapping[UUID, Aggregate]],
+        most: int = 20_000,
+    ) -> None:
+        self._load = load
+        self._most = most
+        self._known: dict[UUID, Aggregate] = {}
+
+    def page(self, events: list[tuple[Event, int]]) -> list[Touched]:
+        """Apply a page and return what it touched."""
+        before = events[0][1] - 1
+        begun = {e.originator_id for e, _ in events if e.originator_version == 1}
+        wanted = {e.originator_id for e, _ in events} - begun - self._known.keys()
+        if wanted:
+            self._known |= self._load(sorted(wanted), before)
+        touched: dict[UUID, list[tuple[Event, int]]] = {}
+        for event, position in events:
+            key = event.originator_id
+            # Moved to the end: what is at the front was not used for longest.
+            self._known[key] = event.mutate(self._known.pop(key, None))
+            touched.setdefault(key, []).append((event, position))
+        found = [Touched(self._known[key], seen) for key, seen in touched.items()]
+        for key in list(self._known)[: max(0, len(self._known) - self._most)]:
+            del self._known[key]
+        return found

@@ -1,0 +1,34 @@
+"""Which volumes are there?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from domain.volume import Status, Volume
+from projections import resources
+from projections.reading import ReadModel, Row, Touched
+
+
+def rows(touched: Touched) -> Iterable[Row]:
+    """Return the volume's row."""
+    volume = touched.aggregate
+    if isinstance(volume, Volume):
+        yield Row(
+            str(volume.id),
+            touched.events[0][1],
+            volume.version,
+            {
+                "status": volume.status,
+                "backend": volume.backend,
+                "project": volume.project,
+                "name": volume.name,
+                "group_id": None,
+            },
+            volume.status == Status.DELETED,
+            resources.volume(volume),
+        )
+
+
+VOLUMES = ReadModel(
+    "volumes", ("status", "backend", "project", "name", "group_id"), rows
+)

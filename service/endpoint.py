@@ -1,0 +1,340 @@
+"""How one NATS subject becomes one decision, or one look at a read model, and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import msgspec
+from marshmallow import Schema
+from nats.micro.request import Request
+
+from adapters.jetstream.signing import is_signed
+from domain.aggregate import Aggregate, Event, Failure, Outcome
+from domain.provenance import Moment, Provenance
+from service import headers as said
+from service.headers import Headers
+from service.log import Command, Decision, Log, Reply, Unavailable, decoded
+from service.problems import BackendFailed, Forbidden, Malformed, TooLarge, problem_of
+from service.quick import Load, quickly
+from service.room import Room
+
+if TYPE_CHECKING:
+    from service.replica import Replica
+
+PREFIX = "holdfast.v1."
+LARGEST_BODY = 64 * 1024
+PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
+
+# What is shown of an aggregate: of which part, with what is known of the backends.
+View = Callable[[Any, UUID | None, Room], dict[str, Any]]
+
+encode = msgspec.json.Encoder().encode
+
+
+class Answering(Protocol):
+    """What every subject has."""
+
+    subject: str
+    takes: Schema
+    doc: str
+
+    async def answer(self, replica: Replica, request: Request) -> None:
+        """Answer one request, now or once there is something to say."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A subject, the message it takes, the decision it asks for, and the answer.
+
+    `part` names the field that holds a part's id where the answer shows a part.
+    With `waits`, the answer comes when the backend has done its work; `outcome`
+    makes it of the event that tells so.
+    """
+
+    subject: str
+    takes: Schema
+    load: Load
+    gives: View
+    decide: Callable[..., Aggregate]
+    part: str | None = None
+    waits: bool = False
+    outcome: Callable[[Any], dict[str, Any]] | None = None
+    query: bool = False
+    signed: bool = False
+    doc: str = ""
+
+    async def answer(self, replica: Replica, request: Request) -> None:
+        """Take one request; its answer follows when its events are durable."""
+        # nats-py awaits one handler at a time, so only the answer may wait.
+        try:
+            headers = said.read(request.headers)
+            if self.signed:
+                headers = trusted(replica, self.subject, request, headers)
+            replied = replica.log.submit(
+                self.command(request.data, headers, replica.log.room)
+            )
+        except Exception as problem:  # noqa: BLE001 - every request gets an answer
+            await send(request, problem_of(problem))
+            return
+        if self.waits or headers.wait:
+            keep(asyncio.create_task(self._answer_later(replica, request, replied)))
+        else:
+            replied.add_done_callback(lambda done: send_when_done(request, done))
+
+    def command(self, body: bytes, headers: Headers, room: Room) -> Command:
+        """Return the command that a request stands for, or raise why not."""
+        message = parsed(body)
+        loaded = self.load(message)
+        part_id = loaded[self.part] if self.part else None
+
+        def show(aggregate: Aggregate, part_id: UUID | None) -> Reply:
+            return Reply(
+                encode(self.gives(aggregate, part_id, room)),
+                aggregate_id=aggregate.id,
+                version=aggregate.version,
+                part_id=part_id,
+            )
+
+        def decide(decision: Decision) -> Reply:
+            try:
+                return show(self.decide(decision, **loaded), part_id)
+            except Exception as problem:  # noqa: BLE001 - a refusal is an answer too
+                return problem_of(problem)
+
+        return Command(
+            decide,
+            show,
+            Moment(datetime.now(UTC), headers.provenance),
+            fingerprint(self.subject, message) if headers.request_id else b"",
+            asyncio.get_running_loop().create_future(),
+            self.query,
+        )
+
+    async def _answer_later(
+        self, replica: Replica, request: Request, replied: asyncio.Future[Reply]
+    ) -> None:
+        wait = said.read(request.headers).wait
+        try:
+            # Shielded: a repeat of the request may be waiting for it as well.
+            reply = await asyncio.shield(replied)
+            if self.waits and reply.intent and not reply.code:
+                reply = await self._outcome(replica, reply, wait or PATIENCE)
+            elif wait and not reply.code:
+                reply = await self._settled(replica.log, reply, wait)
+        except Exception as problem:  # noqa: BLE001 - every request gets an answer
+            reply = problem_of(problem)
+        await send(request, reply)
+
+    async def _outcome(self, replica: Replica, asked: Reply, wait: float) -> Reply:
+        """Return the answer that follows from what the backend did."""
+        assert asked.aggregate_id
+        event, position = await outcome_of(replica.log, asked, wait)
+        if isinstance(event, Failure):
+            raise BackendFailed(event.message, position)
+        if self.outcome is None:
+            return await self._look(replica.log, asked.aggregate_id, asked.part_id)
+        body = self.outcome(event) | {"version": event.originator_version}
+        return Reply(encode(body)).at(position)
+
+    async def _settled(self, log: Log, reply: Reply, wait: float) -> Reply:
+        """Return what is shown once no backend works on it, or the time is up."""
+        assert reply.aggregate_id
+        shown = reply
+        with log.watching(reply.aggregate_id) as events:
+            try:
+                async with asyncio.timeout(wait):
+                    while True:
+                        shown, busy = await self._now(log, reply)
+                        if not busy:
+                            return shown
+                        await events.get()
+            except TimeoutError:
+                return shown
+
+    async def _now(self, log: Log, reply: Reply) -> tuple[Reply, bool]:
+        """Return what there is to show now, and whether a backend works on it."""
+        busy = False
+
+        def look(aggregate: Aggregate, part_id: UUID | None) -> None:
+            nonlocal busy
+            busy = any(
+                part_id is None or getattr(intent, "attachment_id", None) == part_id
+                for intent in aggregate.in_flight.values()
+            )
+
+        assert reply.aggregate_id
+        shown = await self._look(log, reply.aggregate_id, reply.part_id, look)
+        return shown, busy
+
+    async def _look(
+        self,
+        log: Log,
+        aggregate_id: UUID,
+        part_id: UUID | None,
+        at: Callable[[Aggregate, UUID | None], None] = lambda *_: None,
+    ) -> Reply:
+        def decide(decision: Decision) -> Reply:
+            aggregate = decision.get(Aggregate, aggregate_id)
+            at(aggregate, part_id)
+            body = encode(self.gives(aggregate, part_id, log.room))
+            return Reply(body, 0, aggregate_id, aggregate.version, part_id)
+
+        return await log.submit(asking(decide))
+
+
+@dataclass(frozen=True)
+class Query:
+    """A subject that is answered from a read model, or by reading the log."""
+
+    subject: str
+    takes: Schema
+    load: Load
+    ask: Callable[..., Awaitable[dict[str, Any]]]
+    doc: str = ""
+
+    async def answer(self, replica: Replica, request: Request) -> None:
+        """Take one request; its answer follows when it has been read."""
+        keep(asyncio.create_task(self._answer(replica, request)))
+
+    async def _answer(self, replica: Replica, request: Request) -> None:
+        try:
+            said.read(request.headers)
+            loaded = self.load(parsed(request.data))
+            found = await self.ask(replica, **loaded)
+            age = found.pop("age", None)
+            reply = Reply(encode(found), age=age)
+        except Exception as problem:  # noqa: BLE001 - every request gets an answer
+            reply = problem_of(problem)
+        await send(request, reply)
+
+
+def endpoint(
+    subject: str, *, takes: Schema, gives: View, **more: Any
+) -> Callable[[Callable[..., Aggregate]], Endpoint]:
+    """Put the decision below on `subject`."""
+
+    def place(decide: Callable[..., Aggregate]) -> Endpoint:
+        return Endpoint(
+            PREFIX + subject,
+            takes,
+            quickly(takes),
+            gives,
+            decide,
+            doc=str(decide.__doc__),
+            **more,
+        )
+
+    return place
+
+
+def query(
+    subject: str, *, takes: Schema
+) -> Callable[[Callable[..., Awaitable[dict[str, Any]]]], Query]:
+    """Put the reading below on `subject`."""
+
+    def place(ask: Callable[..., Awaitable[dict[str, Any]]]) -> Query:
+        return Query(PREFIX + subject, takes, quickly(takes), ask, str(ask.__doc__))
+
+    return place
+
+
+def asking(decide: Callable[[Decision], Reply]) -> Command:
+    """Return a command of the service's own that only looks."""
+    return Command(
+        decide,
+        lambda *_: Reply(b"{}"),
+        Moment(datetime.now(UTC), Provenance()),
+        b"",
+        asyncio.get_running_loop().create_future(),
+        query=True,
+    )
+
+
+async def outcome_of(log: Log, asked: Reply, wait: float) -> tuple[Event, int]:
+    """Return the event that settles an intent, and its position in the log."""
+    aggregate_id, intent = asked.aggregate_id, asked.intent
+    assert aggregate_id
+    assert intent
+
+    def among(event: Event) -> bool:
+        return isinstance(event, Outcome) and event.intent == intent
+
+    with log.watching(aggregate_id) as events:
+        try:
+            async with asyncio.timeout(wait):
+                while True:
+                    history = await log.read(log.recorder.history, aggregate_id, intent)
+                    for event, position in decoded(history):
+                        if among(event):
+                            return event, position
+                    while not among(await events.get()):
+                        pass
+        except TimeoutError:
+            raise Unavailable(
+                f"the backend's agent has not answered within {wait:g} s; "
+                "it goes on with the work when it can"
+            ) from None
+
+
+def trusted(
+    replica: Replica, subject: str, request: Request, headers: Headers
+) -> Headers:
+    """Return the headers with what only an agent may say, or raise `Forbidden`."""
+    key = replica.settings.agent_key.encode()
+    if not is_signed(key, subject, request.data, request.headers):
+        raise Forbidden
+    return said.of_agent(headers, request.headers or {})
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in the body; an empty body stands for `{}`."""
+    if len(body) > LARGEST_BODY:
+        raise TooLarge
+    if not body:
+        return {}
+    try:
+        return _parse(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed from error
+
+
+def fingerprint(subject: str, message: dict[str, Any]) -> bytes:
+    """Return what tells one request from another: its subject and JSON value."""
+    value = msgspec.json.encode(message, order="sorted")
+    return sha256(subject.encode() + b"\0" + value).digest()
+
+
+def send_when_done(request: Request, answer: asyncio.Future[Reply]) -> None:
+    """Send what came of a command: its reply, or why there is none."""
+    if answer.cancelled():
+        return
+    problem = answer.exception()
+    reply = problem_of(problem) if isinstance(problem, Exception) else answer.result()
+    keep(asyncio.create_task(send(request, reply)))
+
+
+async def send(request: Request, reply: Reply) -> None:
+    """Send one answer."""
+    if reply.code:
+        detail = msgspec.json.decode(reply.body)["detail"]
+        await request.respond_error(str(reply.code), said.one_line(detail), reply.body)
+    elif reply.age:
+        await request.respond(reply.body, {"Holdfast-Age": f"{reply.age:.1f}"})
+    else:
+        await request.respond(reply.body)
+
+
+def keep(task: asyncio.Task[None]) -> None:
+    """Hold on to a task until it is done; the event loop alone does not."""
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
+_parse = msgspec.json.Decoder(dict[str, Any]).decode
+_tasks: set[asyncio.Task[None]] = set()

@@ -1,0 +1,17 @@
+"""What callers may ask, one module a noun; each endpoint below its schema.
+
+Start with `service.endpoints.volumes`; `schema` has what their messages share,
+`agents` is what agents say, which callers may not.
+"""
+
+from __future__ import annotations
+
+from service.endpoints import agents, attachments, audit, backends, volumes
+
+ENDPOINTS = (
+    *volumes.ENDPOINTS,
+    *attachments.ENDPOINTS,
+    *backends.ENDPOINTS,
+    *audit.ENDPOINTS,
+)
+FOR_AGENTS = agents.ENDPOINTS

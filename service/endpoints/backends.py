@@ -1,0 +1,142 @@
+"""Subjects under `backend`: where volumes are, and what operators do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from marshmallow import fields
+
+from domain.backend import Backend, id_of
+from projections import resources
+from service import history
+from service.endpoint import endpoint, query
+from service.endpoints.schema import (
+    TEXT,
+    WORD,
+    List,
+    Message,
+    Page,
+    Printable,
+    StrictBoolean,
+)
+from service.log import Decision, Unavailable
+from service.room import Room
+
+if TYPE_CHECKING:
+    from service.replica import Replica
+
+
+def shown(seen: Backend, _: UUID | None, room: Room) -> dict[str, Any]:
+    """Return a backend with what its agent last told."""
+    return room.with_measured(resources.backend(seen))
+
+
+class One(Message):
+    name = fields.String(required=True, validate=WORD)
+
+
+@endpoint("backend.show", takes=One(), gives=shown, query=True)
+def show(log: Decision, name: str) -> Backend:
+    """Look at a backend: what the log says of it, and what its agent last told."""
+    return log.get(Backend, id_of(name), name)
+
+
+class Find(List):
+    name = fields.String(validate=WORD)
+    host = fields.String(validate=WORD)
+    status = fields.String(validate=WORD)
+
+
+@query("backend.list", takes=Find())
+async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
+    """List the backends in the order in which they were first announced."""
+    page = await replica.reading.listed("backends", asked)
+    page["items"] = [replica.log.room.with_measured(item) for item in page["items"]]
+    return page
+
+
+class Disable(One):
+    reason = fields.String(required=True, validate=Printable(TEXT.most, least=1))
+
+
+@endpoint("backend.disable", takes=Disable(), gives=shown)
+def disable(log: Decision, name: str, reason: str) -> Backend:
+    """Let no new volume go to a backend."""
+    asked = log.get(Backend, id_of(name), name)
+    asked.disable(reason)
+    return asked
+
+
+@endpoint("backend.enable", takes=One(), gives=shown)
+def enable(log: Decision, name: str) -> Backend:
+    """Let new volumes go to a backend again."""
+    asked = log.get(Backend, id_of(name), name)
+    asked.enable()
+    return asked
+
+
+@endpoint("backend.initialize", takes=One(), gives=shown, waits=True)
+def initialize(log: Decision, name: str) -> Backend:
+    """Let a backend's agent look at its storage anew and settle what is in flight."""
+    asked = log.get(Backend, id_of(name), name)
+    asked.initialize()
+    return asked
+
+
+class Capabilities(One):
+    discover = StrictBoolean(load_default=False)
+
+
+@query("backend.capabilities", takes=Capabilities())
+async def capabilities(
+    replica: Replica, name: str, *, discover: bool
+) -> dict[str, Any]:
+    """Tell what a backend can do; with `discover`, what it can do just now."""
+    seen = await replica.backend(name, anew=discover)
+    if seen["capabilities"] is None:
+        raise Unavailable(f"the agent of {name} has not reported yet")
+    return {
+        "name": name,
+        "capabilities": seen["capabilities"],
+        "measured_at": seen["reported_at"],
+    }
+
+
+@query("backend.publish_capabilities", takes=One())
+async def publish_capabilities(replica: Replica, name: str) -> dict[str, Any]:
+    """Let a backend's agent measure and tell every replica."""
+    return await replica.backend(name, anew=True)
+
+
+@query("backend.is_working", takes=One())
+async def is_working(replica: Replica, name: str) -> dict[str, Any]:
+    """Tell whether a backend can do its work, and why not."""
+    seen = await replica.backend(name)
+    reason = replica.log.room.why_not_working(name)
+    return {"name": name, "working": seen["working"], "reason": reason}
+
+
+class History(Page):
+    name = fields.String(required=True, validate=WORD)
+
+
+@query("backend.history", takes=History())
+async def show_history(
+    replica: Replica, name: str, limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """List everything that ever happened to a backend, oldest first."""
+    return await history.of(replica.log, "backend", name, limit, cursor)
+
+
+ENDPOINTS = (
+    show,
+    find,
+    enable,
+    disable,
+    initialize,
+    capabilities,
+    publish_capabilities,
+    is_working,
+    show_history,
+)

@@ -1,0 +1,301 @@
+"""Subjects under `volume`: what a caller may ask of a volume, one after another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from domain.volume import Volume
+from projections import resources
+from service import history, placing
+from service.endpoint import endpoint, query
+from service.endpoints.schema import (
+    GIB,
+    METADATA,
+    NAME,
+    TEXT,
+    WORD,
+    Connector,
+    List,
+    Message,
+    Page,
+    StrictBoolean,
+    StrictInteger,
+    StrictUUID,
+    chosen_id,
+)
+from service.log import Decision, NotFound
+
+if TYPE_CHECKING:
+    from service.replica import Replica
+
+
+class One(Message):
+    volume_id = StrictUUID(required=True, data_key="id")
+
+
+class Source(Message):
+    snapshot = StrictUUID()
+    volume = StrictUUID()
+    image = fields.String(validate=WORD)
+
+    @validates_schema
+    def one_alone(self, data: dict[str, Any], **_: Any) -> None:
+        if len(data) != 1:
+            raise ValidationError("Must be a snapshot, a volume or an image.")
+
+
+class Create(Message):
+    volume_id = chosen_id()
+    size_gib = StrictInteger(load_default=None, validate=GIB)
+    name = fields.String(load_default="", validate=NAME)
+    description = fields.String(load_default="", validate=TEXT)
+    project = fields.String(load_default="", validate=NAME)
+    backend = fields.String(load_default=None, allow_none=True, validate=WORD)
+    volume_type = fields.String(load_default=None, allow_none=True, validate=WORD)
+    source = fields.Nested(Source, load_default=None, allow_none=True)
+    group_id = StrictUUID(load_default=None, allow_none=True)
+    multiattach = StrictBoolean(load_default=False)
+    metadata = fields.Dict(**METADATA, load_default=dict)
+
+
+@endpoint("volume.create", takes=Create(), gives=resources.volume)
+def create(
+    log: Decision,
+    volume_id: UUID,
+    source: dict[str, Any] | None,
+    group_id: UUID | None,
+    **described: Any,
+) -> Volume:
+    """Ask for a volume that a backend will make."""
+    if described["size_gib"] is None and not source:
+        raise ValidationError("Missing data for required field.", "size_gib")
+    for noun, key in (source or {}).items():
+        if noun == "volume":
+            log.get(Volume, key)
+            raise ValidationError("Cloning a volume is not built yet.", "source")
+        raise NotFound(noun, key)
+    if group_id:
+        raise NotFound("group", group_id)
+    placed = placing.place(log, described)
+    return log.add(Volume.create(volume_id, **placed))
+
+
+@endpoint("volume.show", takes=One(), gives=resources.volume, query=True)
+def show(log: Decision, volume_id: UUID) -> Volume:
+    """Look at a volume as it is now."""
+    return log.get(Volume, volume_id)
+
+
+class Update(One):
+    name = fields.String(validate=NAME)
+    description = fields.String(validate=TEXT)
+    metadata = fields.Dict(**METADATA)
+    readonly = StrictBoolean()
+    bootable = StrictBoolean()
+
+
+@endpoint("volume.update", takes=Update(), gives=resources.volume)
+def update(log: Decision, volume_id: UUID, **said: Any) -> Volume:
+    """Change what is said about a volume; metadata is replaced as a whole."""
+    asked = log.get(Volume, volume_id)
+    asked.update(**said)
+    return asked
+
+
+class Extend(One):
+    size_gib = StrictInteger(required=True, validate=GIB)
+
+
+@endpoint("volume.extend", takes=Extend(), gives=resources.volume)
+def extend(log: Decision, volume_id: UUID, size_gib: int) -> Volume:
+    """Ask for more room, of a volume in use as well."""
+    asked = log.get(Volume, volume_id)
+    before = asked.allocated_gib
+    asked.extend(size_gib)
+    placing.check_room(log, asked.backend, size_gib - before)
+    return asked
+
+
+class Delete(One):
+    cascade = StrictBoolean(load_default=False)
+    force = StrictBoolean(load_default=False)
+
+
+@endpoint("volume.delete", takes=Delete(), gives=resources.volume)
+def delete(log: Decision, volume_id: UUID, *, cascade: bool, force: bool) -> Volume:
+    """Ask for a volume to be removed; `force` of one that is not at rest as well."""
+    asked = log.get(Volume, volume_id)
+    asked.delete(force=force)
+    return asked
+
+
+@endpoint("volume.reserve", takes=One(), gives=resources.volume)
+def reserve(log: Decision, volume_id: UUID) -> Volume:
+    """Promise a volume to whoever attaches it next."""
+    asked = log.get(Volume, volume_id)
+    asked.reserve()
+    return asked
+
+
+@endpoint("volume.unreserve", takes=One(), gives=resources.volume)
+def unreserve(log: Decision, volume_id: UUID) -> Volume:
+    """Take back a promise that nobody has claimed."""
+    asked = log.get(Volume, volume_id)
+    asked.unreserve()
+    return asked
+
+
+class Holder(Message):
+    instance = fields.String(load_default=None, allow_none=True, validate=WORD)
+    host = fields.String(load_default=None, allow_none=True, validate=WORD)
+    mode = fields.String(
+        load_default=None, allow_none=True, validate=validate.OneOf(["rw", "ro"])
+    )
+
+    @validates_schema
+    def somebody(self, data: dict[str, Any], **_: Any) -> None:
+        if not (data.get("instance") or data.get("host")):
+            raise ValidationError("Name an instance or a host.", "instance")
+
+
+class Attach(One, Holder):
+    mountpoint = fields.String(load_default=None, allow_none=True, validate=WORD)
+
+
+@endpoint("volume.attach", takes=Attach(), gives=resources.volume)
+def attach(log: Decision, volume_id: UUID, **holder: Any) -> Volume:
+    """Attach a reserved volume, or an available one at once."""
+    asked = log.get(Volume, volume_id)
+    asked.attach(**holder)
+    return asked
+
+
+class Held(One):
+    attachment_id = StrictUUID(load_default=None, allow_none=True)
+
+
+@endpoint("volume.begin_detaching", takes=Held(), gives=resources.volume)
+def begin_detaching(
+    log: Decision, volume_id: UUID, attachment_id: UUID | None
+) -> Volume:
+    """Note that a holder is asked to let go."""
+    asked = log.get(Volume, volume_id)
+    asked.begin_detaching(attachment_id)
+    return asked
+
+
+@endpoint("volume.roll_detaching", takes=Held(), gives=resources.volume)
+def roll_detaching(
+    log: Decision, volume_id: UUID, attachment_id: UUID | None
+) -> Volume:
+    """Note that a holder kept the volume after all."""
+    asked = log.get(Volume, volume_id)
+    asked.roll_detaching(attachment_id)
+    return asked
+
+
+@endpoint("volume.detach", takes=Held(), gives=resources.volume)
+def detach(log: Decision, volume_id: UUID, attachment_id: UUID | None) -> Volume:
+    """Take a volume back from a holder."""
+    asked = log.get(Volume, volume_id)
+    asked.detach(attachment_id)
+    return asked
+
+
+class Connect(One):
+    connector = Connector(required=True)
+
+
+def connection(event: Any) -> dict[str, Any]:
+    """Return how a host reaches a volume."""
+    told: dict[str, Any] = event.connection
+    return told | {"volume_id": event.originator_id}
+
+
+@endpoint(
+    "volume.initialize_connection",
+    takes=Connect(),
+    gives=resources.volume,
+    waits=True,
+    outcome=connection,
+)
+def initialize_connection(
+    log: Decision, volume_id: UUID, connector: dict[str, Any]
+) -> Volume:
+    """Let a host reach a volume, and tell how."""
+    asked = log.get(Volume, volume_id)
+    asked.export(connector)
+    return asked
+
+
+class Terminate(Connect):
+    force = StrictBoolean(load_default=False)
+
+
+@endpoint(
+    "volume.terminate_connection", takes=Terminate(), gives=resources.volume, waits=True
+)
+def terminate_connection(
+    log: Decision, volume_id: UUID, connector: dict[str, Any], *, force: bool
+) -> Volume:
+    """Take a volume away from a host; with `force` even if its backend fails."""
+    asked = log.get(Volume, volume_id)
+    asked.unexport(connector, force=force)
+    return asked
+
+
+@endpoint("volume.remove_export", takes=One(), gives=resources.volume, waits=True)
+def remove_export(log: Decision, volume_id: UUID) -> Volume:
+    """Take a volume that nobody uses away from every host."""
+    asked = log.get(Volume, volume_id)
+    asked.unexport()
+    return asked
+
+
+class Find(List):
+    status = fields.String(validate=WORD)
+    backend = fields.String(validate=WORD)
+    project = fields.String(validate=NAME)
+    name = fields.String(validate=NAME)
+    group_id = StrictUUID()
+
+
+@query("volume.list", takes=Find())
+async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
+    """List volumes in the order of their creation."""
+    return await replica.reading.listed("volumes", asked)
+
+
+class History(Page):
+    volume_id = StrictUUID(required=True, data_key="id")
+
+
+@query("volume.history", takes=History())
+async def show_history(
+    replica: Replica, volume_id: UUID, limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """List everything that ever happened to a volume, oldest first."""
+    return await history.of(replica.log, "volume", volume_id, limit, cursor)
+
+
+ENDPOINTS = (
+    create,
+    show,
+    update,
+    extend,
+    delete,
+    reserve,
+    unreserve,
+    attach,
+    begin_detaching,
+    roll_detaching,
+    detach,
+    initialize_connection,
+    terminate_connection,
+    remove_export,
+    find,
+    show_history,
+)

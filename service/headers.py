@@ -1,0 +1,97 @@
+"""What callers say in a request's headers: bounds, defaults, and what is stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import msgspec
+from marshmallow import ValidationError
+
+from domain.provenance import Provenance
+
+LONGEST_WAIT = 300.0
+MOST = {
+    "Holdfast-Actor": 255,
+    "Holdfast-Reason": 1024,
+    "Holdfast-Request-Id": 128,
+}
+# W3C Trace Context: version, trace id, parent id, flags; none of them all zeros.
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What a caller said beside the message."""
+
+    provenance: Provenance = Provenance()
+    wait: float = 0.0
+
+    @property
+    def request_id(self) -> str:
+        return self.provenance.request_id
+
+
+NOTHING = Headers()
+
+
+def read(headers: Mapping[str, str] | None) -> Headers:
+    """Return what the headers say, or raise `ValidationError` naming them."""
+    if not headers:
+        return NOTHING
+    wrong: dict[str, list[str]] = {}
+    for name, most in MOST.items():
+        if problem := unprintable(headers.get(name, ""), most):
+            wrong[name] = [problem]
+    wait = seconds(headers.get("Holdfast-Wait", ""))
+    if wait is None:
+        wrong["Holdfast-Wait"] = [f"Must be seconds, from 0 to {LONGEST_WAIT:g}."]
+    if wrong:
+        raise ValidationError(wrong)
+    trace = headers.get("traceparent", "")
+    return Headers(
+        Provenance(
+            actor=headers.get("Holdfast-Actor", ""),
+            reason=headers.get("Holdfast-Reason", ""),
+            request_id=headers.get("Holdfast-Request-Id", ""),
+            traceparent=trace if TRACEPARENT.fullmatch(trace) else "",
+        ),
+        wait or 0.0,
+    )
+
+
+def of_agent(known: Headers, headers: Mapping[str, str]) -> Headers:
+    """Return the headers with what led to an agent's report, and who the agent is."""
+    provenance = msgspec.structs.replace(
+        known.provenance,
+        causation_id=headers.get("Holdfast-Causation-Id", ""),
+        recorded_by=headers.get("Holdfast-Recorded-By", ""),
+    )
+    return replace(known, provenance=provenance)
+
+
+def unprintable(value: str, most: int) -> str | None:
+    """Return what is wrong with a value, or None."""
+    if len(value) > most:
+        return f"Longer than {most} characters."
+    if not value.isprintable():
+        return "Has control characters."
+    return None
+
+
+def seconds(value: str) -> float | None:
+    """Return how long to wait, or None for what is no such time."""
+    try:
+        wait = float(value or 0)
+    except ValueError:
+        return None
+    return wait if isfinite(wait) and 0 <= wait <= LONGEST_WAIT else None
+
+
+def one_line(text: str) -> str:
+    """Return the text as a header can carry it."""
+    return " ".join(text.encode("ascii", "replace").decode().split())

@@ -1,0 +1,672 @@
+"""The live log: aggregates in memory, commands decided on them, batches stored.
+
+Commands are plain functions, decided one after another in the event loop, on
+state that includes what is not stored yet. One thread stores what has been
+decided while it was busy, in one transaction. A reply leaves after its commit,
+a refusal included: the transaction confirms that nobody else has changed what
+the command looked at. Where somebody has, everything that was not stored is
+forgotten and decided again on the newest state.
+
+While the database is away, commands are refused at once; what is asked about
+aggregates in memory is answered, with how long ago that was known to be so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from logging import getLogger
+from typing import Any, TypeVar
+from uuid import UUID
+
+from eventsourcing.persistence import IntegrityError, PersistenceError
+
+from adapters.postgres.mapper import LogMapper
+from adapters.postgres.recorder import (
+    Batch,
+    CommitUnknown,
+    Conflict,
+    Kept,
+    LogRecorder,
+    Stored,
+    Written,
+)
+from domain import log
+from domain.aggregate import Aggregate, Event, Intent
+from domain.provenance import MOMENT, Moment
+from service.room import Room
+
+A = TypeVar("A", bound=Aggregate)
+K = TypeVar("K")
+
+AWAY_AFTER = 3.0  # seconds that a batch may take before no other waits for it
+PROBE_EVERY = 0.2  # seconds
+
+logger = getLogger(__name__)
+
+
+class NotFound(Exception):
+    """There is no such thing."""
+
+    def __init__(self, noun: str, key: object) -> None:
+        super().__init__(noun, key)
+        self.noun = noun
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"there is no {self.noun} {self.key}"
+
+
+class Taken(Exception):
+    """The id belongs to something that exists."""
+
+    def __str__(self) -> str:
+        return f"the id {self.args[0]} is taken"
+
+
+class Unavailable(Exception):
+    """The log cannot be reached, or has too much to do already."""
+
+
+class Contended(Exception):
+    """Others kept changing what the command is about; ask again."""
+
+
+class KeyReused(Exception):
+    """The request id was used for a different request; choose another one."""
+
+
+class NotLive(BaseException):  # control flow: no `except Exception` may swallow it
+    """A decision needs something that has to be read first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an id stands for that belongs to a part of an aggregate."""
+
+    whole_id: UUID
+
+
+Live = dict[UUID, "Aggregate | Part | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a caller is told: JSON, and a code unless all is well.
+
+    `aggregate_id`, `version` and `part_id` say what it shows, `intent` which
+    version of that asked a backend for work, and `age` how many seconds ago this
+    was known to be so where the log cannot be reached.
+    """
+
+    body: bytes
+    code: int = 0
+    aggregate_id: UUID | None = None
+    version: int = 0
+    part_id: UUID | None = None
+    intent: int | None = None
+    age: float | None = None
+
+    def at(self, position: int) -> Reply:
+        """Return the reply with the position of the command's last event."""
+        # The body was written when the command was decided, before later
+        # commands of the batch changed the aggregate; the position came after.
+        return replace(self, body=b'%s,"position":%d}' % (self.body[:-1], position))
+
+
+class Decision:
+    """What one command looks at, and through it all that it may change."""
+
+    def __init__(self, live: Live, room: Room) -> None:
+        self._live = live
+        self.room = room
+        self.based_on: dict[UUID, int] = {}
+        self.parts: dict[UUID, UUID] = {}
+        self._had: dict[UUID, int] = {}
+
+    def get(self, kind: type[A], aggregate_id: UUID, key: object = None) -> A:
+        """Return an aggregate, or raise `NotFound` naming it by its id or `key`."""
+        aggregate = self._known(aggregate_id)
+        if isinstance(aggregate, Part):
+            aggregate = None
+        self.based_on.setdefault(aggregate_id, aggregate.version if aggregate else 0)
+        if not isinstance(aggregate, kind):
+            raise NotFound(kind.__name__.lower(), key or aggregate_id)
+        self._had.setdefault(aggregate_id, allocated(aggregate))
+        return aggregate
+
+    def find(self, kind: type[A], aggregate_id: UUID) -> A | None:
+        """Return an aggregate, or None where there is none."""
+        try:
+            return self.get(kind, aggregate_id)
+        except NotFound:
+            return None
+
+    def add(self, aggregate: A) -> A:
+        """Take in a new aggregate, or raise `Taken`."""
+        existing = self._live.get(aggregate.id)
+        version = existing.version if isinstance(existing, Aggregate) else 0
+        self.based_on[aggregate.id] = version
+        if existing:
+            raise Taken(aggregate.id)
+        self._live[aggregate.id] = aggregate
+        self._had[aggregate.id] = 0
+        return aggregate
+
+    def whole(self, kind: type[A], part_id: UUID, noun: str) -> A:
+        """Return the aggregate that has the part, or raise `NotFound`."""
+        part = self._known(part_id)
+        if not isinstance(part, Part):
+            if part is None:
+                # Another replica may add it at any time: look again next time.
+                del self._live[part_id]
+            raise NotFound(noun, part_id)
+        return self.get(kind, part.whole_id)
+
+    def add_part(self, part_id: UUID, whole: Aggregate) -> None:
+        """Reserve an id for a part of an aggregate, or raise `Taken`."""
+        if self._live.get(part_id):
+            raise Taken(part_id)
+        self.parts[part_id] = whole.id
+        self._live[part_id] = Part(whole.id)
+
+    def collect(self) -> list[Event]:
+        """Return what has been recorded."""
+        touched = (self._live.get(aggregate_id) for aggregate_id in self.based_on)
+        events = [
+            event
+            for aggregate in touched
+            if isinstance(aggregate, Aggregate)
+            for event in aggregate.collect_events()
+        ]
+        for event in events:
+            if part_id := event.adds_part:
+                self.parts[part_id] = event.originator_id
+                self._live[part_id] = Part(event.originator_id)
+        return events
+
+    def taken(self) -> dict[str, int]:
+        """Return how many GiB more of each backend the decision takes."""
+        taken: dict[str, int] = {}
+        for aggregate_id, had in self._had.items():
+            aggregate: Any = self._live.get(aggregate_id)
+            if more := allocated(aggregate) - had:
+                taken[aggregate.backend] = taken.get(aggregate.backend, 0) + more
+        return taken
+
+    def _known(self, key: UUID) -> Aggregate | Part | None:
+        try:
+            known = self._live.pop(key)
+        except KeyError:
+            raise NotLive(key) from None
+        self._live[key] = known  # now the one used last
+        return known
+
+
+@dataclass(slots=True, eq=False)
+class Command:
+    """A request to decide something, and what came of it.
+
+    `decide` may be called more than once and does nothing but ask and record.
+    `show` makes a reply of what it decided about, and of a version of that as
+    it was, for a request that is repeated. A `query` records nothing.
+    """
+
+    decide: Callable[[Decision], Reply]
+    show: Callable[[Aggregate, UUID | None], Reply]
+    moment: Moment
+    fingerprint: bytes
+    answered: asyncio.Future[Reply]
+    query: bool = False
+    decision: Decision = field(init=False)
+    events: list[Event] = field(init=False)
+    taken: dict[str, int] = field(init=False)
+    reply: Reply = field(init=False)
+    attempts: int = 0
+
+    @property
+    def request_id(self) -> str:
+        return self.moment.provenance.request_id
+
+
+class Log:
+    """One replica's view of the log. `running` starts its writer."""
+
+    LARGEST_BATCH = 512
+    MOST_ATTEMPTS = 8
+
+    def __init__(
+        self,
+        recorder: LogRecorder,
+        room: Room | None = None,
+        *,
+        live: int = 100_000,
+        waiting: int = 10_000,
+    ) -> None:
+        self.room = room or Room()
+        self.recorder = recorder
+        self._mapper = LogMapper()
+        self._most_live = live
+        self._most_waiting = waiting
+        self._live: Live = {}
+        self._positions: dict[UUID, int] = {}
+        self._waiting: list[Command] = []
+        self._absent: dict[UUID, list[Command]] = {}
+        self._keyed: dict[str, Command] = {}
+        self._unanswered = 0
+        self._decided = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._watchers: dict[UUID, set[asyncio.Queue[Event]]] = {}
+        self._away: str | None = None
+        self._confirmed = time.monotonic()
+        self._writer = ThreadPoolExecutor(1, "log-writer")
+        self._reader = ThreadPoolExecutor(2, "log-reader")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Log]:
+        """Decide and store until left."""
+        self.room.allocated = await self.read(self.recorder.allocated)
+        self.working = asyncio.gather(self._write(), self._load(), self._probe())
+        try:
+            yield self
+        finally:
+            # Unanswered requests stay unanswered, as after a crash: repeating
+            # one with its request id tells the caller what became of it.
+            self.working.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.working
+            for thread in (self._writer, self._reader):
+                thread.shutdown()
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago the log was last reached, 0 where it can be."""
+        return time.monotonic() - self._confirmed if self._away else 0.0
+
+    def submit(self, command: Command) -> asyncio.Future[Reply]:
+        """Decide the command and return the reply that follows its commit.
+
+        Raises `Unavailable` rather than keep more waiting than can be served
+        soon, and `KeyReused`.
+        """
+        if self._away:
+            return self._from_memory(command)
+        if self._unanswered >= self._most_waiting:
+            raise Unavailable("too many commands are waiting; ask again later")
+        if command.request_id:
+            first = self._keyed.setdefault(command.request_id, command)
+            if first.fingerprint != command.fingerprint:
+                raise KeyReused
+            if first is not command:
+                return first.answered
+        self._unanswered += 1
+        self._decide(command)
+        return command.answered
+
+    async def read(self, what: Callable[..., K], *args: Any) -> K:
+        """Return what a function reads from the database in a thread of its own."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._reader, what, *args)
+        except PersistenceError as failure:
+            raise Unavailable(
+                f"the database cannot be reached; it last was {self.age:.0f} s ago"
+            ) from failure
+
+    @contextmanager
+    def watching(self, aggregate_id: UUID) -> Iterator[asyncio.Queue[Event]]:
+        """Queue what happens to the aggregate, here or on another replica.
+
+        An event may come twice.
+        """
+        queue: asyncio.Queue[Event] = asyncio.Queue()
+        watchers = self._watchers.setdefault(aggregate_id, set())
+        watchers.add(queue)
+        try:
+            yield queue
+        finally:
+            watchers.discard(queue)
+            if not watchers:
+                self._watchers.pop(aggregate_id, None)
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Let those who watch know what was stored."""
+        for event in events:
+            for queue in self._watchers.get(event.originator_id, ()):
+                queue.put_nowait(event)
+
+    def _decide(self, command: Command) -> None:
+        command.decision = decision = Decision(self._live, self.room)
+        MOMENT.set(command.moment)
+        try:
+            command.reply = command.decide(decision)
+        except NotLive as missing:
+            self._take_back(decision)
+            self._absent.setdefault(missing.args[0], []).append(command)
+            self._wanted.set()
+            return
+        command.events, command.taken = [], {}
+        if command.reply.code:
+            self._take_back(decision)
+        else:
+            command.events = decision.collect()
+            command.taken = decision.taken()
+            command.reply = with_intent(command.reply, command.events)
+            self.room.take(command.taken)
+        self._waiting.append(command)
+        self._decided.set()
+
+    def _take_back(self, decision: Decision) -> None:
+        """Forget what a broken-off decision had recorded or added."""
+        if decision.collect() or decision.parts:
+            self._drop(decision)
+
+    def _drop(self, decision: Decision) -> None:
+        for key in (*decision.based_on, *decision.parts):
+            self._live.pop(key, None)
+
+    async def _write(self) -> None:
+        """Store what has been decided, batch after batch."""
+        while True:
+            await self._decided.wait()
+            batch = self._waiting[: self.LARGEST_BATCH]
+            del self._waiting[: self.LARGEST_BATCH]
+            if not self._waiting:
+                self._decided.clear()
+            try:
+                stored = await self._patiently(batch, self._store, batch)
+            except IntegrityError as conflict:
+                await self._decide_again(batch, conflict)
+            except CommitUnknown as unknown:
+                await self._find_out(batch, unknown)
+            except PersistenceError as failure:
+                self._lose(str(failure))
+                self._undo(batch)
+            else:
+                self._answer(batch, stored)
+
+    async def _patiently(
+        self, batch: list[Command], what: Callable[..., K], *args: Any
+    ) -> K:
+        """Do it in the writer's thread; while that takes long, keep nobody waiting."""
+        loop = asyncio.get_running_loop()
+        done = loop.run_in_executor(self._writer, what, *args)
+        while not (await asyncio.wait([done], timeout=AWAY_AFTER))[0]:
+            self._lose("the database does not answer")
+            self._hide(batch)
+        return await done
+
+    async def _find_out(self, batch: list[Command], unknown: CommitUnknown) -> None:
+        """Wait until the log can tell whether the batch was stored."""
+        self._lose(str(unknown))
+        self._hide(batch)
+        while True:
+            try:
+                held = await self._patiently(batch, self.recorder.holds, unknown)
+            except PersistenceError:
+                await asyncio.sleep(PROBE_EVERY)
+            else:
+                break
+        if held:
+            self._answer(batch, unknown.stored)
+        else:
+            self._undo(batch)
+
+    def _store(self, batch: list[Command]) -> Stored:
+        """Write one batch, in the writer's thread."""
+        based_on: dict[UUID, int] = {}
+        events: list[Event] = []
+        keys: list[tuple[Kept, int]] = []
+        asked: list[str] = []
+        parts: dict[UUID, UUID] = {}
+        taken: dict[str, int] = {}
+        for command in batch:
+            based_on = command.decision.based_on | based_on
+            events += command.events
+            parts |= command.decision.parts
+            for backend, gib in command.taken.items():
+                taken[backend] = taken.get(backend, 0) + gib
+            if command.request_id:
+                asked.append(command.request_id)
+                if not command.reply.code:
+                    last = len(events) - 1 if command.events else -1
+                    keys.append((self._kept(command), last))
+        stored = list(map(self._mapper.to_stored_event, events))
+        limits = {backend: self.room.limit(backend) for backend in taken}
+        return self.recorder.append(
+            Batch(stored, based_on, keys, asked, parts, taken, limits)
+        )
+
+    def _answer(self, batch: list[Command], stored: Stored) -> None:
+        self._reached()
+        position = stored.positions.start - 1
+        for command in batch:
+            for event in command.events:
+                position += 1
+                self._positions[event.originator_id] = position
+            shown = command.reply.aggregate_id
+            if command.reply.code or shown is None:
+                self._reply(command, command.reply)
+            else:
+                self._reply(command, command.reply.at(self._positions.get(shown, 0)))
+            self.room.give_back(command.taken)
+            self.tell(command.events)
+        self.room.allocated |= stored.allocated
+        self._forget_oldest()
+
+    async def _decide_again(self, batch: list[Command], why: IntegrityError) -> None:
+        """Decide anew all that is not stored, on what others have stored."""
+        undone = self._forget(batch)
+        moved_on: set[UUID] = set()
+        answered: dict[str, Kept] = {}
+        if isinstance(why, Conflict):
+            moved_on, answered = why.moved_on, why.answered
+            self.room.allocated |= why.allocated
+        ids = {i for command in undone for i in command.decision.based_on} | moved_on
+        ids |= {kept.aggregate_id for kept in answered.values()}
+        try:
+            await self._bring(ids)
+            for command in undone:
+                command.attempts += 1
+                if first := answered.get(command.request_id):
+                    await self._repeat(command, first)
+                elif command.attempts > self.MOST_ATTEMPTS:
+                    self._fail(command, Contended())
+                else:
+                    self._decide(command)
+        except PersistenceError as failure:
+            self._lose(str(failure))
+            for command in undone:
+                if not command.answered.done():
+                    self._fail(command, Unavailable("the database cannot be reached"))
+
+    async def _load(self) -> None:
+        """Read what set-aside commands look for, then decide them."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            absent, self._absent = self._absent, {}
+            commands = [command for group in absent.values() for command in group]
+            try:
+                await self._bring(absent)
+            except PersistenceError as failure:
+                self._lose(str(failure))
+                for command in commands:
+                    self._fail(command, Unavailable("the database cannot be reached"))
+            else:
+                for command in commands:
+                    self._decide(command)
+
+    async def _bring(self, ids: Iterable[UUID]) -> None:
+        """Bring things into memory; one that does not exist is None there."""
+        wanted = list(ids)
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._reader, self._replay, wanted)
+        for key in wanted:
+            known = found.get(key)
+            if key not in self._live and isinstance(known, tuple):
+                self._live[key], self._positions[key] = known
+            else:
+                self._live.setdefault(key, known)  # type: ignore[arg-type]
+
+    def _replay(
+        self, ids: list[UUID]
+    ) -> Mapping[UUID, tuple[Aggregate, int] | Part]:
+        found = replayed(self.recorder.histories(ids))
+        missing = [key for key in ids if key not in found]
+        wholes = self.recorder.wholes(missing) if missing else {}
+        return found | {part: Part(whole) for part, whole in wholes.items()}
+
+    async def _probe(self) -> None:
+        """While the database is away, look whether it is back."""
+        while True:
+            await asyncio.sleep(PROBE_EVERY)
+            if self._away and self._waiting == []:
+                with suppress(Unavailable):
+                    self.room.allocated = await self.read(self.recorder.allocated)
+                    self._reached()
+
+    def _lose(self, why: str) -> None:
+        if not self._away:
+            logger.warning("the log is out of reach: %s", why)
+        self._away = why
+
+    def _reached(self) -> None:
+        if self._away:
+            logger.warning("the log is back after %.1f s", self.age)
+        self._away = None
+        self._confirmed = time.monotonic()
+
+    def _from_memory(self, command: Command) -> asyncio.Future[Reply]:
+        """Answer a query from what is known, while nothing can be confirmed."""
+        why = Unavailable(
+            f"the database cannot be reached; it last was {self.age:.0f} s ago"
+        )
+        if not command.query:
+            raise why
+        decision = Decision(self._live, self.room)
+        try:
+            reply = command.decide(decision)
+        except NotLive:
+            raise why from None
+        if shown := reply.aggregate_id:
+            reply = reply.at(self._positions.get(shown, 0))
+        command.answered.set_result(replace(reply, age=self.age))
+        return command.answered
+
+    def _hide(self, batch: list[Command]) -> None:
+        """Show nobody what may not have happened, and let nothing build on it."""
+        self._undo([])
+        for command in batch:
+            if command.events:
+                self._drop(command.decision)
+
+    def _undo(self, batch: list[Command]) -> None:
+        """Give up what was not stored; nothing of it ever happened."""
+        for command in self._forget(batch):
+            self._fail(
+                command,
+                Unavailable("the database cannot be reached; nothing was changed"),
+            )
+
+    def _forget(self, batch: list[Command]) -> list[Command]:
+        """Drop every aggregate that holds what was not stored."""
+        undone, self._waiting = batch + self._waiting, []
+        self._decided.clear()
+        for command in undone:
+            self.room.give_back(command.taken)
+            if command.events or not self._away:
+                self._drop(command.decision)
+        return undone
+
+    def _forget_oldest(self) -> None:
+        """Keep memory bounded, without what waiting commands have changed."""
+        if len(self._live) > self._most_live:
+            busy = {i for command in self._waiting for i in command.decision.based_on}
+            for key in excess(self._live, self._most_live):
+                if key not in busy:
+                    del self._live[key]
+                    self._positions.pop(key, None)
+        for request_id in excess(self._keyed, self._most_live):
+            if self._keyed[request_id].answered.done():
+                del self._keyed[request_id]
+
+    async def _repeat(self, command: Command, first: Kept) -> None:
+        if first.fingerprint != command.fingerprint:
+            self._fail(command, KeyReused())
+            return
+        reply = await asyncio.get_running_loop().run_in_executor(
+            self._reader, self._again, command, first
+        )
+        self._reply(command, reply.at(first.position))
+
+    def _again(self, command: Command, first: Kept) -> Reply:
+        """Give the first answer again, from the log."""
+        history = self.recorder.history(first.aggregate_id, last=first.version)
+        [(aggregate, _)] = replayed(history).values()
+        intent = first.version if first.version in aggregate.in_flight else None
+        return replace(command.show(aggregate, first.part_id), intent=intent)
+
+    def _kept(self, command: Command) -> Kept:
+        """Return what is kept of a reply for a repeated request."""
+        reply = command.reply
+        assert reply.aggregate_id  # what succeeds shows something
+        return Kept(
+            command.request_id,
+            command.fingerprint,
+            reply.aggregate_id,
+            reply.version,
+            reply.part_id,
+            self._positions.get(reply.aggregate_id, 0),
+        )
+
+    def _reply(self, command: Command, reply: Reply) -> None:
+        self._unanswered -= 1
+        if reply.code:  # a refusal is not remembered: its repeat is decided anew
+            self._keyed.pop(command.request_id, None)
+        if not command.answered.done():
+            command.answered.set_result(reply)
+
+    def _fail(self, command: Command, why: Exception) -> None:
+        self._unanswered -= 1
+        self._keyed.pop(command.request_id, None)
+        if not command.answered.done():
+            command.answered.set_exception(why)
+
+
+def with_intent(reply: Reply, events: list[Event]) -> Reply:
+    """Return the reply with the version that asks a backend for work, if any does."""
+    if events and isinstance(events[-1], Intent):
+        return replace(reply, intent=events[-1].originator_version)
+    return reply
+
+
+def allocated(aggregate: Any) -> int:
+    """Return how many GiB of its backend an aggregate takes."""
+    taken: int = getattr(aggregate, "allocated_gib", 0)
+    return taken
+
+
+def replayed(history: Iterable[Written]) -> dict[UUID, tuple[Aggregate, int]]:
+    """Return the aggregates that events make, with the position of the last."""
+    found: dict[UUID, tuple[Aggregate, int]] = {}
+    for topic, state, position in history:
+        event = log.decode(topic, state)
+        before, _ = found.get(event.originator_id, (None, 0))
+        found[event.originator_id] = event.mutate(before), position
+    return found
+
+
+def decoded(history: Iterable[Written]) -> list[tuple[Event, int]]:
+    """Return events with their positions."""
+    return [(log.decode(topic, state), position) for topic, state, position in history]
+
+
+def excess(bounded: Mapping[K, Any], most: int) -> list[K]:
+    """Return the oldest keys of what is too large."""
+    return list(islice(bounded, max(0, len(bounded) - most)))

@@ -1,0 +1,37 @@
+"""The volume manager as the eventsourcing library sees it: one log."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from eventsourcing.application import Application
+from eventsourcing.utils import EnvType
+
+from adapters.postgres.mapper import LogMapper
+from adapters.postgres.recorder import LogRecorder
+
+
+class VolumeManager(Application[UUID]):
+    """Wires the recorder and the mapper; reads anything at any version.
+
+    Commands go through `service.log`: saving one by one costs a transaction each.
+    """
+
+    name = "holdfast"
+    env = {  # noqa: RUF012 - the library's own way to set defaults
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "APPLICATION_RECORDER_TOPIC": "adapters.postgres.recorder:LogRecorder",
+        "POSTGRES_POOL_SIZE": "2",
+        "POSTGRES_MAX_OVERFLOW": "10",
+        # Seconds that a reader waits for a connection before it says why.
+        "POSTGRES_CONNECT_TIMEOUT": "2",
+        "POSTGRES_MAX_WAITING": "0",
+    }
+
+    recorder: LogRecorder
+
+    def __init__(self, env: EnvType | None = None) -> None:
+        super().__init__(env)
+
+    def construct_mapper(self) -> LogMapper:
+        return LogMapper()

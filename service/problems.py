@@ -1,0 +1,116 @@
+"""What callers are told when something cannot be done: RFC 9457 problems."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from marshmallow import ValidationError
+
+from domain.aggregate import NotInFlight
+from domain.lifecycle import Refused
+from domain.placement import NoCapacity
+from domain.volume import Undersized, UnknownAttachment
+from service.log import Contended, KeyReused, NotFound, Reply, Taken, Unavailable
+
+logger = getLogger(__name__)
+
+
+class Malformed(Exception):
+    """The body is no JSON object in UTF-8."""
+
+
+class TooLarge(Exception):
+    """The body is larger than 64 KiB."""
+
+
+class Forbidden(Exception):
+    """Only an agent that has the agents' key may report."""
+
+
+class BackendFailed(Exception):
+    """The backend could not do it; `position` finds its report in the log."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+# Anything absent here is a fault of ours: a 500.
+PROBLEMS: dict[type[Exception], tuple[str, int]] = {
+    Malformed: ("malformed", 400),
+    ValidationError: ("invalid", 400),
+    Undersized: ("invalid", 400),
+    Forbidden: ("forbidden", 403),
+    NotFound: ("not-found", 404),
+    UnknownAttachment: ("not-found", 404),
+    Refused: ("refused", 409),
+    NotInFlight: ("refused", 409),
+    Taken: ("conflict", 409),
+    KeyReused: ("conflict", 409),
+    Contended: ("conflict", 409),
+    NoCapacity: ("no-capacity", 409),
+    TooLarge: ("too-large", 413),
+    BackendFailed: ("fault", 500),
+    Unavailable: ("unavailable", 503),
+}
+
+
+def problem_of(error: Exception) -> Reply:
+    """Return the problem that tells a caller what went wrong."""
+    listed = (PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
+    kind, status = next(listed, ("fault", 500))
+    problem = {
+        "type": kind,
+        "title": kind.replace("-", " ").capitalize(),
+        "status": status,
+        "detail": str(error) or str(type(error).__doc__),
+        "instance": None,
+    }
+    for family, more in MORE.items():
+        if isinstance(error, family):
+            problem |= more(error)
+    if kind == "fault" and not isinstance(error, BackendFailed):
+        fault_id = str(uuid4())
+        logger.error("fault %s", fault_id, exc_info=error)
+        problem |= {"detail": "our mistake, not yours", "fault_id": fault_id}
+    return Reply(msgspec.json.encode(problem), status)
+
+
+def of_refusal(error: Refused) -> dict[str, Any]:
+    return {
+        "command": error.command,
+        "current_status": error.status,
+        "unmet": error.unmet,
+    }
+
+
+def of_validation(error: ValidationError) -> dict[str, Any]:
+    errors: Any = error.messages
+    if isinstance(errors, list):
+        errors = {"_schema": errors}
+    said = "; ".join(f"{name}: {words(why)}" for name, why in errors.items())
+    return {"detail": said, "errors": errors}
+
+
+def words(why: Any) -> str:
+    """Return messages, nested as they may be, as one line."""
+    if isinstance(why, dict):
+        return ", ".join(f"{name}: {words(inner)}" for name, inner in why.items())
+    if isinstance(why, list):
+        return " ".join(map(words, why))
+    return str(why)
+
+
+# What a problem says beyond its detail.
+MORE: dict[type[Exception], Any] = {
+    Refused: of_refusal,
+    ValidationError: of_validation,
+    Undersized: lambda error: {"errors": {"size_gib": [str(error)]}},
+    NotFound: lambda error: {"instance": f"{error.noun}/{error.key}"},
+    UnknownAttachment: lambda error: {"instance": f"attachment/{error.attachment_id}"},
+    NoCapacity: lambda error: {"considered": error.considered},
+    BackendFailed: lambda error: {"fault_id": f"event-{error.position}"},
+}

@@ -1,0 +1,86 @@
+"""One replica of the service: what every subject works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import getLogger
+from typing import Any
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error
+
+from adapters.jetstream.agent import PREFIX, Measurement
+from adapters.jetstream.signing import is_signed
+from domain.backend import Backend, id_of
+from projections import resources
+from service.endpoint import asking
+from service.log import Decision, Log, Reply, Unavailable
+from service.reading import Reading
+from service.room import Measured
+from service.settings import Settings
+
+PATIENCE = 5.0  # seconds that an agent has to measure
+
+logger = getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Replica:
+    """The live log, the read models, and the way to the agents."""
+
+    log: Log
+    reading: Reading
+    client: Client
+    settings: Settings
+
+    async def backend(self, name: str, *, anew: bool = False) -> dict[str, Any]:
+        """Return a backend as callers see it, measured `anew` or as it last was.
+
+        Raises `NotFound`, and `Unavailable` where its agent does not answer.
+        """
+
+        def look(decision: Decision) -> Reply:
+            seen = decision.get(Backend, id_of(name), name)
+            return Reply(msgspec.json.encode(resources.backend(seen)))
+
+        reply = await self.log.submit(asking(look))
+        if anew:
+            await self._measure(name)
+        return self.log.room.with_measured(msgspec.json.decode(reply.body))
+
+    async def follow_measurements(self) -> None:
+        """Take in what agents tell, and what they told before this replica started."""
+        for name, body in (await self.log.read(self.reading.tables.measured)).items():
+            self._know(name, body)
+        await self.client.subscribe(f"{PREFIX}agents.*.measured", cb=self._measured)
+
+    async def _measured(self, message: Msg) -> None:
+        key = self.settings.agent_key.encode()
+        if not is_signed(key, message.subject, message.data, message.headers):
+            logger.warning("a measurement that no agent signed was left aside")
+            return
+        name = message.subject.split(".")[-2]
+        self._know(name, message.data)
+        try:
+            await self.log.read(self.reading.tables.measure, name, message.data)
+        except Unavailable:
+            logger.debug("the measurement of %s is kept in memory alone", name)
+
+    async def _measure(self, name: str) -> None:
+        try:
+            answer = await self.client.request(
+                f"{PREFIX}agents.{name}.measure", timeout=PATIENCE
+            )
+        except (Error, TimeoutError):
+            raise Unavailable(
+                f"the agent of backend {name} does not answer; is it running?"
+            ) from None
+        self._know(name, answer.data)
+
+    def _know(self, name: str, body: bytes) -> None:
+        told = msgspec.json.decode(body, type=Measurement)
+        self.log.room.measured[name] = Measured(
+            told.capabilities, told.working, told.reason, told.reported_at
+        )

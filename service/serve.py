@@ -1,0 +1,114 @@
+"""Running the service: one replica on NATS and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from nats.micro import add_service
+
+from adapters.jetstream.publisher import Publisher
+from service.endpoint import Answering
+from service.endpoints import ENDPOINTS, FOR_AGENTS
+from service.log import Log
+from service.manager import VolumeManager
+from service.reading import Reading
+from service.replica import Replica
+from service.room import Room
+from service.settings import Settings
+from service.watcher import Watcher
+
+WATCH = 0.2  # seconds between two looks at what runs in threads
+
+
+class Stopped(Exception):
+    """Something that must not stop has stopped."""
+
+
+@asynccontextmanager
+async def replica(
+    client: Client, settings: Settings, database: Mapping[str, str]
+) -> AsyncIterator[tuple[Replica, asyncio.Future[Any]]]:
+    """Serve every subject until left; entered, the replica answers.
+
+    With it comes the work that goes on beside, which ends only by failing.
+    """
+    quicken()
+    with VolumeManager(database) as manager:
+        log = Log(manager.recorder, Room(volume_types=settings.volume_types))
+        reading = Reading(manager.recorder, log)
+        async with log.running():
+            reading.start()
+            running = Replica(log, reading, client, settings)
+            work = asyncio.gather(
+                Publisher(client, manager.recorder).run(),
+                Watcher(running).run(),
+                watch(running),
+            )
+            try:
+                await running.follow_measurements()
+                async with (
+                    answering(running, "holdfast-agents", FOR_AGENTS),
+                    answering(running, "holdfast", ENDPOINTS),
+                ):
+                    await client.flush()
+                    yield running, work
+            finally:
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+                reading.stop()
+
+
+@asynccontextmanager
+async def answering(
+    running: Replica, name: str, endpoints: Iterable[Answering]
+) -> AsyncIterator[None]:
+    """Put endpoints on their subjects, as a NATS micro service."""
+    service = await add_service(running.client, name=name, version=version("holdfast"))
+    for endpoint in endpoints:
+        await service.add_endpoint(
+            name=endpoint.subject.replace(".", "-"),
+            subject=endpoint.subject,
+            handler=partial(endpoint.answer, running),
+            metadata={"description": endpoint.doc.partition("\n")[0]},
+        )
+    try:
+        yield
+    finally:
+        await service.stop()
+
+
+async def watch(running: Replica) -> None:
+    """Raise what has stopped a read model: one that stops silently lies."""
+    while not running.reading.failure:
+        await asyncio.sleep(WATCH)
+    raise Stopped("the read models have stopped") from running.reading.failure
+
+
+async def connect(url: str, name: str) -> Client:
+    """Return a client that comes back by itself, however long the broker is away."""
+    return await nats.connect(
+        url,
+        name=name,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,
+        pending_size=64 * 1024 * 1024,
+    )
+
+
+def quicken() -> None:
+    """Set the interpreter up for one busy loop beside one busy thread."""
+    # The writer needs the interpreter for microseconds after each round trip to
+    # PostgreSQL; by default the event loop would let it wait 5 ms every time.
+    sys.setswitchinterval(0.0002)
+    # Live aggregates are many and form no cycles; collecting garbage among them
+    # every 700 allocations would stop the service for 100 ms at a time.
+    gc.set_threshold(100_000, 50, 100)

@@ -1,0 +1,203 @@
+"""Settings: one TOML file, and HOLDFAST_<KEY> for each plain key of it.
+
+An unknown key is refused, for a key that is spelt wrong is one that is not set.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
+
+from service.problems import words
+
+FILE_DRIVER = "adapters.file.driver.FileDriver"
+LVM_DRIVER = "adapters.lvm.driver.LvmDriver"
+MANAGER = "service.manager.VolumeManager"
+ENVIRONMENT = "HOLDFAST_"
+
+
+class Unusable(Exception):
+    """The settings cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class BackendSettings:
+    """One storage: who drives it, and what its driver wants to know."""
+
+    name: str
+    volume_driver: str
+    reserved_percentage: int = 0
+    max_over_subscription_ratio: float = 20.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds that a volume or an attachment may stay in a transitional status."""
+
+    creating: float
+    extending: float
+    deleting: float
+    reserved: float
+    attaching: float
+    detaching: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an installation has decided."""
+
+    volume_manager: str
+    volume_driver: str
+    volume_group: str
+    num_shell_tries: int
+    nats_url: str
+    agent_key: str
+    database: Mapping[str, str]
+    deadlines: Deadlines
+    backends: tuple[BackendSettings, ...]
+    volume_types: Mapping[str, Mapping[str, str]]
+
+
+class Strict(Schema):
+    class Meta:
+        unknown = RAISE
+
+
+def seconds(default: float) -> fields.Float:
+    return fields.Float(load_default=default, validate=validate.Range(min=0.05))
+
+
+class DeadlinesSchema(Strict):
+    creating = seconds(900)
+    extending = seconds(900)
+    deleting = seconds(3600)
+    reserved = seconds(3600)
+    attaching = seconds(900)
+    detaching = seconds(900)
+
+    @post_load
+    def made(self, data: dict[str, Any], **_: Any) -> Deadlines:
+        return Deadlines(**data)
+
+
+class DatabaseSchema(Strict):
+    """Where PostgreSQL is; a host that begins with "/" is a socket's folder."""
+
+    dbname = fields.String(load_default="holdfast")
+    host = fields.String(load_default="127.0.0.1")
+    port = fields.Integer(load_default=5432)
+    user = fields.String(load_default="holdfast")
+    password = fields.String(load_default="")
+    schema = fields.String(load_default="public")
+
+
+class BackendSchema(Schema):
+    """A backend; the keys that are not named here are its driver's own."""
+
+    class Meta:
+        unknown = "include"
+
+    name = fields.String(
+        required=True,
+        validate=validate.Regexp(
+            r"[A-Za-z0-9_-]{1,64}\Z", error="Letters, digits, - and _, at most 64."
+        ),
+    )
+    volume_driver = fields.String(load_default=None)
+    reserved_percentage = fields.Integer(
+        load_default=0, validate=validate.Range(min=0, max=100)
+    )
+    max_over_subscription_ratio = fields.Float(
+        load_default=20.0, validate=validate.Range(min=1)
+    )
+
+
+class SettingsSchema(Strict):
+    volume_manager = fields.String(load_default=MANAGER)
+    volume_driver = fields.String(load_default=LVM_DRIVER)
+    volume_group = fields.String(load_default="cinder-volumes")
+    num_shell_tries = fields.Integer(load_default=3, validate=validate.Range(min=1))
+    nats_url = fields.String(load_default="nats://127.0.0.1:4222")
+    agent_key = fields.String(load_default="")
+    database = fields.Nested(DatabaseSchema, load_default=lambda: DatabaseSchema().load({}))
+    deadlines = fields.Nested(DeadlinesSchema, load_default=lambda: DeadlinesSchema().load({}))
+    backends = fields.List(fields.Nested(BackendSchema), data_key="backend", load_default=list)
+    volume_types = fields.Dict(
+        fields.String(),
+        fields.Dict(fields.String(), fields.String()),
+        data_key="volume_type",
+        load_default=dict,
+    )
+
+    @post_load
+    def made(self, data: dict[str, Any], **_: Any) -> Settings:
+        backends = [backend_of(told, data) for told in data.pop("backends")]
+        names = [backend.name for backend in backends]
+        if len(set(names)) < len(names):
+            raise ValidationError("Two backends have the same name.", "backend")
+        return Settings(**data, backends=tuple(backends))
+
+
+def backend_of(told: dict[str, Any], data: dict[str, Any]) -> BackendSettings:
+    """Return a backend's settings, the driver's own keys apart."""
+    known = {name: told.pop(name) for name in BackendSchema().fields}
+    known["volume_driver"] = known["volume_driver"] or data["volume_driver"]
+    return BackendSettings(**known, options=told)
+
+
+def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings in a file, if one is named, and the environment's.
+
+    Raises `Unusable`.
+    """
+    told = read(path) if path else {}
+    told |= from_environment(environment)
+    try:
+        settings: Settings = SettingsSchema().load(told)
+    except ValidationError as error:
+        where = f"{path}: " if path else ""
+        errors = dict(error.normalized_messages())
+        said = "; ".join(f"{name}: {words(why)}" for name, why in errors.items())
+        raise Unusable(f"{where}{said}") from error
+    return settings
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what a TOML file says."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path} is no TOML: {error}") from error
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the plain keys that the environment sets; other names are not ours."""
+    plain = {
+        name
+        for name, kind in SettingsSchema().fields.items()
+        if isinstance(kind, fields.String | fields.Integer)
+    }
+    named = {f"{ENVIRONMENT}{name.upper()}": name for name in plain}
+    return {named[key]: value for key, value in environment.items() if key in named}
+
+
+def database_of(settings: Settings) -> dict[str, str]:
+    """Return the settings of the database as the eventsourcing library takes them."""
+    return {
+        f"POSTGRES_{name.upper()}": str(value)
+        for name, value in settings.database.items()
+    }
+
+
+def with_backend(settings: Settings, backend: BackendSettings) -> Settings:
+    """Return the settings with a backend where they name none."""
+    return settings if settings.backends else replace(settings, backends=(backend,))

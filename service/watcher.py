@@ -1,0 +1,162 @@
+"""Nothing stays in between: what is overdue is given up, released, or looked after.
+
+Every transitional status has its deadline. Work that a backend has not settled
+by then failed, and says so; a promise that nobody used is released; a host that
+has neither attached nor detached is looked for. Each is decided like any other
+command, on the newest state, so several watchers do no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from logging import getLogger
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from adapters.postgres.read_models import Found
+from domain.attachment import AttachStatus
+from domain.log import AGGREGATES
+from domain.provenance import Moment, Provenance
+from domain.volume import NotDone, Volume
+from service.log import Command, Decision, Reply, Unavailable
+from service.problems import problem_of
+from service.replica import Replica
+from service.settings import Deadlines
+
+EVERY = 1.0  # seconds
+
+logger = getLogger(__name__)
+
+# How long each kind of work may take.
+WORK: dict[str, Callable[[Deadlines], float]] = {
+    "volume.created": lambda deadlines: deadlines.creating,
+    "volume.extension_started": lambda deadlines: deadlines.extending,
+    "volume.deletion_started": lambda deadlines: deadlines.deleting,
+    "volume.connection_started": lambda deadlines: deadlines.attaching,
+    "volume.export_started": lambda deadlines: deadlines.attaching,
+    "volume.disconnection_started": lambda deadlines: deadlines.detaching,
+    "volume.export_removal_started": lambda deadlines: deadlines.detaching,
+    "volume.session_looked_for": lambda deadlines: deadlines.detaching,
+    "backend.initialization_started": lambda deadlines: deadlines.creating,
+}
+
+
+def expire(volume: Volume, attachment_id: UUID) -> None:
+    """Release what nobody used."""
+    if volume.attachments[attachment_id].status is AttachStatus.RESERVED:
+        volume.expire(attachment_id)
+
+
+def look(volume: Volume, attachment_id: UUID) -> None:
+    """Look after a host, unless a backend is still at work for it."""
+    busy = {getattr(i, "attachment_id", None) for i in volume.in_flight.values()}
+    if attachment_id not in busy:
+        volume.look_for_session(attachment_id)
+
+
+HOLDS: dict[AttachStatus, Callable[[Volume, UUID], None]] = {
+    AttachStatus.RESERVED: expire,
+    AttachStatus.ATTACHING: look,
+    AttachStatus.DETACHING: look,
+}
+
+
+class Watcher:
+    """Looks for what is overdue, again and again."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._deadlines = replica.settings.deadlines
+
+    async def run(self) -> None:
+        """Watch for ever; while the log is away, nothing is overdue."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.look()
+            except Unavailable:
+                logger.debug("the log is away")
+
+    async def look(self) -> None:
+        """Decide about everything that is overdue now."""
+        for topic, deadline in WORK.items():
+            for row in await self._overdue("in_flight", "topic", topic, deadline):
+                self._submit(row.created, self._give_up(row, deadline(self._deadlines)))
+        for status, decide in HOLDS.items():
+            seconds = getattr(self._deadlines, status)
+            found = await self._overdue(
+                "attachments", "status", status, lambda _, s=seconds: s
+            )
+            for row in found:
+                self._submit(0, self._about(row, status, decide, seconds))
+
+    async def _overdue(
+        self, model: str, column: str, value: str, deadline: Callable[[Any], float]
+    ) -> list[Found]:
+        before = datetime.now(UTC) - timedelta(seconds=deadline(self._deadlines))
+        tables = self._replica.reading.tables
+        return await self._replica.log.read(
+            tables.overdue, model, column, value, before.isoformat()
+        )
+
+    def _give_up(self, row: Found, seconds: float) -> Callable[[Decision], Any]:
+        """Return the decision that work which was not settled in time has failed."""
+        aggregate_id, _, version = row.key.partition("/")
+        intent = msgspec.json.decode(row.body)
+        said = (
+            f"the agent of backend {intent['backend']} has not done it within "
+            f"{seconds:g} s; see whether it runs, then ask again"
+        )
+
+        def decide(log: Decision) -> Any:
+            kinds = AGGREGATES.values()
+            found = (log.find(kind, UUID(aggregate_id)) for kind in kinds)
+            aggregate: Any = next(kind for kind in found if kind)
+            if int(version) in aggregate.in_flight:
+                aggregate.report(int(version), NotDone("deadline", said))
+            return aggregate
+
+        return decide
+
+    def _about(
+        self,
+        row: Found,
+        status: AttachStatus,
+        decided: Callable[[Volume, UUID], None],
+        seconds: float,
+    ) -> Callable[[Decision], Any]:
+        """Return the decision about an attachment that stayed as it was too long."""
+        attachment_id = UUID(row.key)
+
+        def decide(log: Decision) -> Any:
+            volume = log.whole(Volume, attachment_id, "attachment")
+            attachment = volume.attachments.get(attachment_id)
+            since = datetime.now(UTC) - timedelta(seconds=seconds)
+            if attachment and attachment.status is status and attachment.since < since:
+                decided(volume, attachment_id)
+            return volume
+
+        return decide
+
+    def _submit(self, cause: int, decide: Callable[[Decision], Any]) -> None:
+        def decided(log: Decision) -> Reply:
+            try:
+                decide(log)
+            except Exception as problem:  # noqa: BLE001 - said in the log, not here
+                return problem_of(problem)
+            return Reply(b"{}")
+
+        provenance = Provenance(
+            actor="holdfast",
+            reason="its deadline has passed",
+            causation_id=str(cause or ""),
+            recorded_by="watcher",
+        )
+        answered = asyncio.get_running_loop().create_future()
+        moment = Moment(datetime.now(UTC), provenance)
+        command = Command(decided, lambda *_: Reply(b"{}"), moment, b"", answered)
+        self._replica.log.submit(command).add_done_callback(lambda done: done.exception())
