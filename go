@@ -64,7 +64,8 @@ if ! fresh; then
     # A subshell, so that the lock's descriptor is never inherited by CMD. Python takes the lock,
     # which stays with the descriptor: flock(1) is not everywhere.
     (
-        { mkdir -p "$tools" && : >>"$tools/lock"; } 2>/dev/null ||
+        # `true`, for a redirection that fails at `:` would end the shell without a word.
+        { mkdir -p "$tools" && true >>"$tools/lock"; } 2>/dev/null ||
             fail "$root is not writable, and its environment is not made yet; use a writable clone"
         choose_python
         exec 9>>"$tools/lock"

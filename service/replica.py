@@ -53,7 +53,7 @@ class Replica:
     async def follow_measurements(self) -> None:
         """Take in what agents tell, and what they told before this replica started."""
         for name, body in (await self.log.read(self.reading.tables.measured)).items():
-            self._know(name, body)
+            self.log.room.measured[name] = measured(body)
         await self.client.subscribe(f"{PREFIX}agents.*.measured", cb=self._measured)
 
     async def _measured(self, message: Msg) -> None:
@@ -62,7 +62,7 @@ class Replica:
             logger.warning("a measurement that no agent signed was left aside")
             return
         name = message.subject.split(".")[-2]
-        self._know(name, message.data)
+        self.log.room.know(name, measured(message.data))
         try:
             await self.log.read(self.reading.tables.measure, name, message.data)
         except Unavailable:
@@ -77,10 +77,10 @@ class Replica:
             raise Unavailable(
                 f"the agent of backend {name} does not answer; is it running?"
             ) from None
-        self._know(name, answer.data)
+        self.log.room.know(name, measured(answer.data))
 
-    def _know(self, name: str, body: bytes) -> None:
-        told = msgspec.json.decode(body, type=Measurement)
-        self.log.room.measured[name] = Measured(
-            told.capabilities, told.working, told.reason, told.reported_at
-        )
+
+def measured(body: bytes) -> Measured:
+    """Return what an agent told."""
+    told = msgspec.json.decode(body, type=Measurement)
+    return Measured(told.capabilities, told.working, told.reason, told.reported_at)

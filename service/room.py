@@ -41,6 +41,7 @@ class Room:
         self.measured: dict[str, Measured] = {}
         self.allocated: dict[str, int] = {}
         self._promised: dict[str, int] = {}
+        self._heard: set[str] = set()
         self._down_after = down_after
 
     def taken(self, backend: str) -> int:
@@ -69,6 +70,15 @@ class Room:
             return "down"
         silent = (datetime.now(UTC) - known.reported_at).total_seconds()
         return "up" if silent < self._down_after else "down"
+
+    def fresh(self, backend: str) -> bool:
+        """Tell whether the backend has reported to this replica itself."""
+        return backend in self._heard
+
+    def know(self, backend: str, told: Measured) -> None:
+        """Take in what a backend's agent has told just now."""
+        self.measured[backend] = told
+        self._heard.add(backend)
 
     def why_not_working(self, backend: str) -> str | None:
         """Return why the backend cannot do its work, or None if it can."""

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.embedded.conftest import Start
 from adapters.embedded.nats_server import NatsServer, nats_server
-from adapters.embedded.process import ServerFailed, free_port
+from adapters.embedded.process import ServerFailed, free_port, wait_until
 from adapters.embedded.table import process
 
 SERVER_OF_A_PARENT = """

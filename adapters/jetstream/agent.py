@@ -150,6 +150,7 @@ class Agent:
         self._failure: str | None = "is being set up"
         self._usable = asyncio.Event()
         self._changed = asyncio.Event()
+        self._looked = asyncio.Event()
         self._last: dict[UUID, asyncio.Task[None]] = {}
         self._taken: set[tuple[UUID, int]] = set()
         self._threads = ThreadPoolExecutor(AT_ONCE, f"agent-{name}")
@@ -349,6 +350,7 @@ class Agent:
 
     def _found(self, failure: str | None) -> None:
         self._failure = failure
+        self._looked.set()
         self._changed.set()
         if failure is None:
             self._usable.set()
@@ -358,6 +360,8 @@ class Agent:
     async def _measure_again_and_again(self) -> None:
         """Tell every replica now and then, and after what has changed something."""
         while True:
+            # The first to be told is what setting up has found.
+            await self._looked.wait()
             self._changed.clear()
             body = msgspec.json.encode(await self.measurement())
             subject = f"{PREFIX}agents.{self._name}.measured"

@@ -23,7 +23,7 @@ CREATE = SQL("""
 """)
 CREATE_ORDER = SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} (created, key)")
 CREATE_POSITION = SQL("""
-    CREATE TABLE IF NOT EXISTS {position} (only bool PRIMARY KEY, position bigint NOT NULL)
+    CREATE TABLE IF NOT EXISTS {position} (one bool PRIMARY KEY, position bigint NOT NULL)
 """)
 FIRST_POSITION = SQL(
     "INSERT INTO {position} VALUES (true, 0) ON CONFLICT DO NOTHING"

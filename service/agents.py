@@ -1,0 +1,54 @@
+"""Running a backend's agent: its driver by name, its broker by URL, never the log."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from nats.aio.client import Client
+
+from adapters.jetstream.agent import Agent
+from domain.ports import Driver
+from service.settings import BackendSettings, Settings, Unusable
+
+
+def agent(client: Client, settings: Settings, backend: BackendSettings) -> Agent:
+    """Return the agent of one backend; raise `Unusable` for a driver that is not."""
+    driver = driver_of(backend)
+    return Agent(client, driver, backend.name, settings.agent_key.encode())
+
+
+def driver_of(backend: BackendSettings) -> Driver:
+    """Return the driver that a backend names, with the keys that are its own."""
+    kind = found(backend.volume_driver)
+    options = dict(backend.options) | {
+        "name": backend.name,
+        "reserved_percentage": backend.reserved_percentage,
+        "max_over_subscription_ratio": backend.max_over_subscription_ratio,
+    }
+    known = signature(kind).parameters
+    unknown = [key for key in options if key not in known]
+    missing = [
+        key for key, p in known.items() if p.default is p.empty and key not in options
+    ]
+    for keys, wrong in ((unknown, "does not know"), (missing, "needs")):
+        if keys:
+            raise Unusable(
+                f"backend {backend.name}: {backend.volume_driver} {wrong} "
+                f"{', '.join(keys)}"
+            )
+    if "folder" in options:
+        options["folder"] = Path(options["folder"])
+    driver: Driver = kind(**options)
+    return driver
+
+
+def found(dotted: str) -> Any:
+    """Return the class at a dotted path."""
+    module, _, name = dotted.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Unusable(f"there is no class {dotted}") from error

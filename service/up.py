@@ -1,0 +1,171 @@
+"""The whole service on one machine: its servers, one replica, an agent a backend.
+
+Everything it keeps is in one folder. Only one `up` at a time has it, and the
+next goes on where the last one stopped, however that was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adapters.embedded.nats_server import nats_server
+from adapters.embedded.postgres import postgres
+from adapters.embedded.process import port_in_use
+from adapters.jetstream.agent import Agent
+from service.agents import agent
+from service.replica import Replica
+from service.serve import connect, replica
+from service.settings import (
+    FILE_DRIVER,
+    LVM_DRIVER,
+    BackendSettings,
+    Settings,
+    Unusable,
+    with_backend,
+)
+
+FORMAT = 1  # of the data folder; raised when an older version could not read it
+NATS_PORT = 4222
+DESCRIPTION = "holdfast.json"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers, and the work that ends only by failing."""
+
+    url: str
+    replica: Replica
+    agents: tuple[Agent, ...]
+    work: asyncio.Future[Any]
+
+
+@asynccontextmanager
+async def up(
+    data: Path, settings: Settings, nats_port: int | None = None
+) -> AsyncIterator[Running]:
+    """Run everything until left; entered, requests are answered.
+
+    Raises `Unusable` and `ServerFailed`, in words for an operator. Call it from
+    the main thread: the servers end with the thread that started them.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(sole_owner(data))
+        settings = replace(
+            with_files(settings, data),
+            agent_key=settings.agent_key or kept_secret(data / "agent.key"),
+        )
+        url = stack.enter_context(nats_server(data / "nats", chosen_port(nats_port)))
+        database = stack.enter_context(postgres(data / "postgres"))
+        client = await stack.enter_async_context(await connect(url, "holdfast up"))
+        running, serving = await stack.enter_async_context(
+            replica(client, settings, database)
+        )
+        agents = tuple(agent(client, settings, b) for b in settings.backends)
+        working = asyncio.gather(serving, *(each.run() for each in agents))
+        stack.push_async_callback(ended, working)
+        await ready(running, settings)
+        describe(data, {"format": FORMAT, "nats_url": url, "pid": os.getpid()})
+        stack.callback(describe, data, {"format": FORMAT})
+        yield Running(url, running, agents, working)
+
+
+async def ready(running: Replica, settings: Settings) -> None:
+    """Return once every backend has told what it has, or that it does not work."""
+    while not all(running.log.room.fresh(each.name) for each in settings.backends):
+        await asyncio.sleep(0.01)
+
+
+async def ended(work: asyncio.Future[Any]) -> None:
+    """End what runs, and wait until it has ended."""
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+@contextmanager
+def sole_owner(data: Path) -> Iterator[None]:
+    """Own the data folder; raise `Unusable` where that cannot be."""
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(data / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unusable(
+            f"the data folder {data} cannot be used: {error.strerror}; "
+            "choose another one with --data"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        check_format(data)
+        yield
+    except BlockingIOError:
+        raise Unusable(
+            f"another holdfast runs on {data}; stop it, or choose another folder "
+            "with --data"
+        ) from None
+    finally:
+        os.close(lock)
+
+
+def check_format(data: Path) -> None:
+    """Raise `Unusable` for a folder that a newer version has written."""
+    format_ = described(data).get("format", FORMAT)
+    if format_ > FORMAT:
+        raise Unusable(
+            f"the data folder {data} was written by a newer holdfast (format "
+            f"{format_}, this one knows {FORMAT}); run that one, or choose another "
+            "folder with --data"
+        )
+    describe(data, {"format": FORMAT})
+
+
+def described(data: Path) -> dict[str, Any]:
+    """Return what a data folder says of itself and of the `up` that runs on it."""
+    try:
+        told: dict[str, Any] = json.loads((data / DESCRIPTION).read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise Unusable(f"{data / DESCRIPTION} cannot be read: {error}") from error
+    return told
+
+
+def describe(data: Path, told: dict[str, Any]) -> None:
+    """Write it, as a whole or not at all."""
+    fresh = data / f".{DESCRIPTION}"
+    fresh.write_text(json.dumps(told) + "\n")
+    fresh.replace(data / DESCRIPTION)
+
+
+def kept_secret(path: Path) -> str:
+    """Return the secret in a file that only we can read; make it the first time."""
+    if not path.exists():
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        fresh.replace(path)
+    return path.read_text().strip()
+
+
+def chosen_port(asked: int | None) -> int:
+    """Return the port to listen on: the one asked for, 4222, or 0 for a free one."""
+    if asked is not None:
+        return asked
+    return 0 if port_in_use(NATS_PORT) else NATS_PORT
+
+
+def with_files(settings: Settings, data: Path) -> Settings:
+    """Return the settings with a backend of files, where they name no backend."""
+    named = settings.volume_driver
+    driver = FILE_DRIVER if named == LVM_DRIVER else named
+    folder = str(data / "volumes")
+    return with_backend(
+        settings, BackendSettings("files", driver, options={"folder": folder})
+    )
