@@ -1,0 +1,55 @@
+"""Real servers for every test that wants one, started once a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from adapters.embedded.nats_server import nats_server
+from adapters.embedded.postgres import postgres
+from domain.provenance import MOMENT, Moment, Provenance
+from service.manager import VolumeManager
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[dict[str, str]]:
+    with TemporaryDirectory() as folder, postgres(Path(folder) / "pg") as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with nats_server(tmp_path_factory.mktemp("nats")) as url:
+        yield url
+
+
+@pytest.fixture
+def settings(database: dict[str, str]) -> dict[str, str]:
+    """A log of one's own: the settings of an empty schema."""
+    schema = f"test_{uuid4().hex}"
+    host, port = database["POSTGRES_HOST"], database["POSTGRES_PORT"]
+    with psycopg.connect(
+        host=host, port=port, user="postgres", autocommit=True
+    ) as connection:
+        connection.execute(f'CREATE SCHEMA "{schema}"'.encode())
+    return database | {"POSTGRES_SCHEMA": schema}
+
+
+@pytest.fixture
+def manager(settings: dict[str, str]) -> Iterator[VolumeManager]:
+    with VolumeManager(settings) as manager:
+        yield manager
+
+
+@pytest.fixture(autouse=True)
+def moment() -> Moment:
+    """Somebody asks, now."""
+    moment = Moment(datetime.now(UTC), Provenance(actor="test"))
+    MOMENT.set(moment)
+    return moment

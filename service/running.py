@@ -1,0 +1,85 @@
+"""The three ways to run: `up`, `serve` and `agent`, until a signal or a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from service.agents import agent
+from service.serve import connect, replica
+from service.settings import Settings, Unusable, database_of
+from service.up import up
+
+Told = Callable[[str], None]
+
+
+def run_up(data: Path, settings: Settings, nats_port: int | None, told: Told) -> None:
+    """Run the whole service in this folder; `told` the broker's URL when it answers."""
+
+    async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        running = await stack.enter_async_context(up(data, settings, nats_port))
+        told(running.url)
+        return running.work
+
+    until_stopped(main)
+
+
+def run_serve(settings: Settings, told: Told) -> None:
+    """Run one replica; `told` the broker's URL when it answers."""
+
+    async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        client = await stack.enter_async_context(await connect(settings.nats_url, "serve"))
+        database = database_of(settings)
+        _, work = await stack.enter_async_context(replica(client, settings, database))
+        told(settings.nats_url)
+        return work
+
+    until_stopped(main)
+
+
+def run_agent(settings: Settings, name: str | None, told: Told) -> None:
+    """Run the agent of one backend, which may be left unnamed if it is the only one."""
+    named = [b for b in settings.backends if name in (None, b.name)]
+    if len(named) != 1:
+        known = ", ".join(backend.name for backend in settings.backends)
+        raise Unusable(f"name one of the backends in the settings: {known or 'none'}")
+
+    async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        client = await stack.enter_async_context(await connect(settings.nats_url, "agent"))
+        told(settings.nats_url)
+        return asyncio.ensure_future(agent(client, settings, named[0]).run())
+
+    until_stopped(main)
+
+
+def until_stopped(
+    main: Callable[[AsyncExitStack], Coroutine[Any, Any, Awaitable[Any]]],
+) -> None:
+    """Run until SIGINT or SIGTERM, or until the work fails, which is raised."""
+
+    async def running() -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        async with AsyncExitStack() as stack:
+            starting = asyncio.ensure_future(main(stack))
+            asked = asyncio.ensure_future(stopped.wait())
+            await asyncio.wait([starting, asked], return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                return
+            work = asyncio.ensure_future(await starting)
+            await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+
+    uvloop.run(running())
+
+
