@@ -30,26 +30,26 @@ LIVE = [s for s in AttachStatus if s is not A.DETACHED]
 
 # fmt: off
 ATTACHMENT = Lifecycle(AttachStatus, [
-    # command              from                               to                  only if
-    ["expire",             A.RESERVED,                        A.DETACHED                     ],
-    ["unreserve",          A.ATTACHING,                       A.DETACHED                     ],
-    ["attach",             [A.RESERVED, A.ATTACHING],         A.ATTACHED                     ],
-    ["connect",            [A.RESERVED, A.ATTACHING],         A.ATTACHING                    ],
-    ["connect",            A.ATTACHED,                        A.ATTACHED                     ],
-    ["connected",          LIVE,                              "="                            ],
-    ["connection_failed",  A.ATTACHING,                       A.ERROR_ATTACHING              ],
-    ["connection_failed",  [A.ATTACHED, A.DETACHING],         "="                            ],
-    ["connection_failed",  A.ERROR_DETACHING,                 "="                            ],
-    ["complete",           A.ATTACHING,                       A.ATTACHED,         "connected"],
-    ["begin_detaching",    A.ATTACHED,                        A.DETACHING                    ],
-    ["roll_detaching",     A.DETACHING,                       A.ATTACHED                     ],
-    ["detach",             LIVE,                              A.DETACHED,         "unexported"],
-    ["detach",             LIVE,                              A.DETACHING                    ],
-    ["detached",           LIVE,                              A.DETACHED                     ],
-    ["detaching_failed",   A.DETACHING,                       A.ERROR_DETACHING              ],
-    ["look_for_session",   [A.ATTACHING, A.DETACHING],        "="                            ],
-    ["session_found",      [A.ATTACHING, A.DETACHING],        A.ATTACHED                     ],
-    ["session_missing",    [A.ATTACHING, A.DETACHING],        A.DETACHED                     ],
+    # command              from                          to               only if
+    ["expire",             A.RESERVED,                   A.DETACHED],
+    ["unreserve",          A.ATTACHING,                  A.DETACHED],
+    ["attach",             [A.RESERVED, A.ATTACHING],    A.ATTACHED],
+    ["connect",            [A.RESERVED, A.ATTACHING],    A.ATTACHING],
+    ["connect",            A.ATTACHED,                   A.ATTACHED],
+    ["connected",          LIVE,                         "="],
+    ["connection_failed",  A.ATTACHING,                  A.ERROR_ATTACHING],
+    ["connection_failed",  [A.ATTACHED, A.DETACHING],    "="],
+    ["connection_failed",  A.ERROR_DETACHING,            "="],
+    ["complete",           A.ATTACHING,                  A.ATTACHED,      "connected"],
+    ["begin_detaching",    A.ATTACHED,                   A.DETACHING],
+    ["roll_detaching",     A.DETACHING,                  A.ATTACHED],
+    ["detach",             LIVE,                         A.DETACHED,      "unexported"],
+    ["detach",             LIVE,                         A.DETACHING],
+    ["detached",           LIVE,                         A.DETACHED],
+    ["detaching_failed",   A.DETACHING,                  A.ERROR_DETACHING],
+    ["look_for_session",   [A.ATTACHING, A.DETACHING],   "="],
+    ["session_found",      [A.ATTACHING, A.DETACHING],   A.ATTACHED],
+    ["session_missing",    [A.ATTACHING, A.DETACHING],   A.DETACHED],
 ])
 # fmt: on
 

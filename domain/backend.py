@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 from uuid import UUID, uuid5
 
 from domain import aggregate
@@ -150,9 +151,9 @@ class Backend(Aggregate):
         self.record(Backend.InitializationStarted, status=status, backend=self.name)
 
     def report(self, version: int, result: Done | NotDone) -> None:
-        """Accept what came of an intent; raise `NotInFlight` for one that is settled."""
+        """Accept what came of an intent; `NotInFlight` for one that is settled."""
         intent = self.intended(version)
-        told = {"status": ADMINISTRATION.after("initialized", self)}
+        told: dict[str, Any] = {"status": ADMINISTRATION.after("initialized", self)}
         if isinstance(result, Done):
             self.settle(Backend.Initialized, intent, backend=self.name, **told)
         else:

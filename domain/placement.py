@@ -26,7 +26,8 @@ class NoCapacity(Exception):
 
     def __str__(self) -> str:
         said = "; ".join(f"{name}: {why}" for name, why in self.considered.items())
-        return f"no backend has room for {self.size_gib} GiB more ({said or 'none is known'})"
+        because = said or "none is known"
+        return f"no backend has room for {self.size_gib} GiB more ({because})"
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,11 @@ class Driver(Protocol):
         cause is never adopted: `DriverFailed`.
         """
 
-    def delete(self, volume_id: UUID) -> None:
-        """Remove the storage; what is absent counts as removed.
+    def delete(self, volume_id: UUID, made_at: str) -> None:
+        """Remove the storage that was made at that time, its cause's `at`.
+
+        What is absent counts as removed; what was made at another time is not the
+        volume's, and stays.
 
         Raises `VolumeIsBusy` while something uses it.
         """

@@ -30,7 +30,7 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.traceparent[3:35]
 
     def led_to(self, reported: Provenance) -> Provenance:
-        """Return the provenance of what followed: asked by the same, told by another."""
+        """Return the provenance of what followed: asked by one, told by another."""
         return msgspec.structs.replace(
             self,
             causation_id=reported.causation_id,

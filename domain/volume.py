@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -44,42 +43,42 @@ THERE = [s for s in Status if s not in (S.DELETING, S.DELETED)]
 # A row that leads to `available` leads to rest, where a volume shows the
 # strongest of its attachments: see SHOWN.
 LIFECYCLE = Lifecycle(Status, [
-    # command               from               to                 only if
-    ["created",             S.CREATING,        S.AVAILABLE                        ],
-    ["creation_failed",     S.CREATING,        S.ERROR                            ],
-    ["update",              THERE,             "="                                ],
-    ["update/readonly",     S.AVAILABLE,       S.AVAILABLE                        ],
-    ["reserve",             S.AVAILABLE,       S.AVAILABLE                        ],
-    ["reserve",             HELD,              S.AVAILABLE,       "multiattach"   ],
-    ["reserve/again",       HELD,              S.AVAILABLE                        ],
-    ["attach",              S.AVAILABLE,       S.AVAILABLE                        ],
-    ["attach",              HELD,              S.AVAILABLE,       "multiattach"   ],
-    ["attach/claim",               HELD,              S.AVAILABLE                        ],
-    ["complete",            HELD,              S.AVAILABLE                        ],
-    ["connect",             AT_REST,           S.AVAILABLE                        ],
-    ["connect",             S.EXTENDING,       "="                                ],
-    ["connect",             S.ERROR_EXTENDING, "="                                ],
-    ["detach",              AT_REST,           S.AVAILABLE                        ],
-    ["detach",              S.EXTENDING,       "="                                ],
-    ["detach",              FAILED,            "="                                ],
-    ["remove_export",       AT_REST,           S.AVAILABLE,       "unused"        ],
-    ["remove_export",       FAILED,            "=",               "unused"        ],
-    ["extend",              S.AVAILABLE,       S.EXTENDING                        ],
-    ["extend",              S.IN_USE,          S.EXTENDING                        ],
-    ["extend",              S.ERROR_EXTENDING, S.EXTENDING                        ],
-    ["extended",            S.EXTENDING,       S.AVAILABLE                        ],
-    ["extension_failed",    S.EXTENDING,       S.ERROR_EXTENDING                  ],
-    ["delete",              S.AVAILABLE,       S.DELETING,        "disconnected"  ],
-    ["delete",              FAILED,            S.DELETING,        "disconnected"  ],
-    ["delete/force",     S.AVAILABLE,       S.DELETING                         ],
-    ["delete/force",     FAILED,            S.DELETING,        "detached"      ],
-    ["delete/force",     S.CREATING,        S.DELETING                         ],
-    ["delete/force",     S.EXTENDING,       S.DELETING,        "detached"      ],
-    ["delete/force",     S.MAINTENANCE,     S.DELETING,        "detached"      ],
-    ["deleted",             S.DELETING,        S.DELETED                          ],
-    ["deletion_failed",     S.DELETING,        S.ERROR_DELETING                   ],
-    ["deletion_put_off",    S.DELETING,        S.AVAILABLE,       "was_available" ],
-    ["deletion_put_off",    S.DELETING,        S.ERROR_DELETING                   ],
+    # command               from                to                 only if
+    ["created",             S.CREATING,         S.AVAILABLE                       ],
+    ["creation_failed",     S.CREATING,         S.ERROR                           ],
+    ["update",              THERE,              "="                               ],
+    ["update/readonly",     S.AVAILABLE,        S.AVAILABLE                       ],
+    ["reserve",             S.AVAILABLE,        S.AVAILABLE                       ],
+    ["reserve",             HELD,               S.AVAILABLE,       "multiattach"  ],
+    ["reserve/again",       HELD,               S.AVAILABLE                       ],
+    ["attach",              S.AVAILABLE,        S.AVAILABLE                       ],
+    ["attach",              HELD,               S.AVAILABLE,       "multiattach"  ],
+    ["attach/claim",        HELD,               S.AVAILABLE                       ],
+    ["complete",            HELD,               S.AVAILABLE                       ],
+    ["connect",             AT_REST,            S.AVAILABLE                       ],
+    ["connect",             S.EXTENDING,        "="                               ],
+    ["connect",             S.ERROR_EXTENDING,  "="                               ],
+    ["detach",              AT_REST,            S.AVAILABLE                       ],
+    ["detach",              S.EXTENDING,        "="                               ],
+    ["detach",              FAILED,             "="                               ],
+    ["remove_export",       AT_REST,            S.AVAILABLE,       "unused"       ],
+    ["remove_export",       FAILED,             "=",               "unused"       ],
+    ["extend",              S.AVAILABLE,        S.EXTENDING                       ],
+    ["extend",              S.IN_USE,           S.EXTENDING                       ],
+    ["extend",              S.ERROR_EXTENDING,  S.EXTENDING                       ],
+    ["extended",            S.EXTENDING,        S.AVAILABLE                       ],
+    ["extension_failed",    S.EXTENDING,        S.ERROR_EXTENDING                 ],
+    ["delete",              S.AVAILABLE,        S.DELETING,        "disconnected" ],
+    ["delete",              FAILED,             S.DELETING,        "disconnected" ],
+    ["delete/force",        S.AVAILABLE,        S.DELETING                        ],
+    ["delete/force",        FAILED,             S.DELETING,        "detached"     ],
+    ["delete/force",        S.CREATING,         S.DELETING                        ],
+    ["delete/force",        S.EXTENDING,        S.DELETING,        "detached"     ],
+    ["delete/force",        S.MAINTENANCE,      S.DELETING,        "detached"     ],
+    ["deleted",             S.DELETING,         S.DELETED                         ],
+    ["deletion_failed",     S.DELETING,         S.ERROR_DELETING                  ],
+    ["deletion_put_off",    S.DELETING,         S.AVAILABLE,       "was_available"],
+    ["deletion_put_off",    S.DELETING,         S.ERROR_DELETING                  ],
 ])
 
 # What a volume at rest shows, strongest first. A host that could not be taken
@@ -256,6 +255,7 @@ class Volume(Aggregate):
 
         TOPIC = "volume.deletion_started"
         previous_status: Status
+        made_at: datetime
         force: bool = False
 
         def apply(self, volume: Volume) -> None:
@@ -582,6 +582,7 @@ class Volume(Aggregate):
             Volume.DeletionStarted,
             self._after("delete/force" if force else "delete"),
             previous_status=self.status,
+            made_at=self.created_at,
             force=force,
         )
 
@@ -717,13 +718,15 @@ class Volume(Aggregate):
             Volume.ExportRemovalStarted,
             status,
             connector=connector,
-            shared=bool(connector) and self._shared(connector, None),
+            shared=connector is not None and self._shared(connector, None),
             force=force,
         )
 
     def expire(self, attachment_id: UUID) -> None:
         """End a promise that nobody used in time."""
-        self._release("expire", self.attachment(attachment_id), "nobody used it in time")
+        self._release(
+            "expire", self.attachment(attachment_id), "nobody used it in time"
+        )
 
     def look_for_session(self, attachment_id: UUID) -> None:
         """Ask whether a host that should have finished by now uses the volume."""
@@ -737,13 +740,27 @@ class Volume(Aggregate):
         )
 
     def report(self, version: int, result: Done | NotDone) -> None:
-        """Accept what came of an intent; raise `NotInFlight` for one that is settled."""
+        """Accept what came of an intent; `NotInFlight` for one that is settled."""
         intent = self.intended(version)
-        done, not_done = OUTCOMES[type(intent)]
+        # fmt: off
+        V = Volume  # noqa: N806 - keeps the table narrow
+        outcomes: dict[type[aggregate.Intent], tuple[Any, Any]] = {
+            # asked                done                  not done
+            V.Created:             (self._created,       self._creation_failed),
+            V.ExtensionStarted:    (self._extended,      self._extension_failed),
+            V.DeletionStarted:     (self._deleted,       self._deletion_failed),
+            V.ConnectionStarted:   (self._connected,     self._connection_failed),
+            V.DisconnectionStarted:(self._disconnected,  self._disconnection_failed),
+            V.ExportStarted:       (self._exported,      self._export_failed),
+            V.ExportRemovalStarted:(self._unexported,    self._unexport_failed),
+            V.SessionLookedFor:    (self._session_found, self._session_unclear),
+        }
+        # fmt: on
+        done, not_done = outcomes[type(intent)]
         if isinstance(result, Done):
-            done(self, intent, result)
+            done(intent, result)
         else:
-            not_done(self, intent, result)
+            not_done(intent, result)
 
     # Outcomes: what a backend reported, one pair for each intent.
 
@@ -817,7 +834,7 @@ class Volume(Aggregate):
     def _unexport_failed(self, intent: ExportRemovalStarted, why: NotDone) -> None:
         self._fail(Volume.ExportRemovalFailed, intent, why, self.status)
 
-    def _session_looked_for(self, intent: SessionLookedFor, done: Done) -> None:
+    def _session_found(self, intent: SessionLookedFor, done: Done) -> None:
         kind = Volume.SessionFound if done.found else Volume.SessionMissing
         command = "session_found" if done.found else "session_missing"
         self._move_on(kind, command, intent)
@@ -970,7 +987,7 @@ class Volume(Aggregate):
         return wanted
 
     def _connection(self, done: Done, mode: str) -> dict[str, Any]:
-        """Return Cinder's connection_info: what the driver told, and how it may be used."""
+        """Return Cinder's connection_info: what the driver told, and how to use it."""
         told = done.connection or {}
         used = {"volume_id": str(self.id), "access_mode": mode, "encrypted": False}
         return told | {"data": told.get("data", {}) | used}
@@ -1043,20 +1060,6 @@ class Volume(Aggregate):
 
 
 HOLDING = [held for held, shown in SHOWN.items() if shown is not Status.AVAILABLE]
-
-# fmt: off
-OUTCOMES: dict[type[aggregate.Intent], tuple[Callable[..., None], Callable[..., None]]] = {
-    # asked                       done                         not done
-    Volume.Created:              (Volume._created,             Volume._creation_failed),
-    Volume.ExtensionStarted:     (Volume._extended,            Volume._extension_failed),
-    Volume.DeletionStarted:      (Volume._deleted,             Volume._deletion_failed),
-    Volume.ConnectionStarted:    (Volume._connected,           Volume._connection_failed),
-    Volume.DisconnectionStarted: (Volume._disconnected,        Volume._disconnection_failed),
-    Volume.ExportStarted:        (Volume._exported,            Volume._export_failed),
-    Volume.ExportRemovalStarted: (Volume._unexported,          Volume._unexport_failed),
-    Volume.SessionLookedFor:     (Volume._session_looked_for,  Volume._session_unclear),
-}
-# fmt: on
 
 
 def strongest(

@@ -16,7 +16,9 @@ def rows(touched: Touched) -> Iterable[Row]:
     if not isinstance(volume, Volume):
         return
     begun = {
-        event.adds_part: position for event, position in touched.events if event.adds_part
+        event.adds_part: position
+        for event, position in touched.events
+        if event.adds_part
     }
     named = {getattr(event, "attachment_id", None) for event, _ in touched.events}
     ended = [a for i, a in volume.gone.items() if i in named]

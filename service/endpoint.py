@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -40,9 +40,14 @@ encode = msgspec.json.Encoder().encode
 class Answering(Protocol):
     """What every subject has."""
 
-    subject: str
-    takes: Schema
-    doc: str
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def takes(self) -> Schema: ...
+
+    @property
+    def doc(self) -> str: ...
 
     async def answer(self, replica: Replica, request: Request) -> None:
         """Answer one request, now or once there is something to say."""

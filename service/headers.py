@@ -28,15 +28,15 @@ TRACEPARENT = re.compile(
 class Headers:
     """What a caller said beside the message."""
 
-    provenance: Provenance = Provenance()
-    wait: float = 0.0
+    provenance: Provenance
+    wait: float
 
     @property
     def request_id(self) -> str:
         return self.provenance.request_id
 
 
-NOTHING = Headers()
+NOTHING = Headers(Provenance(), 0.0)
 
 
 def read(headers: Mapping[str, str] | None) -> Headers:

@@ -43,7 +43,7 @@ async def of(
 
 async def written(log: Log, noun: str, key: UUID | str) -> list[Written]:
     """Return the events of a resource, or raise `NotFound`."""
-    if noun == "attachment":
+    if isinstance(key, UUID) and noun == "attachment":
         wholes = await log.read(log.recorder.wholes, [key])
         if key not in wholes:
             raise NotFound(noun, key)
@@ -62,7 +62,7 @@ def concerns(event: Written, attachment_id: str) -> bool:
     An outcome does not always name it; its intent did, but those that end one do.
     """
     data = msgspec.json.decode(event.state)
-    return data.get("attachment_id") == attachment_id
+    return bool(data.get("attachment_id") == attachment_id)
 
 
 def item(event: Written) -> dict[str, Any]:
@@ -89,14 +89,15 @@ async def state_at(
     log: Log, key: UUID | str, reached: Callable[[Written, Event], bool]
 ) -> dict[str, Any]:
     """Return a resource as it was after the last event that `reached` lets pass."""
-    wholes = await log.read(log.recorder.wholes, [key]) if is_id(key) else {}
-    aggregate_id = wholes.get(key, key) if is_id(key) else id_of(str(key))
+    named = key if isinstance(key, UUID) else id_of(key)
+    wholes = await log.read(log.recorder.wholes, [named])
+    aggregate_id = wholes.get(named, named)
     history = await log.read(log.recorder.history, aggregate_id)
     passed = until(history, reached)
     if not passed:
         raise NotFound("resource", key)
     [(aggregate, position)] = replayed(passed).values()
-    part_id = key if key in wholes else None
+    part_id = named if named in wholes else None
     return shown(aggregate, part_id) | {"position": position}
 
 
@@ -118,10 +119,6 @@ def shown(aggregate: Any, part_id: Any) -> dict[str, Any]:
             raise NotFound("attachment", part_id)
         return resources.attachment(aggregate, part_id)
     return VIEWS[type(aggregate)](aggregate)
-
-
-def is_id(key: UUID | str) -> bool:
-    return isinstance(key, UUID)
 
 
 def position_of(cursor: str | None) -> int:

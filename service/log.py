@@ -514,9 +514,7 @@ class Log:
             else:
                 self._live.setdefault(key, known)  # type: ignore[arg-type]
 
-    def _replay(
-        self, ids: list[UUID]
-    ) -> Mapping[UUID, tuple[Aggregate, int] | Part]:
+    def _replay(self, ids: list[UUID]) -> Mapping[UUID, tuple[Aggregate, int] | Part]:
         found = replayed(self.recorder.histories(ids))
         missing = [key for key in ids if key not in found]
         wholes = self.recorder.wholes(missing) if missing else {}

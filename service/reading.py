@@ -182,5 +182,3 @@ def place_of(cursor: str | None) -> tuple[int, str]:
 def place_behind(row: Found) -> str:
     """Return the cursor that goes on behind a row."""
     return history.covered(f"{row.created} {row.key}")
-
-

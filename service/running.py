@@ -34,7 +34,9 @@ def run_serve(settings: Settings, told: Told) -> None:
     """Run one replica; `told` the broker's URL when it answers."""
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
-        client = await stack.enter_async_context(await connect(settings.nats_url, "serve"))
+        client = await stack.enter_async_context(
+            await connect(settings.nats_url, "serve")
+        )
         database = database_of(settings)
         _, work = await stack.enter_async_context(replica(client, settings, database))
         told(settings.nats_url)
@@ -51,7 +53,9 @@ def run_agent(settings: Settings, name: str | None, told: Told) -> None:
         raise Unusable(f"name one of the backends in the settings: {known or 'none'}")
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
-        client = await stack.enter_async_context(await connect(settings.nats_url, "agent"))
+        client = await stack.enter_async_context(
+            await connect(settings.nats_url, "agent")
+        )
         told(settings.nats_url)
         return asyncio.ensure_future(agent(client, settings, named[0]).run())
 
@@ -81,5 +85,3 @@ def until_stopped(
                 await work
 
     uvloop.run(running())
-
-

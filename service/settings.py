@@ -126,9 +126,15 @@ class SettingsSchema(Strict):
     num_shell_tries = fields.Integer(load_default=3, validate=validate.Range(min=1))
     nats_url = fields.String(load_default="nats://127.0.0.1:4222")
     agent_key = fields.String(load_default="")
-    database = fields.Nested(DatabaseSchema, load_default=lambda: DatabaseSchema().load({}))
-    deadlines = fields.Nested(DeadlinesSchema, load_default=lambda: DeadlinesSchema().load({}))
-    backends = fields.List(fields.Nested(BackendSchema), data_key="backend", load_default=list)
+    database = fields.Nested(
+        DatabaseSchema, load_default=lambda: DatabaseSchema().load({})
+    )
+    deadlines = fields.Nested(
+        DeadlinesSchema, load_default=lambda: DeadlinesSchema().load({})
+    )
+    backends = fields.List(
+        fields.Nested(BackendSchema), data_key="backend", load_default=list
+    )
     volume_types = fields.Dict(
         fields.String(),
         fields.Dict(fields.String(), fields.String()),
@@ -163,7 +169,7 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
         settings: Settings = SettingsSchema().load(told)
     except ValidationError as error:
         where = f"{path}: " if path else ""
-        errors = dict(error.normalized_messages())
+        errors: Any = error.messages
         said = "; ".join(f"{name}: {words(why)}" for name, why in errors.items())
         raise Unusable(f"{where}{said}") from error
     return settings

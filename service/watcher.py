@@ -84,20 +84,19 @@ class Watcher:
     async def look(self) -> None:
         """Decide about everything that is overdue now."""
         for topic, deadline in WORK.items():
-            for row in await self._overdue("in_flight", "topic", topic, deadline):
-                self._submit(row.created, self._give_up(row, deadline(self._deadlines)))
+            seconds = deadline(self._deadlines)
+            for row in await self._overdue("in_flight", "topic", topic, seconds):
+                self._submit(row.created, self._give_up(row, seconds))
         for status, decide in HOLDS.items():
             seconds = getattr(self._deadlines, status)
-            found = await self._overdue(
-                "attachments", "status", status, lambda _, s=seconds: s
-            )
+            found = await self._overdue("attachments", "status", status, seconds)
             for row in found:
                 self._submit(0, self._about(row, status, decide, seconds))
 
     async def _overdue(
-        self, model: str, column: str, value: str, deadline: Callable[[Any], float]
+        self, model: str, column: str, value: str, seconds: float
     ) -> list[Found]:
-        before = datetime.now(UTC) - timedelta(seconds=deadline(self._deadlines))
+        before = datetime.now(UTC) - timedelta(seconds=seconds)
         tables = self._replica.reading.tables
         return await self._replica.log.read(
             tables.overdue, model, column, value, before.isoformat()
@@ -159,4 +158,6 @@ class Watcher:
         answered = asyncio.get_running_loop().create_future()
         moment = Moment(datetime.now(UTC), provenance)
         command = Command(decided, lambda *_: Reply(b"{}"), moment, b"", answered)
-        self._replica.log.submit(command).add_done_callback(lambda done: done.exception())
+        self._replica.log.submit(command).add_done_callback(
+            lambda done: done.exception()
+        )

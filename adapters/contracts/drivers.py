@@ -135,7 +135,7 @@ class DriverContract:
     # Deleting
 
     def test_a_deleted_volume_is_gone(self, driver: Driver, volume: UUID) -> None:
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
 
         with pytest.raises(DriverFailed):
             driver.connect(volume, NODE_1)
@@ -144,22 +144,29 @@ class DriverContract:
         before, event = counted(driver), asked()
         driver.create(event, CAUSE)
 
-        driver.delete(event.originator_id)
+        driver.delete(event.originator_id, CAUSE.at)
 
         assert counted(driver) == before
 
     def test_deleting_twice_is_deleting_once(
         self, driver: Driver, volume: UUID
     ) -> None:
-        driver.delete(volume)
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
+        driver.delete(volume, CAUSE.at)
 
         assert driver.capabilities().total_volumes == 0
+
+    def test_a_volume_made_for_another_cause_is_not_deleted(
+        self, driver: Driver, volume: UUID
+    ) -> None:
+        driver.delete(volume, "2026-02-03T04:05:06+00:00")
+
+        assert driver.capabilities().total_volumes == 1
 
     def test_what_never_was_counts_as_deleted(
         self, driver: Driver, volume: UUID
     ) -> None:
-        driver.delete(uuid4())
+        driver.delete(uuid4(), CAUSE.at)
 
         assert driver.capabilities().total_volumes == 1
 
@@ -168,7 +175,7 @@ class DriverContract:
         write(path, 0, b"in use")
 
         with path.open("rb"), pytest.raises(VolumeIsBusy):
-            driver.delete(volume)
+            driver.delete(volume, CAUSE.at)
 
         assert read(path, 0, 6) == b"in use"
         assert counted(driver) == (1, 1.0)
@@ -177,9 +184,9 @@ class DriverContract:
         self, driver: Driver, volume: UUID
     ) -> None:
         with device(driver, volume).open("rb"), pytest.raises(VolumeIsBusy):
-            driver.delete(volume)
+            driver.delete(volume, CAUSE.at)
 
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
 
         assert driver.capabilities().total_volumes == 0
 
@@ -189,7 +196,7 @@ class DriverContract:
         event = asked()
         driver.create(event, CAUSE)
         write(device(driver, event.originator_id), 0, b"secret")
-        driver.delete(event.originator_id)
+        driver.delete(event.originator_id, CAUSE.at)
 
         driver.create(event, Cause(99, CAUSE.at))
 

@@ -82,15 +82,16 @@ class FileDriver:
                 raise MadeForAnother(self._volumes.path(volume_id).parent, made_by)
         return str(self._volumes.path(volume_id))
 
-    def delete(self, volume_id: UUID) -> None:
-        """Remove the file and give its blocks back.
+    def delete(self, volume_id: UUID, made_at: str) -> None:
+        """Remove the file and give its blocks back; what another made stays.
 
         Raises `VolumeIsBusy` while anything has it open, `DriverFailed` for
         something that does not say what made it.
         """
         with self._at_work(f"remove volume {volume_id} from {self._folder}"):
             self._volumes.clean(volume_id)
-            if self._volumes.cause(volume_id):
+            made_by = self._volumes.cause(volume_id)
+            if made_by and made_by.at == made_at:
                 self._volumes.remove(volume_id)
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:

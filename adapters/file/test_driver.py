@@ -82,7 +82,7 @@ def test_deleting_gives_the_blocks_back(tmp_path: Path) -> None:
             file.write(bytes(range(256)) * 4096)
         used = os.statvfs(tmp_path).f_bfree
 
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
 
         assert os.statvfs(tmp_path).f_bfree >= used + 256
 
@@ -120,7 +120,7 @@ def test_a_volumes_disappearance_is_durable_before_its_data_goes(
     volume = created(driver)
     calls.clear()
 
-    driver.delete(volume)
+    driver.delete(volume, CAUSE.at)
 
     assert calls == [
         f"rename {volume}",
@@ -160,7 +160,7 @@ def test_what_an_earlier_attempt_removed_stays_removed_when_it_is_answered(
     volume = uuid4()
     leave(folder, volume, "deleting", [])
 
-    driver.delete(volume)
+    driver.delete(volume, CAUSE.at)
 
     assert calls[-1] == "fsync ."
 
@@ -204,7 +204,7 @@ def test_what_does_not_say_what_made_it_is_neither_adopted_nor_deleted(
     with pytest.raises(DriverFailed, match="does not say which event made it"):
         driver.create(event, CAUSE)
     with pytest.raises(DriverFailed, match="does not say which event made it"):
-        driver.delete(event.originator_id)
+        driver.delete(event.originator_id, CAUSE.at)
 
     assert (home / "volume").read_text() == "whose?"
 
@@ -220,7 +220,7 @@ def test_a_file_or_a_link_in_a_volumes_place_is_left_alone(
         with pytest.raises(DriverFailed, match="is in the way"):
             driver.create(event, CAUSE)
         with pytest.raises(DriverFailed, match="is in the way"):
-            driver.delete(event.originator_id)
+            driver.delete(event.originator_id, CAUSE.at)
 
     assert driver.capabilities().total_volumes == 0
     assert len(names(folder)) == 2
@@ -240,7 +240,7 @@ def test_a_volume_that_is_not_alone_is_not_deleted(driver: FileDriver) -> None:
     stranger.touch()
 
     with pytest.raises(DriverFailed, match=r"also holds notes\.txt"):
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
 
     assert device(driver, volume).exists()
 
@@ -256,7 +256,7 @@ def test_a_link_in_the_datas_place_is_not_followed(
     with pytest.raises(DriverFailed, match="gone"):
         driver.connect(volume, {})
     with pytest.raises(DriverFailed, match="symbolic links"):
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
 
     assert path.is_symlink()
 
@@ -317,7 +317,7 @@ def test_deleting_removes_the_volumes_leftovers(
     volume = uuid4()
     leave(folder, volume, kind, ["volume"])
 
-    driver.delete(volume)
+    driver.delete(volume, CAUSE.at)
 
     assert names(folder) == set()
 
@@ -355,7 +355,7 @@ def test_what_is_absent_from_a_lost_folder_does_not_count_as_deleted(
     folder.rename(folder.with_name("unmounted"))
 
     with pytest.raises(DriverFailed, match="see that its disk is mounted"):
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
 
 
 def test_nothing_is_made_in_another_folder_of_the_same_name(
@@ -376,7 +376,7 @@ def test_who_uses_a_volume_is_named(driver: FileDriver) -> None:
     path = device(driver, volume)
 
     with path.open("rb"), pytest.raises(VolumeIsBusy, match=rf"process {os.getpid()} "):
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
 
 
 def test_a_volume_opened_while_it_is_being_deleted_is_kept(
@@ -393,7 +393,7 @@ def test_a_volume_opened_while_it_is_being_deleted_is_kept(
 
     monkeypatch.setattr(os, "rename", open_first)
     with pytest.raises(VolumeIsBusy):
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
     opened.pop().close()
 
     assert path.exists()
@@ -474,7 +474,7 @@ def test_a_driver_starts_on_a_full_disk_and_deletes(tmp_path: Path) -> None:
         fill(tmp_path)
 
         driver.set_up()
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
 
         assert names(tmp_path) == {"filler"}
 

@@ -48,7 +48,7 @@ def extend(driver: FileDriver) -> None:
 
 
 def delete(driver: FileDriver) -> None:
-    driver.delete(VOLUME)
+    driver.delete(VOLUME, CAUSE.at)
 
 
 # Killed at every step
@@ -202,7 +202,7 @@ def perform(
     report.send(("does", volume, None))
     there = driver._volumes.cause(volume)
     if verb == "delete":
-        driver.delete(volume)
+        driver.delete(volume, CAUSE.at)
         return None
     if verb == "create" or not there:
         driver.create(asked(volume_id=volume), CAUSE)

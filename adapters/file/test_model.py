@@ -23,7 +23,8 @@ from domain.ports import Cause, DriverFailed, VolumeIsBusy
 
 STEPS = ["mkdir", "open", "write", "ftruncate", "fsync", "rename", "unlink", "rmdir"]
 VOLUMES = st.sampled_from([UUID(int=n) for n in (1, 2, 3)])
-CAUSES = st.sampled_from([Cause(n, "2026-01-01T00:00:00Z") for n in (1, 2)])
+MADE_AT = "2026-01-01T00:00:00Z"
+CAUSES = st.sampled_from([Cause(n, MADE_AT) for n in (1, 2)])
 SIZES = st.integers(1, 4)
 
 
@@ -109,11 +110,11 @@ class Agents(RuleBasedStateMachine):
     def delete(self, volume: UUID, step: int) -> None:
         if volume in self.open:
             with pytest.raises(VolumeIsBusy):
-                self.driver.delete(volume)
+                self.driver.delete(volume, MADE_AT)
             return
         with killed(step):
-            self.driver.delete(volume)
-        self.driver.delete(volume)
+            self.driver.delete(volume, MADE_AT)
+        self.driver.delete(volume, MADE_AT)
         self.there.pop(volume, None)
 
     @precondition(lambda self: self.there)

@@ -75,7 +75,7 @@ def extend(driver: Driver, event: Volume.ExtensionStarted, _: Cause) -> Told:
 def delete(driver: Driver, event: Volume.DeletionStarted, _: Cause) -> Told:
     """Remove the storage, and before it every way to reach it."""
     driver.remove_export(event.originator_id)
-    driver.delete(event.originator_id)
+    driver.delete(event.originator_id, event.made_at.isoformat())
     return {}
 
 
@@ -282,22 +282,27 @@ class Agent:
             "id": str(intent.originator_id),
             "intent": intent.originator_version,
         }
-        try:
-            result = await self._in_thread(WORK[topic], self._driver, intent, cause)
-            subject = "agent.done"
-        except DriverFailed as failure:
-            busy = isinstance(failure, VolumeIsBusy)
-            result = {"code": failure.code, "message": str(failure), "busy": busy}
-            subject = "agent.not_done"
-        except Exception as failure:
-            logger.exception("%s of event %d", topic, position)
-            said = f"the driver broke down ({type(failure).__name__}); see its log"
-            result = {"code": "driver_broke_down", "message": said}
-            subject = "agent.not_done"
+        subject, result = await self._attempt(topic, intent, cause)
         if topic == Backend.InitializationStarted.TOPIC:
             self._found(result.get("message"))
         self._changed.set()
         await self._report(subject, told | result, intent, position)
+
+    async def _attempt(
+        self, topic: str, intent: Intent, cause: Cause
+    ) -> tuple[str, Told]:
+        """Let the driver do it, and return what there is to tell on which subject."""
+        try:
+            result = await self._in_thread(WORK[topic], self._driver, intent, cause)
+        except DriverFailed as failure:
+            busy = isinstance(failure, VolumeIsBusy)
+            told = {"code": failure.code, "message": str(failure), "busy": busy}
+            return "agent.not_done", told
+        except Exception as failure:
+            logger.exception("%s of event %d", topic, cause.position)
+            said = f"the driver broke down ({type(failure).__name__}); see its log"
+            return "agent.not_done", {"code": "driver_broke_down", "message": said}
+        return "agent.done", result
 
     async def _report(
         self, subject: str, told: Told, intent: Intent, position: int
@@ -367,7 +372,9 @@ class Agent:
             subject = f"{PREFIX}agents.{self._name}.measured"
             with suppress(Error, TimeoutError):
                 await self._client.publish(
-                    subject, body, headers={SIGNATURE: signature(self._key, subject, body)}
+                    subject,
+                    body,
+                    headers={SIGNATURE: signature(self._key, subject, body)},
                 )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), MEASURE_EVERY)

@@ -150,8 +150,9 @@ def headers_of(event: Notification) -> dict[str, str]:
 
 
 def percent_encoded(value: str) -> str:
-    """Return the value as CloudEvents carries it in a header: ASCII, % for the rest."""
-    return "".join(c if " " < c < "\x7f" and c not in '%"' else encoded(c) for c in value)
+    """Return the value as CloudEvents carries it in a header: in ASCII."""
+    plain = (c if "!" <= c <= "~" and c not in '%"' else encoded(c) for c in value)
+    return "".join(plain)
 
 
 def encoded(character: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from eventsourcing.postgres import PostgresDatastore
-from psycopg.sql import SQL, Composable, Identifier, Placeholder
+from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
 
 from projections.reading import ReadModel, Row, Touched
 
@@ -23,11 +23,11 @@ CREATE = SQL("""
 """)
 CREATE_ORDER = SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} (created, key)")
 CREATE_POSITION = SQL("""
-    CREATE TABLE IF NOT EXISTS {position} (one bool PRIMARY KEY, position bigint NOT NULL)
+    CREATE TABLE IF NOT EXISTS {position} (
+        one bool PRIMARY KEY, position bigint NOT NULL
+    )
 """)
-FIRST_POSITION = SQL(
-    "INSERT INTO {position} VALUES (true, 0) ON CONFLICT DO NOTHING"
-)
+FIRST_POSITION = SQL("INSERT INTO {position} VALUES (true, 0) ON CONFLICT DO NOTHING")
 LOCK = SQL("SELECT position FROM {position} FOR UPDATE")
 REACHED = SQL("SELECT position FROM {position}")
 REACH = SQL("UPDATE {position} SET position = %s")
@@ -166,7 +166,7 @@ class PostgresReadModels:
             return {row["name"]: row["body"] for row in cursor.fetchall()}
 
 
-def keep(model: ReadModel, table: Identifier) -> Composable:
+def keep(model: ReadModel, table: Identifier) -> Composed:
     """Return the statement that keeps a row of a read model."""
     names = [Identifier(name) for name in model.filters]
     comma = SQL(", ")

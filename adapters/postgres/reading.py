@@ -31,9 +31,7 @@ class Verdict(NamedTuple):
     detail: str | None
 
 
-def verified(
-    recorder: LogRecorder, first: int = 1, last: int = 2**62
-) -> Iterator[Row]:
+def verified(recorder: LogRecorder, first: int = 1, last: int = 2**62) -> Iterator[Row]:
     """Yield the rows of the log between two positions, oldest first.
 
     Raises `Broken` at the first row that is not what was written there. The link

@@ -107,6 +107,7 @@ HISTORY = """
 """
 PARTS = "SELECT part_id, whole_id FROM {parts} WHERE part_id = ANY (%s)"
 
+
 @dataclass(frozen=True)
 class Kept:
     """What the first answer to a request showed, kept for when it is repeated.
@@ -254,9 +255,7 @@ class LogRecorder(PostgresApplicationRecorder):
     ) -> list[Written]:
         """Return one aggregate's events between two versions, oldest first."""
         with self.datastore.cursor() as cursor:
-            cursor.execute(
-                self.sql(HISTORY), (aggregate_id, first, last), binary=True
-            )
+            cursor.execute(self.sql(HISTORY), (aggregate_id, first, last), binary=True)
             return [Written(*row.values()) for row in cursor.fetchall()]
 
     def wholes(self, ids: Sequence[UUID]) -> dict[UUID, UUID]:
@@ -346,7 +345,9 @@ class LogRecorder(PostgresApplicationRecorder):
             if gib > 0 and allocated[backend] > batch.limits.get(backend, 2**62)
         ]
         if over:
-            before = {backend: allocated[backend] - gib for backend, gib in taken.items()}
+            before = {
+                backend: allocated[backend] - gib for backend, gib in taken.items()
+            }
             raise Conflict(set(), (), before)
         return allocated
 

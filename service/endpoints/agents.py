@@ -13,7 +13,13 @@ from domain.log import AGGREGATES
 from domain.volume import Done, NotDone
 from projections import resources
 from service.endpoint import endpoint, query
-from service.endpoints.schema import WORD, Message, StrictBoolean, StrictInteger, StrictUUID
+from service.schema import (
+    WORD,
+    Message,
+    StrictBoolean,
+    StrictInteger,
+    StrictUUID,
+)
 from service.log import Decision
 
 if TYPE_CHECKING:

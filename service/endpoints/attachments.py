@@ -11,7 +11,7 @@ from domain.volume import Volume
 from projections import resources
 from service import history
 from service.endpoint import endpoint, query
-from service.endpoints.schema import (
+from service.schema import (
     WORD,
     Connector,
     List,
@@ -51,7 +51,7 @@ def create(
     connector: dict[str, Any] | None,
     **holder: Any,
 ) -> Volume:
-    """Promise a volume to an instance or a host, and connect it if a connector says how."""
+    """Promise a volume to an instance or a host; with a connector, connect it."""
     asked = log.get(Volume, volume_id)
     log.add_part(attachment_id, asked)
     asked.hold(attachment_id, **holder)

@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from adapters.postgres.reading import verify
 from service import history
 from service.endpoint import query
-from service.endpoints.schema import WORD, Message, StrictInteger
+from service.schema import WORD, Message, StrictInteger
 
 if TYPE_CHECKING:
     from service.replica import Replica

@@ -11,7 +11,7 @@ from domain.backend import Backend, id_of
 from projections import resources
 from service import history
 from service.endpoint import endpoint, query
-from service.endpoints.schema import (
+from service.schema import (
     TEXT,
     WORD,
     List,

@@ -11,9 +11,8 @@ from domain.volume import Volume
 from projections import resources
 from service import history, placing
 from service.endpoint import endpoint, query
-from service.endpoints.schema import (
+from service.schema import (
     GIB,
-    METADATA,
     NAME,
     TEXT,
     WORD,
@@ -25,6 +24,7 @@ from service.endpoints.schema import (
     StrictInteger,
     StrictUUID,
     chosen_id,
+    metadata_field,
 )
 from service.log import Decision, NotFound
 
@@ -58,7 +58,7 @@ class Create(Message):
     source = fields.Nested(Source, load_default=None, allow_none=True)
     group_id = StrictUUID(load_default=None, allow_none=True)
     multiattach = StrictBoolean(load_default=False)
-    metadata = fields.Dict(**METADATA, load_default=dict)
+    metadata = metadata_field(load_default=dict)
 
 
 @endpoint("volume.create", takes=Create(), gives=resources.volume)
@@ -92,7 +92,7 @@ def show(log: Decision, volume_id: UUID) -> Volume:
 class Update(One):
     name = fields.String(validate=NAME)
     description = fields.String(validate=TEXT)
-    metadata = fields.Dict(**METADATA)
+    metadata = metadata_field()
     readonly = StrictBoolean()
     bootable = StrictBoolean()
 

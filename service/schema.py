@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 LARGEST_GIB = 65_536
+USUAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 GIB = validate.Range(min=1, max=LARGEST_GIB)
 
 
@@ -41,19 +43,27 @@ class StrictBoolean(fields.Boolean):
         return value
 
 
+def usual_uuid(value: Any) -> UUID:
+    """Return the UUID that text in its usual form stands for, or raise `ValueError`."""
+    if not isinstance(value, str) or not USUAL.fullmatch(value):
+        raise ValueError
+    return UUID(value)
+
+
 class StrictUUID(fields.UUID):
-    """A UUID in its usual form."""
+    """A UUID in its usual form, 36 characters."""
 
     def _validated(self, value: Any) -> UUID:
-        if not isinstance(value, str) or len(value) != 36:  # noqa: PLR2004
-            raise self.make_error("invalid_uuid")
-        return super()._validated(value)  # type: ignore[return-value]
+        try:
+            return usual_uuid(value)
+        except ValueError:
+            raise self.make_error("invalid_uuid") from None
 
 
 class StrictInteger(fields.Integer):
     """A JSON number without a fraction: neither "2" nor 2.0."""
 
-    def _validated(self, value: Any) -> int | None:
+    def _validated(self, value: Any) -> int:
         if type(value) is not int:
             raise self.make_error("invalid", input=value)
         return value
@@ -65,7 +75,9 @@ class Connector(fields.Dict):
     IDENTITIES = ("host", "initiator", "nqn")
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        connector: dict[str, Any] = super()._deserialize(value, *args, **kwargs)
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        connector: dict[str, Any] = value
         if not any(connector.get(name) for name in self.IDENTITIES):
             raise ValidationError("Must name its host, initiator or nqn.")
         for key, held in connector.items():
@@ -89,10 +101,11 @@ def WORDY(text: str) -> bool:  # noqa: N802 - a validator that answers
     return len(text) <= NAME.most and text.isprintable()
 
 
-METADATA = {
-    "keys": fields.String(validate=WORD),
-    "values": fields.String(validate=NAME),
-}
+def metadata_field(**more: Any) -> fields.Dict:
+    """Return the field of what callers keep beside a resource: text by text."""
+    return fields.Dict(
+        fields.String(validate=WORD), fields.String(validate=NAME), **more
+    )
 
 
 class Message(Schema):

@@ -1,0 +1,356 @@
+"""Volumes, given what happened before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from domain.aggregate import Event, NotInFlight, OutOfOrder
+from domain.attachment import ATTACHMENT, AttachStatus
+from domain.lifecycle import Lifecycle, Refused
+from domain.volume import (
+    LIFECYCLE,
+    SHOWN,
+    Done,
+    NotDone,
+    Status,
+    Undersized,
+    UnknownAttachment,
+    Volume,
+)
+
+DONE = Done(location="/volumes/db", connection={"data": {}}, found=True)
+FAILED = NotDone("driver_failed", "the disk is broken")
+CONNECTOR = {"host": "node-1"}
+
+
+def available(**described: Any) -> Volume:
+    volume = Volume.create(uuid4(), size_gib=1, backend="files", **described)
+    settle(volume, DONE)
+    return volume
+
+
+def settle(volume: Volume, result: Done | NotDone) -> None:
+    """Report the newest of what is in flight."""
+    volume.report(max(volume.in_flight), result)
+
+
+def connected(volume: Volume, instance: str = "web-1") -> UUID:
+    """Let an instance attach, the new way."""
+    attachment_id = uuid4()
+    volume.hold(attachment_id, instance=instance)
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, DONE)
+    volume.complete(attachment_id)
+    return attachment_id
+
+
+def replayed(history: Sequence[Event]) -> Volume:
+    volume: Any = reduce(lambda before, event: event.mutate(before), history, None)
+    return volume  # type: ignore[no-any-return]
+
+
+def test_a_refused_command_records_nothing() -> None:
+    volume = available()
+    volume.collect_events()
+
+    with pytest.raises(Refused, match="cannot complete while available"):
+        LIFECYCLE.after("complete", volume)
+
+    assert volume.collect_events() == []
+
+
+def test_replaying_the_log_gives_the_same_volume() -> None:
+    volume = available()
+    volume.detach(connected(volume))
+    settle(volume, DONE)
+    volume.extend(2)
+
+    history = volume.collect_events()
+
+    assert vars(replayed(history)) == vars(volume)
+
+
+def test_replay_does_not_consult_the_lifecycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = available()
+    volume.reserve()
+    history = volume.collect_events()
+    for table in (LIFECYCLE, ATTACHMENT):
+        monkeypatch.setattr(table, "after", lambda *_: pytest.fail("asked"))
+
+    assert replayed(history).status == Status.ATTACHING
+
+
+def test_an_event_is_not_applied_out_of_order() -> None:
+    created, finished = available().collect_events()
+
+    with pytest.raises(OutOfOrder):
+        finished.mutate(replayed([created, finished]))
+
+
+def test_the_strongest_attachment_is_shown() -> None:
+    volume = available(multiattach=True)
+    first = connected(volume)
+    volume.hold(uuid4(), instance="web-2")
+
+    volume.begin_detaching(first)
+
+    assert volume.status == Status.DETACHING
+
+
+def test_no_mode_is_promised_against_a_read_only_volume() -> None:
+    volume = available()
+    volume.update(readonly=True)
+
+    with pytest.raises(Refused, match="not writable"):
+        volume.attach(instance="web-1", mode="rw")
+    volume.attach(instance="web-1")
+
+    [attachment] = volume.attachments.values()
+    assert attachment.mode == "ro"
+
+
+def test_what_was_promised_in_one_mode_is_not_attached_in_another() -> None:
+    volume = available()
+    volume.hold(uuid4(), instance="web-1", mode="rw")
+
+    with pytest.raises(Refused, match="not attached as rw"):
+        volume.attach(instance="web-1", mode="ro")
+
+
+def test_attaching_again_adds_nothing() -> None:
+    volume = available()
+    volume.attach(instance="web-1")
+    version = volume.version
+
+    volume.attach(instance="web-1")
+
+    assert volume.version == version
+
+
+def test_a_promise_without_a_name_is_claimed_by_whoever_attaches() -> None:
+    volume = available()
+    volume.reserve()
+
+    volume.attach(instance="web-1")
+
+    assert [a.instance for a in volume.attachments.values()] == ["web-1"]
+
+
+def test_a_promise_with_a_name_is_not_claimed_by_another() -> None:
+    volume = available()
+    volume.hold(uuid4(), instance="web-1")
+
+    with pytest.raises(Refused, match="cannot attach while reserved, not multiattach"):
+        volume.attach(instance="web-2")
+
+
+def test_unreserving_leaves_named_holds_alone() -> None:
+    volume = available()
+    volume.hold(uuid4(), instance="web-1")
+
+    volume.unreserve()
+
+    assert volume.status == Status.RESERVED
+
+
+def test_among_several_holds_the_one_meant_is_named() -> None:
+    volume = available(multiattach=True)
+    first = connected(volume)
+    connected(volume, "web-2")
+
+    with pytest.raises(Refused, match="not attachment_id given"):
+        volume.detach()
+    volume.detach(first)
+
+    assert volume.attachments[first].status == AttachStatus.DETACHING
+
+
+def test_an_attachment_that_never_was_is_unknown() -> None:
+    with pytest.raises(UnknownAttachment):
+        available().detach(uuid4())
+
+
+def test_letting_go_twice_adds_nothing() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    volume.detach(attachment_id)
+    settle(volume, DONE)
+    version = volume.version
+
+    volume.detach(attachment_id)
+
+    assert volume.version == version
+
+
+def test_letting_go_of_what_was_never_connected_asks_no_backend() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+
+    volume.detach(attachment_id)
+
+    assert (volume.status, volume.in_flight) == (Status.AVAILABLE, {})
+
+
+def test_a_host_that_could_not_be_taken_off_still_holds_the_volume() -> None:
+    volume = available()
+    volume.detach(connected(volume))
+
+    settle(volume, FAILED)
+
+    assert volume.status == Status.IN_USE
+    with pytest.raises(Refused):
+        volume.delete(force=True)
+
+
+def test_a_host_that_never_got_on_does_not() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+    volume.connect(attachment_id, CONNECTOR)
+
+    settle(volume, FAILED)
+
+    assert volume.attachments[attachment_id].status == AttachStatus.ERROR_ATTACHING
+    assert volume.status == Status.AVAILABLE
+
+
+def test_an_export_that_another_hold_reaches_the_volume_by_is_shared() -> None:
+    volume = available(multiattach=True)
+    first = connected(volume)
+    connected(volume, "web-2")
+
+    volume.detach(first)
+
+    [intent] = volume.in_flight.values()
+    assert isinstance(intent, Volume.DisconnectionStarted)
+    assert intent.shared
+
+
+def test_an_ordinary_volume_is_connected_for_one_hold_at_a_time() -> None:
+    volume = available()
+    connected(volume)
+    volume.hold(second := uuid4(), instance="web-1")
+
+    with pytest.raises(Refused, match="cannot connect while in-use, not multiattach"):
+        volume.connect(second, {"host": "node-2"})
+
+
+@pytest.mark.parametrize("command", ["attach", "connect", "detach"])
+def test_nothing_is_attached_or_taken_off_in_maintenance(command: str) -> None:
+    volume = available()
+    volume.status = Status.MAINTENANCE
+
+    with pytest.raises(Refused, match="while maintenance"):
+        LIFECYCLE.after(command, volume)
+
+
+@pytest.mark.parametrize("size_gib", [1, 0, -1])
+def test_a_volume_only_grows(size_gib: int) -> None:
+    with pytest.raises(Undersized):
+        available().extend(size_gib)
+
+
+def test_a_volume_that_could_not_grow_can_be_asked_to_again() -> None:
+    volume = available()
+    connected(volume)
+    volume.extend(2)
+    settle(volume, FAILED)
+    assert (volume.status, volume.size_gib) == (Status.ERROR_EXTENDING, 1)
+
+    volume.extend(2)
+    settle(volume, DONE)
+
+    assert (volume.status, volume.size_gib) == (Status.IN_USE, 2)
+
+
+def test_a_busy_volume_is_what_it_was() -> None:
+    volume = available()
+    volume.delete()
+
+    settle(volume, NotDone("busy", "process 7 has it open", busy=True))
+
+    assert volume.status == Status.AVAILABLE
+
+
+def test_a_busy_volume_that_was_broken_is_not_available() -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="files")
+    settle(volume, FAILED)
+    volume.delete()
+
+    settle(volume, NotDone("busy", "process 7 has it open", busy=True))
+
+    assert volume.status == Status.ERROR_DELETING
+
+
+def test_asking_for_deletion_twice_adds_nothing() -> None:
+    volume = available()
+    volume.delete()
+    version = volume.version
+
+    volume.delete()
+    settle(volume, DONE)
+    volume.delete()
+
+    assert volume.version == version + 1
+
+
+def test_a_forced_deletion_makes_other_work_moot() -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="files")
+
+    volume.delete(force=True)
+
+    assert list(volume.in_flight) == [2]
+    with pytest.raises(NotInFlight):
+        volume.report(1, DONE)
+
+
+def test_an_outcome_is_asked_for_by_whoever_asked_for_the_work() -> None:
+    *_, finished = available().collect_events()
+
+    assert finished.provenance.actor == "test"
+
+
+def test_a_volume_takes_what_was_asked_until_that_failed() -> None:
+    volume = available()
+    volume.extend(5)
+    assert volume.allocated_gib == 5
+
+    settle(volume, FAILED)
+
+    assert volume.allocated_gib == 1
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "statuses"), [(LIFECYCLE, Status), (ATTACHMENT, AttachStatus)]
+)
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_compiled_table_answers_like_the_machine(
+    lifecycle: Lifecycle[Any], statuses: type[Any], *, answers: bool
+) -> None:
+    class Anything:
+        def __getattr__(self, _: str) -> bool:
+            return answers
+
+    for status in statuses:
+        asked = Anything()
+        asked.status = status  # type: ignore[attr-defined]
+        for command in lifecycle.commands:
+            trigger = lifecycle.machine.events[command]
+            rows = trigger.transitions.get(status.name, [])
+            allowed = [row for row in rows if answers or not row.conditions]
+            assert (command in lifecycle.allowed(asked)) == bool(allowed)
+            if allowed:
+                to = statuses[str(allowed[0].dest)]
+                assert lifecycle.after(command, asked) == to
+
+
+def test_no_machine_keeps_a_volume_alive() -> None:
+    assert not LIFECYCLE.machine.models
+
+
+def test_every_attachment_status_has_its_place() -> None:
+    assert set(SHOWN) == set(AttachStatus)

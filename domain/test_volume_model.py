@@ -1,0 +1,171 @@
+"""A volume under any sequence of commands, held to what must always be so."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from domain import log
+from domain.aggregate import Event, NotInFlight
+from domain.lifecycle import Refused
+from domain.provenance import MOMENT, Moment, Provenance
+from domain.volume import (
+    AT_REST,
+    SHOWN,
+    Done,
+    NotDone,
+    Status,
+    Undersized,
+    UnknownAttachment,
+    Volume,
+    strongest,
+)
+
+INSTANCES = st.sampled_from(["web-1", "web-2"])
+HOSTS = st.sampled_from(["node-1", "node-2"])
+MODES = st.sampled_from([None, "rw", "ro"])
+IDS = st.sampled_from([UUID(int=n) for n in range(4)])
+RESULTS = st.sampled_from(
+    [
+        Done(connection={"data": {}}, found=True),
+        Done(connection={"data": {}}),
+        NotDone("driver_failed", "broken"),
+        NotDone("busy", "in use", busy=True),
+    ]
+)
+
+
+class AnyVolume(RuleBasedStateMachine):
+    """Commands in any order; what is refused changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        MOMENT.set(Moment(datetime(2026, 1, 1, tzinfo=UTC), Provenance("model")))
+        self.volume = Volume.create(UUID(int=99), size_gib=1, backend="files")
+        self.history: list[Event] = []
+
+    @rule(data=st.data(), result=RESULTS)
+    def report(self, data: st.DataObject, result: Done | NotDone) -> None:
+        known = sorted(self.volume.in_flight)
+        version = data.draw(st.sampled_from([*known, 1]))
+        self._try(lambda: self.volume.report(version, result))
+
+    @rule(size_gib=st.integers(1, 4))
+    def extend(self, size_gib: int) -> None:
+        self._try(lambda: self.volume.extend(size_gib))
+
+    @rule(force=st.booleans())
+    def delete(self, *, force: bool) -> None:
+        held = not self.volume.detached
+        self._try(lambda: self.volume.delete(force=force))
+        assert not (held and self.volume.status == Status.DELETING)
+
+    @rule(readonly=st.booleans(), name=st.sampled_from(["", "db"]))
+    def update(self, *, readonly: bool, name: str) -> None:
+        self._try(lambda: self.volume.update(readonly=readonly, name=name))
+
+    @rule()
+    def reserve(self) -> None:
+        self._try(self.volume.reserve)
+
+    @rule()
+    def unreserve(self) -> None:
+        self._try(self.volume.unreserve)
+
+    @rule(instance=INSTANCES, mode=MODES)
+    def attach(self, instance: str, mode: str | None) -> None:
+        self._try(lambda: self.volume.attach(instance=instance, mode=mode))
+
+    @rule(attachment_id=IDS, instance=INSTANCES, mode=MODES)
+    def hold(self, attachment_id: UUID, instance: str, mode: str | None) -> None:
+        known = self.volume.attachments | self.volume.gone
+        if attachment_id not in known:
+            self._try(
+                lambda: self.volume.hold(attachment_id, instance=instance, mode=mode)
+            )
+
+    @rule(data=st.data(), host=HOSTS)
+    def connect(self, data: st.DataObject, host: str) -> None:
+        attachment_id = self._some(data)
+        self._try(lambda: self.volume.connect(attachment_id, {"host": host}))
+
+    @rule(
+        data=st.data(),
+        command=st.sampled_from(
+            "complete begin_detaching roll_detaching detach expire "
+            "look_for_session".split()
+        ),
+    )
+    def move(self, data: st.DataObject, command: str) -> None:
+        attachment_id = self._some(data)
+        self._try(lambda: getattr(self.volume, command)(attachment_id))
+
+    @rule(host=HOSTS)
+    def export(self, host: str) -> None:
+        self._try(lambda: self.volume.export({"host": host}))
+
+    @rule(host=st.one_of(st.none(), HOSTS), force=st.booleans())
+    def unexport(self, host: str | None, *, force: bool) -> None:
+        connector = {"host": host} if host else None
+        self._try(lambda: self.volume.unexport(connector, force=force))
+
+    @invariant()
+    def a_volume_at_rest_shows_its_strongest_attachment(self) -> None:
+        if self.volume.status in AT_REST:
+            shown = SHOWN[strongest(self.volume.attachments, {})]
+            assert self.volume.status == shown
+
+    @invariant()
+    def work_in_progress_has_somebody_at_work(self) -> None:
+        if self.volume.status in ("creating", "extending", "deleting"):
+            assert self.volume.in_flight
+
+    @invariant()
+    def one_hold_of_an_ordinary_volume_at_a_time_is_attached(self) -> None:
+        instances = {a.instance for a in self.volume.attachments.values()}
+        assert len(instances - {None}) <= 1 or any(
+            a.status == "error_attaching" for a in self.volume.attachments.values()
+        )
+
+    @invariant()
+    def nothing_is_gone_and_here(self) -> None:
+        assert not self.volume.attachments.keys() & self.volume.gone.keys()
+
+    @invariant()
+    def what_is_gone_takes_no_room(self) -> None:
+        gone = self.volume.status == Status.DELETED
+        assert (self.volume.allocated_gib == 0) >= gone
+
+    def teardown(self) -> None:
+        self.history += self.volume.collect_events()
+        written = [(e.TOPIC, log.encode(e)) for e in self.history]
+        read: list[Any] = [log.decode(topic, state) for topic, state in written]
+        replayed: Any = reduce(lambda before, e: e.mutate(before), read, None)
+        assert vars(replayed) == vars(self.volume)
+
+    def _some(self, data: st.DataObject) -> UUID:
+        known = [*self.volume.attachments, *self.volume.gone, UUID(int=50)]
+        return data.draw(st.sampled_from(known))
+
+    def _try(self, command: Any) -> None:
+        """Let a refusal be a refusal: then nothing was recorded."""
+        version = self.volume.version
+        try:
+            with suppress(NotInFlight):
+                command()
+        except (Refused, Undersized, UnknownAttachment):
+            assert self.volume.version == version
+        self.history += self.volume.collect_events()
+
+
+AnyVolume.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=30, deadline=None
+)
+TestAnyVolume = AnyVolume.TestCase

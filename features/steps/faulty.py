@@ -1,0 +1,121 @@
+"""A file driver that can be told to misbehave, and that remembers who reaches what.
+
+Files in its folder steer it, so that a test in another process can:
+
+    fail-<operation>    it fails
+    busy-<operation>    it finds the volume in use
+    hold-<operation>    it does not answer until the file is gone
+
+    ways/<volume>/<host>    a way that it has opened and not closed
+    done                    a line for each operation that it was asked for
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from adapters.file.driver import FileDriver
+from domain.ports import Capabilities, Cause, DriverFailed, VolumeIsBusy
+from domain.volume import Volume, reached_from
+
+
+class FaultyDriver(FileDriver):
+    """Sparse files; with `holds_gib` a storage that claims to hold so much."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "faulty",
+        reserved_percentage: int = 0,
+        max_over_subscription_ratio: float = 20.0,
+        holds_gib: float = 0.0,
+    ) -> None:
+        super().__init__(
+            folder,
+            name=name,
+            reserved_percentage=reserved_percentage,
+            max_over_subscription_ratio=max_over_subscription_ratio,
+        )
+        self._steering = folder.absolute()
+        self._holds_gib = holds_gib
+
+    def set_up(self) -> None:
+        """Set up, unless told to fail."""
+        self._steering.mkdir(parents=True, exist_ok=True)
+        self._obey("set_up")
+        super().set_up()
+
+    def capabilities(self) -> Capabilities:
+        """Measure; a storage with a size of its own is empty but for its volumes."""
+        found = super().capabilities()
+        if not self._holds_gib:
+            return found
+        return Capabilities(
+            **{name: getattr(found, name) for name in found.__struct_fields__}
+            | {
+                "total_capacity_gb": self._holds_gib,
+                "free_capacity_gb": self._holds_gib,
+            }
+        )
+
+    def create(self, asked: Volume.Created, cause: Cause) -> str:
+        """Make the file, unless told otherwise."""
+        self._obey("create")
+        return super().create(asked, cause)
+
+    def delete(self, *asked: Any) -> None:
+        """Remove the file, unless told otherwise."""
+        self._obey("delete")
+        super().delete(*asked)
+
+    def extend(self, *asked: Any) -> None:
+        """Grow the file, unless told otherwise."""
+        self._obey("extend")
+        super().extend(*asked)
+
+    def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:
+        """Open a way, then fail if told so: half a way is left behind."""
+        told = super().connect(volume_id, connector)
+        way = self._ways(volume_id) / reached_from(connector)
+        way.parent.mkdir(parents=True, exist_ok=True)
+        way.touch()
+        self._obey("connect")
+        return told
+
+    def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
+        """Close a way, unless told otherwise."""
+        self._obey("disconnect")
+        (self._ways(volume_id) / reached_from(connector)).unlink(missing_ok=True)
+
+    def remove_export(self, volume_id: UUID) -> None:
+        """Close every way, unless told otherwise."""
+        self._obey("remove_export")
+        if self._ways(volume_id).exists():
+            for way in self._ways(volume_id).iterdir():
+                way.unlink()
+
+    def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
+        """Look who has the file open, unless told otherwise."""
+        self._obey("has_session")
+        return super().has_session(volume_id, connector)
+
+    def _ways(self, volume_id: UUID) -> Path:
+        return self._steering / "ways" / str(volume_id)
+
+    def _obey(self, operation: str) -> None:
+        with (self._steering / "done").open("a") as done:
+            done.write(f"{operation}\n")
+        while (self._steering / f"hold-{operation}").exists():
+            time.sleep(0.01)
+        if (self._steering / f"fail-{operation}").exists():
+            raise DriverFailed("the storage does not answer; see its cabling")
+        if (self._steering / f"busy-{operation}").exists():
+            raise VolumeIsBusy("somebody still uses the volume")
+
+    def _make_room(self, more_bytes: int) -> None:
+        if not self._holds_gib:
+            super()._make_room(more_bytes)

@@ -1,0 +1,183 @@
+"""A whole service in a process of its own, asked over the wire as any caller would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from features.steps.faulty import FaultyDriver
+
+ROOT = Path(__file__).parents[2]
+RUN = """
+import sys
+from pathlib import Path
+from service.running import run_up
+from service.settings import load
+run_up(Path(sys.argv[1]), load(Path(sys.argv[2])), 0, lambda url: print(url, flush=True))
+"""
+FAULTY = f"{FaultyDriver.__module__}.{FaultyDriver.__qualname__}"
+BACKENDS = """
+[volume_type.shared]
+multiattach = "<is> True"
+
+[volume_type.archive]
+volume_backend_name = "small"
+
+[[backend]]
+name = "files"
+volume_driver = "adapters.file.driver.FileDriver"
+folder = "{folder}/files"
+"""
+OTHERS = {"faulty": 0, "small": 10, "roomy": 300_000, "spare": 200_000}
+OTHER = """
+[[backend]]
+name = "{name}"
+volume_driver = "{driver}"
+folder = "{folder}/{name}"
+holds_gib = {holds_gib}
+max_over_subscription_ratio = {ratio}
+"""
+PATIENCE = 20.0  # seconds for an answer; a stuck service must not hang the suite
+
+T = TypeVar("T")
+
+
+class Service:
+    """Starts, asks, kills; what it keeps is in one folder."""
+
+    def __init__(self, folder: Path, more: str = "") -> None:
+        self.folder = folder
+        self.runner = asyncio.Runner()
+        self._client: Client | None = None
+        self._process: subprocess.Popen[str] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "holdfast.toml").write_text(more + settings(folder))
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        with (self.folder / "log.txt").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", RUN, self.folder / "data", self._config],
+                cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout
+        url = self._process.stdout.readline().strip()
+        assert url, (self.folder / "log.txt").read_text()
+        self._client = self.run(nats.connect(url))
+
+    def kill(self) -> None:
+        """End it as a power cut would: it hears of nothing."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end, and let go of everything."""
+        for held in self.folder.glob("*/hold-*"):
+            held.unlink()
+        if self._process:
+            self._end(signal.SIGTERM)
+        self.runner.close()
+
+    def ask(
+        self, command: str, headers: dict[str, str] | None, body: bytes
+    ) -> dict[str, Any]:
+        """Ask once."""
+        return answered(self.run(self._asked(command, headers, body)))
+
+    def ask_at_once(
+        self, command: str, messages: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Ask for all of it in the same moment, each over a connection of its own."""
+        return self.run(self._race(command, messages))
+
+    @property
+    def client(self) -> Client:
+        """The connection."""
+        assert self._client, "the service does not run"
+        return self._client
+
+    def run(self, what: Awaitable[T]) -> T:
+        """Return what an awaitable gives."""
+        return self.runner.run(awaited(what))
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "holdfast.toml"
+
+    def _asked(
+        self, command: str, headers: dict[str, str] | None, body: bytes
+    ) -> Awaitable[Msg]:
+        return self.client.request(
+            f"holdfast.v1.{command}", body, timeout=PATIENCE, headers=headers
+        )
+
+    async def _race(
+        self, command: str, messages: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        url = self.client.connected_url
+        assert url
+        racers = [await nats.connect(url.geturl()) for _ in messages]
+        subject = f"holdfast.v1.{command}"
+        try:
+            answers = await asyncio.gather(
+                *(
+                    racer.request(subject, json.dumps(said).encode(), timeout=PATIENCE)
+                    for racer, said in zip(racers, messages, strict=True)
+                )
+            )
+        finally:
+            await asyncio.gather(*(racer.close() for racer in racers))
+        return [answered(answer) for answer in answers]
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process
+        assert self._process.stdout
+        if self._client:
+            self.run(self._client.close())
+            self._client = None
+        self._process.send_signal(number)
+        self._process.wait(30)
+        self._process.stdout.close()
+        self._process = None
+
+
+def settings(folder: Path) -> str:
+    """Return the settings of an installation with several backends."""
+    others = [
+        OTHER.format(
+            name=name,
+            driver=FAULTY,
+            folder=folder,
+            holds_gib=holds,
+            ratio=1 if holds else 20,
+        )
+        for name, holds in OTHERS.items()
+    ]
+    return BACKENDS.format(folder=folder) + "".join(others)
+
+
+def answered(message: Msg) -> dict[str, Any]:
+    """Return what an answer says; it says in two places whether it is a problem."""
+    answer: dict[str, Any] = json.loads(message.data)
+    code = (message.headers or {}).get("Nats-Service-Error-Code")
+    assert code == (str(answer["status"]) if "detail" in answer else None), answer
+    return answer
+
+
+async def awaited(what: Awaitable[T]) -> T:
+    """Return what an awaitable gives; a runner takes only coroutines."""
+    return await what

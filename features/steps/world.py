@@ -1,0 +1,203 @@
+"""What the steps share: a service on the wire, and names for what it made."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features.steps.service import Service
+
+HURRIED = """
+[deadlines]
+creating = 0.4
+extending = 0.4
+deleting = 0.4
+reserved = 1
+attaching = 1
+detaching = 1
+"""
+SOON = 8.0  # seconds within which what was promised has to be seen
+
+
+class Services:
+    """The services of a test session, each started when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, Service] = {}
+
+    def get(self, name: str, more: str = "") -> Service:
+        """Return a service that runs."""
+        if name not in self._running:
+            service = Service(self._folder / name, more)
+            service.start()
+            self._running[name] = service
+        return self._running[name]
+
+    def stop(self) -> None:
+        """Stop them all."""
+        for service in self._running.values():
+            service.stop()
+
+
+class World:
+    """Asks the service as any caller would, over the wire."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._service: Service | None = None
+        self._opened: list[BufferedReader] = []
+        self._disabled: set[str] = set()
+        self.volumes: dict[str, str] = {}
+        self.attachments: dict[tuple[str, str], str] = {}
+        self.headers: dict[str, str] = {}
+        self.answer: dict[str, Any] = {}
+        self.earlier: dict[str, Any] = {}
+        self.answers: list[dict[str, Any]] = []
+        self.ended_at = 0
+
+    # The service
+
+    @property
+    def service(self) -> Service:
+        """The service that this scenario asks; an ordinary one unless said otherwise."""
+        if self._service is None:
+            self._service = self._services.get("ordinary")
+        return self._service
+
+    def use(self, name: str, more: str = "") -> None:
+        """Ask another service from now on."""
+        self._service = self._services.get(name, more)
+
+    # Asking
+
+    def ask(self, command: str, **message: Any) -> dict[str, Any]:
+        """Run a command; what it is refused is for a Then step to judge."""
+        self.ended_at = self.end_of_log()
+        return self.say(command, json.dumps(message).encode())
+
+    def say(self, command: str, body: bytes, **headers: str) -> dict[str, Any]:
+        """Send anything at all."""
+        said = self.headers | headers
+        self.answer = self.service.ask(command, said or None, body)
+        return self.answer
+
+    def do(self, command: str, **message: Any) -> dict[str, Any]:
+        """Run a command that has to succeed."""
+        answer = self.look(command, **message)
+        assert "detail" not in answer, answer
+        return answer
+
+    def look(self, command: str, **message: Any) -> dict[str, Any]:
+        """Ask beside the story: with no headers, and with no trace in the world."""
+        return self.service.ask(command, None, json.dumps(message).encode())
+
+    def soon(self, seen: Callable[[], Any], expected: Any) -> None:
+        """Assert that what is seen is what is expected, now or soon."""
+        until = time.monotonic() + SOON
+        found = seen()
+        while found != expected and time.monotonic() < until:
+            time.sleep(0.01)
+            found = seen()
+        assert found == expected
+
+    # Names
+
+    def volume(self, name: str) -> dict[str, Any]:
+        """Return the volume of that name."""
+        return self.do("volume.show", id=self.volumes[name])
+
+    def attachment(self, holder: str, name: str) -> dict[str, Any]:
+        """Return the attachment that a holder last had of a volume."""
+        return self.do("attachment.show", id=self.attachment_id(holder, name))
+
+    def attachment_id(self, holder: str, name: str) -> str:
+        """Return the id of a holder's attachment, looked up if it was made for it."""
+        if (holder, name) not in self.attachments:
+            for attachment_id in self.volume(name)["attachments"]:
+                seen = self.do("attachment.show", id=attachment_id)
+                who = seen["instance"] or seen["host"]
+                self.attachments[who, name] = attachment_id
+        return self.attachments[holder, name]
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Return everything that happened to a volume."""
+        answer = self.do("volume.history", id=self.volumes[name], limit=1000)
+        items: list[dict[str, Any]] = answer["items"]
+        return items
+
+    def log(self, name: str) -> list[str]:
+        """Return the events of a volume."""
+        return [item["event"] for item in self.history(name)]
+
+    def end_of_log(self) -> int:
+        """Return the last position of the log."""
+        seen = self.look("audit.verify", **{"from": max(self.ended_at, 1)})
+        return int(seen["to"])
+
+    # The storage
+
+    def folder(self, backend: str) -> Path:
+        """Return where a backend keeps its volumes."""
+        return self.service.folder / backend
+
+    def storage(self, name: str) -> Path:
+        """Return the file behind a volume."""
+        backend = self.volume(name)["backend"]
+        return self.folder(backend) / self.volumes[name] / "volume"
+
+    def steer(self, backend: str, mood: str, operation: str) -> None:
+        """Tell a backend how to behave from now on."""
+        (self.folder(backend) / f"{mood}-{operation}").touch()
+
+    def calm(self, backend: str) -> None:
+        """Let a backend behave again."""
+        for told in self.folder(backend).glob("*-*"):
+            if told.name.partition("-")[0] in ("fail", "busy", "hold"):
+                told.unlink()
+
+    def done(self, backend: str) -> list[str]:
+        """Return what a backend was asked to do, in order."""
+        return (self.folder(backend) / "done").read_text().split()
+
+    def open(self, name: str) -> None:
+        """Use a volume, as a host does that has it attached."""
+        self._opened.append(self.storage(name).open("rb"))
+
+    def close(self) -> None:
+        """Use no volume any more."""
+        while self._opened:
+            self._opened.pop().close()
+
+    def disable(self, backend: str) -> None:
+        """Remember to enable a backend again, for others need it."""
+        self._disabled.add(backend)
+
+    def leave(self) -> None:
+        """Leave the service as it was found."""
+        self.close()
+        if self._service:
+            for backend in ("faulty", "small", "roomy", "spare"):
+                self.calm(backend)
+            for backend in self._disabled:
+                self.do("backend.enable", name=backend)
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    services = Services(tmp_path_factory.mktemp("services"))
+    yield services
+    services.stop()
+
+
+@pytest.fixture
+def world(services: Services) -> Iterator[World]:
+    world = World(services)
+    yield world
+    world.leave()

@@ -1,0 +1,20 @@
+"""The `holdfast` command: one module a noun, and how they ask and show.
+
+Start with `volume`, which reads as the list of what can be done to one. `options`
+has what every command takes, `client` asks over NATS, `names` finds out which id
+is meant, `show` prints, and `run` has `up`, `serve`, `agent` and `demo`.
+
+A command that asks a running service imports neither the service nor the
+eventsourcing library, so that it answers before its user wonders: what those
+need is imported where it is used.
+"""
+
+from __future__ import annotations
+
+
+def main() -> int:
+    """Run the command line and return the exit code."""
+    # Here, so that importing a part of this package does not import all of it.
+    from service.cli.app import run  # noqa: PLC0415
+
+    return run()
