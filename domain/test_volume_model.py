@@ -99,8 +99,14 @@ class AnyVolume(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         command=st.sampled_from(
-            "complete begin_detaching roll_detaching detach expire "
-            "look_for_session".split()
+            [
+                "complete",
+                "begin_detaching",
+                "roll_detaching",
+                "detach",
+                "expire",
+                "look_for_session",
+            ]
         ),
     )
     def move(self, data: st.DataObject, command: str) -> None:

@@ -32,7 +32,7 @@ LARGEST_BODY = 64 * 1024
 PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
 
 # What is shown of an aggregate: of which part, with what is known of the backends.
-View = Callable[[Any, UUID | None, Room], dict[str, Any]]
+View = Callable[[Any, UUID | None, Room], Any]
 
 encode = msgspec.json.Encoder().encode
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 from marshmallow import ValidationError
+from msgspec.structs import asdict
 
 from adapters.postgres.recorder import Written
 from domain import log as language
@@ -98,7 +99,7 @@ async def state_at(
         raise NotFound("resource", key)
     [(aggregate, position)] = replayed(passed).values()
     part_id = named if named in wholes else None
-    return shown(aggregate, part_id) | {"position": position}
+    return asdict(shown(aggregate, part_id)) | {"position": position}
 
 
 def until(
@@ -112,7 +113,7 @@ def until(
     ]
 
 
-def shown(aggregate: Any, part_id: Any) -> dict[str, Any]:
+def shown(aggregate: Any, part_id: Any) -> Any:
     """Return an aggregate, or a part of it, as callers see it."""
     if part_id:
         if part_id not in aggregate.attachments | aggregate.gone:
@@ -144,7 +145,7 @@ def uncovered(cursor: str) -> str:
         return ""
 
 
-VIEWS: dict[type[Aggregate], Callable[[Any], dict[str, Any]]] = {
+VIEWS: dict[type[Aggregate], Callable[[Any], Any]] = {
     language.AGGREGATES["volume"]: resources.volume,
     language.AGGREGATES["backend"]: resources.backend,
 }

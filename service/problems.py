@@ -88,9 +88,8 @@ def of_refusal(error: Refused) -> dict[str, Any]:
 
 
 def of_validation(error: ValidationError) -> dict[str, Any]:
-    errors: Any = error.messages
-    if isinstance(errors, list):
-        errors = {"_schema": errors}
+    told: Any = error.messages
+    errors = told if isinstance(told, dict) else {error.field_name: told}
     said = "; ".join(f"{name}: {words(why)}" for name, why in errors.items())
     return {"detail": said, "errors": errors}
 

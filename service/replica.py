@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from logging import getLogger
-from typing import Any
 
 import msgspec
 from nats.aio.client import Client
@@ -15,6 +14,7 @@ from adapters.jetstream.agent import PREFIX, Measurement
 from adapters.jetstream.signing import is_signed
 from domain.backend import Backend, id_of
 from projections import resources
+from projections.resources import BackendSeen
 from service.endpoint import asking
 from service.log import Decision, Log, Reply, Unavailable
 from service.reading import Reading
@@ -35,7 +35,7 @@ class Replica:
     client: Client
     settings: Settings
 
-    async def backend(self, name: str, *, anew: bool = False) -> dict[str, Any]:
+    async def backend(self, name: str, *, anew: bool = False) -> BackendSeen:
         """Return a backend as callers see it, measured `anew` or as it last was.
 
         Raises `NotFound`, and `Unavailable` where its agent does not answer.
@@ -48,7 +48,8 @@ class Replica:
         reply = await self.log.submit(asking(look))
         if anew:
             await self._measure(name)
-        return self.log.room.with_measured(msgspec.json.decode(reply.body))
+        seen = msgspec.json.decode(reply.body, type=BackendSeen)
+        return self.log.room.with_measured(seen)
 
     async def follow_measurements(self) -> None:
         """Take in what agents tell, and what they told before this replica started."""

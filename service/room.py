@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import to_builtins
+from msgspec.structs import replace
 
 from domain.placement import limit_gib, virtual_free_gib
 from domain.ports import Capabilities
-from projections.resources import instant
+from projections.resources import BackendSeen, instant
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,18 @@ class Room:
             return "its agent does not report"
         return None if known.working else known.reason
 
-    def with_measured(self, backend: dict[str, Any]) -> dict[str, Any]:
+    def with_measured(self, backend: BackendSeen) -> BackendSeen:
         """Return a backend with what its agent last told, and what is taken of it."""
-        name = backend["name"]
+        name = backend.name
         known = self.measured.get(name)
         told = known.capabilities if known else None
-        return backend | {
-            "state": self.state(name),
-            "working": self.why_not_working(name) is None,
-            "capabilities": told and self._described(name, told),
-            "reported_at": known and instant(known.reported_at),
-        }
+        return replace(
+            backend,
+            state=self.state(name),
+            working=self.why_not_working(name) is None,
+            capabilities=told and self._described(name, told),
+            reported_at=known and instant(known.reported_at),
+        )
 
     def _described(self, name: str, told: Capabilities) -> dict[str, Any]:
         taken = self.allocated.get(name, 0)

@@ -88,7 +88,7 @@ async def answering(
 
 async def watch(running: Replica) -> None:
     """Raise what has stopped a read model: one that stops silently lies."""
-    while not running.reading.failure:
+    while not running.reading.failure:  # noqa: ASYNC110 - a thread sets it
         await asyncio.sleep(WATCH)
     raise Stopped("the read models have stopped") from running.reading.failure
 

@@ -80,7 +80,8 @@ async def up(
 
 async def ready(running: Replica, settings: Settings) -> None:
     """Return once every backend has told what it has, or that it does not work."""
-    while not all(running.log.room.fresh(each.name) for each in settings.backends):
+    heard = running.log.room.fresh
+    while not all(heard(each.name) for each in settings.backends):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 

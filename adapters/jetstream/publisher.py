@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from logging import getLogger
 
 import msgspec
-from eventsourcing.persistence import Notification
+from eventsourcing.persistence import Notification, PersistenceError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
@@ -52,20 +53,21 @@ class Publisher:
         """
         self._loop = asyncio.get_running_loop()
         while True:
-            try:
-                after = await self._last_sequence()
-            except (Error, TimeoutError):
+            with suppress(Error, NotAcknowledged, PersistenceError, TimeoutError):
+                await self._follow(await self._last_sequence())
+            await asyncio.sleep(AGAIN)
+
+    async def _follow(self, after: int) -> None:
+        """Publish what follows a position, until that fails."""
+        follower = Follower(self._recorder, self._handle, after)
+        follower.start()
+        try:
+            while follower.is_alive():  # noqa: ASYNC110 - a thread, not a task
                 await asyncio.sleep(AGAIN)
-                continue
-            follower = Follower(self._recorder, self._handle, after)
-            follower.start()
-            try:
-                while follower.is_alive():
-                    await asyncio.sleep(AGAIN)
-            finally:
-                follower.ask_to_stop()
-            if not isinstance(follower.failure, Error | NotAcknowledged | TimeoutError):
-                raise follower.failure or RuntimeError("the publisher has stopped")
+        finally:
+            follower.ask_to_stop()
+        if follower.failure:
+            raise follower.failure
 
     async def _last_sequence(self) -> int:
         stream = self._client.jetstream()

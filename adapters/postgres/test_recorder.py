@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,8 +18,6 @@ from adapters.postgres.recorder import Batch, CommitUnknown, Conflict, Kept, Sto
 from domain.chain import Broken
 from domain.volume import Done, Status, Volume
 from service.manager import VolumeManager
-
-KEPT = Kept("key", b"fingerprint", UUID(int=1), 1)
 
 
 def new_volume() -> Volume:
@@ -80,14 +81,241 @@ def test_what_only_looked_is_confirmed_too(manager: VolumeManager) -> None:
 def test_a_key_is_kept_with_the_position_of_its_last_event(
     manager: VolumeManager, part_id: UUID | None
 ) -> None:
-    kept = KEPT._replace(part_id=part_id) if False else Kept(
-        "key", b"fingerprint", UUID(int=1), 1, part_id
-    )
+    kept = Kept("key", b"fingerprint", UUID(int=1), 1, part_id)
     manager.recorder.append(batch_of(new_volume(), new_volume(), kept=[(kept, 1)]))
 
     with pytest.raises(Conflict) as conflict:
         manager.recorder.append(batch_of(new_volume(), asked=["other", "key"]))
 
-    found = Kept("key", b"fingerprint", UUID(int=1), 1, part_id, position=2)
-    assert conflict.value.answered == {"key": found}
+    assert conflict.value.answered == {"key": replace(kept, position=2)}
     assert manager.recorder.max_notification_id() == 2
+
+
+def test_a_part_belongs_to_one_whole_for_ever(manager: VolumeManager) -> None:
+    part, whole, other = uuid4(), uuid4(), uuid4()
+    manager.recorder.append(batch_of(new_volume(), parts={part: whole}))
+
+    with pytest.raises(Conflict) as conflict:
+        manager.recorder.append(batch_of(new_volume(), parts={part: other}))
+
+    assert conflict.value.moved_on == {part}
+    assert manager.recorder.wholes([part, other]) == {part: whole}
+    assert manager.recorder.max_notification_id() == 1
+
+
+def test_room_is_taken_and_given_back(manager: VolumeManager) -> None:
+    append = manager.recorder.append
+    append(batch_of(new_volume(), taken={"a": 5, "b": 2}, limits={"a": 5, "b": 9}))
+
+    stored = append(batch_of(new_volume(), taken={"a": -3, "b": 1}, limits={"b": 9}))
+
+    assert stored.allocated == {"a": 2, "b": 3}
+    assert manager.recorder.allocated() == {"a": 2, "b": 3}
+
+
+def test_more_than_there_is_room_for_is_a_conflict_and_stores_nothing(
+    manager: VolumeManager,
+) -> None:
+    manager.recorder.append(batch_of(new_volume(), taken={"a": 4}, limits={"a": 5}))
+
+    with pytest.raises(Conflict) as conflict:
+        manager.recorder.append(batch_of(new_volume(), taken={"a": 2}, limits={"a": 5}))
+
+    assert conflict.value.allocated == {"a": 4}
+    assert manager.recorder.allocated() == {"a": 4}
+    assert manager.recorder.max_notification_id() == 1
+
+
+def test_room_can_be_given_back_above_the_limit(manager: VolumeManager) -> None:
+    manager.recorder.append(batch_of(new_volume(), taken={"a": 9}, limits={"a": 9}))
+
+    manager.recorder.append(batch_of(new_volume(), taken={"a": -1}, limits={"a": 5}))
+
+    assert manager.recorder.allocated() == {"a": 8}
+
+
+@pytest.fixture
+def lose_commit(
+    monkeypatch: pytest.MonkeyPatch, *, committed: bool
+) -> pytest.MonkeyPatch:
+    """Close the connection at the next COMMIT, before or after it happens."""
+    execute = psycopg.Cursor.execute
+
+    def lose(cursor: psycopg.Cursor[Any], query: Any, *args: Any, **kw: Any) -> Any:
+        if query != "COMMIT":
+            return execute(cursor, query, *args, **kw)
+        monkeypatch.undo()
+        if committed:
+            execute(cursor, query)
+        cursor.connection.close()
+        raise psycopg.OperationalError("connection lost")
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", lose)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.usefixtures("lose_commit")
+def test_of_a_connection_lost_while_committing_the_log_knows_the_end(
+    manager: VolumeManager, *, committed: bool
+) -> None:
+    with pytest.raises(CommitUnknown) as unknown:
+        manager.recorder.append(batch_of(new_volume(), new_volume()))
+
+    assert manager.recorder.holds(unknown.value) is committed
+    assert list(unknown.value.stored.positions) == [1, 2]
+    assert manager.recorder.max_notification_id() == (2 if committed else None)
+
+
+@pytest.mark.parametrize("committed", [False])
+@pytest.mark.usefixtures("lose_commit")
+def test_what_others_stored_at_the_same_positions_is_not_ours(
+    manager: VolumeManager, *, committed: bool
+) -> None:
+    with pytest.raises(CommitUnknown) as unknown:
+        manager.recorder.append(batch_of(new_volume(), new_volume()))
+    manager.recorder.append(batch_of(new_volume(), new_volume(), new_volume()))
+
+    assert manager.recorder.holds(unknown.value) is committed
+
+
+@pytest.mark.parametrize("committed", [True])
+@pytest.mark.usefixtures("lose_commit")
+def test_a_lost_connection_with_nothing_but_a_key_changed_nothing(
+    manager: VolumeManager, *, committed: bool
+) -> None:
+    kept = Kept("key", b"fingerprint", UUID(int=1), 1)
+
+    with pytest.raises(OperationalError) as lost:
+        manager.recorder.append(Batch(kept=[(kept, -1)]))
+
+    assert not isinstance(lost.value, CommitUnknown)
+    assert committed
+    with pytest.raises(Conflict, match="key"):
+        manager.recorder.append(Batch(asked=["key"], kept=[(kept, -1)]))
+
+
+def test_a_verified_log_rebuilds_every_volume(manager: VolumeManager) -> None:
+    volumes = [new_volume() for _ in range(3)]
+    manager.recorder.append(batch_of(*volumes))
+
+    assert {v.id: vars(v) for v in volumes} == {
+        key: vars(volume) for key, volume in rebuilt(manager.recorder).items()
+    }
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE {} SET state = set_byte(state, 40, get_byte(state, 40) # 1) WHERE {}",
+        "UPDATE {} SET originator_version = 9 WHERE {}",
+        "UPDATE {} SET topic = 'volume.deleted' WHERE {}",
+        "UPDATE {} SET chain = set_byte(chain, 0, get_byte(chain, 0) # 1) WHERE {}",
+        "DELETE FROM {} WHERE {}",
+    ],
+)
+def test_a_changed_row_is_found_and_named(
+    manager: VolumeManager, tampering: str
+) -> None:
+    manager.recorder.append(batch_of(*(new_volume() for _ in range(5))))
+    tamper(manager, tampering, 3)
+
+    with pytest.raises(Broken, match="position 3"):
+        list(verified(manager.recorder))
+    verdict = verify(manager.recorder, 1, None)
+    assert (verdict.first_bad, verdict.events) == (3, 2)
+
+
+def tamper(manager: VolumeManager, tampering: str, position: int) -> None:
+    table = f'"{manager.recorder.datastore.schema}".holdfast_events'
+    where = f"notification_id = {position}"
+    with manager.recorder.datastore.cursor() as cursor:
+        cursor.execute(tampering.format(table, where).encode())
+
+
+def test_a_row_that_is_gone_at_the_end_shows_where_the_end_is_known(
+    manager: VolumeManager,
+) -> None:
+    manager.recorder.append(batch_of(*(new_volume() for _ in range(5))))
+    tamper(manager, "DELETE FROM {} WHERE {}", 5)
+
+    assert verify(manager.recorder, 1, 5).first_bad == 5
+    assert verify(manager.recorder, 6, 7).first_bad == 6
+
+
+@pytest.mark.parametrize(("first", "last", "events"), [(1, 5, 5), (3, 4, 2), (5, 5, 1)])
+def test_a_stretch_of_the_log_is_verified_by_itself(
+    manager: VolumeManager, first: int, last: int, events: int
+) -> None:
+    manager.recorder.append(batch_of(*(new_volume() for _ in range(5))))
+    tampered = {1, 2, 3, 4, 5} - set(range(first - 1, last + 1))
+    for position in tampered:
+        tamper(manager, "UPDATE {} SET topic = 'x' WHERE {}", position)
+
+    verdict = verify(manager.recorder, first, last)
+
+    assert (verdict.first_bad, verdict.events) == (None, events)
+
+
+def test_an_empty_log_is_intact(manager: VolumeManager) -> None:
+    assert verify(manager.recorder, 1, None).first_bad is None
+
+
+def test_an_auditor_can_compute_the_chain_in_sql(manager: VolumeManager) -> None:
+    for _ in range(2):
+        manager.recorder.append(batch_of(*(new_volume() for _ in range(3))))
+    table = f'"{manager.recorder.datastore.schema}".holdfast_events'
+    query = f"""
+        SELECT count(*) AS rows, bool_and(chain = sha256(
+            coalesce(previous, decode(repeat('00', 32), 'hex'))
+            || int4send(16) || uuid_send(originator_id)
+            || int4send(8) || int8send(originator_version)
+            || int4send(octet_length(topic)) || convert_to(topic, 'UTF8')
+            || int4send(octet_length(state)) || state)) AS intact
+        FROM (SELECT *, lag(chain) OVER (ORDER BY notification_id) AS previous
+              FROM {table}) AS log
+    """
+    with manager.recorder.datastore.cursor() as cursor:
+        found = cursor.execute(query.encode()).fetchone()
+
+    assert found == {"rows": 6, "intact": True}
+
+
+def test_no_position_is_seen_before_the_one_before_it(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, may_commit = manager.recorder, Event()
+    commit, seen = recorder._commit, []
+
+    def slowly(*args: Any) -> None:
+        may_commit.wait(10)
+        commit(*args)
+
+    with ThreadPoolExecutor(2) as threads:
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder, "_commit", slowly)
+            first = threads.submit(recorder.append, batch_of(new_volume()))
+            while not locked(manager, granted=True):
+                pass
+        second = threads.submit(recorder.append, batch_of(new_volume()))
+        while not locked(manager, granted=False):
+            pass
+        seen.append(recorder.max_notification_id())
+        may_commit.set()
+        positions = [*first.result().positions, *second.result().positions]
+
+    assert seen == [None]
+    assert positions == [1, 2]
+
+
+def locked(manager: VolumeManager, *, granted: bool) -> bool:
+    """Tell whether somebody writes to this log, or waits to."""
+    query = """
+        SELECT 1 FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = %s AND mode = 'ExclusiveLock' AND granted = %s
+    """
+    with manager.recorder.datastore.cursor() as cursor:
+        schema = manager.recorder.datastore.schema
+        cursor.execute(query.encode(), (schema, granted))
+        return cursor.fetchone() is not None

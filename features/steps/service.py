@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,9 +49,28 @@ folder = "{folder}/{name}"
 holds_gib = {holds_gib}
 max_over_subscription_ratio = {ratio}
 """
+STREAM = "HOLDFAST_EVENTS"
 PATIENCE = 20.0  # seconds for an answer; a stuck service must not hang the suite
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others were told."""
+
+    subject: str
+    headers: dict[str, str]
+    data: dict[str, Any]
+
+    @property
+    def position(self) -> int:
+        """Its place in the log."""
+        return int(self.headers["ce-id"])
+
+
+# A subject, a message, and what is said beside it.
+Asked = tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], dict[str, str]]
 
 
 class Service:
@@ -84,6 +104,10 @@ class Service:
         """End it as a power cut would: it hears of nothing."""
         self._end(signal.SIGKILL)
 
+    def interrupt(self) -> None:
+        """Ask it to end."""
+        self._end(signal.SIGTERM)
+
     def stop(self) -> None:
         """Ask it to end, and let go of everything."""
         for held in self.folder.glob("*/hold-*"):
@@ -98,11 +122,26 @@ class Service:
         """Ask once."""
         return answered(self.run(self._asked(command, headers, body)))
 
-    def ask_at_once(
-        self, command: str, messages: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
+    def ask_at_once(self, *asked: Asked) -> list[dict[str, Any]]:
         """Ask for all of it in the same moment, each over a connection of its own."""
-        return self.run(self._race(command, messages))
+        return self.run(self._race(asked))
+
+    def ping(self) -> dict[str, Any]:
+        """Ask whether it is there, as any NATS micro service is asked."""
+        answer = self.run(self.client.request("$SRV.PING.holdfast", timeout=PATIENCE))
+        told: dict[str, Any] = json.loads(answer.data)
+        return told
+
+    def published(self) -> list[Published]:
+        """Return everything that others were told, in order."""
+        return self.run(self._published())
+
+    def publish_again(self, told: Published) -> None:
+        """Tell it once more, as a publisher does that was cut short."""
+        body = json.dumps(told.data).encode()
+        headers = {"Nats-Msg-Id": told.headers["Nats-Msg-Id"]}
+        stream = self.client.jetstream()
+        self.run(stream.publish(told.subject, body, headers=headers))
 
     @property
     def client(self) -> Client:
@@ -125,23 +164,40 @@ class Service:
             f"holdfast.v1.{command}", body, timeout=PATIENCE, headers=headers
         )
 
-    async def _race(
-        self, command: str, messages: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
+    async def _race(self, asked: tuple[Asked, ...]) -> list[dict[str, Any]]:
         url = self.client.connected_url
         assert url
-        racers = [await nats.connect(url.geturl()) for _ in messages]
-        subject = f"holdfast.v1.{command}"
+        racers = [await nats.connect(url.geturl()) for _ in asked]
         try:
             answers = await asyncio.gather(
                 *(
-                    racer.request(subject, json.dumps(said).encode(), timeout=PATIENCE)
-                    for racer, said in zip(racers, messages, strict=True)
+                    racer.request(
+                        f"holdfast.v1.{command}",
+                        json.dumps(message).encode(),
+                        timeout=PATIENCE,
+                        headers=headers[0] if headers else None,
+                    )
+                    for racer, (command, message, *headers) in zip(
+                        racers, asked, strict=True
+                    )
                 )
             )
         finally:
             await asyncio.gather(*(racer.close() for racer in racers))
         return [answered(answer) for answer in answers]
+
+    async def _published(self) -> list[Published]:
+        stream = self.client.jetstream()
+        last = (await stream.stream_info(STREAM)).state.messages
+        reader = await stream.subscribe("holdfast.v1.events.>", ordered_consumer=True)
+        try:
+            told = [await reader.next_msg(PATIENCE) for _ in range(last)]
+        finally:
+            await reader.unsubscribe()
+        return [
+            Published(m.subject, dict(m.headers or {}), json.loads(m.data))
+            for m in told
+        ]
 
     def _end(self, number: signal.Signals) -> None:
         assert self._process
@@ -174,7 +230,7 @@ def answered(message: Msg) -> dict[str, Any]:
     """Return what an answer says; it says in two places whether it is a problem."""
     answer: dict[str, Any] = json.loads(message.data)
     code = (message.headers or {}).get("Nats-Service-Error-Code")
-    assert code == (str(answer["status"]) if "detail" in answer else None), answer
+    assert code == (str(answer["status"]) if "title" in answer else None), answer
     return answer
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -53,13 +54,16 @@ class World:
         self._services = services
         self._service: Service | None = None
         self._opened: list[BufferedReader] = []
-        self._disabled: set[str] = set()
+        self._token = uuid4().hex
+        self._mended: set[str] = set()
         self.volumes: dict[str, str] = {}
         self.attachments: dict[tuple[str, str], str] = {}
         self.headers: dict[str, str] = {}
         self.answer: dict[str, Any] = {}
         self.earlier: dict[str, Any] = {}
         self.answers: list[dict[str, Any]] = []
+        self.pages: list[int] = []
+        self.last: tuple[str, bytes] = ("", b"")
         self.ended_at = 0
 
     # The service
@@ -85,13 +89,14 @@ class World:
     def say(self, command: str, body: bytes, **headers: str) -> dict[str, Any]:
         """Send anything at all."""
         said = self.headers | headers
+        self.last = command, body
         self.answer = self.service.ask(command, said or None, body)
         return self.answer
 
     def do(self, command: str, **message: Any) -> dict[str, Any]:
         """Run a command that has to succeed."""
         answer = self.look(command, **message)
-        assert "detail" not in answer, answer
+        assert "title" not in answer, answer
         return answer
 
     def look(self, command: str, **message: Any) -> dict[str, Any]:
@@ -108,6 +113,10 @@ class World:
         assert found == expected
 
     # Names
+
+    def own(self, name: str) -> str:
+        """Return a name that no other scenario uses."""
+        return f"{name} {self._token}"
 
     def volume(self, name: str) -> dict[str, Any]:
         """Return the volume of that name."""
@@ -175,9 +184,9 @@ class World:
         while self._opened:
             self._opened.pop().close()
 
-    def disable(self, backend: str) -> None:
-        """Remember to enable a backend again, for others need it."""
-        self._disabled.add(backend)
+    def mend(self, backend: str) -> None:
+        """Remember to enable and set up a backend in the end, for others need it."""
+        self._mended.add(backend)
 
     def leave(self) -> None:
         """Leave the service as it was found."""
@@ -185,8 +194,9 @@ class World:
         if self._service:
             for backend in ("faulty", "small", "roomy", "spare"):
                 self.calm(backend)
-            for backend in self._disabled:
+            for backend in self._mended:
                 self.do("backend.enable", name=backend)
+                self.do("backend.initialize", name=backend)
 
 
 @pytest.fixture(scope="session")

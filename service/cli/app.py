@@ -3,12 +3,66 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
 
 import typer
-from typer.exceptions import Abort
 
-from service.cli import attachment, audit, backend, run as running, volume
-from service.cli.client import Ended
+from service.cli import attachment, audit, backend, running, volume
+from service.cli.client import Ended, one_line
 
-# Typer has taken Click in and tells only there what a wrong usage is.
-from typer._click.exceptions import ClickException, UsageError
+HELP = """Volumes that outlive the machines that use them.
+
+Begin with `holdfast demo`, a story, or `holdfast up`, which keeps running.
+"""
+
+app = typer.Typer(
+    name="holdfast", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False
+)
+for module in (running, volume, attachment, backend, audit):
+    app.add_typer(module.app)
+
+
+def tell_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it so
+    """Print the version, and nothing else."""
+    if asked:
+        typer.echo(f"holdfast {version_of('holdfast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=tell_version),
+    ] = False,
+) -> None:
+    """Take what stands before the noun."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command; return 0 done, 1 refused, 2 wrong usage, 3 nobody there."""
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except Ended as end:
+        said, code = str(end), end.code
+    except typer.TyperException as wrong:
+        said, code = usage(wrong), wrong.exit_code
+    except RuntimeError as error:
+        # Typer's own word for Ctrl-C at a question, or one of ours, which is a bug.
+        if type(error).__name__ != "Abort":
+            raise
+        said, code = "", 130
+    if said:
+        print(f"holdfast: {one_line(said)}", file=sys.stderr)
+    return code
+
+
+def usage(wrong: Any) -> str:
+    """Return what is wrong with the words of a command, and where to read more."""
+    context = getattr(wrong, "ctx", None)
+    said = one_line(wrong.format_message()).rstrip(".")
+    if not (said and context):  # a noun alone: its help has just been printed
+        return said
+    return f"{said}; see {context.command_path} --help"

@@ -13,6 +13,7 @@ from domain.log import AGGREGATES
 from domain.volume import Done, NotDone
 from projections import resources
 from service.endpoint import endpoint, query
+from service.log import Decision
 from service.schema import (
     WORD,
     Message,
@@ -20,7 +21,6 @@ from service.schema import (
     StrictInteger,
     StrictUUID,
 )
-from service.log import Decision
 
 if TYPE_CHECKING:
     from service.replica import Replica

@@ -11,6 +11,8 @@ from domain.volume import Volume
 from projections import resources
 from service import history
 from service.endpoint import endpoint, query
+from service.endpoints.volumes import Holder
+from service.log import Decision
 from service.schema import (
     WORD,
     Connector,
@@ -20,8 +22,6 @@ from service.schema import (
     StrictUUID,
     chosen_id,
 )
-from service.endpoints.volumes import Holder
-from service.log import Decision
 
 if TYPE_CHECKING:
     from service.replica import Replica

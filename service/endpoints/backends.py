@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import msgspec
 from marshmallow import fields
 
 from domain.backend import Backend, id_of
 from projections import resources
 from service import history
 from service.endpoint import endpoint, query
+from service.log import Decision, Unavailable
+from service.room import Room
 from service.schema import (
     TEXT,
     WORD,
@@ -20,14 +23,12 @@ from service.schema import (
     Printable,
     StrictBoolean,
 )
-from service.log import Decision, Unavailable
-from service.room import Room
 
 if TYPE_CHECKING:
     from service.replica import Replica
 
 
-def shown(seen: Backend, _: UUID | None, room: Room) -> dict[str, Any]:
+def shown(seen: Backend, _: UUID | None, room: Room) -> resources.BackendSeen:
     """Return a backend with what its agent last told."""
     return room.with_measured(resources.backend(seen))
 
@@ -52,7 +53,9 @@ class Find(List):
 async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
     """List the backends in the order in which they were first announced."""
     page = await replica.reading.listed("backends", asked)
-    page["items"] = [replica.log.room.with_measured(item) for item in page["items"]]
+    room = replica.log.room
+    seen = (msgspec.convert(item, resources.BackendSeen) for item in page["items"])
+    page["items"] = [room.with_measured(backend) for backend in seen]
     return page
 
 
@@ -94,19 +97,19 @@ async def capabilities(
 ) -> dict[str, Any]:
     """Tell what a backend can do; with `discover`, what it can do just now."""
     seen = await replica.backend(name, anew=discover)
-    if seen["capabilities"] is None:
+    if seen.capabilities is None:
         raise Unavailable(f"the agent of {name} has not reported yet")
     return {
         "name": name,
-        "capabilities": seen["capabilities"],
-        "measured_at": seen["reported_at"],
+        "capabilities": seen.capabilities,
+        "measured_at": seen.reported_at,
     }
 
 
 @query("backend.publish_capabilities", takes=One())
 async def publish_capabilities(replica: Replica, name: str) -> dict[str, Any]:
     """Let a backend's agent measure and tell every replica."""
-    return await replica.backend(name, anew=True)
+    return msgspec.structs.asdict(await replica.backend(name, anew=True))
 
 
 @query("backend.is_working", takes=One())
@@ -114,7 +117,7 @@ async def is_working(replica: Replica, name: str) -> dict[str, Any]:
     """Tell whether a backend can do its work, and why not."""
     seen = await replica.backend(name)
     reason = replica.log.room.why_not_working(name)
-    return {"name": name, "working": seen["working"], "reason": reason}
+    return {"name": name, "working": seen.working, "reason": reason}
 
 
 class History(Page):

@@ -11,6 +11,7 @@ from domain.volume import Volume
 from projections import resources
 from service import history, placing
 from service.endpoint import endpoint, query
+from service.log import Decision, NotFound
 from service.schema import (
     GIB,
     NAME,
@@ -26,7 +27,6 @@ from service.schema import (
     chosen_id,
     metadata_field,
 )
-from service.log import Decision, NotFound
 
 if TYPE_CHECKING:
     from service.replica import Replica

@@ -1,0 +1,370 @@
+"""Sentences about who holds a volume.
+
+A holder is an instance; a name that begins with "node" is a host.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from pytest_bdd import given, then, when
+
+from features.steps.sentences import says
+from features.steps.world import World
+
+HOME = "node-1"  # where an instance runs if nothing is said
+MODES = {"reading": "ro", "writing": "rw"}
+
+
+def who(holder: str) -> dict[str, str]:
+    return {"host" if holder.startswith("node") else "instance": holder}
+
+
+def hold(world: World, holder: str, name: str, **more: Any) -> dict[str, Any]:
+    """Reserve, and remember under which id."""
+    asked = {"volume_id": world.volumes[name]} | who(holder) | more
+    answer = world.ask("attachment.create", **asked)
+    if "id" in answer:
+        world.attachments[holder, name] = answer["id"]
+    return answer
+
+
+def succeeded(answer: dict[str, Any]) -> dict[str, Any]:
+    assert "title" not in answer, answer
+    return answer
+
+
+# The way of today: reserve, connect, complete, delete
+
+
+@given(says('"{holder:Name}" has reserved "{name:Name}"'))
+def has_reserved(world: World, holder: str, name: str) -> None:
+    succeeded(hold(world, holder, name))
+
+
+@given(says('"{holder:Name}" has reserved "{name:Name}" for {purpose:Status}'))
+def has_reserved_for(world: World, holder: str, name: str, purpose: str) -> None:
+    succeeded(hold(world, holder, name, mode=MODES[purpose]))
+
+
+@given(says('"{holder:Name}" is attaching "{name:Name}"'))
+def is_attaching(world: World, holder: str, name: str) -> None:
+    is_attaching_on(world, holder, name, HOME)
+
+
+@given(says('"{holder:Name}" is attaching "{name:Name}" on "{host:Name}"'))
+def is_attaching_on(world: World, holder: str, name: str, host: str) -> None:
+    has_reserved(world, holder, name)
+    connect(world, holder, name, host)
+    succeeded(world.answer)
+
+
+@given(says('"{holder:Name}" has attached "{name:Name}"'))
+def has_attached(world: World, holder: str, name: str) -> None:
+    has_attached_on(world, holder, name, HOME)
+
+
+@given(says('"{holder:Name}" has attached "{name:Name}" on "{host:Name}"'))
+def has_attached_on(world: World, holder: str, name: str, host: str) -> None:
+    is_attaching_on(world, holder, name, host)
+    complete(world, holder, name)
+    succeeded(world.answer)
+
+
+@given(says('"{holder:Name}" is detaching "{name:Name}"'))
+def is_detaching(world: World, holder: str, name: str) -> None:
+    has_attached(world, holder, name)
+    begin_detaching_from(world, holder, name)
+    succeeded(world.answer)
+
+
+@given(says('"{holder:Name}" has detached "{name:Name}"'))
+def has_detached(world: World, holder: str, name: str) -> None:
+    has_attached(world, holder, name)
+    let_go(world, holder, name)
+    succeeded(world.answer)
+
+
+@when(says('"{holder:Name}" reserves "{name:Name}"'))
+def reserve(world: World, holder: str, name: str) -> None:
+    hold(world, holder, name)
+
+
+@when(says('"{holder:Name}" reserves "{name:Name}" once more'))
+@given(says('"{holder:Name}" has reserved "{name:Name}" once more'))
+def reserve_again(world: World, holder: str, name: str) -> None:
+    """As before a move to another host: both holds keep their names."""
+    first = world.attachments.pop((holder, name))
+    answer = hold(world, holder, name)
+    if "id" in answer:
+        world.attachments[f"{holder} again", name] = answer["id"]
+    world.attachments[holder, name] = first
+
+
+@when(says('"{holder:Name}" reserves "{name:Name}" for {purpose:Status}'))
+def reserve_for(world: World, holder: str, name: str, purpose: str) -> None:
+    hold(world, holder, name, mode=MODES[purpose])
+
+
+@when(says('"{holder:Name}" reserves "{name:Name}" from "{host:Name}" at once'))
+def reserve_and_connect(world: World, holder: str, name: str, host: str) -> None:
+    hold(world, holder, name, connector={"host": host})
+
+
+@when(says('nobody in particular reserves "{name:Name}"'))
+def reserve_for_nobody(world: World, name: str) -> None:
+    world.ask("attachment.create", volume_id=world.volumes[name])
+
+
+@when(says('"{holder:Name}" reserves a volume that never was'))
+def reserve_nothing(world: World, holder: str) -> None:
+    world.ask("attachment.create", volume_id=str(uuid4()), **who(holder))
+
+
+@when(says('"{holder:Name}" connects "{name:Name}"'))
+def connect_at_home(world: World, holder: str, name: str) -> None:
+    connect(world, holder, name, HOME)
+
+
+@when(says('"{holder:Name}" connects "{name:Name}" on "{host:Name}"'))
+def connect(world: World, holder: str, name: str, host: str, **more: str) -> None:
+    attachment_id = world.attachment_id(holder, name)
+    connector = {"host": host} | more
+    world.ask("attachment.update", id=attachment_id, connector=connector)
+
+
+@when(says('"{holder:Name}" connects "{name:Name}" on "{host:Name}" for {why:Status}'))
+def connect_for(world: World, holder: str, name: str, host: str, why: str) -> None:
+    connect(world, holder, name, host, mode=MODES[why])
+
+
+@when(says('"{holder:Name}" connects "{name:Name}" from nowhere'))
+def connect_from_nowhere(world: World, holder: str, name: str) -> None:
+    attachment_id = world.attachment_id(holder, name)
+    world.ask("attachment.update", id=attachment_id, connector={"platform": "x86_64"})
+
+
+@when(says('"{holder:Name}" reports that it uses "{name:Name}"'))
+def complete(world: World, holder: str, name: str) -> None:
+    world.ask("attachment.complete", id=world.attachment_id(holder, name))
+
+
+@when(says('"{holder:Name}" lets go of "{name:Name}"'))
+def let_go(world: World, holder: str, name: str) -> None:
+    world.ask("attachment.delete", id=world.attachment_id(holder, name))
+
+
+@when("an attachment that never was is ended")
+def end_nothing(world: World) -> None:
+    world.ask("attachment.delete", id=str(uuid4()))
+
+
+# The way of old: reserve, attach, begin to detach, detach
+
+
+@given(says('"{name:Name}" was promised to whoever comes'))
+@when(says('"{name:Name}" is promised to whoever comes'))
+def promise(world: World, name: str) -> None:
+    world.ask("volume.reserve", id=world.volumes[name])
+
+
+@when(says('the promise of "{name:Name}" is taken back'))
+def take_back(world: World, name: str) -> None:
+    world.ask("volume.unreserve", id=world.volumes[name])
+
+
+@given(says('"{holder:Name}" was attached to "{name:Name}"'))
+def was_attached(world: World, holder: str, name: str) -> None:
+    attach(world, holder, name)
+    succeeded(world.answer)
+
+
+@when(says('"{holder:Name}" is attached to "{name:Name}"'))
+def attach(world: World, holder: str, name: str, **more: str) -> None:
+    world.ask("volume.attach", id=world.volumes[name], **who(holder), **more)
+
+
+@when(says('"{holder:Name}" is attached to "{name:Name}" for {purpose:Status}'))
+def attach_for(world: World, holder: str, name: str, purpose: str) -> None:
+    attach(world, holder, name, mode=MODES[purpose])
+
+
+@when(says('"{holder:Name}" is attached to "{name:Name}" as "{path:Name}"'))
+def attach_as(world: World, holder: str, name: str, path: str) -> None:
+    attach(world, holder, name, mountpoint=path)
+
+
+@when(says('nobody in particular is attached to "{name:Name}"'))
+def attach_nobody(world: World, name: str) -> None:
+    world.ask("volume.attach", id=world.volumes[name])
+
+
+@given(says('"{name:Name}" was asked back'))
+@when(says('"{name:Name}" is asked back'))
+def begin_detaching(world: World, name: str) -> None:
+    world.ask("volume.begin_detaching", id=world.volumes[name])
+
+
+@when(says('"{name:Name}" is asked back from "{holder:Name}"'))
+def ask_back_from(world: World, name: str, holder: str) -> None:
+    begin_detaching_from(world, holder, name)
+
+
+def begin_detaching_from(world: World, holder: str, name: str) -> None:
+    held = {"id": world.volumes[name], "attachment_id": world.attachment_id(holder, name)}
+    world.ask("volume.begin_detaching", **held)
+
+
+@when(says('"{name:Name}" is kept after all'))
+def roll_detaching(world: World, name: str) -> None:
+    world.ask("volume.roll_detaching", id=world.volumes[name])
+
+
+@when(says('"{name:Name}" is detached'))
+def detach(world: World, name: str) -> None:
+    world.ask("volume.detach", id=world.volumes[name])
+
+
+@when(says('"{name:Name}" is detached from "{holder:Name}"'))
+def detach_from(world: World, name: str, holder: str) -> None:
+    held = {"id": world.volumes[name], "attachment_id": world.attachment_id(holder, name)}
+    world.ask("volume.detach", **held)
+
+
+@when(says('"{name:Name}" is detached from a holder that never was'))
+def detach_from_nobody(world: World, name: str) -> None:
+    world.ask("volume.detach", id=world.volumes[name], attachment_id=str(uuid4()))
+
+
+# At the same moment
+
+
+@when(says('{times:d} times, two instances reserve the same volume at once'))
+def race_to_reserve(world: World, times: int) -> None:
+    race(world, times, "attachment.create", "volume_id")
+
+
+@when(says('{times:d} times, two instances are attached to the same volume at once'))
+def race_to_attach(world: World, times: int) -> None:
+    race(world, times, "volume.attach", "id")
+
+
+@when(says('{times:d} times, a reservation and a deletion meet'))
+def race_to_delete(world: World, times: int) -> None:
+    world.answers = []
+    for turn in range(times):
+        volume_id = made_for_race(world, turn)
+        world.answers += world.service.ask_at_once(
+            ("volume.delete", {"id": volume_id}),
+            ("attachment.create", {"volume_id": volume_id, "instance": "web-1"}),
+        )
+
+
+def race(world: World, times: int, command: str, key: str) -> None:
+    world.answers = []
+    for turn in range(times):
+        volume_id = made_for_race(world, turn)
+        world.answers += world.service.ask_at_once(
+            (command, {key: volume_id, "instance": "web-1"}),
+            (command, {key: volume_id, "instance": "web-2"}),
+        )
+
+
+def made_for_race(world: World, turn: int) -> str:
+    name = f"prize {turn}"
+    made = world.do("volume.create", name=name, size_gib=1, backend="files")
+    world.volumes[name] = made["id"]
+    world.soon(lambda: world.volume(name)["status"], "available")
+    return str(made["id"])
+
+
+@then("each time one of the two wins and the other is refused")
+def one_wins(world: World) -> None:
+    pairs = zip(world.answers[::2], world.answers[1::2], strict=True)
+    for pair in pairs:
+        assert sorted(answer.get("type", "") for answer in pair) == ["", "refused"], pair
+    for name in world.volumes:
+        assert len(world.volume(name)["attachments"]) <= 1
+
+
+# What is then so
+
+
+@then(says('the attachment of "{holder:Name}" to "{name:Name}" is {status:Status}'))
+def attachment_is(world: World, holder: str, name: str, status: str) -> None:
+    world.soon(lambda: world.attachment(holder, name)["status"], status)
+
+
+@then(
+    says(
+        'the attachment of "{holder:Name}" to "{name:Name}" is {status:Status}'
+        ' because "{words:Name}"'
+    )
+)
+def attachment_is_because(
+    world: World, holder: str, name: str, status: str, words: str
+) -> None:
+    attachment_is(world, holder, name, status)
+    assert words in world.attachment(holder, name)["error"]["message"]
+
+
+@then(says('"{holder:Name}" may only read "{name:Name}"'))
+def may_only_read(world: World, holder: str, name: str) -> None:
+    seen = world.attachment(holder, name)
+    assert seen["mode"] == "ro"
+    if seen["connection"]:
+        assert seen["connection"]["data"]["access_mode"] == "ro"
+
+
+@then(says('"{holder:Name}" may write "{name:Name}"'))
+def may_write(world: World, holder: str, name: str) -> None:
+    seen = world.attachment(holder, name)
+    assert seen["mode"] == "rw"
+
+
+@then(says('"{holder:Name}" finds "{name:Name}" as "{path:Name}"'))
+def finds_as(world: World, holder: str, name: str, path: str) -> None:
+    assert world.attachment(holder, name)["mountpoint"] == path
+
+
+@then(says('"{name:Name}" has {times:d} attachments'))
+@then(says('"{name:Name}" has {times:d} attachment'))
+def has_attachments(world: World, name: str, times: int) -> None:
+    world.soon(lambda: len(world.volume(name)["attachments"]), times)
+
+
+# Listing
+
+
+def found(world: World, **asked: Any) -> list[str]:
+    position = world.end_of_log()
+    page = world.do("attachment.list", min_position=position, limit=1000, **asked)
+    known = {made: holder for (holder, _), made in world.attachments.items()}
+    return sorted(known[item["id"]] for item in page["items"] if item["id"] in known)
+
+
+@then(says('the attachments of "{name:Name}" are those of "{holders:Name}"'))
+def listed_by_volume(world: World, name: str, holders: str) -> None:
+    assert found(world, volume_id=world.volumes[name]) == holders.split(", ")
+
+
+@then(says('no attachment of "{name:Name}" is listed'))
+def none_listed(world: World, name: str) -> None:
+    assert found(world, volume_id=world.volumes[name]) == []
+
+
+@then(says('the {status:Status} attachments of "{name:Name}" are those of "{who:Name}"'))
+def listed_by_status(world: World, status: str, name: str, who: str) -> None:
+    listed = found(world, volume_id=world.volumes[name], status=status)
+    assert listed == who.split(", ")
+
+
+@then(says('what "{holder:Name}" holds is an attachment to "{name:Name}"'))
+def listed_by_holder(world: World, holder: str, name: str) -> None:
+    assert world.attachments[holder, name] in [
+        item["id"]
+        for item in world.do(
+            "attachment.list", limit=1000, min_position=world.end_of_log(), **who(holder)
+        )["items"]
+    ]

@@ -1,0 +1,358 @@
+"""Sentences about what the log keeps, and what it tells."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+from pytest_bdd import given, then, when
+
+from features.steps.sentences import says
+from features.steps.service import Published
+from features.steps.world import World
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+# Who asks, why, and under which key
+
+
+@given(says('"{actor:Name}" asks because of "{reason:Name}"'))
+def asks_because(world: World, actor: str, reason: str) -> None:
+    world.headers |= {"Holdfast-Actor": actor, "Holdfast-Reason": reason}
+
+
+@given(says('everything is asked under the key "{key:Name}"'))
+@when(says('everything is asked under the key "{key:Name}"'))
+def asks_under(world: World, key: str) -> None:
+    world.headers["Holdfast-Request-Id"] = world.own(key)
+
+
+@given("the caller follows a trace")
+def follows_trace(world: World) -> None:
+    world.headers["traceparent"] = TRACEPARENT
+
+
+@given(says('the caller gives "{trace:Name}" for a trace'))
+def follows_nothing(world: World, trace: str) -> None:
+    world.headers["traceparent"] = trace
+
+
+@given("the caller waits for what comes of it")
+def waits(world: World) -> None:
+    world.headers["Holdfast-Wait"] = "10"
+
+
+@given("the caller waits for a moment")
+def waits_briefly(world: World) -> None:
+    world.headers["Holdfast-Wait"] = "0.2"
+
+
+HEADERS = {
+    "key": "Holdfast-Request-Id",
+    "name": "Holdfast-Actor",
+    "reason": "Holdfast-Reason",
+    "patience": "Holdfast-Wait",
+}
+
+
+@given(says("the caller gives {value} for its {what:Status}"))
+def gives(world: World, value: str, what: str) -> None:
+    many, _, text = value.partition(" times ")
+    world.headers[HEADERS[what]] = text * int(many) if text else value
+
+
+@given(says('a volume "{name:Name}" was created under the key "{key:Name}"'))
+def created_under(world: World, name: str, key: str) -> None:
+    asks_under(world, key)
+    answer = world.ask("volume.create", name=name, size_gib=1, backend="files")
+    world.volumes[name] = answer["id"]
+    world.earlier = answer
+    world.soon(lambda: world.volume(name)["status"], "available")
+
+
+@when("the same is asked again")
+def ask_again(world: World) -> None:
+    world.ended_at = world.end_of_log()
+    world.say(*world.last)
+
+
+@when("the same is asked again, spelt differently")
+def ask_again_respelt(world: World) -> None:
+    command, body = world.last
+    said = dict(reversed(json.loads(body).items()))
+    world.ended_at = world.end_of_log()
+    world.say(command, json.dumps(said, indent=3).encode())
+
+
+@when(says('the same is asked again by "{actor:Name}" who waits'))
+def ask_again_waiting(world: World, actor: str) -> None:
+    command, body = world.last
+    headers = {"Holdfast-Actor": actor, "Holdfast-Wait": "10"}
+    world.ended_at = world.end_of_log()
+    world.say(command, body, **headers)
+
+
+@when(says("{times:d} times, the same is asked twice at once"))
+def ask_twice(world: World, times: int) -> None:
+    world.answers = []
+    for _ in range(times):
+        message = {"size_gib": 1, "backend": "files", "name": "db"}
+        key = {"Holdfast-Request-Id": str(uuid4())}
+        asked = ("volume.create", message, key)
+        world.answers += world.service.ask_at_once(asked, asked)
+
+
+@then("each time both are given the same answer")
+def same_answers(world: World) -> None:
+    pairs = list(zip(world.answers[::2], world.answers[1::2], strict=True))
+    assert [a for a, b in pairs if a != b or "title" in a] == []
+
+
+@then(says('the answer shows "{name:Name}" as {status:Status}'))
+def answer_shows(world: World, name: str, status: str) -> None:
+    assert world.answer["id"] == world.volumes[name]
+    assert world.answer["status"] == status
+
+
+@then("the answer tells where in the log it stands")
+def answer_stands(world: World) -> None:
+    last = world.do("volume.history", id=world.answer["id"])["items"][-1]
+    told = world.answer["version"], world.answer["position"]
+    assert told == (last["version"], last["position"])
+
+
+# What is wrong with a message
+
+BODIES = {
+    "nothing but a number": b"5",
+    "a list": b"[]",
+    "half an object": b'{"size_gib": 1',
+    "no UTF-8": b'{"name": "\xff"}',
+    "nan": b'{"size_gib": NaN}',
+}
+
+
+@when(says("a volume is asked for with {what}"))
+def ask_with(world: World, what: str) -> None:
+    world.ended_at = world.end_of_log()
+    world.say("volume.create", BODIES[what])
+
+
+@when("a volume is asked for with more than can be read at once")
+def ask_too_much(world: World) -> None:
+    world.ended_at = world.end_of_log()
+    padding = b" " * (64 * 1024)
+    world.say("volume.create", b'{"size_gib": 1, "backend": "files"}' + padding)
+
+
+@when("volumes are listed with nothing said at all")
+def ask_empty(world: World) -> None:
+    world.say("volume.list", b"")
+
+
+# What the log keeps
+
+
+@then(says('"{name:Name}" has this history'))
+def has_history(world: World, name: str, datatable: list[list[str]]) -> None:
+    world.soon(lambda: len(world.history(name)) >= len(datatable) - 1, expected=True)
+    heads, *rows = datatable
+    known = {"what": "event", "who": "actor", "why": "reason", "by": "recorded_by"}
+    seen = [
+        [str(item[known[head]] or "") for head in heads] for item in world.history(name)
+    ]
+    assert seen == rows
+
+
+@then(says('every line of the history of "{name:Name}" follows the trace'))
+def follows(world: World, name: str) -> None:
+    assert {item["trace_id"] for item in world.history(name)} == {TRACE}
+
+
+@then(says('no line of the history of "{name:Name}" follows a trace'))
+def follows_none(world: World, name: str) -> None:
+    assert {item["trace_id"] for item in world.history(name)} == {None}
+
+
+@then(says('each outcome in the history of "{name:Name}" names what caused it'))
+def names_cause(world: World, name: str) -> None:
+    items = world.history(name)
+    asked = {str(item["position"]): item["version"] for item in items}
+    outcomes = [item for item in items if item["recorded_by"].startswith("agent")]
+    assert outcomes
+    for item in outcomes:
+        assert asked[item["causation_id"]] == item["data"]["intent"]
+
+
+@then(says('every line of the history of "{name:Name}" has the same key'))
+def has_key(world: World, name: str) -> None:
+    keys = {item["request_id"] for item in world.history(name)}
+    assert keys == {world.headers["Holdfast-Request-Id"]}
+
+
+@then(says('the history of "{name:Name}" is complete when read {count:d} at a time'))
+def is_complete(world: World, name: str, count: int) -> None:
+    asked: dict[str, Any] = {"id": world.volumes[name], "limit": count}
+    page = world.do("volume.history", **asked)
+    items = page["items"]
+    while page["next"]:
+        page = world.do("volume.history", cursor=page["next"], **asked)
+        assert len(page["items"]) <= count
+        items += page["items"]
+    assert items == world.history(name)
+    assert [item["version"] for item in items] == list(range(1, len(items) + 1))
+
+
+@then(
+    says('the history of the attachment of "{holder:Name}" to "{name:Name}" is only its')
+)
+def only_its(world: World, holder: str, name: str) -> None:
+    attachment_id = world.attachment_id(holder, name)
+    items = world.do("attachment.history", id=attachment_id)["items"]
+    assert items
+    assert {item["data"]["attachment_id"] for item in items} == {attachment_id}
+
+
+@when("the history of a volume that never was is read")
+def history_of_nothing(world: World) -> None:
+    world.ask("volume.history", id=str(uuid4()))
+
+
+# Looking back
+
+
+@when(says('"{name:Name}" is looked at as it was after "{topic:Topic}"'))
+def look_back(world: World, name: str, topic: str) -> None:
+    item = next(item for item in world.history(name) if item["event"] == topic)
+    position = item["position"]
+    world.ask("audit.state_at", id=world.volumes[name], position=position)
+
+
+@when(says('"{name:Name}" is looked at as it was when "{topic:Topic}" happened'))
+def look_back_in_time(world: World, name: str, topic: str) -> None:
+    item = next(item for item in world.history(name) if item["event"] == topic)
+    world.ask("audit.state_at", id=world.volumes[name], time=item["at"])
+
+
+@when(says('"{name:Name}" is looked at as it was before it was'))
+def look_too_far_back(world: World, name: str) -> None:
+    position = world.history(name)[0]["position"] - 1
+    world.ask("audit.state_at", id=world.volumes[name], position=position)
+
+
+@when(says('"{name:Name}" is looked at as it was at two moments'))
+def look_back_twice(world: World, name: str) -> None:
+    at = world.history(name)[0]
+    asked = {"time": at["at"], "position": at["position"]}
+    world.ask("audit.state_at", id=world.volumes[name], **asked)
+
+
+@when(says('"{name:Name}" is looked at as it was at no moment'))
+def look_back_never(world: World, name: str) -> None:
+    world.ask("audit.state_at", id=world.volumes[name])
+
+
+@when(says('"{name:Name}" is looked at as it was at "{time:Name}"'))
+def look_back_at(world: World, name: str, time: str) -> None:
+    world.ask("audit.state_at", id=world.volumes[name], time=time)
+
+
+@then(says("it was {status:Status} and had {size:d} GiB"))
+def it_was(world: World, status: str, size: int) -> None:
+    assert (world.answer["status"], world.answer["size_gib"]) == (status, size)
+
+
+# Whether the log is what was written
+
+
+@when("the log is verified")
+def verify(world: World) -> None:
+    world.ask("audit.verify")
+
+
+@when("the newest part of the log is verified")
+def verify_part(world: World) -> None:
+    world.ask("audit.verify", **{"from": world.end_of_log() - 3})
+
+
+@when("the log is verified beyond its end")
+def verify_beyond(world: World) -> None:
+    world.ask("audit.verify", to=world.end_of_log() + 10)
+
+
+@when("the log is verified backwards")
+def verify_backwards(world: World) -> None:
+    world.ask("audit.verify", **{"from": 3, "to": 2})
+
+
+@then("it is intact from its first event to its last")
+def intact(world: World) -> None:
+    said = world.answer
+    assert (said["intact"], said["from"], said["first_bad"]) == (True, 1, None)
+    assert said["events"] == said["to"] == world.end_of_log()
+
+
+@then("that part is intact")
+def part_intact(world: World) -> None:
+    assert world.answer["intact"] is True
+    assert world.answer["events"] == 4
+
+
+@then("it is said which event is missing first")
+def says_missing(world: World) -> None:
+    assert world.answer["intact"] is False
+    assert world.answer["first_bad"] == world.ended_at + 1
+
+
+# What others are told
+
+
+@then("others are told every event of the log, in order and without a gap")
+def told_everything(world: World) -> None:
+    end = world.end_of_log()
+    world.soon(lambda: world.service.published()[-1].position >= end, expected=True)
+    assert [told.position for told in world.service.published()][:end] == list(
+        range(1, end + 1)
+    )
+
+
+def told_of(world: World, name: str) -> list[Published]:
+    wanted = world.volumes[name]
+    return [t for t in world.service.published() if t.headers["ce-subject"] == wanted]
+
+
+@then(says('others are told of "{name:Name}" what its history says'))
+def told_history(world: World, name: str) -> None:
+    items = world.history(name)
+    world.soon(lambda: len(told_of(world, name)), len(items))
+    for told, item in zip(told_of(world, name), items, strict=True):
+        noun, _, event = item["event"].partition(".")
+        subject = f"holdfast.v1.events.{noun}.{world.volumes[name]}.{event}"
+        assert told.subject == subject
+        wanted = {
+            "Nats-Msg-Id": str(item["position"]),
+            "ce-specversion": "1.0",
+            "ce-id": str(item["position"]),
+            "ce-type": f"holdfast.{item['event']}",
+            "ce-time": item["at"],
+            "ce-version": str(item["version"]),
+            "ce-actor": item["actor"],
+            "ce-requestid": item["request_id"],
+            "ce-causationid": item["causation_id"],
+        }
+        assert {k: told.headers.get(k) for k in wanted} == wanted
+        assert told.headers["ce-source"]
+        assert {k: told.data.get(k) for k in item["data"]} == item["data"]
+
+
+@then("a message that is told twice is kept once")
+def told_twice(world: World) -> None:
+    first = world.service.published()[-1]
+    world.service.publish_again(first)
+    told = [t.position for t in world.service.published()]
+    assert told.count(first.position) == 1
+
+

@@ -1,0 +1,68 @@
+"""Sentences about running the service: killing it, and starting it again."""
+
+from __future__ import annotations
+
+from pytest_bdd import given, then, when
+
+from features.steps.sentences import says
+from features.steps.volumes import available
+from features.steps.world import World
+
+
+@given("a service that can be killed")
+def mortal(world: World) -> None:
+    world.use("mortal")
+
+
+@when("the service is killed and started again")
+@given("the service was killed and started again")
+def kill_and_start(world: World) -> None:
+    world.service.kill()
+    world.service.start()
+
+
+@when(says('the service is killed, backend "{backend:Name}" mended, and started again'))
+def kill_mend_and_start(world: World, backend: str) -> None:
+    world.service.kill()
+    world.calm(backend)
+    world.service.start()
+
+
+@when("the service is stopped and started again")
+def stop_and_start(world: World) -> None:
+    world.service.interrupt()
+    world.service.start()
+
+
+@given(says("{count:d} volumes were just asked for"))
+def many_asked_for(world: World, count: int) -> None:
+    for number in range(count):
+        name = f"volume {number}"
+        described = {"name": name, "size_gib": 1, "backend": "files"}
+        world.volumes[name] = world.do("volume.create", **described)["id"]
+
+
+@then("every volume is available and has its storage")
+def all_available(world: World) -> None:
+    for name in world.volumes:
+        world.soon(lambda n=name: world.volume(n)["status"], "available")
+        assert world.storage(name).exists()
+
+
+@given(says('{count:d} available volumes'))
+def many_available(world: World, count: int) -> None:
+    for number in range(count):
+        available(world, f"volume {number}")
+
+
+@then("the service answers a ping under its name")
+def answers_ping(world: World) -> None:
+    told = world.service.ping()
+    assert told["name"] == "holdfast"
+    assert told["type"] == "io.nats.micro.v1.ping_response"
+
+
+@then(says('backend "{backend:Name}" did it in the order in which it was asked'))
+def in_order(world: World, backend: str) -> None:
+    done = [each for each in world.done(backend) if each in ("extend", "delete")]
+    assert done == sorted(done, reverse=True)

@@ -1,0 +1,430 @@
+"""Sentences about volumes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+from pytest_bdd import given, then, when
+
+from features.steps.sentences import says
+from features.steps.world import World
+
+GIB = 1024**3
+KNOWN = {
+    "id": "id",
+    "name": "name",
+    "description": "description",
+    "project": "project",
+    "backend": "backend",
+    "type": "volume_type",
+    "sharing": "multiattach",
+    "protection": "readonly",
+    "labels": "metadata",
+    "colour": "colour",
+}
+
+
+# What has happened
+
+
+@given(says('an available volume "{name:Name}"'))
+def available(world: World, name: str, **described: Any) -> None:
+    described = {"size_gib": 1, "backend": "files"} | described
+    made = world.do("volume.create", name=name, **described)
+    world.volumes[name] = made["id"]
+    is_in_status(world, name, "available")
+
+
+@given(says('an available volume "{name:Name}" of {size:d} GiB'))
+def available_of_size(world: World, name: str, size: int) -> None:
+    available(world, name, size_gib=size)
+
+
+@given(says('an available volume "{name:Name}" on backend "{backend:Name}"'))
+def available_on(world: World, name: str, backend: str) -> None:
+    available(world, name, backend=backend)
+
+
+@given(
+    says('an available volume "{name:Name}" of {size:d} GiB on backend "{where:Name}"')
+)
+def available_of_size_on(world: World, name: str, size: int, where: str) -> None:
+    available(world, name, backend=where, size_gib=size)
+
+
+@given(says('an available multiattach volume "{name:Name}"'))
+def available_multiattach(world: World, name: str) -> None:
+    available(world, name, multiattach=True)
+
+
+@given(
+    says('an available multiattach volume "{name:Name}" on backend "{backend:Name}"')
+)
+def available_multiattach_on(world: World, name: str, backend: str) -> None:
+    available(world, name, multiattach=True, backend=backend)
+
+
+@given(says('an available read-only volume "{name:Name}"'))
+def available_readonly(world: World, name: str) -> None:
+    available(world, name)
+    world.do("volume.update", id=world.volumes[name], readonly=True)
+
+
+@given(says('a deleted volume "{name:Name}"'))
+def deleted(world: World, name: str) -> None:
+    available(world, name)
+    world.do("volume.delete", id=world.volumes[name])
+    is_in_status(world, name, "deleted")
+
+
+@given(says('a volume "{name:Name}" that could not be made'))
+def not_made(world: World, name: str) -> None:
+    world.steer("faulty", "fail", "create")
+    made = world.do("volume.create", name=name, size_gib=1, backend="faulty")
+    world.volumes[name] = made["id"]
+    is_in_status(world, name, "error")
+    world.calm("faulty")
+
+
+@given(says('a volume "{name:Name}" of {size:d} GiB that could not be extended'))
+def not_extended(world: World, name: str, size: int) -> None:
+    available(world, name, size_gib=size, backend="faulty")
+    world.steer("faulty", "fail", "extend")
+    world.do("volume.extend", id=world.volumes[name], size_gib=size + 1)
+    is_in_status(world, name, "error_extending")
+    world.calm("faulty")
+
+
+@given(says('a volume "{name:Name}" that could not be deleted'))
+def not_deleted(world: World, name: str) -> None:
+    available(world, name, backend="faulty")
+    world.steer("faulty", "fail", "delete")
+    world.do("volume.delete", id=world.volumes[name])
+    is_in_status(world, name, "error_deleting")
+    world.calm("faulty")
+
+
+@given(says('"{name:Name}" is being made'))
+def being_made(world: World, name: str) -> None:
+    world.steer("faulty", "hold", "create")
+    made = world.do("volume.create", name=name, size_gib=1, backend="faulty")
+    world.volumes[name] = made["id"]
+
+
+@given(says('"{name:Name}" is being extended to {size:d} GiB'))
+def being_extended(world: World, name: str, size: int) -> None:
+    world.steer("faulty", "hold", "extend")
+    world.do("volume.extend", id=world.volumes[name], size_gib=size)
+
+
+@given(says('"{name:Name}" is being deleted'))
+def being_deleted(world: World, name: str) -> None:
+    world.steer("faulty", "hold", "delete")
+    world.do("volume.delete", id=world.volumes[name])
+
+
+@given(says('a process has "{name:Name}" open'))
+def opened(world: World, name: str) -> None:
+    world.open(name)
+
+
+@given(says('the storage of "{name:Name}" was removed behind our back'))
+def removed(world: World, name: str) -> None:
+    home = world.storage(name).parent
+    for path in home.iterdir():
+        path.unlink()
+    home.rmdir()
+
+
+# What a caller asks
+
+
+@when(says('a volume "{name:Name}" of {size:d} GiB is created'))
+def create(world: World, name: str, size: int, **described: Any) -> None:
+    described = {"backend": "files", "size_gib": size} | described
+    answer = world.ask("volume.create", name=name, **described)
+    if "id" in answer:
+        world.volumes[name] = answer["id"]
+
+
+@when(
+    says(
+        'a volume "{name:Name}" of {size:d} GiB is created on backend "{backend:Name}"'
+    )
+)
+def create_on(world: World, name: str, size: int, backend: str) -> None:
+    create(world, name, size, backend=backend)
+
+
+@when(says('a volume "{name:Name}" of {size:d} GiB is created anywhere'))
+def create_anywhere(world: World, name: str, size: int) -> None:
+    create(world, name, size, backend=None)
+
+
+@when(says('a volume "{name:Name}" of type "{kind:Name}" is created'))
+def create_of_type(world: World, name: str, kind: str) -> None:
+    create(world, name, 1, volume_type=kind, backend=None)
+
+
+@when(says('a volume "{name:Name}" is created for the project "{project:Name}"'))
+def create_for(world: World, name: str, project: str) -> None:
+    create(world, name, 1, project=world.own(project))
+
+
+@when(says('a volume is created under the id of "{name:Name}"'))
+def create_again(world: World, name: str) -> None:
+    world.ask("volume.create", id=world.volumes[name], size_gib=1, backend="files")
+
+
+@when(says("a volume of {size} GiB is created"))
+def create_of_any_size(world: World, size: str) -> None:
+    world.ask("volume.create", size_gib=spelt(size), backend="roomy")
+
+
+@when(says("a volume is created whose {what:Status} is {value}"))
+def create_with(world: World, what: str, value: str) -> None:
+    world.ask("volume.create", **{"size_gib": 1} | aspect(what, value))
+
+
+@when(says('the {what:Status} of "{name:Name}" is changed to {value}'))
+def change(world: World, what: str, name: str, value: str) -> None:
+    world.ask("volume.update", id=world.volumes[name], **aspect(what, value))
+
+
+@when("a volume is created without a size")
+def create_without_size(world: World) -> None:
+    world.ask("volume.create", name="db", backend="files")
+
+
+@when("a volume is created from a snapshot that never was")
+def create_from_nothing(world: World) -> None:
+    world.ask("volume.create", size_gib=1, source={"snapshot": str(uuid4())})
+
+
+@when("a volume is created from two sources")
+def create_from_two(world: World) -> None:
+    sources = {"snapshot": str(uuid4()), "volume": str(uuid4())}
+    world.ask("volume.create", size_gib=1, source=sources)
+
+
+@when(says('"{name:Name}" is deleted'))
+def delete(world: World, name: str) -> None:
+    world.ask("volume.delete", id=world.volumes[name])
+
+
+@when(says('"{name:Name}" is deleted by force'))
+def delete_by_force(world: World, name: str) -> None:
+    world.ask("volume.delete", id=world.volumes[name], force=True)
+
+
+@when("a volume that never was is deleted")
+def delete_nothing(world: World) -> None:
+    world.ask("volume.delete", id=str(uuid4()))
+
+
+@when(says('"{name:Name}" is extended to {size} GiB'))
+def extend(world: World, name: str, size: str) -> None:
+    world.ask("volume.extend", id=world.volumes[name], size_gib=spelt(size))
+
+
+@when(says('"{name:Name}" is renamed to "{other:Name}"'))
+def rename(world: World, name: str, other: str) -> None:
+    world.ask("volume.update", id=world.volumes[name], name=other)
+    world.volumes.setdefault(other, world.volumes[name])
+
+
+@when(says('"{name:Name}" is described as "{words:Name}"'))
+def describe(world: World, name: str, words: str) -> None:
+    world.ask("volume.update", id=world.volumes[name], description=words)
+
+
+@given(says('"{name:Name}" was labelled "{key:Name}" as "{value:Name}"'))
+@when(says('"{name:Name}" is labelled "{key:Name}" as "{value:Name}"'))
+def label(world: World, name: str, key: str, value: str) -> None:
+    world.ask("volume.update", id=world.volumes[name], metadata={key: value})
+
+
+@when(says('"{name:Name}" is made {kind:Status}'))
+def make(world: World, name: str, kind: str) -> None:
+    said = {"read-only": {"readonly": True}, "writable": {"readonly": False}}
+    said["bootable"] = {"bootable": True}
+    world.ask("volume.update", id=world.volumes[name], **said[kind])
+
+
+@when(says('"{name:Name}" is looked at'))
+def look_at(world: World, name: str) -> None:
+    world.ask("volume.show", id=world.volumes[name])
+
+
+@when("a volume that never was is looked at")
+def look_at_nothing(world: World) -> None:
+    world.ask("volume.show", id=str(uuid4()))
+
+
+# Many volumes
+
+
+@given(says('available volumes "{names:Name}" in the project "{project:Name}"'))
+def available_in(world: World, names: str, project: str) -> None:
+    for name in names.split(", "):
+        available(world, name, project=world.own(project))
+
+
+@when(says('the volumes of the project "{project:Name}" are listed'))
+def list_project(world: World, project: str) -> None:
+    find(world, project=world.own(project))
+
+
+@when(says('the volumes of the project "{project:Name}" that are {status:Status} are listed'))
+def list_status(world: World, project: str, status: str) -> None:
+    find(world, project=world.own(project), status=status)
+
+
+@when(says('the volumes of the project "{project:Name}" called "{name:Name}" are listed'))
+def list_name(world: World, project: str, name: str) -> None:
+    find(world, project=world.own(project), name=name)
+
+
+@when(says('the volumes of the project "{project:Name}" on "{backend:Name}" are listed'))
+def list_backend(world: World, project: str, backend: str) -> None:
+    find(world, project=world.own(project), backend=backend)
+
+
+@when(says('the volumes of the project "{project:Name}" are listed {count:d} at a time'))
+def list_pages(world: World, project: str, count: int) -> None:
+    find(world, project=world.own(project), limit=count)
+    items = list(world.answer["items"])
+    world.pages = [len(items)]
+    while world.answer["next"]:
+        cursor = world.answer["next"]
+        find(world, project=world.own(project), limit=count, cursor=cursor)
+        world.pages.append(len(world.answer["items"]))
+        items += world.answer["items"]
+    world.answer["items"] = items
+
+
+@when(says("volumes are listed {count} at a time"))
+def list_limited(world: World, count: str) -> None:
+    world.ask("volume.list", limit=spelt(count))
+
+
+@when(says("volumes are listed from a place that never was"))
+def list_from_nowhere(world: World) -> None:
+    world.ask("volume.list", cursor="nowhere")
+
+
+@when("volumes are listed as of a moment that has not come")
+def list_in_future(world: World) -> None:
+    world.ask("volume.list", min_position=world.end_of_log() + 1_000_000)
+
+
+def find(world: World, **asked: Any) -> None:
+    world.ask("volume.list", min_position=world.end_of_log(), **asked)
+
+
+@then(says('"{names:Name}" are found'))
+@then(says('"{names:Name}" is found'))
+def are_found(world: World, names: str) -> None:
+    assert [item["name"] for item in world.answer["items"]] == names.split(", ")
+
+
+@then("nothing is found")
+def nothing_found(world: World) -> None:
+    assert world.answer["items"] == []
+
+
+@then(says("they came in pages of {sizes}"))
+def came_in_pages(world: World, sizes: str) -> None:
+    assert world.pages == [int(size) for size in sizes.split(", ")]
+
+
+# What is then so
+
+
+@then(says('"{name:Name}" is {status:Status}'))
+def is_in_status(world: World, name: str, status: str) -> None:
+    world.soon(lambda: world.volume(name)["status"], status)
+
+
+@then(says('"{name:Name}" is {status:Status} and has {size:d} GiB'))
+def is_with_size(world: World, name: str, status: str, size: int) -> None:
+    is_in_status(world, name, status)
+    assert world.volume(name)["size_gib"] == size
+
+
+@then(says('"{name:Name}" is {status:Status} because "{words:Name}"'))
+def is_because(world: World, name: str, status: str, words: str) -> None:
+    is_in_status(world, name, status)
+    error = world.volume(name)["error"]
+    assert error, world.volume(name)
+    assert words in error["message"]
+
+
+@then(says('"{name:Name}" shows no error'))
+def no_error(world: World, name: str) -> None:
+    assert world.volume(name)["error"] is None
+
+
+@then(says('"{name:Name}" shows the error "{words:Name}"'))
+def shows_error(world: World, name: str, words: str) -> None:
+    world.soon(lambda: words in (world.volume(name)["error"] or {})["message"], True)
+
+
+@then(says('"{name:Name}" is of the backend "{backend:Name}"'))
+def is_of_backend(world: World, name: str, backend: str) -> None:
+    assert world.volume(name)["backend"] == backend
+
+
+@then(says('"{name:Name}" can be attached by several'))
+def is_multiattach(world: World, name: str) -> None:
+    assert world.volume(name)["multiattach"] is True
+
+
+@then(says('"{name:Name}" is called "{other:Name}"'))
+def is_called(world: World, name: str, other: str) -> None:
+    assert world.volume(name)["name"] == other
+
+
+@then(says('"{name:Name}" has only the label "{key:Name}" as "{value:Name}"'))
+def has_label(world: World, name: str, key: str, value: str) -> None:
+    assert world.volume(name)["metadata"] == {key: value}
+
+
+@then(says('"{name:Name}" can be started from'))
+def is_bootable(world: World, name: str) -> None:
+    assert world.volume(name)["bootable"] is True
+
+
+@then(says('"{name:Name}" has a storage of {size:d} GiB'))
+def has_storage(world: World, name: str, size: int) -> None:
+    assert world.storage(name).stat().st_size == size * GIB
+
+
+@then(says('"{name:Name}" has no storage'))
+def has_no_storage(world: World, name: str) -> None:
+    assert not world.storage(name).parent.exists()
+
+
+@then(says('the log of "{name:Name}" ends with "{topic:Topic}"'))
+def log_ends_with(world: World, name: str, topic: str) -> None:
+    world.soon(lambda: world.log(name)[-1], topic)
+
+
+@then(says('the log of "{name:Name}" has {times:d} "{topic:Topic}"'))
+def log_has(world: World, name: str, times: int, topic: str) -> None:
+    assert world.log(name).count(topic) == times
+
+
+def aspect(what: str, value: str) -> dict[str, Any]:
+    """Return what is said of a volume, in the words of the contract."""
+    said = spelt(value)
+    labels = {"label": {"tier": said}, "label-name": {said: "gold"}}
+    return {"metadata": labels[what]} if what in labels else {KNOWN[what]: said}
+
+
+def spelt(value: str) -> Any:
+    """Return a value as it is spelt in a feature: JSON, or so many characters."""
+    many, _, what = value.partition(" times ")
+    return json.loads(what) * int(many) if what else json.loads(value)

@@ -1,0 +1,288 @@
+"""Asking the service over NATS: where it is, who asks, and asking again."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError
+from nats.errors import Error as NatsError
+
+PREFIX = "holdfast.v1."
+DESCRIPTION = "holdfast.json"  # service.up's, which is slow to import for one word
+CONNECT_SECONDS = 5.0
+PATIENCE = 12.0  # a little more than a backend has to answer
+MARGIN = 5.0  # seconds that the way takes at most, beyond the wait asked for
+ATTEMPTS = 2  # the same key asks for the same thing, so asking again is safe
+PAGE = 100  # lines of a list in one answer
+
+
+class Ended(Exception):
+    """The command ends here; the message is one line, with what to do next."""
+
+    code = 1
+
+
+class Unreachable(Ended):
+    """Nobody answers."""
+
+    code = 3
+
+
+class Problem(Ended):
+    """The service said no; `told` is its problem, as RFC 9457 has it."""
+
+    def __init__(self, told: dict[str, Any], subject: str) -> None:
+        super().__init__(told, subject)
+        self.told = told
+        self.subject = subject
+
+    def __str__(self) -> str:
+        detail = str(self.told.get("detail") or self.told.get("title") or "refused")
+        advice = NEXT.get(str(self.told.get("type")), "")
+        return f"{detail}; {advice}" if advice else detail
+
+
+# What to do next, where the problem's detail does not say it already.
+NEXT = {
+    "not-found": "`holdfast volume list`, `attachment list` and `backend list` show "
+    "what there is",
+    "refused": "`holdfast audit history ID` shows how it came to that",
+    "no-capacity": "`holdfast backend list` shows the room there is",
+    "conflict": "see what is there with `show`, and ask with another id or key",
+    "unavailable": "ask again; the same --request-id does nothing twice",
+    "fault": "`holdfast audit history ID` and the service's log say more",
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Where the service is, who asks it and why, and how long that may take."""
+
+    data: Path
+    nats: str | None = None
+    as_json: bool = False
+    actor: str | None = None
+    reason: str | None = None
+    request_id: str | None = None
+    wait: float | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the service's address, or raise `Unreachable`."""
+        if url := self.nats or described(self.data).get("nats_url"):
+            return str(url)
+        raise Unreachable(
+            f"no holdfast runs on {self.data}; start one with `holdfast up`, "
+            "or name another with --nats URL or --data DIR"
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return what goes with every request."""
+        said = {
+            "Holdfast-Actor": self.actor or user_name(),
+            "Holdfast-Reason": self.reason,
+            "Holdfast-Request-Id": self.request_id or str(uuid4()),
+            "Holdfast-Wait": None if self.wait is None else f"{self.wait:g}",
+            "traceparent": os.environ.get("TRACEPARENT"),
+        }
+        return {name: value for name, value in said.items() if value}
+
+
+class Service:
+    """The service at one address; connects when it is first asked."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self._runner = asyncio.Runner()
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._connection:
+            self._runner.run(self._connection.client.close())
+        self._runner.close()
+
+    def ask(self, subject: str, **message: Any) -> dict[str, Any]:
+        """Return the answer; fields that are None are left out.
+
+        Raises `Problem` for a refusal, `Unreachable` where none answers.
+        """
+        patience = self.caller.wait + MARGIN if self.caller.wait else PATIENCE
+        return self._ask(subject, message, self.caller.headers, patience)
+
+    def look(self, subject: str, **message: Any) -> dict[str, Any]:
+        """Ask on the way to the command itself, which alone has the caller's key."""
+        headers = Caller(self.caller.data, actor=self.caller.actor).headers
+        return self._ask(subject, message, headers, PATIENCE)
+
+    def pages(self, subject: str, **message: Any) -> Iterator[dict[str, Any]]:
+        """Return every page of a list."""
+        cursor = None
+        while True:
+            page = self.look(subject, **message | {"limit": PAGE, "cursor": cursor})
+            yield page
+            if not (cursor := page["next"]):
+                return
+
+    def whole(self, subject: str, limit: int | None, **message: Any) -> dict[str, Any]:
+        """Return one page of a list, if a limit is set, else all of it as one."""
+        if limit is not None or message.get("cursor"):
+            return self.ask(subject, limit=limit, **message)
+        pages = list(self.pages(subject, **message))
+        return pages[-1] | {"items": [item for page in pages for item in page["items"]]}
+
+    def _ask(
+        self,
+        subject: str,
+        message: Mapping[str, Any],
+        headers: dict[str, str],
+        patience: float,
+    ) -> dict[str, Any]:
+        said = {name: value for name, value in message.items() if value is not None}
+        body = json.dumps(said).encode()
+        asking = self._answer(subject, body, headers, patience)
+        failed, answer = self._runner.run(asking)
+        told: dict[str, Any] = json.loads(answer)
+        if failed:
+            raise Problem(told, subject)
+        return told
+
+    async def _answer(
+        self, subject: str, body: bytes, headers: dict[str, str], patience: float
+    ) -> tuple[bool, bytes]:
+        """Return whether it is a problem, and the answer, asked for twice if lost."""
+        for _ in range(ATTEMPTS):
+            connection = await self._connected()
+            try:
+                answer = await connection.request(
+                    PREFIX + subject, body, headers, patience
+                )
+            except NoRespondersError:
+                raise Unreachable(
+                    f"no holdfast answers at {self.caller.url}; start one with "
+                    "`holdfast up`, or name another with --nats URL"
+                ) from None
+            except MaxPayloadError:
+                raise Ended("the request is larger than 64 KiB; say less") from None
+            except (NatsError, TimeoutError, OSError):
+                continue
+            problem = "Nats-Service-Error-Code" in (answer.headers or {})
+            return problem, answer.data
+        raise Unreachable(
+            f"{self.caller.url} did not answer within {patience:g} s, twice; it may "
+            f"have been done: ask again with --request-id "
+            f"{headers['Holdfast-Request-Id']}"
+        )
+
+    async def _connected(self) -> Connection:
+        """Return the connection, made anew where it was lost."""
+        if self._connection is None or self._connection.lost.is_set():
+            self._connection = await connect(self.caller.url)
+        return self._connection
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection that is not made again behind our back."""
+
+    client: Client
+    lost: asyncio.Event
+
+    async def request(
+        self, subject: str, body: bytes, headers: dict[str, str], patience: float
+    ) -> Msg:
+        """Return the answer; raise at once what NATS says when the server goes."""
+        asked = asyncio.ensure_future(
+            self.client.request(subject, body, patience, headers=headers)
+        )
+        lost = asyncio.ensure_future(self.lost.wait())
+        try:
+            await asyncio.wait({asked, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise ConnectionClosedError
+            return asked.result()
+        finally:
+            asked.cancel()
+            lost.cancel()
+
+
+async def connect(url: str) -> Connection:
+    """Return a connection, or raise `Unreachable`."""
+    lost = asyncio.Event()
+
+    async def closed() -> None:
+        lost.set()
+
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            client = await nats.connect(
+                url,
+                name="holdfast command line",
+                allow_reconnect=False,
+                error_cb=in_silence,
+                closed_cb=closed,
+            )
+    except ValueError as error:
+        raise Ended(f"{url} is no address of NATS; nats://HOST:PORT is one") from error
+    except (NatsError, TimeoutError, OSError) as error:
+        raise Unreachable(
+            f"nothing answers at {url}; start one with `holdfast up`, or name another "
+            "with --nats URL"
+        ) from error
+    return Connection(client, lost)
+
+
+async def in_silence(_: Exception) -> None:
+    """Leave to the caller what a lost connection means."""
+
+
+def data_folder() -> Path:
+    """Return where `holdfast up` keeps everything, unless told otherwise."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "holdfast"
+
+
+def described(data: Path) -> dict[str, Any]:
+    """Return what the `up` that runs on a data folder says of itself."""
+    try:
+        told: dict[str, Any] = json.loads((data / DESCRIPTION).read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise Unreachable(
+            f"{data / DESCRIPTION} cannot be read; name the service with --nats URL"
+        ) from error
+    return told
+
+
+def user_name() -> str:
+    """Return who runs this command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"
+
+
+def one_line(text: str) -> str:
+    """Return the text without line breaks."""
+    return " ".join(text.split())

@@ -1,0 +1,181 @@
+"""What every command takes, and what turns a function into a command that asks.
+
+A function decorated with `question` or `command` gets the service as its first
+argument, asks it and returns the answer; who asks, where, and how the answer is
+printed are options that it gets without naming them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from inspect import Parameter, signature
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from service.cli import show
+from service.cli.client import Caller, Ended, Problem, Service, data_folder
+
+PANEL = "Every command"
+WAIT_SECONDS = 60
+LONGEST_WAIT = 300
+# Statuses that a backend ends, and nobody else.
+UNDER_WAY = {"creating", "extending", "deleting"}
+
+Answer = dict[str, Any]
+Asks = Callable[..., Answer]
+
+
+def printable(value: str | None) -> str | None:
+    """Refuse what a header cannot carry."""
+    if value and not value.isprintable():
+        raise typer.BadParameter("must have no control characters")
+    return value
+
+
+# fmt: off
+AsJson = Annotated[bool, typer.Option("--json",
+    help="Print the reply's JSON, for programs.", rich_help_panel=PANEL)]
+Nats = Annotated[str | None, typer.Option(envvar="HOLDFAST_NATS_URL", metavar="URL",
+    help="Where the service's NATS is, if not where `up` says.", rich_help_panel=PANEL)]
+Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",
+    default_factory=data_folder, show_default="~/.local/share/holdfast",
+    help="The data folder of the `up` to ask.", rich_help_panel=PANEL)]
+Actor = Annotated[str | None, typer.Option(callback=printable, metavar="NAME",
+    help="Who asks, for the log; otherwise your user name.", rich_help_panel=PANEL)]
+Reason = Annotated[str | None, typer.Option(callback=printable, metavar="TEXT",
+    help="Why, for the log.", rich_help_panel=PANEL)]
+RequestId = Annotated[str | None, typer.Option(callback=printable, metavar="KEY",
+    help="The same key does nothing twice; otherwise a new one.",
+    rich_help_panel=PANEL)]
+Wait = Annotated[float | None, typer.Option(min=0, max=LONGEST_WAIT,
+    metavar="[SECONDS]", rich_help_panel=PANEL,
+    help=f"Wait until the backend has done it; {WAIT_SECONDS} s if not said.")]
+
+Limit = Annotated[int | None, typer.Option(metavar="N",
+    help="One page of so many; otherwise all.")]
+Cursor = Annotated[str | None, typer.Option(
+    help="The `next` of the page before.")]
+# fmt: on
+
+
+def of_question(*, data: Data, nats: Nats = None, as_json: AsJson = False) -> Caller:
+    """Return who asks, where nothing is changed."""
+    return Caller(data, nats, as_json)
+
+
+def of_command(  # noqa: PLR0913 - the options of every command
+    *,
+    data: Data,
+    nats: Nats = None,
+    as_json: AsJson = False,
+    actor: Actor = None,
+    reason: Reason = None,
+    request_id: RequestId = None,
+    wait: Wait = None,
+) -> Caller:
+    """Return who asks for a change, and why."""
+    return Caller(data, nats, as_json, actor, reason, request_id, wait)
+
+
+class Command(TyperCommand):
+    """A command whose `--wait` may stand alone."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the arguments of the command."""
+        return super().parse_args(ctx, waiting(args))
+
+
+def waiting(args: list[str]) -> list[str]:
+    """Give a `--wait` that no number follows its seconds."""
+    words = [*args, ""]
+    return [
+        f"--wait={WAIT_SECONDS}" if word == "--wait" and not is_number(after) else word
+        for word, after in pairwise(words)
+    ]
+
+
+def is_number(word: str) -> bool:
+    """Tell whether a word could be seconds."""
+    return word.lstrip("-").replace(".", "", 1).isdecimal()
+
+
+def question(app: typer.Typer, name: str, shows: show.View) -> Callable[[Asks], Asks]:
+    """Make the function below a command that changes nothing."""
+    return placed(app, name, shows, of_question)
+
+
+def command(app: typer.Typer, name: str, shows: show.View) -> Callable[[Asks], Asks]:
+    """Make the function below a command that changes something."""
+    return placed(app, name, shows, of_command)
+
+
+def placed(
+    app: typer.Typer, name: str, shows: show.View, calls: Callable[..., Caller]
+) -> Callable[[Asks], Asks]:
+    """Give the function below the options of `calls`, and print what it returns."""
+
+    def place(asks: Asks) -> Asks:
+        _, *own = signature(asks, eval_str=True).parameters.values()
+        named = {parameter.name for parameter in own}
+        common = signature(calls, eval_str=True).parameters
+
+        def run(**given: Any) -> int:
+            caller = calls(**{key: given[key] for key in common})
+            return answer(caller, shows, asks, {key: given[key] for key in named})
+
+        added = [each for key, each in common.items() if key not in named]
+        options = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in (*own, *added)]
+        run.__signature__ = signature(run).replace(parameters=options)  # type: ignore[attr-defined]
+        app.command(name, cls=Command, help=asks.__doc__)(run)
+        return asks
+
+    return place
+
+
+def answer(caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]) -> int:
+    """Ask, print the answer, and return the exit code."""
+    try:
+        with Service(caller) as service, patience(caller):
+            told = asks(service, **given)
+    except Problem as problem:
+        if caller.as_json:
+            show.as_json(problem.told)
+        raise
+    if caller.as_json:
+        show.as_json(told)
+    else:
+        show.for_people(shows(told))
+    if caller.wait is not None:
+        check_outcome(told)
+    return 0 if told.get("intact", True) else 1
+
+
+def patience(caller: Caller) -> AbstractContextManager[Any]:
+    """Return what shows on a terminal that something is under way."""
+    return show.spinner() if caller.wait else nullcontext()
+
+
+def check_outcome(told: Answer) -> None:
+    """Raise `Ended` where a wait did not end well."""
+    status, key = str(told.get("status", "")), told.get("id", "")
+    if status.startswith("error"):
+        why = (told.get("error") or {}).get("message", "no reason was given")
+        raise Ended(
+            f"{key} is in status {status}: {why}; `holdfast audit history {key}` "
+            "shows how it came to that"
+        )
+    if status in UNDER_WAY:
+        raise Ended(
+            f"{key} is still {status}; it goes on, `holdfast audit history {key}` "
+            "shows how far it is"
+        )
+
+
+def fields(**given: Any) -> dict[str, Any]:
+    """Return what was given, without what was not."""
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,133 @@
+"""`holdfast up`, `serve`, `agent` and `demo`: what runs until it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.client import Ended, data_folder
+
+# fmt: off
+Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",
+    default_factory=data_folder, show_default="~/.local/share/holdfast",
+    help="The folder for everything it keeps.")]
+Config = Annotated[Path | None, typer.Option(metavar="FILE",
+    help="Settings, a TOML file; otherwise HOLDFAST_* and defaults.")]
+Port = Annotated[int | None, typer.Option("--nats-port", metavar="N", min=0, max=65535,
+    help="Where on 127.0.0.1; otherwise 4222, or a free one where that is taken.")]
+# fmt: on
+
+app = typer.Typer()
+
+
+@app.command("up")
+def up(*, data: Data, nats_port: Port = None, config: Config = None) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    # The servers and the service, which commands that only ask do without.
+    from service import settings  # noqa: PLC0415
+    from service.running import run_up  # noqa: PLC0415
+
+    def told(url: str) -> None:
+        for line in welcome(data, url, nats_port):
+            print(line, flush=True)
+
+    with in_one_line():
+        run_up(data.absolute(), settings.load(config), nats_port, told)
+
+
+def welcome(data: Path, url: str, asked: int | None) -> Iterator[str]:
+    """Yield what a user wants to know of an `up` that is ready."""
+    elsewhere = not url.endswith(":4222") and asked is None
+    yield f"data  {data.absolute()}"
+    yield f"NATS  {url}{'  (port 4222 is taken)' if elsewhere else ''}"
+    yield ""
+    yield "Holdfast is ready. In another shell:"
+    yield ""
+    named = "" if data == data_folder() else f" --data {data.absolute()}"
+    yield f"    holdfast volume create db --size 1 --wait{named}"
+    yield f"    holdfast volume list{named}"
+    yield ""
+    yield "Ctrl-C stops it; everything is kept."
+
+
+@app.command("serve")
+def serve(*, config: Config = None) -> None:
+    """Run one replica of the service, on a NATS and a PostgreSQL that are there."""
+    from service import settings  # noqa: PLC0415 - as in `up`
+    from service.running import run_serve  # noqa: PLC0415
+
+    with in_one_line():
+        run_serve(settings.load(config), lambda url: tell(f"serving on {url}"))
+
+
+@app.command("agent")
+def agent(
+    name: Annotated[
+        str | None, typer.Argument(help="Which backend, if there are several.")
+    ] = None,
+    *,
+    config: Config = None,
+) -> None:
+    """Run the agent of one backend, next to its storage."""
+    from service import settings  # noqa: PLC0415 - as in `up`
+    from service.running import run_agent  # noqa: PLC0415
+
+    with in_one_line():
+        run_agent(settings.load(config), name, lambda url: tell(f"working for {url}"))
+
+
+@app.command("demo")
+def demo(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep everything there; otherwise in a folder that is removed.",
+        ),
+    ] = None,
+) -> int:
+    """Tell the main job as a story: a volume that outlives its instance."""
+    from service.demo import tell_story  # noqa: PLC0415 - as in `up`
+
+    with in_one_line():
+        return tell_story(data)
+
+
+def tell(said: str) -> None:
+    """Say that it is ready."""
+    print(f"holdfast: {said}; Ctrl-C stops it", flush=True)
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Set up the log; end in one line when something that is needed is not there."""
+    from adapters.embedded.process import ServerFailed  # noqa: PLC0415 - as in `up`
+    from service.logs import set_up  # noqa: PLC0415
+    from service.serve import Stopped  # noqa: PLC0415
+    from service.settings import Unusable  # noqa: PLC0415
+
+    try:
+        set_up()
+        yield
+    except ServerFailed as error:
+        raise Ended(f"{error}{advice(str(error))}") from error
+    except (Unusable, Stopped) as error:
+        raise Ended(str(error)) from error
+    except OSError as error:
+        raise Ended(f"{error.filename or ''}: {error.strerror or error}") from error
+
+
+def advice(said: str) -> str:
+    """Return what to do about a server that does not start."""
+    return next((next_ for sign, next_ in ADVICE.items() if sign in said), "")
+
+
+ADVICE = {
+    "is in use": "; choose another one with --nats-port",
+    "cannot be a data folder": "; choose another one with --data",
+}

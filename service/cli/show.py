@@ -1,0 +1,165 @@
+"""Answers as tables: rich ones on a terminal, plain unwrapped lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+Value = Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows below headings; no headings make it one thing's fields."""
+
+    rows: Sequence[Sequence[str]]
+    headings: Sequence[str] = ()
+    note: str = ""
+
+
+View = Callable[[dict[str, Any]], Table]
+
+# fmt: off
+# Of a list: the heading, and where in an item the value stands.
+VOLUMES = {
+    "ID": "id", "NAME": "name", "GIB": "size_gib", "STATUS": "status",
+    "BACKEND": "backend", "ATTACHMENTS": "attachments",
+}
+ATTACHMENTS = {
+    "ID": "id", "VOLUME": "volume_id", "INSTANCE": "instance", "HOST": "host",
+    "MODE": "mode", "STATUS": "status",
+}
+BACKENDS = {
+    "NAME": "name", "HOST": "host", "STATE": "state", "WORKING": "working",
+    "DISABLED": "disabled", "FREE GIB": "capabilities.free_capacity_gb",
+    "VOLUMES": "capabilities.total_volumes",
+}
+# fmt: on
+# Fields of an event's data that only tell how it hangs together.
+INTERNAL = {"status", "intent", "backend_intent"}
+
+
+def listed(columns: Mapping[str, str]) -> View:
+    """Return the view of a list with these columns."""
+
+    def view(told: dict[str, Any]) -> Table:
+        flat = [dict(flattened(item)) for item in told["items"]]
+        rows = [[words(item.get(key)) for key in columns.values()] for item in flat]
+        more = f"there is more: --cursor {told['next']}" if told["next"] else ""
+        return Table(rows, list(columns), more)
+
+    return view
+
+
+def fields(told: dict[str, Any]) -> Table:
+    """Show one thing: what it says of itself and is not empty."""
+    pairs = [(key, words(value)) for key, value in flattened(told)]
+    return Table([[key, said] for key, said in pairs if said])
+
+
+def history(told: dict[str, Any]) -> Table:
+    """Show what happened, with what each event changed."""
+    known: dict[str, Any] = {}
+    rows = []
+    for item in told["items"]:
+        changed = " ".join(changes(known, item["data"]))
+        rows.append([words(item[key]) for key in HISTORY.values()] + [changed])
+    more = f"there is more: --cursor {told['next']}" if told["next"] else ""
+    return Table(rows, [*HISTORY, "WHAT CHANGED"], more)
+
+
+HISTORY = {
+    "TIME": "at",
+    "EVENT": "event",
+    "ACTOR": "actor",
+    "REASON": "reason",
+    "RECORDED BY": "recorded_by",
+}
+
+
+def changes(known: dict[str, Any], data: dict[str, Any]) -> Iterator[str]:
+    """Tell what an event changed; `known` is what those before it said."""
+    before, after = known.get("status"), data.get("status")
+    if after and after != before:
+        yield f"{before} → {after}" if before else str(after)
+    known["status"] = after or before
+    for key, value in flattened(data):
+        if key not in INTERNAL and words(value) != words(known.get(key)):
+            yield f"{key}={words(value)}"
+        if key != "status":
+            known[key] = value
+
+
+def flattened(told: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Value]]:
+    """Yield the fields, those of an inner object by their dotted name."""
+    for key, value in told.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def words(value: Value) -> str:
+    """Return a value as people write it; nothing for one that is absent."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(words, value))
+    return "" if value is None else " ".join(str(value).split())
+
+
+def as_json(told: dict[str, Any]) -> None:
+    """Print the answer as one JSON document."""
+    print(json.dumps(told))
+
+
+def for_people(table: Table) -> None:
+    """Print a table; what is only a hint goes to standard error."""
+    if sys.stdout.isatty():
+        richly(table)
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in plainly(table))
+    if table.note:
+        print(table.note, file=sys.stderr)
+
+
+def plainly(table: Table) -> Iterable[str]:
+    """Return the lines of a table, aligned and never wrapped."""
+    rows = [table.headings, *table.rows] if table.headings else table.rows
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
+def richly(table: Table) -> None:
+    """Print a table as wide as the terminal, its headings bold."""
+    # Here, for a pipe does without it, and it takes as long as the whole question.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table as Rich  # noqa: PLC0415
+
+    drawn = Rich(box=None, pad_edge=False, show_header=bool(table.headings))
+    width = max(map(len, (*table.headings, *(row[0] for row in table.rows))), default=1)
+    for number, heading in enumerate(table.headings or ("", "")):
+        whole = number == 0 and width <= LONGEST_WHOLE
+        style = "bold" if not table.headings and number == 0 else ""
+        drawn.add_column(heading, overflow="fold", no_wrap=whole, style=style)
+    for row in table.rows:
+        drawn.add_row(*row)
+    Console(markup=False, emoji=False, highlight=False).print(drawn)
+
+
+LONGEST_WHOLE = 36  # characters of an id, which is there to be copied
+
+
+def spinner() -> AbstractContextManager[Any]:
+    """Return what turns on standard error, if that is a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True).status("waiting for the backend")

@@ -1,0 +1,57 @@
+"""The service's own log on standard error: a line of key=value for each message."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict
+
+from service.settings import Unusable
+
+LEVEL = "HOLDFAST_LOG_LEVEL"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+# Libraries that tell of every lost connection with a stack.
+TALKATIVE = ("nats", "asyncio", "psycopg")
+
+
+def set_up() -> None:
+    """Send every logger's messages to standard error; raise `Unusable`."""
+    level = os.environ.get(LEVEL, "WARNING").upper()
+    if level not in LEVELS:
+        raise Unusable(f"{LEVEL} must be one of {', '.join(LEVELS)}")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def formatter() -> logging.Formatter:
+    """Return what makes one line of a message, its exception included."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            without_stack,
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(
+                key_order=["timestamp", "level", "logger", "event"]
+            ),
+        ],
+    )
+
+
+def without_stack(_: Any, __: str, event: EventDict) -> EventDict:
+    """Leave of a talkative library's exception what it says."""
+    error = event.get("exc_info")
+    if error and str(event["logger"]).startswith(TALKATIVE):
+        cause = error[1] if isinstance(error, tuple) else error
+        event["exc_info"] = None
+        event["cause"] = " ".join(str(cause or "").split()) or type(cause).__name__
+    return event

@@ -1,0 +1,203 @@
+"""What hostile and clumsy callers are told, and that nothing comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from adapters.jetstream.agent import PREFIX
+from service import settings as settings_of
+from service.endpoints import ENDPOINTS, FOR_AGENTS
+from service.up import up
+
+ID = "00000000-0000-4000-8000-000000000000"
+BODIES: list[tuple[bytes, str]] = [
+    (b"\xff\xfe{", "malformed"),
+    (b"{", "malformed"),
+    (b"[]", "malformed"),
+    (b"null", "malformed"),
+    (b'"{}"', "malformed"),
+    (b"[" * 60_000, "malformed"),
+    (b'{"a":' * 10_000, "malformed"),
+    (b'{"name": "\xed\xa0\x80"}', "malformed"),
+    (b'{"unheard_of": 1}', "invalid"),
+    (b'{"id": {"$ne": 1}}', "invalid"),
+    (b'{"name": "%s"}' % (b"x" * 65_536), "too-large"),
+]
+NAMES = ["a\0b", "a\nb", "\x1b[31m", "x" * 256, "\u2028", "\x7f"]
+WORDS = ["../../etc/passwd", "--force", "'; DROP TABLE x; --", "$(reboot)", "ü€😀"]
+SIZES: list[Any] = [0, -1, 1.5, 2.0, 65_537, 10**30, "1", "abc", True, [], {}, None]
+HEADERS = [
+    ("Holdfast-Actor", "x" * 256),
+    ("Holdfast-Reason", "x" * 1025),
+    ("Holdfast-Request-Id", "x" * 129),
+    ("Holdfast-Wait", "301"),
+    ("Holdfast-Wait", "-1"),
+    ("Holdfast-Wait", "nan"),
+    ("Holdfast-Wait", "soon"),
+    ("Holdfast-Actor", "a\x07b"),
+]
+
+Ask = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Callable[[Callable[[Ask], Awaitable[None]]], None]]:
+    """Run a scenario against a service of this module's own."""
+    with TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        service = up(Path(folder), settings_of.load(None, {}), 0)
+        running = runner.run(entered(service))
+        client: Client = runner.run(entered_client(running.url))
+
+        async def ask(
+            subject: str, body: bytes = b"", headers: dict[str, str] | None = None
+        ) -> dict[str, Any]:
+            answer = await client.request(
+                f"{PREFIX}{subject}", body, timeout=10, headers=headers
+            )
+            found: dict[str, Any] = json.loads(answer.data)
+            if code := (answer.headers or {}).get("Nats-Service-Error-Code"):
+                assert code == str(found["status"])
+            return found
+
+        def scenario(what: Callable[[Ask], Awaitable[None]]) -> None:
+            async def held() -> None:
+                before = (await ask("audit.verify"))["events"]
+                await what(ask)
+                after = await ask("audit.verify")
+                assert (after["events"], after["intact"]) == (before, True)
+
+            runner.run(held())
+
+        yield scenario
+        runner.run(client.close())
+        runner.run(left(service))
+
+
+async def entered(service: Any) -> Any:
+    return await service.__aenter__()
+
+
+async def left(service: Any) -> None:
+    await service.__aexit__(None, None, None)
+
+
+async def entered_client(url: str) -> Client:
+    return await nats.connect(url)
+
+
+@pytest.mark.parametrize("endpoint", [*ENDPOINTS, *FOR_AGENTS], ids=lambda e: e.subject)
+def test_no_body_brings_a_subject_down(run: Any, endpoint: Any) -> None:
+    async def scenario(ask: Ask) -> None:
+        subject = endpoint.subject.removeprefix(PREFIX)
+        signed = getattr(endpoint, "signed", False)
+        for body, kind in BODIES:
+            answer = await ask(subject, body)
+            assert answer["type"] == ("forbidden" if signed else kind), body[:40]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=repr)
+def test_what_is_no_size_is_invalid(run: Any, size: Any) -> None:
+    async def scenario(ask: Ask) -> None:
+        body = json.dumps({"size_gib": size}).encode()
+        answer = await ask("volume.create", body)
+        assert (answer["type"], list(answer["errors"])) == ("invalid", ["size_gib"])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("field", ["name", "description", "project", "backend"])
+@pytest.mark.parametrize("text", NAMES, ids=repr)
+def test_unprintable_and_endless_text_is_invalid(
+    run: Any, field: str, text: str
+) -> None:
+    long = text * 5 if field == "description" else text
+
+    async def scenario(ask: Ask) -> None:
+        body = json.dumps({"size_gib": 1, field: long}).encode()
+        answer = await ask("volume.create", body)
+        assert (answer["type"], list(answer["errors"])) == ("invalid", [field])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_backend_is_only_ever_looked_up(run: Any, word: str) -> None:
+    async def scenario(ask: Ask) -> None:
+        named = json.dumps({"size_gib": 1, "backend": word}).encode()
+        assert (await ask("volume.create", named))["type"] == "not-found"
+        for subject in ("show", "capabilities", "is_working", "history"):
+            body = json.dumps({"name": word}).encode()
+            assert (await ask(f"backend.{subject}", body))["type"] == "not-found"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "word", ["not-a-uuid", ID[:-1], f"{{{ID}}}", ID.replace("-", "")]
+)
+def test_what_is_no_id_is_invalid(run: Any, word: str) -> None:
+    async def scenario(ask: Ask) -> None:
+        body = json.dumps({"id": word}).encode()
+        assert (await ask("volume.show", body))["type"] == "invalid"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("name", "value"), HEADERS)
+def test_a_header_out_of_bounds_is_invalid(run: Any, name: str, value: str) -> None:
+    async def scenario(ask: Ask) -> None:
+        answer = await ask("volume.create", b'{"size_gib": 1}', {name: value})
+        assert (answer["type"], list(answer["errors"])) == ("invalid", [name])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "eA==", "-1", "LTE=", "\U0001f600", "OTk5" * 20]
+)
+def test_a_cursor_that_is_none_of_ours_is_invalid(run: Any, cursor: str) -> None:
+    async def scenario(ask: Ask) -> None:
+        body = json.dumps({"cursor": cursor}).encode()
+        answer = await ask("volume.list", body)
+        assert (answer["type"], list(answer["errors"])) == ("invalid", ["cursor"])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        ("agent.announce", {"name": "x", "host": "h", "driver": "d"}),
+        ("agent.done", {"noun": "volume", "id": ID, "intent": 1}),
+    ],
+)
+def test_only_an_agent_may_report(run: Any, report: tuple[str, dict[str, Any]]) -> None:
+    async def scenario(ask: Ask) -> None:
+        for headers in (None, {"Holdfast-Signature": "0" * 64}):
+            answer = await ask(report[0], json.dumps(report[1]).encode(), headers)
+            assert answer["type"] == "forbidden"
+
+    run(scenario)
+
+
+def test_a_moment_is_one_moment(run: Any) -> None:
+    async def scenario(ask: Ask) -> None:
+        for more in ({}, {"time": "2026-01-01T00:00:00Z", "position": 1}):
+            body = json.dumps({"id": ID} | more).encode()
+            assert (await ask("audit.state_at", body))["type"] == "invalid"
+        for time in ("yesterday", "2026-01-01T00:00:00", 7):
+            body = json.dumps({"id": ID, "time": time}).encode()
+            assert (await ask("audit.state_at", body))["type"] == "invalid"
+
+    run(scenario)

@@ -1,0 +1,581 @@
+"""Live logs: what they promise when they are alone, and when they are not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from eventsourcing.persistence import Notification, OperationalError
+
+from adapters.postgres.follower import Follower
+from adapters.postgres.reading import verified
+from adapters.postgres.recorder import Batch, Stored
+from domain.volume import Volume
+from projections import resources
+from service.endpoint import endpoint
+from service.endpoints.attachments import create as reserve
+from service.endpoints.attachments import delete as release
+from service.endpoints.attachments import show as show_attachment
+from service.endpoints.volumes import One, create, delete, extend, show, update
+from service.log import Decision, KeyReused, Unavailable
+from service.manager import VolumeManager
+from service.testing import ask, available, live, report, send
+
+EMPTY = 1  # the position of the backend's announcement, which every log begins with
+
+
+def last(manager: VolumeManager) -> int:
+    return (manager.recorder.max_notification_id() or 0) - EMPTY
+
+
+def test_a_reply_names_the_version_and_the_position(manager: VolumeManager) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log:
+            await available(log)
+            return await ask(log, create, size_gib=1, name="second")
+
+    answer = asyncio.run(scenario())
+
+    assert (answer["version"], answer["position"]) == (1, EMPTY + 3)
+
+
+def test_commands_on_one_volume_share_a_batch(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asks = (ask(log, reserve, volume_id=volume_id, host=h) for h in "abc")
+            return await asyncio.gather(*asks)
+
+    first, *others = asyncio.run(scenario())
+
+    assert first["status"] == "reserved"
+    assert [other["unmet"] for other in others] == [["multiattach"]] * 2
+
+
+def test_of_two_replicas_racing_for_a_volume_one_wins(manager: VolumeManager) -> None:
+    async def scenario() -> list[list[Any]]:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            rounds = []
+            for _ in range(20):
+                volume_id = await available(one)
+                await ask(two, show, id=volume_id)
+                asks = [
+                    ask(one, reserve, volume_id=volume_id, host="node-1"),
+                    ask(two, reserve, volume_id=volume_id, host="node-2"),
+                ]
+                rounds.append(await asyncio.gather(*asks))
+            return rounds
+
+    for answers in asyncio.run(scenario()):
+        assert Counter(a["status"] for a in answers) == {"reserved": 1, 409: 1}
+        [refused] = [a for a in answers if a["status"] == 409]
+        assert refused["detail"] == "cannot reserve while reserved, not multiattach"
+
+
+def test_a_refusal_is_not_decided_on_an_old_state(manager: VolumeManager) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            volume_id = (await ask(one, create, size_gib=1))["id"]
+            await ask(two, show, id=volume_id)
+            await report(one, volume_id, 1)
+            return await ask(two, reserve, volume_id=volume_id, host="node-1")
+
+    assert asyncio.run(scenario())["status"] == "reserved"
+
+
+def test_what_is_shown_is_not_an_old_state(manager: VolumeManager) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            volume_id = await available(one)
+            await ask(two, show, id=volume_id)
+            reserved = await ask(one, reserve, volume_id=volume_id, host="node-1")
+            return reserved, await ask(two, show, id=volume_id)
+
+    reserved, shown = asyncio.run(scenario())
+
+    assert shown["attachments"] == [reserved["id"]]
+    assert shown["position"] == reserved["position"]
+
+
+def test_a_conflicting_batch_loses_no_other_command(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            volume_id = await available(one, multiattach=True)
+            await ask(two, show, id=volume_id)
+            await ask(one, reserve, volume_id=volume_id, host="node-1")
+            return await asyncio.gather(
+                *(ask(two, create, size_gib=1) for _ in range(50)),
+                ask(two, reserve, volume_id=volume_id, host="node-2"),
+                *(ask(two, create, size_gib=1) for _ in range(50)),
+            )
+
+    answers = asyncio.run(scenario())
+
+    assert len({answer["position"] for answer in answers}) == 101
+    assert last(manager) == 3 + 101
+
+
+def test_an_attachment_id_is_taken_once_among_replicas(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        chosen = str(uuid4())
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            ids = [await available(one), await available(two)]
+            return await asyncio.gather(
+                ask(one, reserve, id=chosen, volume_id=ids[0], host="node-1"),
+                ask(two, reserve, id=chosen, volume_id=ids[1], host="node-2"),
+            )
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"reserved": 1, 409: 1}
+
+
+def test_a_volume_id_is_taken_once_among_replicas(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        chosen = str(uuid4())
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            asks = (ask(log, create, id=chosen, size_gib=1) for log in (one, two))
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"creating": 1, 409: 1}
+    assert last(manager) == 1
+
+
+# Requests that are repeated
+
+
+def test_a_repeated_request_gets_the_first_answer(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one:
+            first = await ask(one, create, "key", size_gib=1, name="db")
+            await report(one, first["id"], 1)
+            again = await ask(one, create, "key", size_gib=1, name="db")
+            async with live(manager.recorder) as another:
+                elsewhere = await ask(another, create, "key", size_gib=1, name="db")
+        async with live(manager.recorder) as restarted:
+            later = await ask(restarted, create, "key", size_gib=1, name="db")
+        return [first, again, elsewhere, later]
+
+    first, *repeated = asyncio.run(scenario())
+
+    assert repeated == [first] * 3
+    assert last(manager) == 2
+
+
+def test_the_repeat_of_a_change_shows_what_it_led_to(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one:
+            volume_id = await available(one)
+            asked = {"id": str(uuid4()), "volume_id": volume_id, "host": "node-1"}
+            first = await ask(one, reserve, "reserve", **asked)
+            await ask(one, release, id=asked["id"])
+        async with live(manager.recorder) as restarted:
+            again = await ask(restarted, reserve, "reserve", **asked)
+            now = await ask(restarted, show_attachment, id=asked["id"])
+            return [first, again, now]
+
+    first, again, now = asyncio.run(scenario())
+
+    assert first == again
+    assert (again["status"], now["status"]) == ("reserved", "detached")
+
+
+def test_repeats_at_once_on_two_replicas_are_done_once(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            asks = (
+                ask(log, create, f"key-{n}", size_gib=1)
+                for n in range(20)
+                for log in (one, two, one, two)
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["position"] for a in answers) == dict.fromkeys(range(2, 22), 4)
+    assert len({a["id"] for a in answers}) == 20
+
+
+@pytest.mark.parametrize(
+    "said", [b'{"name":"db","size_gib":1}', b' {"name" : "d\\u0062",\n "size_gib":1 } ']
+)
+def test_the_same_value_may_be_written_differently(
+    manager: VolumeManager, said: bytes
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            first = await send(log, create, b'{"size_gib": 1, "name": "db"}', "key")
+            return [first, await send(log, create, said, "key")]
+
+    first, again = asyncio.run(scenario())
+
+    assert first == again
+
+
+def test_a_key_is_for_one_request(manager: VolumeManager) -> None:
+    async def scenario() -> None:
+        async with live(manager.recorder) as one:
+            made = await ask(one, create, "key", size_gib=1)
+            with pytest.raises(KeyReused):
+                await ask(one, create, "key", size_gib=2)
+            async with live(manager.recorder) as another:
+                with pytest.raises(KeyReused):
+                    await ask(another, create, "key", size_gib=2)
+                with pytest.raises(KeyReused):
+                    await ask(another, delete, "key", id=made["id"])
+                assert await ask(another, create, "key", size_gib=1) == made
+
+    asyncio.run(scenario())
+
+    assert last(manager) == 1
+
+
+def test_a_refusal_is_not_remembered(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = (await ask(log, create, size_gib=1))["id"]
+            asked = {"volume_id": volume_id, "host": "node-1"}
+            refused = await ask(log, reserve, "key", **asked)
+            await report(log, volume_id, 1)
+            done = await ask(log, reserve, "key", **asked)
+            return [refused, done, await ask(log, reserve, "key", **asked)]
+
+    refused, done, again = asyncio.run(scenario())
+
+    assert refused["detail"] == "cannot reserve while creating"
+    assert done["status"] == "reserved"
+    assert again == done
+
+
+def test_a_command_that_had_nothing_to_do_is_remembered_too(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            same = await ask(log, update, "key", id=volume_id, name="")
+            await ask(log, update, id=volume_id, name="other")
+        async with live(manager.recorder) as restarted:
+            again = await ask(restarted, update, "key", id=volume_id, name="")
+            return [same, again, await ask(restarted, show, id=volume_id)]
+
+    same, again, now = asyncio.run(scenario())
+
+    assert (same, now["name"]) == (again, "other")
+    assert last(manager) == 3
+
+
+# What goes wrong
+
+
+def unreachable(*_: Any) -> Any:
+    raise OperationalError("gone")
+
+
+def test_what_could_not_be_stored_is_forgotten(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log:
+            asked = {"volume_id": await available(log), "host": "node-1"}
+            with monkeypatch.context() as patch:
+                patch.setattr(manager.recorder, "append", unreachable)
+                with pytest.raises(Unavailable, match="nothing was changed"):
+                    await ask(log, reserve, "key", **asked)
+            await back(log)
+            shown = await ask(log, show, id=asked["volume_id"])
+            return shown, await ask(log, reserve, "key", **asked)
+
+    shown, reserved = asyncio.run(scenario())
+
+    assert (shown["status"], shown["version"]) == ("available", 2)
+    assert reserved["version"] == 3
+
+
+async def back(log: Any) -> None:
+    """Return once the log has noticed that its database answers."""
+    async with asyncio.timeout(5):
+        while log.age:
+            await asyncio.sleep(0.01)
+
+
+def test_a_repeat_that_cannot_be_looked_up_takes_nobody_with_it(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            await ask(one, create, "key", size_gib=1)
+            with monkeypatch.context() as patch:
+                patch.setattr(manager.recorder, "history", unreachable)
+                answers = await asyncio.gather(
+                    *(ask(two, create, f"n-{n}", size_gib=1) for n in range(5)),
+                    ask(two, create, "key", size_gib=1),
+                    *(ask(two, create, f"m-{n}", size_gib=1) for n in range(5)),
+                    return_exceptions=True,
+                )
+            await back(two)
+            await ask(two, create, size_gib=1)
+            assert two._unanswered == 0
+            return answers
+
+    answers = asyncio.run(scenario())
+
+    acknowledged = [a for a in answers if not isinstance(a, Exception)]
+    assert last(manager) == 1 + len(acknowledged) + 1
+
+
+def test_what_cannot_be_stored_at_all_ends_the_log_loudly(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Batch) -> Stored:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            monkeypatch.setattr(manager.recorder, "append", broken)
+            asking = asyncio.ensure_future(ask(log, create, size_gib=1))
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(asyncio.shield(log.working), 5)
+            asking.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_too_many_waiting_commands_are_refused_at_once(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder, waiting=10) as log:
+            asks = (ask(log, create, size_gib=1) for _ in range(25))
+            return await asyncio.gather(*asks, return_exceptions=True)
+
+    answers = asyncio.run(scenario())
+
+    assert sum(isinstance(answer, Unavailable) for answer in answers) == 15
+    assert last(manager) == 10
+
+
+def test_memory_is_bounded(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> list[int]:
+        async with live(manager.recorder, live=10) as log:
+            ids = [await available(log) for _ in range(30)]
+            await asyncio.gather(*(ask(log, show, id=i) for i in ids))
+            await asyncio.gather(*(ask(log, show, id=str(uuid4())) for _ in range(30)))
+            await asyncio.gather(
+                *(ask(log, update, f"key-{i}", id=i, name="new") for i in ids)
+            )
+            with monkeypatch.context() as patch:
+                patch.setattr(manager.recorder, "append", unreachable)
+                await asyncio.gather(
+                    *(ask(log, delete, id=i) for i in ids), return_exceptions=True
+                )
+            await back(log)
+            await available(log)
+            return [len(log._live), len(log._positions), len(log._keyed)]
+
+    assert max(asyncio.run(scenario())) <= 11
+
+
+@endpoint("test.reserve_twice", takes=One(), gives=resources.volume)
+def reserve_twice(log: Decision, volume_id: Any) -> Volume:
+    volume = log.get(Volume, volume_id)
+    volume.reserve()
+    volume.reserve()
+    return volume
+
+
+def test_what_is_refused_leaves_nothing_behind(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            refused = await ask(log, reserve_twice, id=volume_id)
+            return [refused["type"], (await ask(log, show, id=volume_id))["version"]]
+
+    assert asyncio.run(scenario()) == ["refused", 2]
+    assert last(manager) == 2
+
+
+def test_an_unknown_volume_is_not_found_until_it_is_there(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> list[Any]:
+        volume_id = str(uuid4())
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            absent = await ask(two, show, id=volume_id)
+            await ask(one, create, id=volume_id, size_gib=1)
+            return [absent, await ask(two, show, id=volume_id)]
+
+    absent, there = asyncio.run(scenario())
+
+    assert (absent["type"], there["status"]) == ("not-found", "creating")
+
+
+def test_long_looks_at_the_log_hold_up_no_command(manager: VolumeManager) -> None:
+    async def scenario() -> Any:
+        looked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def look_long() -> None:
+            asyncio.run_coroutine_threadsafe(looked.wait(), loop).result()
+
+        async with live(manager.recorder) as one:
+            volume_id = await available(one)
+        async with live(manager.recorder) as log, asyncio.timeout(5):
+            looks = [asyncio.create_task(log.read(look_long)) for _ in range(4)]
+            shown = await ask(log, show, id=volume_id)
+            looked.set()
+            await asyncio.gather(*looks)
+            return shown
+
+    assert asyncio.run(scenario())["status"] == "available"
+
+
+# Room
+
+
+def test_the_last_room_is_given_once(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        room = {"total_gib": 20}
+        async with (
+            live(manager.recorder, **room) as one,
+            live(manager.recorder, **room) as two,
+        ):
+            asks = (
+                ask(log, create, size_gib=1) for _ in range(25) for log in (one, two)
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"creating": 20, 409: 30}
+    assert {a["type"] for a in answers if a["status"] == 409} == {"no-capacity"}
+    assert manager.recorder.allocated() == {"files": 20}
+
+
+def test_growing_takes_room_like_making(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        room = {"total_gib": 20}
+        async with (
+            live(manager.recorder, **room) as one,
+            live(manager.recorder, **room) as two,
+        ):
+            ids = [await available(one) for _ in range(10)]
+            asks = (
+                ask(log, extend, id=volume_id, size_gib=3)
+                for volume_id, log in zip(ids, (one, two) * 5, strict=True)
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"extending": 5, 409: 5}
+    assert manager.recorder.allocated() == {"files": 20}
+
+
+async def made(log: Any) -> str:
+    return await available(log, size_gib=3)
+
+
+async def grown_in_vain(log: Any) -> str:
+    volume_id = await made(log)
+    await ask(log, extend, id=volume_id, size_gib=9)
+    await fail(log, volume_id, 3)
+    return volume_id
+
+
+async def fail(log: Any, volume_id: str, intent: int) -> Any:
+    from service.endpoints.agents import not_done  # noqa: PLC0415
+
+    told = {"noun": "volume", "id": volume_id, "intent": intent}
+    return await ask(log, not_done, **told, code="broken", message="it broke")
+
+
+async def deleted(log: Any) -> str:
+    volume_id = await grown_in_vain(log)
+    asked = await ask(log, delete, id=volume_id)
+    await report(log, volume_id, asked["version"])
+    return volume_id
+
+
+async def failed(log: Any) -> str:
+    volume_id: str = (await ask(log, create, size_gib=7))["id"]
+    await fail(log, volume_id, 1)
+    return volume_id
+
+
+async def failed_and_deleted(log: Any) -> str:
+    volume_id = await failed(log)
+    asked = await ask(log, delete, id=volume_id)
+    await report(log, volume_id, asked["version"])
+    return volume_id
+
+
+@pytest.mark.parametrize(
+    ("lived", "taken"),
+    [(made, 3), (grown_in_vain, 3), (deleted, 0), (failed, 0), (failed_and_deleted, 0)],
+)
+def test_what_is_not_used_is_given_back_exactly(
+    manager: VolumeManager, lived: Callable[[Any], Any], taken: int
+) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder, total_gib=10) as log:
+            await lived(log)
+            return log.room.taken("files")
+
+    assert asyncio.run(scenario()) == taken
+    assert manager.recorder.allocated().get("files", 0) == taken
+
+
+def test_room_that_another_replica_gave_back_is_there(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        room = {"total_gib": 1}
+        async with (
+            live(manager.recorder, **room) as one,
+            live(manager.recorder, **room) as two,
+        ):
+            answers = []
+            for log, other in ((one, two), (two, one)) * 2:
+                volume_id = await available(log)
+                full = await ask(other, create, size_gib=1)
+                asked = await ask(log, delete, id=volume_id)
+                await report(log, volume_id, asked["version"])
+                answers.append(full["type"])
+            return answers
+
+    assert asyncio.run(scenario()) == ["no-capacity"] * 4
+    assert manager.recorder.allocated() == {"files": 0}
+
+
+# Following
+
+
+def test_a_follower_sees_every_event_once_and_in_order(manager: VolumeManager) -> None:
+    seen: list[int] = []
+
+    def handle(page: Sequence[Notification]) -> None:
+        seen.extend(int(event.id) for event in page)
+
+    async def client(log: Any) -> None:
+        for _ in range(40):
+            volume_id = await available(log, multiattach=True)
+            await ask(log, reserve, volume_id=volume_id, host="node-1")
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            await asyncio.gather(*(client(log) for log in (one, two) for _ in range(8)))
+
+    follower = Follower(manager.recorder, handle, after=0)
+    follower.start()
+    asyncio.run(scenario())
+    written = EMPTY + 2 * 8 * 40 * 3
+
+    assert follower.wait_for(written, seconds=10)
+    follower.stop()
+    assert seen == list(range(1, written + 1))
+    assert len(list(verified(manager.recorder))) == written
