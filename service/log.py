@@ -21,10 +21,14 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from logging import getLogger
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from eventsourcing.persistence import IntegrityError, PersistenceError
+from eventsourcing.persistence import (
+    IntegrityError,
+    OperationalError,
+    PersistenceError,
+)
 
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.recorder import (
@@ -46,6 +50,7 @@ K = TypeVar("K")
 
 AWAY_AFTER = 3.0  # seconds that a batch may take before no other waits for it
 PROBE_EVERY = 0.2  # seconds
+NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
 logger = getLogger(__name__)
 
@@ -85,14 +90,15 @@ class NotLive(BaseException):  # control flow: no `except Exception` may swallow
     """A decision needs something that has to be read first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What an id stands for that belongs to a part of an aggregate."""
+class Part(NamedTuple):
+    """The id of a part of an aggregate; aggregates may have the same ids."""
 
-    whole_id: UUID
+    id: UUID
 
 
-Live = dict[UUID, "Aggregate | Part | None"]
+Key = UUID | Part
+# An aggregate, or the id of what a part is a part of; None: there is no such thing.
+Live = dict[Key, Aggregate | UUID | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +137,7 @@ class Decision:
 
     def get(self, kind: type[A], aggregate_id: UUID, key: object = None) -> A:
         """Return an aggregate, or raise `NotFound` naming it by its id or `key`."""
-        aggregate = self._known(aggregate_id)
-        if isinstance(aggregate, Part):
-            aggregate = None
+        aggregate: Any = self._known(aggregate_id)
         self.based_on.setdefault(aggregate_id, aggregate.version if aggregate else 0)
         if not isinstance(aggregate, kind):
             raise NotFound(kind.__name__.lower(), key or aggregate_id)
@@ -149,9 +153,8 @@ class Decision:
 
     def add(self, aggregate: A) -> A:
         """Take in a new aggregate, or raise `Taken`."""
-        existing = self._live.get(aggregate.id)
-        version = existing.version if isinstance(existing, Aggregate) else 0
-        self.based_on[aggregate.id] = version
+        existing: Any = self._live.get(aggregate.id)
+        self.based_on[aggregate.id] = existing.version if existing else 0
         if existing:
             raise Taken(aggregate.id)
         self._live[aggregate.id] = aggregate
@@ -160,20 +163,19 @@ class Decision:
 
     def whole(self, kind: type[A], part_id: UUID, noun: str) -> A:
         """Return the aggregate that has the part, or raise `NotFound`."""
-        part = self._known(part_id)
-        if not isinstance(part, Part):
-            if part is None:
-                # Another replica may add it at any time: look again next time.
-                del self._live[part_id]
+        whole_id: Any = self._known(Part(part_id))
+        if whole_id is None:
+            # Another replica may add it at any time: look again next time.
+            del self._live[Part(part_id)]
             raise NotFound(noun, part_id)
-        return self.get(kind, part.whole_id)
+        return self.get(kind, whole_id)
 
     def add_part(self, part_id: UUID, whole: Aggregate) -> None:
         """Reserve an id for a part of an aggregate, or raise `Taken`."""
-        if self._live.get(part_id):
+        if self._live.get(Part(part_id)):
             raise Taken(part_id)
         self.parts[part_id] = whole.id
-        self._live[part_id] = Part(whole.id)
+        self._live[Part(part_id)] = whole.id
 
     def collect(self) -> list[Event]:
         """Return what has been recorded."""
@@ -187,7 +189,7 @@ class Decision:
         for event in events:
             if part_id := event.adds_part:
                 self.parts[part_id] = event.originator_id
-                self._live[part_id] = Part(event.originator_id)
+                self._live[Part(part_id)] = event.originator_id
         return events
 
     def taken(self) -> dict[str, int]:
@@ -199,7 +201,7 @@ class Decision:
                 taken[aggregate.backend] = taken.get(aggregate.backend, 0) + more
         return taken
 
-    def _known(self, key: UUID) -> Aggregate | Part | None:
+    def _known(self, key: Key) -> Aggregate | UUID | None:
         try:
             known = self._live.pop(key)
         except KeyError:
@@ -256,7 +258,7 @@ class Log:
         self._live: Live = {}
         self._positions: dict[UUID, int] = {}
         self._waiting: list[Command] = []
-        self._absent: dict[UUID, list[Command]] = {}
+        self._absent: dict[Key, list[Command]] = {}
         self._keyed: dict[str, Command] = {}
         self._unanswered = 0
         self._decided = asyncio.Event()
@@ -266,6 +268,8 @@ class Log:
         self._confirmed = time.monotonic()
         self._writer = ThreadPoolExecutor(1, "log-writer")
         self._reader = ThreadPoolExecutor(2, "log-reader")
+        # Commands wait for what is loaded: no long look at the log may be before it.
+        self._loader = ThreadPoolExecutor(2, "log-loader")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Log]:
@@ -280,7 +284,7 @@ class Log:
             self.working.cancel()
             with suppress(asyncio.CancelledError):
                 await self.working
-            for thread in (self._writer, self._reader):
+            for thread in (self._writer, self._reader, self._loader):
                 thread.shutdown()
 
     @property
@@ -367,7 +371,8 @@ class Log:
             self._drop(decision)
 
     def _drop(self, decision: Decision) -> None:
-        for key in (*decision.based_on, *decision.parts):
+        keys: list[Key] = [*decision.based_on, *map(Part, decision.parts)]
+        for key in keys:
             self._live.pop(key, None)
 
     async def _write(self) -> None:
@@ -461,29 +466,27 @@ class Log:
 
     async def _decide_again(self, batch: list[Command], why: IntegrityError) -> None:
         """Decide anew all that is not stored, on what others have stored."""
+        self._reached()
         undone = self._forget(batch)
-        moved_on: set[UUID] = set()
         answered: dict[str, Kept] = {}
         if isinstance(why, Conflict):
-            moved_on, answered = why.moved_on, why.answered
+            answered = why.answered
             self.room.allocated |= why.allocated
-        ids = {i for command in undone for i in command.decision.based_on} | moved_on
-        ids |= {kept.aggregate_id for kept in answered.values()}
+        wanted: set[Key] = {i for c in undone for i in c.decision.based_on}
+        wanted |= {Part(i) for c in undone for i in c.decision.parts}
         try:
-            await self._bring(ids)
-            for command in undone:
-                command.attempts += 1
-                if first := answered.get(command.request_id):
-                    await self._repeat(command, first)
-                elif command.attempts > self.MOST_ATTEMPTS:
-                    self._fail(command, Contended())
-                else:
-                    self._decide(command)
+            await self._bring(wanted)
         except PersistenceError as failure:
-            self._lose(str(failure))
-            for command in undone:
-                if not command.answered.done():
-                    self._fail(command, Unavailable("the database cannot be reached"))
+            self._give_up(undone, failure)
+            return
+        for command in undone:
+            command.attempts += concerned(command, why)
+            if first := answered.get(command.request_id):
+                await self._repeat(command, first)
+            elif command.attempts > self.MOST_ATTEMPTS:
+                self._fail(command, Contended())
+            else:
+                self._decide(command)
 
     async def _load(self) -> None:
         """Read what set-aside commands look for, then decide them."""
@@ -495,30 +498,39 @@ class Log:
             try:
                 await self._bring(absent)
             except PersistenceError as failure:
-                self._lose(str(failure))
-                for command in commands:
-                    self._fail(command, Unavailable("the database cannot be reached"))
+                self._give_up(commands, failure)
             else:
                 for command in commands:
                     self._decide(command)
 
-    async def _bring(self, ids: Iterable[UUID]) -> None:
+    async def _bring(self, keys: Iterable[Key]) -> None:
         """Bring things into memory; one that does not exist is None there."""
-        wanted = list(ids)
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._reader, self._replay, wanted)
-        for key in wanted:
-            known = found.get(key)
-            if key not in self._live and isinstance(known, tuple):
-                self._live[key], self._positions[key] = known
-            else:
-                self._live.setdefault(key, known)  # type: ignore[arg-type]
+        wanted = [key for key in keys if key not in self._live]
+        ids = [key for key in wanted if isinstance(key, UUID)]
+        parts = [key.id for key in wanted if isinstance(key, Part)]
+        found, wholes = await self._loaded(self._replay, ids, parts)
+        for aggregate_id in ids:
+            if aggregate_id not in self._live:
+                aggregate, position = found.get(aggregate_id, (None, 0))
+                self._live[aggregate_id] = aggregate
+                self._positions[aggregate_id] = position
+        for part_id in parts:
+            self._live.setdefault(Part(part_id), wholes.get(part_id))
 
-    def _replay(self, ids: list[UUID]) -> Mapping[UUID, tuple[Aggregate, int] | Part]:
-        found = replayed(self.recorder.histories(ids))
-        missing = [key for key in ids if key not in found]
-        wholes = self.recorder.wholes(missing) if missing else {}
-        return found | {part: Part(whole) for part, whole in wholes.items()}
+    async def _loaded(self, what: Callable[..., K], *args: Any) -> K:
+        """Return what commands wait for; `OperationalError` if that takes long."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(AWAY_AFTER):
+                return await loop.run_in_executor(self._loader, what, *args)
+        except TimeoutError as failure:
+            raise OperationalError("the database does not answer") from failure
+
+    def _replay(
+        self, ids: list[UUID], parts: list[UUID]
+    ) -> tuple[dict[UUID, tuple[Aggregate, int]], dict[UUID, UUID]]:
+        found = replayed(self.recorder.histories(ids)) if ids else {}
+        return found, self.recorder.wholes(parts) if parts else {}
 
     async def _probe(self) -> None:
         """While the database is away, look whether it is back."""
@@ -567,10 +579,13 @@ class Log:
     def _undo(self, batch: list[Command]) -> None:
         """Give up what was not stored; nothing of it ever happened."""
         for command in self._forget(batch):
-            self._fail(
-                command,
-                Unavailable("the database cannot be reached; nothing was changed"),
-            )
+            self._fail(command, Unavailable(NOTHING_CHANGED))
+
+    def _give_up(self, commands: list[Command], why: PersistenceError) -> None:
+        """Answer that the database is away, before anything was changed."""
+        self._lose(str(why))
+        for command in commands:
+            self._fail(command, Unavailable(NOTHING_CHANGED))
 
     def _forget(self, batch: list[Command]) -> list[Command]:
         """Drop every aggregate that holds what was not stored."""
@@ -589,7 +604,11 @@ class Log:
             for key in excess(self._live, self._most_live):
                 if key not in busy:
                     del self._live[key]
-                    self._positions.pop(key, None)
+                    if isinstance(key, UUID):
+                        self._positions.pop(key, None)
+            for aggregate_id in excess(self._positions, self._most_live):
+                if aggregate_id not in busy | self._live.keys():
+                    del self._positions[aggregate_id]
         for request_id in excess(self._keyed, self._most_live):
             if self._keyed[request_id].answered.done():
                 del self._keyed[request_id]
@@ -598,10 +617,14 @@ class Log:
         if first.fingerprint != command.fingerprint:
             self._fail(command, KeyReused())
             return
-        reply = await asyncio.get_running_loop().run_in_executor(
-            self._reader, self._again, command, first
-        )
-        self._reply(command, reply.at(first.position))
+        try:
+            reply = await self._loaded(self._again, command, first)
+        except PersistenceError as failure:
+            # Others of its batch have been decided anew, and go on.
+            self._lose(str(failure))
+            self._fail(command, Unavailable("the database cannot be reached"))
+        else:
+            self._reply(command, reply.at(first.position))
 
     def _again(self, command: Command, first: Kept) -> Reply:
         """Give the first answer again, from the log."""
@@ -642,6 +665,14 @@ def with_intent(reply: Reply, events: list[Event]) -> Reply:
     if events and isinstance(events[-1], Intent):
         return replace(reply, intent=events[-1].originator_version)
     return reply
+
+
+def concerned(command: Command, why: IntegrityError) -> bool:
+    """Tell whether it was this command that others got in the way of."""
+    if not isinstance(why, Conflict):
+        return True
+    changed = why.moved_on & (command.decision.based_on.keys() | command.decision.parts)
+    return bool(changed or why.allocated.keys() & command.taken)
 
 
 def allocated(aggregate: Any) -> int:

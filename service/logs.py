@@ -25,7 +25,24 @@ def set_up() -> None:
         raise Unusable(f"{LEVEL} must be one of {', '.join(LEVELS)}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter())
+    handler.addFilter(NoEcho())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class NoEcho(logging.Filter):
+    """Lets a talkative library say the same thing only once in a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is news."""
+        error = record.exc_info[1] if record.exc_info else ""
+        said = f"{record.name} {record.getMessage()} {error}"
+        news = said != self._last
+        self._last = said
+        return news or not record.name.startswith(TALKATIVE)
 
 
 def formatter() -> logging.Formatter:

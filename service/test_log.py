@@ -274,7 +274,7 @@ def test_a_command_that_had_nothing_to_do_is_remembered_too(
 # What goes wrong
 
 
-def unreachable(*_: Any) -> Any:
+def unreachable(*_: Any, **__: Any) -> Any:
     raise OperationalError("gone")
 
 

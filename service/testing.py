@@ -59,7 +59,7 @@ async def ask(log: Log, endpoint: Endpoint, key: str = "", **message: Any) -> An
 
 async def send(log: Log, endpoint: Endpoint, body: bytes, key: str = "") -> Any:
     """Return what is answered to a body as it was sent."""
-    headers = Headers(Provenance(request_id=key)) if key else NOTHING
+    headers = Headers(Provenance(request_id=key), 0.0) if key else NOTHING
     reply = await log.submit(endpoint.command(body, headers, log.room))
     return json.loads(reply.body)
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 from pytest_bdd import given, then, when
 
 from features.steps.sentences import says
+from features.steps.volumes import available, could_not_extend, spelt
 from features.steps.world import World
 
 HOME = "node-1"  # where an instance runs if nothing is said
@@ -82,6 +83,49 @@ def is_detaching(world: World, holder: str, name: str) -> None:
 @given(says('"{holder:Name}" has detached "{name:Name}"'))
 def has_detached(world: World, holder: str, name: str) -> None:
     has_attached(world, holder, name)
+    let_go(world, holder, name)
+    succeeded(world.answer)
+
+
+@given(
+    says(
+        'a volume "{name:Name}" of {size:d} GiB that "{holder:Name}" holds'
+        " and that could not be extended"
+    )
+)
+def held_and_not_extended(world: World, name: str, size: int, holder: str) -> None:
+    available(world, name, size_gib=size, backend="faulty")
+    has_attached(world, holder, name)
+    could_not_extend(world, name, size + 1)
+
+
+@given(says('"{holder:Name}" could not be connected to "{name:Name}"'))
+def could_not_connect(world: World, holder: str, name: str) -> None:
+    could_not_connect_on(world, holder, name, HOME)
+
+
+@given(
+    says('"{holder:Name}" could not be connected to "{name:Name}" on "{host:Name}"')
+)
+def could_not_connect_on(world: World, holder: str, name: str, host: str) -> None:
+    has_reserved(world, holder, name)
+    world.steer("faulty", "fail", "connect")
+    connect(world, holder, name, host)
+    assert world.answer["type"] == "fault", world.answer
+    world.calm("faulty")
+
+
+@given(says('"{holder:Name}" could not be taken off "{name:Name}"'))
+def could_not_take_off(world: World, holder: str, name: str) -> None:
+    has_attached(world, holder, name)
+    world.steer("faulty", "fail", "disconnect")
+    let_go(world, holder, name)
+    assert world.answer["type"] == "fault", world.answer
+    world.calm("faulty")
+
+
+@given(says('"{holder:Name}" let go of "{name:Name}"'))
+def has_let_go(world: World, holder: str, name: str) -> None:
     let_go(world, holder, name)
     succeeded(world.answer)
 
@@ -195,6 +239,21 @@ def attach_as(world: World, holder: str, name: str, path: str) -> None:
     attach(world, holder, name, mountpoint=path)
 
 
+@given(says('"{holder:Name}" was refused to write "{name:Name}"'))
+def was_refused(world: World, holder: str, name: str) -> None:
+    attach_for(world, holder, name, "writing")
+    assert world.answer["type"] == "refused", world.answer
+
+
+@when(
+    says('"{holder:Name}" is attached to "{name:Name}", its {what:Status} being {value}')
+)
+def attach_with(world: World, holder: str, name: str, what: str, value: str) -> None:
+    known = {"path": "mountpoint", "purpose": "mode"}
+    said = {"instance": holder} | {known.get(what, what): spelt(value)}
+    world.ask("volume.attach", id=world.volumes[name], **said)
+
+
 @when(says('nobody in particular is attached to "{name:Name}"'))
 def attach_nobody(world: World, name: str) -> None:
     world.ask("volume.attach", id=world.volumes[name])
@@ -219,6 +278,12 @@ def begin_detaching_from(world: World, holder: str, name: str) -> None:
 @when(says('"{name:Name}" is kept after all'))
 def roll_detaching(world: World, name: str) -> None:
     world.ask("volume.roll_detaching", id=world.volumes[name])
+
+
+@given(says('"{name:Name}" was detached'))
+def was_detached(world: World, name: str) -> None:
+    detach(world, name)
+    succeeded(world.answer)
 
 
 @when(says('"{name:Name}" is detached'))

@@ -99,6 +99,11 @@ def was_disabled(world: World, backend: str) -> None:
     world.do("backend.disable", name=backend, reason=REASON)
 
 
+@given(says('backend "{backend:Name}" was enabled'))
+def was_enabled(world: World, backend: str) -> None:
+    world.do("backend.enable", name=backend)
+
+
 @when(says('backend "{backend:Name}" is disabled because it is "{reason:Name}"'))
 def disable(world: World, backend: str, reason: str) -> None:
     world.mend(backend)
@@ -162,6 +167,11 @@ def works(world: World, backend: str) -> None:
     world.soon(lambda: world.do("backend.is_working", name=backend)["working"], True)
     shown = seen(world, backend)
     assert (shown["state"], shown["working"]) == ("up", True)
+
+
+@given(says('backend "{backend:Name}" does not work'))
+def known_not_to_work(world: World, backend: str) -> None:
+    does_not_work(world, backend, "")
 
 
 @then(says('backend "{backend:Name}" does not work because "{words:Name}"'))

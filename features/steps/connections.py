@@ -17,6 +17,15 @@ def was_given(world: World, host: str, name: str) -> None:
     succeeded(world.answer)
 
 
+@given(says('"{host:Name}" could not lose its way to "{name:Name}"'))
+def could_not_lose(world: World, host: str, name: str) -> None:
+    was_given(world, host, name)
+    world.steer("faulty", "fail", "disconnect")
+    take(world, host, name)
+    assert world.answer["type"] == "fault", world.answer
+    world.calm("faulty")
+
+
 @when(says('"{host:Name}" is given a way to "{name:Name}"'))
 def give(world: World, host: str, name: str, **more: str) -> None:
     connector = {"host": host} | more

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 from pytest_bdd import given, then, when
 
+from features.steps.attachments import attach
 from features.steps.sentences import says
 from features.steps.service import Published
 from features.steps.world import World
@@ -73,6 +75,24 @@ def created_under(world: World, name: str, key: str) -> None:
     world.soon(lambda: world.volume(name)["status"], "available")
 
 
+@given(says('"{name:Name}" was refused to "{holder:Name}" under the key "{key:Name}"'))
+def refused_under(world: World, name: str, holder: str, key: str) -> None:
+    asks_under(world, key)
+    attach(world, holder, name)
+    assert world.answer["type"] == "refused", world.answer
+
+
+@given(says('"{name:Name}" was given back by "{holder:Name}"'))
+def given_back(world: World, name: str, holder: str) -> None:
+    world.do("attachment.delete", id=world.attachment_id(holder, name))
+
+
+@given(says('"{name:Name}" was deleted once more'))
+def deleted_once_more(world: World, name: str) -> None:
+    answer = world.ask("volume.delete", id=world.volumes[name])
+    assert answer["status"] == "deleted"
+
+
 @when("the same is asked again")
 def ask_again(world: World) -> None:
     world.ended_at = world.end_of_log()
@@ -131,7 +151,7 @@ BODIES = {
     "a list": b"[]",
     "half an object": b'{"size_gib": 1',
     "no UTF-8": b'{"name": "\xff"}',
-    "nan": b'{"size_gib": NaN}',
+    "not a number": b'{"size_gib": NaN}',
 }
 
 
@@ -141,7 +161,7 @@ def ask_with(world: World, what: str) -> None:
     world.say("volume.create", BODIES[what])
 
 
-@when("a volume is asked for with more than can be read at once")
+@when("a volume is asked for in more words than can be read at once")
 def ask_too_much(world: World) -> None:
     world.ended_at = world.end_of_log()
     padding = b" " * (64 * 1024)
@@ -324,6 +344,12 @@ def told_of(world: World, name: str) -> list[Published]:
     return [t for t in world.service.published() if t.headers["ce-subject"] == wanted]
 
 
+def header(told: Published, name: str) -> str | None:
+    """Return what a header says; a blank is spelt %20 there, as CloudEvents asks."""
+    value = told.headers.get(name)
+    return unquote(value) if value is not None else None
+
+
 @then(says('others are told of "{name:Name}" what its history says'))
 def told_history(world: World, name: str) -> None:
     items = world.history(name)
@@ -343,7 +369,7 @@ def told_history(world: World, name: str) -> None:
             "ce-requestid": item["request_id"],
             "ce-causationid": item["causation_id"],
         }
-        assert {k: told.headers.get(k) for k in wanted} == wanted
+        assert {k: header(told, k) for k in wanted} == wanted
         assert told.headers["ce-source"]
         assert {k: told.data.get(k) for k in item["data"]} == item["data"]
 

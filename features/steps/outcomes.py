@@ -71,3 +71,10 @@ def nothing_recorded(world: World) -> None:
 @then("the answer is the first one again")
 def same_answer(world: World) -> None:
     assert world.answer == world.earlier
+
+
+@then(
+    says('it is said that "{backend:Name}" was passed over because it "{why:Name}"')
+)
+def passed_over(world: World, backend: str, why: str) -> None:
+    assert world.answer["considered"][backend] == why

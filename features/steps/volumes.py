@@ -91,8 +91,12 @@ def not_made(world: World, name: str) -> None:
 @given(says('a volume "{name:Name}" of {size:d} GiB that could not be extended'))
 def not_extended(world: World, name: str, size: int) -> None:
     available(world, name, size_gib=size, backend="faulty")
+    could_not_extend(world, name, size + 1)
+
+
+def could_not_extend(world: World, name: str, size: int) -> None:
     world.steer("faulty", "fail", "extend")
-    world.do("volume.extend", id=world.volumes[name], size_gib=size + 1)
+    world.do("volume.extend", id=world.volumes[name], size_gib=size)
     is_in_status(world, name, "error_extending")
     world.calm("faulty")
 
@@ -136,6 +140,50 @@ def removed(world: World, name: str) -> None:
     for path in home.iterdir():
         path.unlink()
     home.rmdir()
+
+
+@given(says('"{name:Name}" was deleted'))
+def was_deleted(world: World, name: str) -> None:
+    world.do("volume.delete", id=world.volumes[name])
+    is_in_status(world, name, "deleted")
+
+
+@given(says('"{name:Name}" was extended to {size:d} GiB'))
+def was_extended(world: World, name: str, size: int) -> None:
+    world.do("volume.extend", id=world.volumes[name], size_gib=size)
+    log_ends_with(world, name, "volume.extension_finished")
+
+
+@given(says('"{name:Name}" was asked to be deleted'))
+def was_asked_to_go(world: World, name: str) -> None:
+    world.do("volume.delete", id=world.volumes[name])
+
+
+@given(says('"{name:Name}" was deleted by force'))
+def was_deleted_by_force(world: World, name: str) -> None:
+    world.do("volume.delete", id=world.volumes[name], force=True)
+
+
+@given(says('"{name:Name}" could not be deleted while a process had it open'))
+def put_off(world: World, name: str) -> None:
+    world.open(name)
+    world.do("volume.delete", id=world.volumes[name])
+    log_ends_with(world, name, "volume.deletion_put_off")
+    world.close()
+
+
+@given(says('"{name:Name}" was given up while it was being made'))
+def given_up_making(world: World, name: str) -> None:
+    being_made(world, name)
+    is_in_status(world, name, "error")
+
+
+@given(
+    says('"{name:Name}" was given up while it was being extended to {size:d} GiB')
+)
+def given_up_extending(world: World, name: str, size: int) -> None:
+    being_extended(world, name, size)
+    is_in_status(world, name, "error_extending")
 
 
 # What a caller asks
@@ -227,6 +275,31 @@ def delete_nothing(world: World) -> None:
 @when(says('"{name:Name}" is extended to {size} GiB'))
 def extend(world: World, name: str, size: str) -> None:
     world.ask("volume.extend", id=world.volumes[name], size_gib=spelt(size))
+
+
+@when(
+    says(
+        '"{name:Name}" begins to be extended to {size:d} GiB'
+        ' and backend "{backend:Name}" takes its time'
+    )
+)
+def extend_slowly(world: World, name: str, size: int, backend: str) -> None:
+    world.steer(backend, "hold", "extend")
+    world.ask("volume.extend", id=world.volumes[name], size_gib=size)
+
+
+@when(
+    says('two volumes of {size:d} GiB are created on backend "{backend:Name}" at once')
+)
+def create_two(world: World, size: int, backend: str) -> None:
+    asked = ("volume.create", {"size_gib": size, "backend": backend})
+    world.answers = world.service.ask_at_once(asked, asked)
+
+
+@then(says("one of them is made and the other is refused as {kind:Status}"))
+def one_is_made(world: World, kind: str) -> None:
+    told = sorted(answer.get("type", "made") for answer in world.answers)
+    assert told == sorted(["made", kind])
 
 
 @when(says('"{name:Name}" is renamed to "{other:Name}"'))
@@ -400,6 +473,11 @@ def is_bootable(world: World, name: str) -> None:
 @then(says('"{name:Name}" has a storage of {size:d} GiB'))
 def has_storage(world: World, name: str, size: int) -> None:
     assert world.storage(name).stat().st_size == size * GIB
+
+
+@then(says('"{name:Name}" gets a storage'))
+def gets_storage(world: World, name: str) -> None:
+    world.soon(world.storage(name).exists, expected=True)
 
 
 @then(says('"{name:Name}" has no storage'))

@@ -265,10 +265,10 @@ def data_folder() -> Path:
 def described(data: Path) -> dict[str, Any]:
     """Return what the `up` that runs on a data folder says of itself."""
     try:
-        told: dict[str, Any] = json.loads((data / DESCRIPTION).read_text())
+        told: dict[str, Any] = dict(json.loads((data / DESCRIPTION).read_text()))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise Unreachable(
             f"{data / DESCRIPTION} cannot be read; name the service with --nats URL"
         ) from error

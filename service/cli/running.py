@@ -45,13 +45,19 @@ def welcome(data: Path, url: str, asked: int | None) -> Iterator[str]:
     yield f"data  {data.absolute()}"
     yield f"NATS  {url}{'  (port 4222 is taken)' if elsewhere else ''}"
     yield ""
-    yield "Holdfast is ready. In another shell:"
+    yield f"Holdfast is ready. In another shell{in_a_shell()}:"
     yield ""
     named = "" if data == data_folder() else f" --data {data.absolute()}"
     yield f"    holdfast volume create db --size 1 --wait{named}"
     yield f"    holdfast volume list{named}"
     yield ""
     yield "Ctrl-C stops it; everything is kept."
+
+
+def in_a_shell() -> str:
+    """Return what a shell needs to find the command, where that is a checkout's."""
+    there = (Path(__file__).parents[2] / "go").exists()
+    return " (after `. .venv/bin/activate`, or with ./go in front)" if there else ""
 
 
 @app.command("serve")

@@ -40,7 +40,9 @@ BACKENDS = {
 }
 # fmt: on
 # Fields of an event's data that only tell how it hangs together.
-INTERNAL = {"status", "intent", "backend_intent"}
+INTERNAL = {"status", "intent", "volume_id"}
+ID_LENGTH, ID_DASHES = 36, 4
+SHORT = 8  # characters of an id that tell it from others, as a rule
 
 
 def listed(columns: Mapping[str, str]) -> View:
@@ -63,11 +65,11 @@ def fields(told: dict[str, Any]) -> Table:
 
 def history(told: dict[str, Any]) -> Table:
     """Show what happened, with what each event changed."""
-    known: dict[str, Any] = {}
-    rows = []
+    status, rows = "", []
     for item in told["items"]:
-        changed = " ".join(changes(known, item["data"]))
+        changed = " ".join(changes(status, item["data"]))
         rows.append([words(item[key]) for key in HISTORY.values()] + [changed])
+        status = item["data"].get("status", status)
     more = f"there is more: --cursor {told['next']}" if told["next"] else ""
     return Table(rows, [*HISTORY, "WHAT CHANGED"], more)
 
@@ -81,17 +83,19 @@ HISTORY = {
 }
 
 
-def changes(known: dict[str, Any], data: dict[str, Any]) -> Iterator[str]:
-    """Tell what an event changed; `known` is what those before it said."""
-    before, after = known.get("status"), data.get("status")
-    if after and after != before:
-        yield f"{before} → {after}" if before else str(after)
-    known["status"] = after or before
+def changes(before: str, data: dict[str, Any]) -> Iterator[str]:
+    """Tell what an event changed; `before` is the status it found."""
+    if before != (after := data.get("status", before)):
+        yield f"{before} → {after}" if before else after
     for key, value in flattened(data):
-        if key not in INTERNAL and words(value) != words(known.get(key)):
-            yield f"{key}={words(value)}"
-        if key != "status":
-            known[key] = value
+        name = key.rpartition(".")[2]
+        if name not in INTERNAL and (said := words(value)):
+            yield f"{name}={said[:SHORT] if is_id(said) else said}"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether the text looks like one of our ids."""
+    return len(text) == ID_LENGTH and text.count("-") == ID_DASHES
 
 
 def flattened(told: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Value]]:
@@ -145,15 +149,12 @@ def richly(table: Table) -> None:
     drawn = Rich(box=None, pad_edge=False, show_header=bool(table.headings))
     width = max(map(len, (*table.headings, *(row[0] for row in table.rows))), default=1)
     for number, heading in enumerate(table.headings or ("", "")):
-        whole = number == 0 and width <= LONGEST_WHOLE
+        whole = number == 0 and width <= ID_LENGTH
         style = "bold" if not table.headings and number == 0 else ""
         drawn.add_column(heading, overflow="fold", no_wrap=whole, style=style)
     for row in table.rows:
         drawn.add_row(*row)
     Console(markup=False, emoji=False, highlight=False).print(drawn)
-
-
-LONGEST_WHOLE = 36  # characters of an id, which is there to be copied
 
 
 def spinner() -> AbstractContextManager[Any]:

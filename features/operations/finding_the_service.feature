@@ -1,0 +1,9 @@
+Feature: Finding the service
+  Whoever speaks to the broker finds the service as it finds any other, and knows
+  by its answer that it is ready.
+
+  Rule: The service answers for itself
+
+    Scenario: It is pinged
+      When a volume "db" of 1 GiB is created
+      Then the service answers a ping under its name

@@ -1,0 +1,71 @@
+Feature: Placing a volume
+  Who names no backend gets the one with the most room. Room is counted from the
+  log, so it is right after every failure, every race and every restart.
+
+  Rule: A volume without a named backend goes where there is most room
+
+    Scenario: The roomiest backend
+      When a volume "db" of 1 GiB is created anywhere
+      Then "db" is of the backend "roomy"
+
+    Scenario: The roomiest backend takes no new volumes
+      Given backend "roomy" was disabled
+      When a volume "db" of 1 GiB is created anywhere
+      Then "db" is of the backend "spare"
+
+  Rule: A named backend is taken at its word
+
+    Scenario: There is more room elsewhere
+      Given backend "small" has room for 10 GiB
+      When a volume "db" of 1 GiB is created on backend "small"
+      Then "db" is of the backend "small"
+
+    Scenario: A backend that never was
+      When a volume "db" of 1 GiB is created on backend "nowhere"
+      Then the request is refused as not-found with "nowhere"
+      And nothing is recorded
+
+  Rule: Where there is no room, it is said why each backend was passed over
+
+    Scenario: A backend that is too small
+      Given backend "small" has room for 10 GiB
+      When a volume "db" of 11 GiB is created on backend "small"
+      Then the request is refused as no-capacity with "small: has room for 10 GiB"
+      And nothing is recorded
+
+    Scenario: Several backends, each for its own reason
+      Given backend "roomy" was disabled
+      And backend "spare" was disabled
+      And backend "small" has room for 10 GiB
+      When a volume "db" of 65536 GiB is created anywhere
+      Then the request is refused as no-capacity with "small: has room for 10 GiB"
+      And it is said that "roomy" was passed over because it "is disabled: being repaired"
+
+  Rule: Room is given back when it is no longer needed
+
+    Scenario: A full backend
+      Given backend "small" has room for 10 GiB
+      And an available volume "big" of 10 GiB on backend "small"
+      When a volume "db" of 1 GiB is created on backend "small"
+      Then the request is refused as no-capacity with "small: has room for 0 GiB"
+
+    Scenario: A volume was deleted
+      Given backend "small" has room for 10 GiB
+      And an available volume "big" of 10 GiB on backend "small"
+      When "big" is deleted
+      Then "big" is deleted
+      And backend "small" has room for 10 GiB
+
+    Scenario: A volume could not be made
+      Given backend "small" has room for 10 GiB
+      And backend "small" fails to make volumes
+      When a volume "big" of 10 GiB is created on backend "small"
+      Then "big" is error
+      And backend "small" has room for 10 GiB
+
+  Rule: The last room is given away once
+
+    Scenario: Two ask for it in the same moment
+      Given backend "small" has room for 10 GiB
+      When two volumes of 6 GiB are created on backend "small" at once
+      Then one of them is made and the other is refused as no-capacity
