@@ -61,12 +61,15 @@ print(found if found == digest else "damaged", text.decode())
 
 
 def tell_story(data: Path | None) -> int:
-    """Run the whole service, tell the story, and return 0 if it came out right.
+    """Run the whole service, tell the story, and return the exit code.
 
     Raises `Ended` where it did not.
     """
-    with folder_of(data) as folder:
-        return uvloop.run(run(folder, kept=data is not None))
+    try:
+        with folder_of(data) as folder:
+            return uvloop.run(run(folder, kept=data is not None))
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM  # as a shell would say it
 
 
 @contextmanager

@@ -228,6 +228,7 @@ class Command:
     decision: Decision = field(init=False)
     events: list[Event] = field(init=False)
     taken: dict[str, int] = field(init=False)
+    seen: dict[str, int] = field(init=False)
     reply: Reply = field(init=False)
     attempts: int = 0
 
@@ -354,9 +355,12 @@ class Log:
             self._absent.setdefault(missing.args[0], []).append(command)
             self._wanted.set()
             return
-        command.events, command.taken = [], {}
+        command.events, command.taken, command.seen = [], {}, {}
         if command.reply.code:
             self._take_back(decision)
+            # What another replica has given back may be what was missing.
+            if command.attempts < self.MOST_ATTEMPTS and not command.query:
+                command.seen = dict(self.room.allocated)
         else:
             command.events = decision.collect()
             command.taken = decision.taken()
@@ -430,12 +434,15 @@ class Log:
         asked: list[str] = []
         parts: dict[UUID, UUID] = {}
         taken: dict[str, int] = {}
+        seen: dict[str, int] = {}
         for command in batch:
             based_on = command.decision.based_on | based_on
             events += command.events
             parts |= command.decision.parts
             for backend, gib in command.taken.items():
                 taken[backend] = taken.get(backend, 0) + gib
+            for backend, gib in command.seen.items():
+                seen[backend] = max(gib, seen.get(backend, 0))
             if command.request_id:
                 asked.append(command.request_id)
                 if not command.reply.code:
@@ -444,7 +451,7 @@ class Log:
         stored = list(map(self._mapper.to_stored_event, events))
         limits = {backend: self.room.limit(backend) for backend in taken}
         return self.recorder.append(
-            Batch(stored, based_on, keys, asked, parts, taken, limits)
+            Batch(stored, based_on, keys, asked, parts, taken, limits, seen)
         )
 
     def _answer(self, batch: list[Command], stored: Stored) -> None:
@@ -598,16 +605,14 @@ class Log:
         return undone
 
     def _forget_oldest(self) -> None:
-        """Keep memory bounded, without what waiting commands have changed."""
-        if len(self._live) > self._most_live:
+        """Keep memory bounded, without what waiting commands have looked at."""
+        if max(len(self._live), len(self._positions)) > self._most_live:
             busy = {i for command in self._waiting for i in command.decision.based_on}
             for key in excess(self._live, self._most_live):
                 if key not in busy:
                     del self._live[key]
-                    if isinstance(key, UUID):
-                        self._positions.pop(key, None)
             for aggregate_id in excess(self._positions, self._most_live):
-                if aggregate_id not in busy | self._live.keys():
+                if aggregate_id not in busy and aggregate_id not in self._live:
                     del self._positions[aggregate_id]
         for request_id in excess(self._keyed, self._most_live):
             if self._keyed[request_id].answered.done():
@@ -672,7 +677,7 @@ def concerned(command: Command, why: IntegrityError) -> bool:
     if not isinstance(why, Conflict):
         return True
     changed = why.moved_on & (command.decision.based_on.keys() | command.decision.parts)
-    return bool(changed or why.allocated.keys() & command.taken)
+    return bool(changed or why.allocated.keys() & (command.taken | command.seen))
 
 
 def allocated(aggregate: Any) -> int:

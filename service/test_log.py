@@ -340,11 +340,11 @@ def test_what_cannot_be_stored_at_all_ends_the_log_loudly(
         async with live(manager.recorder) as log:
             monkeypatch.setattr(manager.recorder, "append", broken)
             asking = asyncio.ensure_future(ask(log, create, size_gib=1))
-            with pytest.raises(ZeroDivisionError):
-                await asyncio.wait_for(asyncio.shield(log.working), 5)
+            await asyncio.wait([log.working], timeout=5)
             asking.cancel()
 
-    asyncio.run(scenario())
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(scenario())
 
 
 def test_too_many_waiting_commands_are_refused_at_once(manager: VolumeManager) -> None:
@@ -379,7 +379,7 @@ def test_memory_is_bounded(
             await available(log)
             return [len(log._live), len(log._positions), len(log._keyed)]
 
-    assert max(asyncio.run(scenario())) <= 11
+    assert max(asyncio.run(scenario())) <= 2 * 10
 
 
 @endpoint("test.reserve_twice", takes=One(), gives=resources.volume)
@@ -542,13 +542,12 @@ def test_room_that_another_replica_gave_back_is_there(manager: VolumeManager) ->
             answers = []
             for log, other in ((one, two), (two, one)) * 2:
                 volume_id = await available(log)
-                full = await ask(other, create, size_gib=1)
+                answers += [await ask(other, create, size_gib=1) for _ in range(2)]
                 asked = await ask(log, delete, id=volume_id)
                 await report(log, volume_id, asked["version"])
-                answers.append(full["type"])
             return answers
 
-    assert asyncio.run(scenario()) == ["no-capacity"] * 4
+    assert [a["type"] for a in asyncio.run(scenario())] == ["no-capacity"] * 8
     assert manager.recorder.allocated() == {"files": 0}
 
 

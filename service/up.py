@@ -130,10 +130,10 @@ def check_format(data: Path) -> None:
 def described(data: Path) -> dict[str, Any]:
     """Return what a data folder says of itself and of the `up` that runs on it."""
     try:
-        told: dict[str, Any] = json.loads((data / DESCRIPTION).read_text())
+        told: dict[str, Any] = dict(json.loads((data / DESCRIPTION).read_text()))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise Unusable(f"{data / DESCRIPTION} cannot be read: {error}") from error
     return told
 

@@ -95,6 +95,11 @@ ALLOCATE = """
     RETURNING backend, gib
 """
 ALLOCATED = "SELECT backend, gib FROM {allocations}"
+GIVEN_BACK = """
+    SELECT known.backend, known.gib FROM {allocations} AS known
+    JOIN unnest(%(backends)s::text[], %(seen)s::bigint[]) AS seen (backend, gib)
+    ON known.backend = seen.backend AND known.gib < seen.gib
+"""
 HOLDS = "SELECT 1 FROM {log} WHERE notification_id = %s AND chain = %s"
 HISTORIES = """
     SELECT topic, state, notification_id FROM {log} WHERE originator_id = ANY (%s)
@@ -140,7 +145,8 @@ class Batch:
     every request id. A key is kept with the index of its command's last event,
     -1 for none. `parts` are new parts and what they are parts of. `taken` is
     how many GiB of each backend the events take more, or less; where that is
-    more, what is taken in all must stay within `limits`.
+    more, what is taken in all must stay within `limits`. `seen` is how many GiB
+    were thought to be taken where something was refused.
     """
 
     events: Sequence[StoredEvent] = ()
@@ -150,6 +156,7 @@ class Batch:
     parts: Mapping[UUID, UUID] = field(default_factory=dict)
     taken: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
 
 
 class Stored(NamedTuple):
@@ -296,6 +303,7 @@ class LogRecorder(PostgresApplicationRecorder):
             *[MOVED_ON] * bool(looked_at),
             *[KEYS_USED] * bool(batch.asked),
             *[PARTS_TAKEN] * bool(batch.parts),
+            *[GIVEN_BACK] * bool(batch.seen),
         ]
         answers = ClientCursor(cursor.connection, row_factory=dict_row)
         answers.execute(b";".join(map(self.sql, asked)), parameters(batch, looked_at))
@@ -303,8 +311,9 @@ class LogRecorder(PostgresApplicationRecorder):
         moved_on = {row["id"] for row in found.get(MOVED_ON, ())}
         moved_on |= {row["part_id"] for row in found.get(PARTS_TAKEN, ())}
         used = [Kept(**row) for row in found.get(KEYS_USED, ())]
-        if moved_on or used:
-            raise Conflict(moved_on, used)
+        given_back = {row["backend"]: row["gib"] for row in found.get(GIVEN_BACK, ())}
+        if moved_on or used or given_back:
+            raise Conflict(moved_on, used, given_back)
         for last in found[LOCK]:
             return last["notification_id"], last["chain"]
         return 0, GENESIS
@@ -353,10 +362,15 @@ class LogRecorder(PostgresApplicationRecorder):
 
     def _confirm(self, batch: Batch) -> Stored:
         """Raise `Conflict` unless a batch that stores nothing saw the newest state."""
+        asked = parameters(batch, batch.based_on)
         with self.datastore.cursor() as cursor:
-            cursor.execute(self.sql(MOVED_ON), parameters(batch, batch.based_on))
-            if moved_on := {row["id"] for row in cursor.fetchall()}:
-                raise Conflict(moved_on)
+            cursor.execute(self.sql(MOVED_ON), asked)
+            moved_on = {row["id"] for row in cursor.fetchall()}
+            if batch.seen:
+                cursor.execute(self.sql(GIVEN_BACK), asked)
+            given_back = {r["backend"]: r["gib"] for r in cursor} if batch.seen else {}
+            if moved_on or given_back:
+                raise Conflict(moved_on, (), given_back)
         return Stored(range(0), {})
 
     def _commit(self, cursor: Cursor[DictRow], stored: Stored, chain: bytes) -> None:
@@ -384,6 +398,8 @@ def parameters(batch: Batch, looked_at: Mapping[UUID, int]) -> dict[str, Any]:
         "versions": f"{{{','.join(map(str, looked_at.values()))}}}",
         "request_ids": list(batch.asked),
         "part_ids": f"{{{','.join(key.hex for key in batch.parts)}}}",
+        "backends": list(batch.seen),
+        "seen": list(batch.seen.values()),
     }
 
 

@@ -28,12 +28,6 @@ Feature: Restarting the service
 
   Rule: What was under way is settled
 
-    Scenario: Volumes that were just asked for
-      Given a service that can be killed
-      And 20 volumes were just asked for
-      When the service is killed and started again
-      Then every volume is available and has its storage
-
     Scenario: A volume that is being made
       Given a service that can be killed
       And "db" is being made
@@ -78,19 +72,13 @@ Feature: Restarting the service
 
   Rule: Nothing is lost and nothing is told twice
 
-    Scenario: The log and what others are told of it
-      Given a service that can be killed
-      And 20 volumes were just asked for
-      When the service is killed and started again
-      Then every volume is available and has its storage
-      And others are told every event of the log, in order and without a gap
-
-    Scenario: What backends count
+    Scenario: Volumes that were just asked for
       Given a service that can be killed
       And 20 volumes were just asked for
       When the service is killed and started again
       Then every volume is available and has its storage
       And backend "files" counts what its volumes take
+      And others are told every event of the log, in order and without a gap
 
     Scenario: It is stopped as it should be
       Given a service that can be killed

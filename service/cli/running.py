@@ -12,10 +12,10 @@ import typer
 from service.cli.client import Ended, data_folder
 
 # fmt: off
-Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",
+Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR", readable=False,
     default_factory=data_folder, show_default="~/.local/share/holdfast",
     help="The folder for everything it keeps.")]
-Config = Annotated[Path | None, typer.Option(metavar="FILE",
+Config = Annotated[Path | None, typer.Option(metavar="FILE", readable=False,
     help="Settings, a TOML file; otherwise HOLDFAST_* and defaults.")]
 Port = Annotated[int | None, typer.Option("--nats-port", metavar="N", min=0, max=65535,
     help="Where on 127.0.0.1; otherwise 4222, or a free one where that is taken.")]
@@ -93,6 +93,7 @@ def demo(
         Path | None,
         typer.Option(
             metavar="DIR",
+            readable=False,
             help="Keep everything there; otherwise in a folder that is removed.",
         ),
     ] = None,
@@ -112,7 +113,9 @@ def tell(said: str) -> None:
 @contextmanager
 def in_one_line() -> Iterator[None]:
     """Set up the log; end in one line when something that is needed is not there."""
-    from adapters.embedded.process import ServerFailed  # noqa: PLC0415 - as in `up`
+    from eventsourcing.persistence import PersistenceError  # noqa: PLC0415 - as in `up`
+
+    from adapters.embedded.process import ServerFailed  # noqa: PLC0415
     from service.logs import set_up  # noqa: PLC0415
     from service.serve import Stopped  # noqa: PLC0415
     from service.settings import Unusable  # noqa: PLC0415
@@ -120,12 +123,18 @@ def in_one_line() -> Iterator[None]:
     try:
         set_up()
         yield
-    except ServerFailed as error:
+    except (ServerFailed, Unusable) as error:
         raise Ended(f"{error}{advice(str(error))}") from error
-    except (Unusable, Stopped) as error:
-        raise Ended(str(error)) from error
+    except Stopped as error:
+        raise Ended(f"{error} ({error.__cause__!r}); start it again") from error
+    except PersistenceError as error:
+        raise Ended(
+            f"PostgreSQL cannot be used: {error}; [database] in the settings says "
+            "where it is"
+        ) from error
     except OSError as error:
-        raise Ended(f"{error.filename or ''}: {error.strerror or error}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise Ended(f"{where}{error.strerror or error}") from error
 
 
 def advice(said: str) -> str:
@@ -135,5 +144,6 @@ def advice(said: str) -> str:
 
 ADVICE = {
     "is in use": "; choose another one with --nats-port",
+    "Error listening": "; choose another one with --nats-port",
     "cannot be a data folder": "; choose another one with --data",
 }
