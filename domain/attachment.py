@@ -82,6 +82,11 @@ class Attachment:
         return self.connection is not None
 
     @property
+    def attached(self) -> bool:
+        """Its holder may write, or nobody could take it off."""
+        return self.status in (A.ATTACHED, A.ERROR_DETACHING)
+
+    @property
     def unexported(self) -> bool:
         """No backend was ever asked to let a host reach the volume for it."""
         return self.connector is None

@@ -75,9 +75,9 @@ def passed_over(
     known = candidate.capabilities
     if not candidate.enabled and not growing:
         return f"is disabled: {candidate.disabled_reason}"
-    if not candidate.up or known is None:
+    if not candidate.up:
         return "its agent does not report"
-    if not candidate.working:
+    if not candidate.working or known is None:
         return f"does not work: {candidate.reason}"
     free = virtual_free_gib(known, candidate.allocated_gib)
     if free < size_gib:

@@ -47,7 +47,7 @@ LIFECYCLE = Lifecycle(Status, [
     ["created",             S.CREATING,         S.AVAILABLE                       ],
     ["creation_failed",     S.CREATING,         S.ERROR                           ],
     ["update",              THERE,              "="                               ],
-    ["update/readonly",     S.AVAILABLE,        S.AVAILABLE                       ],
+    ["update/readonly",     S.AVAILABLE,        S.AVAILABLE,       "disconnected" ],
     ["reserve",             S.AVAILABLE,        S.AVAILABLE                       ],
     ["reserve",             HELD,               S.AVAILABLE,       "multiattach"  ],
     ["reserve/again",       HELD,               S.AVAILABLE                       ],
@@ -363,12 +363,16 @@ class Volume(Aggregate):
             del volume.attachments[self.attachment_id]
 
     class ConnectionStarted(aggregate.Intent, frozen=True, kw_only=True):
-        """The backend is to let an attachment's host reach the volume."""
+        """The backend is to let an attachment's host reach the volume.
+
+        `shared`: another hold reaches the volume from there already.
+        """
 
         TOPIC = "volume.connection_started"
         attachment_id: UUID
         attach_status: AttachStatus
         connector: dict[str, Any]
+        shared: bool
         mode: str
         mountpoint: str | None
 
@@ -447,10 +451,14 @@ class Volume(Aggregate):
             )
 
     class ExportStarted(aggregate.Intent, frozen=True, kw_only=True):
-        """The backend is to let a host reach the volume, for no attachment."""
+        """The backend is to let a host reach the volume, for no attachment.
+
+        `shared`: the host reaches the volume already.
+        """
 
         TOPIC = "volume.export_started"
         connector: dict[str, Any]
+        shared: bool
 
     class ExportFinished(aggregate.Outcome, frozen=True, kw_only=True):
         """The host can reach the volume; no secret is written here."""
@@ -493,11 +501,16 @@ class Volume(Aggregate):
         TOPIC = "volume.export_removal_failed"
 
     class SessionLookedFor(aggregate.Intent, frozen=True, kw_only=True):
-        """Nobody finished attaching or detaching: does the host use the volume?"""
+        """Nobody finished attaching or detaching: does the host use the volume?
+
+        If it does not, the backend is to take the volume away from it, unless
+        another hold reaches it from there (`shared`).
+        """
 
         TOPIC = "volume.session_looked_for"
         attachment_id: UUID
         connector: dict[str, Any] | None
+        shared: bool
 
     class SessionFound(aggregate.Outcome, frozen=True, kw_only=True):
         """The host uses the volume, so it is attached."""
@@ -679,6 +692,7 @@ class Volume(Aggregate):
         if not self.multiattach and any(other.connector for other in others):
             raise Refused("connect", self.status, ["multiattach"])
         self._after("connect")
+        mode = self._mode("connect", attachment.mode or connector_mode(connector), None)
         to = ATTACHMENT.after("connect", attachment)
         self._intend(
             Volume.ConnectionStarted,
@@ -686,7 +700,8 @@ class Volume(Aggregate):
             attachment_id=attachment_id,
             attach_status=to,
             connector=connector,
-            mode=attachment.mode or connector_mode(connector) or self._default_mode,
+            shared=self._shared(connector, attachment_id),
+            mode=mode,
             mountpoint=mountpoint or attachment.mountpoint,
         )
 
@@ -699,7 +714,9 @@ class Volume(Aggregate):
     def export(self, connector: dict[str, Any]) -> None:
         """Ask for a host to reach the volume, whoever holds it."""
         status = self._after("connect")
-        self._intend(Volume.ExportStarted, status, connector=connector)
+        self._mode("connect", connector_mode(connector), None)
+        shared = self._shared(connector, None) or self._exported_to(connector)
+        self._intend(Volume.ExportStarted, status, connector=connector, shared=shared)
 
     def unexport(
         self, connector: dict[str, Any] | None = None, *, force: bool = False
@@ -712,7 +729,7 @@ class Volume(Aggregate):
             status = self._after("remove_export")
         else:
             status = self._after("detach")
-            if reached_from(connector) not in self.connections:
+            if not self._exported_to(connector):
                 return
         self._intend(
             Volume.ExportRemovalStarted,
@@ -737,6 +754,7 @@ class Volume(Aggregate):
             self.status,
             attachment_id=attachment_id,
             connector=attachment.connector,
+            shared=self._shared(attachment.connector or {}, attachment_id),
         )
 
     def report(self, version: int, result: Done | NotDone) -> None:
@@ -998,7 +1016,10 @@ class Volume(Aggregate):
         holds = (a for i, a in self.attachments.items() if i != but and a.connector)
         if any(reached_from(a.connector) == there for a in holds):
             return True
-        return but is not None and there in self.connections
+        return but is not None and self._exported_to(connector)
+
+    def _exported_to(self, connector: dict[str, Any]) -> bool:
+        return reached_from(connector) in self.connections
 
     def _next_id(self) -> UUID:
         # Derived, so that a decision taken twice chooses the same.
@@ -1018,8 +1039,8 @@ class Volume(Aggregate):
 
     @property
     def unused(self) -> bool:
-        """No host reads or writes it."""
-        return self._shown({}) is not Status.IN_USE
+        """No host uses it, or is about to."""
+        return not any(a.connector or a.attached for a in self.attachments.values())
 
     @property
     def was_available(self) -> bool:

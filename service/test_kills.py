@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import msgspec
-import pytest
 
+from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import free_port
-from adapters.embedded.socket_folder import socket_folder
 from adapters.file.failures import GIB
 from adapters.postgres.reading import rebuilt, verified
 from domain import log as language
 from domain.aggregate import Event
-from domain.attachment import AttachStatus
 from domain.volume import Status, Volume
 from projections import resources
 from service.manager import VolumeManager
@@ -28,6 +26,7 @@ from service.testing import UP, Caller, caller, program
 
 KILLS = 10
 CLIENTS = 16
+WHOLE = {"volume", "made-by.json"}
 
 
 async def live_a_life(asker: Caller, dice: random.Random, name: str) -> None:
@@ -89,27 +88,106 @@ def test_what_was_acknowledged_outlives_every_kill(tmp_path: Path) -> None:
 
 async def campaign(data: Path, dice: random.Random) -> None:
     port = free_port()
-    acknowledged: dict[str, Any] = {}
-    for number in range(KILLS):
-        # What was cut off goes on, with its keys, against the next one.
-        lives: list[asyncio.Task[None]] = []
-        stopped = asyncio.Event()
-        with program(UP, data, port) as process:
-            url = f"nats://127.0.0.1:{port}"
-            askers = await entered(url)
-            for asker in askers:
-                name = f"{number}-{len(lives)}"
-                work = load(asker, random.Random(dice.random()), name, stopped)
-                lives.append(asyncio.create_task(work))
-            await asyncio.sleep(dice.uniform(0.2, 1.2))
-            process.send_signal(signal.SIGKILL)
+    async with AsyncExitStack() as stack:
+
+        async def start() -> subprocess.Popen[str]:
+            return await asyncio.to_thread(
+                stack.enter_context, program(UP, data, port)
+            )
+
+        up = await start()
+        askers = [
+            await stack.enter_async_context(caller(f"nats://127.0.0.1:{port}"))
+            for _ in range(CLIENTS)
+        ]
+        for number in range(KILLS):
+            stopped = asyncio.Event()
+            lives = [
+                load(asker, random.Random(dice.random()), f"{number}-{n}", stopped)
+                for n, asker in enumerate(askers)
+            ]
+            living = asyncio.gather(*lives)
+            await asyncio.sleep(dice.uniform(0.3, 1.2))
+            up.kill()
             stopped.set()
-        with program(UP, data, port) as process:
+            if number % 4 == 1:
+                await cut_short(data, port, dice.uniform(0.1, 1.5))
+            up = await start()
+            # What was cut off is asked for again, by its clients and by the service.
             async with asyncio.timeout(60):
-                await asyncio.gather(*lives)
+                await living
                 await nothing_is_in_flight(askers[0])
-            for asker in askers:
-                acknowledged |= asker.acknowledged
-            await compare(data, askers[0], acknowledged)
-            for asker in askers:
-                await asker.client.close()
+                await compare(data, askers)
+
+
+async def cut_short(data: Path, port: int, seconds: float) -> None:
+    """Kill one that may not even have started yet."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", UP, str(data), str(port), stdout=subprocess.DEVNULL
+    )
+    await asyncio.sleep(seconds)
+    process.kill()
+    await process.wait()
+
+
+async def compare(data: Path, askers: list[Caller]) -> None:
+    """What was said, the log, the read models and the disk tell the same."""
+    with VolumeManager(database_of(data)) as manager:
+        log = [language.decode(r.topic, r.state) for r in verified(manager.recorder)]
+        fold = rebuilt(manager.recorder)
+        allocated = manager.recorder.allocated()
+    volumes = {key: seen for key, seen in fold.items() if isinstance(seen, Volume)}
+    happened_once(log, askers)
+    assert allocated == {"files": sum(v.allocated_gib for v in volumes.values())}
+    assert await listed(askers[0], "volume") == {
+        str(key): as_json(resources.volume(volume)) for key, volume in volumes.items()
+    }
+    assert await listed(askers[0], "attachment") == {
+        str(key): as_json(resources.attachment(volume, key))
+        for volume in volumes.values()
+        for key in volume.attachments | volume.gone
+    }
+    assert on_disk(data / "volumes") == {
+        str(key): volume.size_gib * GIB
+        for key, volume in volumes.items()
+        if volume.status is not Status.DELETED
+    }
+
+
+def happened_once(log: list[Event], askers: list[Caller]) -> None:
+    """Every request is in the log once, and where its answer says."""
+    own = {
+        position: event.provenance.request_id
+        for position, event in enumerate(log, start=1)
+        if event.provenance.request_id and not event.provenance.recorded_by
+    }
+    assert set(Counter(own.values()).values()) <= {1}
+    answers = [item for asker in askers for item in asker.acknowledged.items()]
+    assert {key for key, _ in answers} <= set(own.values())
+    for key, answer in answers:
+        asked = log[answer["position"] - 1].provenance.request_id
+        assert asked == key
+
+
+def as_json(shown: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(shown))
+
+
+async def listed(asker: Caller, noun: str) -> dict[str, Any]:
+    gone = "deleted" if noun == "volume" else "detached"
+    items = await asker.all(f"{noun}.list")
+    items += await asker.all(f"{noun}.list", status=gone)
+    return {item["id"]: item for item in items}
+
+
+def on_disk(folder: Path) -> dict[str, int]:
+    assert all({f.name for f in home.iterdir()} == WHOLE for home in folder.iterdir())
+    return {home.name: (home / "volume").stat().st_size for home in folder.iterdir()}
+
+
+def database_of(data: Path) -> dict[str, str]:
+    """Return the way to the database of an `up` that runs."""
+    folder = (data / "postgres").resolve()
+    short = folder / "socket"  # where the folder's own path is too long for one
+    host = short.readlink() if short.is_symlink() else folder
+    return PostgresServer(folder).settings | {"POSTGRES_HOST": str(host)}

@@ -86,8 +86,9 @@ def connect(
     try:
         return {"connection": driver.connect(event.originator_id, event.connector)}
     except DriverFailed:
-        with suppress(DriverFailed):
-            driver.disconnect(event.originator_id, event.connector)
+        if not event.shared:
+            with suppress(DriverFailed):
+                driver.disconnect(event.originator_id, event.connector)
         raise
 
 
@@ -113,8 +114,11 @@ def unexport(driver: Driver, event: Volume.ExportRemovalStarted, _: Cause) -> To
 
 
 def look_for_session(driver: Driver, event: Volume.SessionLookedFor, _: Cause) -> Told:
-    """Look whether a host uses the volume."""
-    return {"found": driver.has_session(event.originator_id, event.connector)}
+    """Look whether a host uses the volume, and take it away from one that does not."""
+    found = driver.has_session(event.originator_id, event.connector)
+    if event.connector and not found and not event.shared:
+        driver.disconnect(event.originator_id, event.connector)
+    return {"found": found}
 
 
 def initialize(driver: Driver, _: Backend.InitializationStarted, __: Cause) -> Told:

@@ -128,7 +128,7 @@ def subject_id(noun: str, event: Notification) -> str:
 
 
 def headers_of(event: Notification) -> dict[str, str]:
-    """Return the CloudEvents attributes, binary mode, and how they may be told apart."""
+    """Return the CloudEvents attributes, binary mode, and how repeats are told."""
     written = msgspec.json.decode(event.state, type=_Written)
     noun = event.topic.partition(".")[0]
     position = int(event.id)

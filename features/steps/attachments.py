@@ -104,9 +104,7 @@ def could_not_connect(world: World, holder: str, name: str) -> None:
     could_not_connect_on(world, holder, name, HOME)
 
 
-@given(
-    says('"{holder:Name}" could not be connected to "{name:Name}" on "{host:Name}"')
-)
+@given(says('"{holder:Name}" could not be connected to "{name:Name}" on "{host:Name}"'))
 def could_not_connect_on(world: World, holder: str, name: str, host: str) -> None:
     has_reserved(world, holder, name)
     world.steer("faulty", "fail", "connect")
@@ -246,7 +244,9 @@ def was_refused(world: World, holder: str, name: str) -> None:
 
 
 @when(
-    says('"{holder:Name}" is attached to "{name:Name}", its {what:Status} being {value}')
+    says(
+        '"{holder:Name}" is attached to "{name:Name}", its {what:Status} being {value}'
+    )
 )
 def attach_with(world: World, holder: str, name: str, what: str, value: str) -> None:
     known = {"path": "mountpoint", "purpose": "mode"}
@@ -271,7 +271,10 @@ def ask_back_from(world: World, name: str, holder: str) -> None:
 
 
 def begin_detaching_from(world: World, holder: str, name: str) -> None:
-    held = {"id": world.volumes[name], "attachment_id": world.attachment_id(holder, name)}
+    held = {
+        "id": world.volumes[name],
+        "attachment_id": world.attachment_id(holder, name),
+    }
     world.ask("volume.begin_detaching", **held)
 
 
@@ -293,7 +296,10 @@ def detach(world: World, name: str) -> None:
 
 @when(says('"{name:Name}" is detached from "{holder:Name}"'))
 def detach_from(world: World, name: str, holder: str) -> None:
-    held = {"id": world.volumes[name], "attachment_id": world.attachment_id(holder, name)}
+    held = {
+        "id": world.volumes[name],
+        "attachment_id": world.attachment_id(holder, name),
+    }
     world.ask("volume.detach", **held)
 
 
@@ -305,17 +311,17 @@ def detach_from_nobody(world: World, name: str) -> None:
 # At the same moment
 
 
-@when(says('{times:d} times, two instances reserve the same volume at once'))
+@when(says("{times:d} times, two instances reserve the same volume at once"))
 def race_to_reserve(world: World, times: int) -> None:
     race(world, times, "attachment.create", "volume_id")
 
 
-@when(says('{times:d} times, two instances are attached to the same volume at once'))
+@when(says("{times:d} times, two instances are attached to the same volume at once"))
 def race_to_attach(world: World, times: int) -> None:
     race(world, times, "volume.attach", "id")
 
 
-@when(says('{times:d} times, a reservation and a deletion meet'))
+@when(says("{times:d} times, a reservation and a deletion meet"))
 def race_to_delete(world: World, times: int) -> None:
     world.answers = []
     for turn in range(times):
@@ -348,7 +354,9 @@ def made_for_race(world: World, turn: int) -> str:
 def one_wins(world: World) -> None:
     pairs = zip(world.answers[::2], world.answers[1::2], strict=True)
     for pair in pairs:
-        assert sorted(answer.get("type", "") for answer in pair) == ["", "refused"], pair
+        assert sorted(answer.get("type", "") for answer in pair) == ["", "refused"], (
+            pair
+        )
     for name in world.volumes:
         assert len(world.volume(name)["attachments"]) <= 1
 
@@ -419,7 +427,9 @@ def none_listed(world: World, name: str) -> None:
     assert found(world, volume_id=world.volumes[name]) == []
 
 
-@then(says('the {status:Status} attachments of "{name:Name}" are those of "{who:Name}"'))
+@then(
+    says('the {status:Status} attachments of "{name:Name}" are those of "{who:Name}"')
+)
 def listed_by_status(world: World, status: str, name: str, who: str) -> None:
     listed = found(world, volume_id=world.volumes[name], status=status)
     assert listed == who.split(", ")
@@ -430,6 +440,9 @@ def listed_by_holder(world: World, holder: str, name: str) -> None:
     assert world.attachments[holder, name] in [
         item["id"]
         for item in world.do(
-            "attachment.list", limit=1000, min_position=world.end_of_log(), **who(holder)
+            "attachment.list",
+            limit=1000,
+            min_position=world.end_of_log(),
+            **who(holder),
         )["items"]
     ]

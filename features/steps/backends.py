@@ -30,7 +30,9 @@ def fails_to(world: World, backend: str, verb: str) -> None:
 
 
 @given(
-    says('backend "{backend:Name}" does not answer when asked to {verb:Status} a volume')
+    says(
+        'backend "{backend:Name}" does not answer when asked to {verb:Status} a volume'
+    )
 )
 def does_not_answer(world: World, backend: str, verb: str) -> None:
     world.steer(backend, "hold", OPERATIONS[verb])
@@ -118,32 +120,32 @@ def disable_for_nothing(world: World, backend: str) -> None:
 
 @when(says('backend "{backend:Name}" is enabled'))
 def enable(world: World, backend: str) -> None:
-    world.ask("backend.enable", name=backend)
+    world.ask("backend.enable", name=world.backend(backend))
 
 
 @when(says('backend "{backend:Name}" is looked at'))
 def look_at(world: World, backend: str) -> None:
-    world.ask("backend.show", name=backend)
+    world.ask("backend.show", name=world.backend(backend))
 
 
 @when(says('backend "{backend:Name}" is set up anew'))
 def initialize(world: World, backend: str) -> None:
-    world.ask("backend.initialize", name=backend)
+    world.ask("backend.initialize", name=world.backend(backend))
 
 
 @when(says('backend "{backend:Name}" is measured'))
 def measure(world: World, backend: str) -> None:
-    world.ask("backend.publish_capabilities", name=backend)
+    world.ask("backend.publish_capabilities", name=world.backend(backend))
 
 
 @when(says('it is asked whether backend "{backend:Name}" works'))
 def ask_whether_works(world: World, backend: str) -> None:
-    world.ask("backend.is_working", name=backend)
+    world.ask("backend.is_working", name=world.backend(backend))
 
 
 @when(says('it is asked what backend "{backend:Name}" can do'))
 def ask_capabilities(world: World, backend: str) -> None:
-    world.ask("backend.capabilities", name=backend)
+    world.ask("backend.capabilities", name=world.backend(backend))
 
 
 def seen(world: World, backend: str) -> dict[str, Any]:
@@ -164,7 +166,9 @@ def is_enabled(world: World, backend: str) -> None:
 
 @then(says('backend "{backend:Name}" works'))
 def works(world: World, backend: str) -> None:
-    world.soon(lambda: world.do("backend.is_working", name=backend)["working"], True)
+    world.soon(
+        lambda: world.do("backend.is_working", name=backend)["working"], expected=True
+    )
     shown = seen(world, backend)
     assert (shown["state"], shown["working"]) == ("up", True)
 

@@ -227,7 +227,9 @@ def is_complete(world: World, name: str, count: int) -> None:
 
 
 @then(
-    says('the history of the attachment of "{holder:Name}" to "{name:Name}" is only its')
+    says(
+        'the history of the attachment of "{holder:Name}" to "{name:Name}" is only its'
+    )
 )
 def only_its(world: World, holder: str, name: str) -> None:
     attachment_id = world.attachment_id(holder, name)
@@ -380,5 +382,3 @@ def told_twice(world: World) -> None:
     world.service.publish_again(first)
     told = [t.position for t in world.service.published()]
     assert told.count(first.position) == 1
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_bdd import given, then, when
 
 from features.steps.sentences import says
-from features.steps.volumes import available
+from features.steps.volumes import available, is_in_status
 from features.steps.world import World
 
 
@@ -45,11 +45,11 @@ def many_asked_for(world: World, count: int) -> None:
 @then("every volume is available and has its storage")
 def all_available(world: World) -> None:
     for name in world.volumes:
-        world.soon(lambda n=name: world.volume(n)["status"], "available")
+        is_in_status(world, name, "available")
         assert world.storage(name).exists()
 
 
-@given(says('{count:d} available volumes'))
+@given(says("{count:d} available volumes"))
 def many_available(world: World, count: int) -> None:
     for number in range(count):
         available(world, f"volume {number}")

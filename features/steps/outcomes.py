@@ -73,8 +73,6 @@ def same_answer(world: World) -> None:
     assert world.answer == world.earlier
 
 
-@then(
-    says('it is said that "{backend:Name}" was passed over because it "{why:Name}"')
-)
+@then(says('it is said that "{backend:Name}" was passed over because it "{why:Name}"'))
 def passed_over(world: World, backend: str, why: str) -> None:
     assert world.answer["considered"][backend] == why

@@ -25,7 +25,8 @@ import sys
 from pathlib import Path
 from service.running import run_up
 from service.settings import load
-run_up(Path(sys.argv[1]), load(Path(sys.argv[2])), 0, lambda url: print(url, flush=True))
+data, config = map(Path, sys.argv[1:])
+run_up(data, load(config), 0, lambda url: print(url, flush=True))
 """
 FAULTY = f"{FaultyDriver.__module__}.{FaultyDriver.__qualname__}"
 BACKENDS = """

@@ -178,9 +178,7 @@ def given_up_making(world: World, name: str) -> None:
     is_in_status(world, name, "error")
 
 
-@given(
-    says('"{name:Name}" was given up while it was being extended to {size:d} GiB')
-)
+@given(says('"{name:Name}" was given up while it was being extended to {size:d} GiB'))
 def given_up_extending(world: World, name: str, size: int) -> None:
     being_extended(world, name, size)
     is_in_status(world, name, "error_extending")
@@ -203,7 +201,7 @@ def create(world: World, name: str, size: int, **described: Any) -> None:
     )
 )
 def create_on(world: World, name: str, size: int, backend: str) -> None:
-    create(world, name, size, backend=backend)
+    create(world, name, size, backend=world.backend(backend))
 
 
 @when(says('a volume "{name:Name}" of {size:d} GiB is created anywhere'))
@@ -350,22 +348,28 @@ def list_project(world: World, project: str) -> None:
     find(world, project=world.own(project))
 
 
-@when(says('the volumes of the project "{project:Name}" that are {status:Status} are listed'))
-def list_status(world: World, project: str, status: str) -> None:
+@when(says('the {status:Status} volumes of the project "{project:Name}" are listed'))
+def list_status(world: World, status: str, project: str) -> None:
     find(world, project=world.own(project), status=status)
 
 
-@when(says('the volumes of the project "{project:Name}" called "{name:Name}" are listed'))
+@when(
+    says('the volumes of the project "{project:Name}" called "{name:Name}" are listed')
+)
 def list_name(world: World, project: str, name: str) -> None:
     find(world, project=world.own(project), name=name)
 
 
-@when(says('the volumes of the project "{project:Name}" on "{backend:Name}" are listed'))
+@when(
+    says('the volumes of the project "{project:Name}" on "{backend:Name}" are listed')
+)
 def list_backend(world: World, project: str, backend: str) -> None:
     find(world, project=world.own(project), backend=backend)
 
 
-@when(says('the volumes of the project "{project:Name}" are listed {count:d} at a time'))
+@when(
+    says('the volumes of the project "{project:Name}" are listed {count:d} at a time')
+)
 def list_pages(world: World, project: str, count: int) -> None:
     find(world, project=world.own(project), limit=count)
     items = list(world.answer["items"])
@@ -442,7 +446,11 @@ def no_error(world: World, name: str) -> None:
 
 @then(says('"{name:Name}" shows the error "{words:Name}"'))
 def shows_error(world: World, name: str, words: str) -> None:
-    world.soon(lambda: words in (world.volume(name)["error"] or {})["message"], True)
+    def shown() -> bool:
+        error = world.volume(name)["error"]
+        return bool(error) and words in error["message"]
+
+    world.soon(shown, expected=True)
 
 
 @then(says('"{name:Name}" is of the backend "{backend:Name}"'))

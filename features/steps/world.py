@@ -72,7 +72,7 @@ class World:
 
     @property
     def service(self) -> Service:
-        """The service that this scenario asks; an ordinary one unless said otherwise."""
+        """The service that this scenario asks: an ordinary one, if nothing is said."""
         if self._service is None:
             self._service = self._services.get("ordinary")
         return self._service
@@ -123,6 +123,10 @@ class World:
     def own(self, name: str) -> str:
         """Return a name that no other scenario uses."""
         return f"{name} {self._token}"
+
+    def backend(self, name: str) -> str:
+        """Return the name of a backend; "nowhere" was never heard of before."""
+        return self.own(name) if name == "nowhere" else name
 
     def volume(self, name: str) -> dict[str, Any]:
         """Return the volume of that name."""

@@ -18,7 +18,7 @@ Feature: Listing volumes
     Scenario: By status
       Given available volumes "db, web" in the project "shop"
       And "web-1" has reserved "web"
-      When the volumes of the project "shop" that are reserved are listed
+      When the reserved volumes of the project "shop" are listed
       Then "web" is found
 
     Scenario: By name
@@ -46,7 +46,7 @@ Feature: Listing volumes
     Scenario: Somebody asks for them
       Given available volumes "db, web" in the project "shop"
       And "db" was deleted
-      When the volumes of the project "shop" that are deleted are listed
+      When the deleted volumes of the project "shop" are listed
       Then "db" is found
 
   Rule: Long lists come in pages

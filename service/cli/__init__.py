@@ -14,7 +14,10 @@ from __future__ import annotations
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    # Here, so that importing a part of this package does not import all of it.
-    from service.cli.app import run  # noqa: PLC0415
+    try:
+        # Here, so that Ctrl-C while it is imported ends as quietly as later.
+        from service.cli.app import run  # noqa: PLC0415
 
-    return run()
+        return run()
+    except KeyboardInterrupt:
+        return 130

@@ -44,16 +44,11 @@ def options(
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; return 0 done, 1 refused, 2 wrong usage, 3 nobody there."""
     try:
-        return app(arguments, standalone_mode=False) or 0
+        return app(arguments, prog_name="holdfast", standalone_mode=False) or 0
     except Ended as end:
         said, code = str(end), end.code
     except typer.TyperException as wrong:
         said, code = usage(wrong), wrong.exit_code
-    except RuntimeError as error:
-        # Typer's own word for Ctrl-C at a question, or one of ours, which is a bug.
-        if type(error).__name__ != "Abort":
-            raise
-        said, code = "", 130
     if said:
         print(f"holdfast: {one_line(said)}", file=sys.stderr)
     return code

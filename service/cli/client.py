@@ -239,6 +239,7 @@ async def connect(url: str) -> Connection:
                 url,
                 name="holdfast command line",
                 allow_reconnect=False,
+                max_reconnect_attempts=0,
                 error_cb=in_silence,
                 closed_cb=closed,
             )

@@ -42,8 +42,9 @@ AsJson = Annotated[bool, typer.Option("--json",
     help="Print the reply's JSON, for programs.", rich_help_panel=PANEL)]
 Nats = Annotated[str | None, typer.Option(envvar="HOLDFAST_NATS_URL", metavar="URL",
     help="Where the service's NATS is, if not where `up` says.", rich_help_panel=PANEL)]
-Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR", readable=False,
-    default_factory=data_folder, show_default="~/.local/share/holdfast",
+Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",
+    readable=False, default_factory=data_folder,
+    show_default="~/.local/share/holdfast",
     help="The data folder of the `up` to ask.", rich_help_panel=PANEL)]
 Actor = Annotated[str | None, typer.Option(callback=printable, metavar="NAME",
     help="Who asks, for the log; otherwise your user name.", rich_help_panel=PANEL)]

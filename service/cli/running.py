@@ -12,9 +12,9 @@ import typer
 from service.cli.client import Ended, data_folder
 
 # fmt: off
-Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR", readable=False,
-    default_factory=data_folder, show_default="~/.local/share/holdfast",
-    help="The folder for everything it keeps.")]
+Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",
+    readable=False, default_factory=data_folder,
+    show_default="~/.local/share/holdfast", help="The folder for everything it keeps.")]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", readable=False,
     help="Settings, a TOML file; otherwise HOLDFAST_* and defaults.")]
 Port = Annotated[int | None, typer.Option("--nats-port", metavar="N", min=0, max=65535,

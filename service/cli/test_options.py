@@ -1,0 +1,160 @@
+"""What is said on the command line, and what is shown, without a service."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from service.cli import names, show
+from service.cli.app import app, run
+from service.cli.arguments import connector_of, metadata_of
+from service.cli.client import Caller, Ended, Problem, data_folder
+from service.cli.options import check_outcome, waiting
+from service.endpoints import ENDPOINTS
+
+ONE, OTHER = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "ab")
+
+
+class Known:
+    """A service that knows a few volumes."""
+
+    def __init__(self, *volumes: dict[str, Any]) -> None:
+        self._volumes = volumes
+
+    def pages(self, subject: str, **asked: Any) -> list[dict[str, Any]]:
+        found = [
+            item
+            for item in self._volumes
+            if subject == "volume.list" and asked.get("status") == item.get("status")
+            if asked.get("name") in (None, item["name"])
+        ]
+        return [{"items": found, "next": None}]
+
+
+def meant(said: str, *volumes: dict[str, Any]) -> str:
+    service: Any = Known(*volumes)
+    return names.volume(service, said)
+
+
+def test_a_whole_id_is_not_looked_up() -> None:
+    assert meant(ONE.upper()) == ONE
+
+
+def test_a_name_comes_before_the_beginning_of_an_id() -> None:
+    volumes = {"id": ONE, "name": "x"}, {"id": OTHER, "name": "a"}
+
+    assert meant("a", *volumes) == OTHER
+
+
+def test_what_is_there_comes_before_what_is_deleted() -> None:
+    gone = {"id": OTHER, "name": "db", "status": "deleted"}
+
+    assert meant("db", {"id": ONE, "name": "db"}, gone) == ONE
+    assert meant("db", gone) == OTHER
+
+
+def test_what_is_not_there_says_where_to_look() -> None:
+    with pytest.raises(Ended, match="volume list"):
+        meant("nothing", {"id": ONE, "name": "db"})
+
+
+# fmt: off
+WAITS = [
+    (["--wait"],                 ["--wait=60"]),
+    (["--wait", "db"],           ["--wait=60", "db"]),
+    (["--wait", "5", "db"],      ["--wait", "5", "db"]),
+    (["--wait", "--json"],       ["--wait=60", "--json"]),
+    (["--wait=2.5"],             ["--wait=2.5"]),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("said", "taken"), WAITS)
+def test_a_wait_may_stand_alone(said: list[str], taken: list[str]) -> None:
+    assert waiting(said) == taken
+
+
+def test_a_wait_that_ends_in_an_error_says_why() -> None:
+    failed = {"id": ONE, "status": "error", "error": {"message": "no room on /data"}}
+
+    with pytest.raises(Ended, match="no room on /data"):
+        check_outcome(failed)
+
+
+def test_a_wait_that_was_too_short_says_so() -> None:
+    with pytest.raises(Ended, match="still creating"):
+        check_outcome({"id": ONE, "status": "creating"})
+
+
+def test_a_connector_names_a_host() -> None:
+    assert connector_of('{"host": "a"}', ip="1.2.3.4") == {"host": "a", "ip": "1.2.3.4"}
+    with pytest.raises(typer.BadParameter):
+        connector_of(None, host=None)
+
+
+def test_metadata_are_pairs() -> None:
+    assert metadata_of(["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
+    with pytest.raises(typer.BadParameter):
+        metadata_of(["a"])
+
+
+def test_a_trace_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "TRACEPARENT", "00-1-2-01")
+
+    assert Caller(data_folder()).headers["traceparent"] == "00-1-2-01"
+
+
+def test_a_problem_is_its_detail_and_what_to_do_next() -> None:
+    problem = Problem({"type": "refused", "detail": "cannot delete"}, "volume.delete")
+
+    assert str(problem).startswith("cannot delete; `holdfast audit history")
+
+
+def test_a_plain_table_is_aligned_and_never_wrapped() -> None:
+    view = show.listed({"NAME": "name", "TAGS": "tags"})
+    told = {"items": [{"name": "x" * 200, "tags": ["a", "b"]}], "next": None}
+
+    lines = list(show.plainly(view(told)))
+
+    assert lines == ["NAME" + " " * 198 + "TAGS", "x" * 200 + "  a, b"]
+
+
+def test_what_is_empty_is_not_shown_of_a_single_thing() -> None:
+    told = {"name": "db", "error": None, "readonly": False, "connection": {"a": 1}}
+
+    table = show.fields(told)
+
+    assert table.rows == [["name", "db"], ["readonly", "no"], ["connection.a", "1"]]
+
+
+def test_a_history_tells_how_the_status_moved() -> None:
+    common = {"at": "", "actor": "", "reason": None, "recorded_by": ""}
+    items = [
+        {"event": "volume.created", "data": {"status": "creating", "size_gib": 1}},
+        {"event": "volume.reserved", "data": {"status": "reserved", "holder": ONE}},
+    ]
+    told = {"items": [common | item for item in items], "next": None}
+
+    changed = [row[-1] for row in show.history(told).rows]
+
+    assert changed == ["creating size_gib=1", f"creating → reserved holder={ONE[:8]}"]
+
+
+@pytest.mark.parametrize("subject", [endpoint.subject for endpoint in ENDPOINTS])
+def test_every_subject_has_a_command(subject: str) -> None:
+    noun, verb = re.sub(r"^holdfast\.v1\.", "", subject).replace("_", "-").split(".")
+
+    ended = CliRunner().invoke(app, [noun, verb, "--help"])
+
+    assert ended.exit_code == 0, ended.output
+    assert "--json" in ended.output
+
+
+def test_a_wrong_word_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["volume", "frobnicate"]) == 2
+    assert "holdfast volume --help" in capsys.readouterr().err

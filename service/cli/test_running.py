@@ -1,0 +1,98 @@
+"""`holdfast up`: how it stops, and what it says where it cannot start."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from adapters.embedded.table import children_of, process
+from service.cli.client import DESCRIPTION
+from service.cli.conftest import Shell
+from service.up import DESCRIPTION as WRITTEN
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_stops_within_five_seconds_and_leaves_no_process(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with Shell(tmp_path / "data").up("--nats-port", "0") as up:
+        children = children_of(up.pid)
+        began = monotonic()
+        up.send_signal(number)
+        out, error = up.communicate()
+
+    assert up.returncode == 0, error
+    assert monotonic() - began < 5
+    assert len(children) >= 2
+    assert not any(process(pid) for pid in children)
+    assert "Traceback" not in out + error
+
+
+def test_a_second_up_on_a_folder_is_one_line(shell: Shell) -> None:
+    ended = shell.run("up")
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert str(shell.data) in ended.stderr
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        ended = Shell(tmp_path / "data").run("up", "--nats-port", port)
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert port in ended.stderr
+    assert "--nats-port" in ended.stderr
+
+
+def test_a_folder_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    written = json.dumps({"format": 99})
+    (tmp_path / DESCRIPTION).write_text(written)
+
+    ended = Shell(tmp_path).run("up")
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "newer" in ended.stderr
+    assert (tmp_path / DESCRIPTION).read_text() == written
+
+
+WRONG = [
+    ('colour = "red"', "colour"),
+    ("colour = ", "TOML"),
+    ("[[backend]]\nname = 'a b'", "backend"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), WRONG)
+def test_settings_that_are_wrong_are_one_line(
+    settings: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "holdfast.toml").write_text(settings)
+
+    ended = Shell(tmp_path).run("up", "--config", str(tmp_path / "holdfast.toml"))
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert said in ended.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    ended = Shell(tmp_path / "file" / "data").run("up")
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "--data" in ended.stderr
+
+
+def test_the_command_looks_where_up_writes() -> None:
+    assert DESCRIPTION == WRITTEN

@@ -1,0 +1,128 @@
+"""The command against a running service, as a user would."""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+from service.cli.conftest import Shell
+
+
+def test_a_volume_is_made_found_by_its_name_and_listed(shell: Shell) -> None:
+    made = shell.told("volume", "create", "whole", "--size", "1", "--wait")
+
+    listed = shell.run("volume", "list").stdout.splitlines()
+
+    assert made["status"] == "available"
+    assert shell.told("volume", "show", "whole")["id"] == made["id"]
+    [line] = [line for line in listed if made["id"] in line]
+    assert line.split() == [made["id"], "whole", "1", "available", "files"]
+
+
+def test_the_beginning_of_an_id_is_enough(shell: Shell) -> None:
+    key = f"facade00{str(uuid4())[8:]}"
+    shell.told("volume", "create", "--size", "1", "--id", key)
+
+    assert shell.told("volume", "show", "FACADE00")["id"] == key
+
+
+def test_a_name_that_two_have_is_refused_with_both(shell: Shell) -> None:
+    made = [shell.told("volume", "create", "twin", "--size", "1") for _ in range(2)]
+
+    ended = shell.run("volume", "show", "twin")
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert all(volume["id"] in ended.stderr for volume in made)
+
+
+def test_a_deleted_volume_is_found_for_its_history(shell: Shell) -> None:
+    shell.told("volume", "create", "gone", "--size", "1", "--wait")
+    shell.told("volume", "delete", "gone", "--wait", "--reason", "no use, für nichts")
+
+    ended = shell.run("audit", "history", "gone")
+
+    assert ended.stdout.splitlines()[0].split()[:3] == ["TIME", "EVENT", "ACTOR"]
+    assert "deleting → deleted" in ended.stdout
+    assert "no use, für nichts" in ended.stdout
+
+
+def test_an_attachment_goes_through_its_life(shell: Shell) -> None:
+    shell.told("volume", "create", "held", "--size", "1", "--wait", "30")
+    key = shell.told("attachment", "create", "held", "--instance", "web-1")["id"]
+
+    connected = shell.told("attachment", "update", key[:8], "--host", "node-1")
+    done = shell.told("attachment", "complete", key[:8])
+    listed = shell.told("attachment", "list", "--volume", "held")
+    ended = shell.told("attachment", "delete", key[:8])
+
+    assert connected["connection"]["data"]["device_path"].startswith("/")
+    assert done["status"] == "attached"
+    assert [item["id"] for item in listed["items"]] == [key]
+    assert ended["status"] == "detached"
+    assert "volume.attached" in shell.run("audit", "history", key).stdout
+
+
+def test_the_same_key_makes_one_volume(shell: Shell) -> None:
+    asked = ("volume", "create", "once", "--size", "1", "--request-id", "key-1")
+
+    assert shell.told(*asked)["id"] == shell.told(*asked)["id"]
+
+
+def test_a_state_of_the_past_can_be_looked_at(shell: Shell) -> None:
+    made = shell.told("volume", "create", "past", "--size", "1", "--wait")
+    shell.told("volume", "extend", "past", "--size", "2", "--wait")
+    position = str(made["position"])
+
+    then = shell.told("audit", "state-at", "past", "--position", position)
+
+    assert then["size_gib"] == 1
+
+
+def test_a_backend_that_is_disabled_takes_no_volume(shell: Shell) -> None:
+    shell.told("backend", "disable", "files", "--reason", "new disks")
+
+    ended = shell.run("volume", "create", "--size", "1")
+    shell.told("backend", "enable", "files")
+
+    assert ended.returncode == 1
+    assert "new disks" in ended.stderr
+
+
+def test_the_log_is_intact_and_a_part_that_is_not_there_is_not(shell: Shell) -> None:
+    assert shell.told("audit", "verify")["intact"]
+    assert shell.run("audit", "verify", "--to", "1000000").returncode == 1
+
+
+def test_a_refusal_is_one_line_and_for_programs_the_problem(shell: Shell) -> None:
+    shell.told("volume", "create", "small", "--size", "1", "--wait")
+
+    ended = shell.run("volume", "extend", "small", "--size", "1", "--json")
+
+    assert ended.returncode == 1
+    assert json.loads(ended.stdout)["type"] == "invalid"
+    assert ended.stderr.count("\n") == 1
+    assert "Traceback" not in ended.stderr
+
+
+def test_wrong_usage_is_one_line_that_says_where_to_read(shell: Shell) -> None:
+    ended = shell.run("volume", "extend", "db")
+
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "holdfast volume extend --help" in ended.stderr
+
+
+def test_an_absent_service_is_one_line_that_says_how_to_start_it(shell: Shell) -> None:
+    ended = shell.run("volume", "list", "--nats", "nats://127.0.0.1:1")
+
+    assert ended.returncode == 3
+    assert ended.stderr.count("\n") == 1
+    assert "holdfast up" in ended.stderr
+
+
+def test_a_folder_where_nothing_runs_is_no_service(shell: Shell) -> None:
+    ended = shell.run("volume", "list", more={"HOLDFAST_DATA": "/nowhere"})
+
+    assert ended.returncode == 3
+    assert "holdfast up" in ended.stderr
