@@ -16,7 +16,9 @@ from nats.micro.request import Request
 
 from adapters.jetstream.signing import is_signed
 from domain.aggregate import Aggregate, Event, Failure, Outcome
+from domain.lifecycle import Refused
 from domain.provenance import Moment, Provenance
+from domain.volume import Status, Volume
 from service import headers as said
 from service.headers import Headers
 from service.log import Command, Decision, Log, Reply, Unavailable, decoded
@@ -267,19 +269,17 @@ async def outcome_of(log: Log, asked: Reply, wait: float) -> tuple[Event, int]:
     assert aggregate_id
     assert intent
 
-    def among(event: Event) -> bool:
-        return isinstance(event, Outcome) and event.intent == intent
-
     with log.watching(aggregate_id) as events:
         try:
             async with asyncio.timeout(wait):
                 while True:
                     history = await log.read(log.recorder.history, aggregate_id, intent)
                     for event, position in decoded(history):
-                        if among(event):
+                        if isinstance(event, Outcome) and event.intent == intent:
                             return event, position
-                    while not among(await events.get()):
-                        pass
+                        if isinstance(event, Volume.DeletionStarted):
+                            raise Refused("finish", Status.DELETING, [])
+                    await events.get()
         except TimeoutError:
             raise Unavailable(
                 f"the backend's agent has not answered within {wait:g} s; "

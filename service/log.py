@@ -268,7 +268,7 @@ class Log:
         self._away: str | None = None
         self._confirmed = time.monotonic()
         self._writer = ThreadPoolExecutor(1, "log-writer")
-        self._reader = ThreadPoolExecutor(2, "log-reader")
+        self._reader = ThreadPoolExecutor(4, "log-reader")
         # Commands wait for what is loaded: no long look at the log may be before it.
         self._loader = ThreadPoolExecutor(2, "log-loader")
 

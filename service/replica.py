@@ -70,14 +70,15 @@ class Replica:
             logger.debug("the measurement of %s is kept in memory alone", name)
 
     async def _measure(self, name: str) -> None:
+        subject = f"{PREFIX}agents.{name}.measure"
+        away = Unavailable(f"the agent of backend {name} does not answer; is it up?")
         try:
-            answer = await self.client.request(
-                f"{PREFIX}agents.{name}.measure", timeout=PATIENCE
-            )
+            answer = await self.client.request(subject, timeout=PATIENCE)
         except (Error, TimeoutError):
-            raise Unavailable(
-                f"the agent of backend {name} does not answer; is it running?"
-            ) from None
+            raise away from None
+        key = self.settings.agent_key.encode()
+        if not is_signed(key, subject, answer.data, answer.headers):
+            raise away
         self.log.room.know(name, measured(answer.data))
 
 

@@ -1,3 +1,4 @@
+@wire
 Feature: Attaching a volume
   A volume serves one holder at a time unless it was made to be shared, so that
   two never write the same blocks by accident. How it may be used is decided when
@@ -71,6 +72,8 @@ Feature: Attaching a volume
       Then the request succeeds
       And nothing is recorded
 
+  Rule: An ordinary volume is attached to one
+
     Scenario: Another instance
       Given an available volume "db"
       And "web-1" was attached to "db"
@@ -84,9 +87,11 @@ Feature: Attaching a volume
       When "web-2" is attached to "db"
       Then the request is refused with "cannot attach while reserved, not multiattach"
 
-    Scenario: Two in the same moment
+
+    Scenario: Two instances in the same moment
       When 10 times, two instances are attached to the same volume at once
       Then each time one of the two wins and the other is refused
+      And each time one of the two holds it
 
   Rule: A read-only volume is only read
 
@@ -106,6 +111,8 @@ Feature: Attaching a volume
       Given an available read-only volume "books"
       When "web-1" is attached to "books"
       Then "web-1" may only read "books"
+
+  Rule: Nobody is given a way to write a read-only volume
 
     Scenario: Somebody connects it to write it
       Given an available read-only volume "books"
@@ -134,6 +141,8 @@ Feature: Attaching a volume
       And "web-1" has reserved "db" for reading
       When "web-1" is attached to "db" for writing
       Then the request is refused with "not attached as ro"
+
+  Rule: What a holder is told follows the promise
 
     Scenario: Promised for reading, connected for writing
       Given an available volume "db"

@@ -1,3 +1,4 @@
+@wire
 Feature: Listing attachments
   Who holds what is asked from both sides: an operator looks at a volume, a
   scheduler at an instance or a host. What has ended is told to those who ask.

@@ -1,21 +1,29 @@
+@wire
 Feature: Looking after a holder
   A holder that is not heard of again must not block a volume for ever, and must
   not lose it while it writes. So nobody guesses: the storage is asked whether
   the host uses the volume.
 
+  Background:
+    Given a service that soon loses its patience
+
   Rule: A reservation that nobody uses is released
 
     Scenario: The holder is not heard of again
-      Given a service that soon loses its patience
-      And an available volume "db"
+      Given an available volume "db"
       And "web-1" has reserved "db"
       When the deadline passes
       Then "db" is available
       And the log of "db" ends with "volume.released"
 
+    Scenario: The service is not there when the time is up
+      Given an available volume "db"
+      And "web-1" has reserved "db"
+      When the service is killed and started again
+      Then "db" is available
+
     Scenario: A promise to whoever comes, and nobody does
-      Given a service that soon loses its patience
-      And an available volume "db"
+      Given an available volume "db"
       And "db" was promised to whoever comes
       When the deadline passes
       Then "db" is available
@@ -23,17 +31,14 @@ Feature: Looking after a holder
   Rule: Whoever is attaching has attached if its host uses the volume
 
     Scenario: Its host uses it
-      Given a service that soon loses its patience
-      And an available volume "db"
-      And "web-1" is attaching "db"
+      Given a volume "db" that is attaching
       And a process has "db" open
       When the deadline passes
       Then "db" is in-use
       And the log of "db" ends with "volume.session_found"
 
     Scenario: Its host never used it
-      Given a service that soon loses its patience
-      And an available volume "db" on backend "faulty"
+      Given an available volume "db" on backend "faulty"
       And "web-1" is attaching "db"
       When the deadline passes
       Then "db" is available
@@ -42,17 +47,14 @@ Feature: Looking after a holder
   Rule: Whoever is detaching has detached unless its host uses the volume
 
     Scenario: Its host no longer uses it
-      Given a service that soon loses its patience
-      And an available volume "db" on backend "faulty"
+      Given an available volume "db" on backend "faulty"
       And "web-1" is detaching "db"
       When the deadline passes
       Then "db" is available
       And no host reaches "db"
 
     Scenario: Its host still uses it
-      Given a service that soon loses its patience
-      And an available volume "db"
-      And "web-1" is detaching "db"
+      Given a volume "db" that is detaching
       And a process has "db" open
       When the deadline passes
       Then "db" is in-use
@@ -61,10 +63,8 @@ Feature: Looking after a holder
   Rule: Where nobody can tell, nothing changes
 
     Scenario: The storage fails to look
-      Given a service that soon loses its patience
-      And an available volume "db" on backend "faulty"
+      Given a volume "db" that is detaching
       And backend "faulty" fails to watch volumes
-      And "web-1" is detaching "db"
       When the deadline passes
       Then the log of "db" ends with "volume.session_unclear"
       And "db" is detaching

@@ -1,3 +1,4 @@
+@wire
 Feature: Sharing a volume
   A multiattach volume serves as many as ask. Its status follows from its
   attachments, the strongest first, and is never written beside them; taking one
@@ -67,16 +68,14 @@ Feature: Sharing a volume
 
     Scenario: They are on different hosts
       Given an available multiattach volume "scratch" on backend "faulty"
-      And "web-1" has attached "scratch" on "node-1"
-      And "web-2" has attached "scratch" on "node-2"
+      And "web-1" has attached "scratch" on "node-1" and "web-2" on "node-2"
       When "scratch" is detached from "web-1"
       Then "node-1" does not reach "scratch"
       And "node-2" reaches "scratch"
 
     Scenario: They are on the same host
       Given an available multiattach volume "scratch" on backend "faulty"
-      And "web-1" has attached "scratch" on "node-1"
-      And "web-2" has attached "scratch" on "node-1"
+      And "web-1" has attached "scratch" on "node-1" and "web-2" on "node-1"
       When "web-1" lets go of "scratch"
       Then "scratch" has 1 attachment
       And "node-1" reaches "scratch"
@@ -96,12 +95,9 @@ Feature: Sharing a volume
       And "web-1" has reserved "db" once more
       When "web-1 again" connects "db" on "node-2"
       Then the request is refused with "cannot connect while in-use, not multiattach"
-      And nothing is recorded
 
     Scenario: It connects when it has let go where it was
       Given an available volume "db"
-      And "web-1" has attached "db"
-      And "web-1" has reserved "db" once more
-      And "web-1" let go of "db"
+      And "web-1" is on its way and has let go of "db" where it was
       When "web-1 again" connects "db" on "node-2"
       Then "db" is attaching

@@ -1,3 +1,4 @@
+@wire
 Feature: Disabling a backend
   An operator takes a backend out of service for new volumes, and says why. Those
   it has are served as ever: a disabled backend is not a broken one.
@@ -76,7 +77,9 @@ Feature: Disabling a backend
     Scenario: With an empty one
       When backend "spare" is disabled because it is ""
       Then the request is refused as invalid
+      And nothing is recorded
 
     Scenario: One that never was
       When backend "nowhere" is enabled
       Then the request is refused as not-found with "nowhere"
+      And nothing is recorded

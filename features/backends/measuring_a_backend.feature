@@ -1,3 +1,4 @@
+@wire
 Feature: Measuring a backend
   How much room there is, and whether a storage works at all, is told by its
   agent and not guessed. What its volumes take is counted from the log, so the
@@ -12,11 +13,13 @@ Feature: Measuring a backend
 
     Scenario: It is asked what it can do
       When it is asked what backend "files" can do
-      Then the caller is told its sizes and when they were measured
+      Then the request succeeds
+      And the caller is told its sizes and when they were measured
 
-    Scenario: All of them
-      When backend "files" is looked at
-      Then the backends are "faulty, files, roomy, small, spare"
+    Scenario: All of them are listed
+      When the backends are listed
+      Then the request succeeds
+      And they are "faulty, files, roomy, small, spare"
 
   Rule: What its volumes take is what the log says
 
@@ -30,6 +33,8 @@ Feature: Measuring a backend
       When "db" is extended to 5 GiB
       Then "db" is available and has 5 GiB
       And backend "faulty" counts what its volumes take
+
+  Rule: What is gone, or never came to be, takes nothing
 
     Scenario: A volume that could not grow
       Given a volume "db" of 1 GiB that could not be extended
@@ -47,11 +52,14 @@ Feature: Measuring a backend
     Scenario: Somebody looks at it
       When backend "nowhere" is looked at
       Then the request is refused as not-found with "nowhere"
+      And nothing is recorded
 
     Scenario: It is measured
       When backend "nowhere" is measured
       Then the request is refused as not-found with "nowhere"
+      And nothing is recorded
 
     Scenario: It is asked whether it works
       When it is asked whether backend "nowhere" works
       Then the request is refused as not-found with "nowhere"
+      And nothing is recorded

@@ -1,3 +1,4 @@
+@wire
 Feature: Keeping a history
   Whoever asks later who changed what, and why, is answered: everything that
   happened stands in the log, with who asked for it and what caused it.
@@ -46,7 +47,8 @@ Feature: Keeping a history
 
     Scenario: Nobody says who it is
       When a volume "db" of 1 GiB is created
-      Then "db" has this history
+      Then the request succeeds
+      And "db" has this history
         | what                     | who | why | by          |
         | volume.created           |     |     | serve       |
         | volume.creation_finished |     |     | agent files |
@@ -88,3 +90,4 @@ Feature: Keeping a history
     Scenario: A volume
       When the history of a volume that never was is read
       Then the request is refused as not-found
+      And nothing is recorded

@@ -1,3 +1,4 @@
+@wire
 Feature: Looking back
   What a volume was like when something went wrong is asked afterwards, and
   answered from the log alone.

@@ -1,3 +1,4 @@
+@wire
 Feature: Publishing events
   Whoever wants to know what happens is told everything, in the order in which it
   happened and without a gap; what is told twice is kept once.

@@ -1,3 +1,4 @@
+@wire
 Feature: Refusing a message
   A message that cannot be what was meant is refused before anything is decided,
   and says what is wrong with it. Nothing of it is left behind.
@@ -25,6 +26,7 @@ Feature: Refusing a message
     Scenario: It is empty
       When volumes are listed with nothing said at all
       Then the request succeeds
+      And nothing is recorded
 
   Rule: What is wrong with a message is said before what is wrong with the state
 

@@ -1,3 +1,4 @@
+@wire
 Feature: Repeating a request
   A caller that lost an answer asks again under the same key, and nothing is done
   twice: not by a retry, not by two at once, not after a restart.
@@ -19,6 +20,7 @@ Feature: Repeating a request
     Scenario: Both are asked in the same moment
       When 10 times, the same is asked twice at once
       Then each time both are given the same answer
+      And each time one volume is made
 
   Rule: Who asks, and whether it waits, makes no difference
 
@@ -46,9 +48,7 @@ Feature: Repeating a request
 
     Scenario: It is allowed by now
       Given an available volume "db"
-      And "web-1" was attached to "db"
-      And "db" was refused to "web-2" under the key "order 7"
-      And "db" was given back by "web-1"
+      And "db" was refused to "web-2" under the key "order 7" and is free by now
       When "web-2" is attached to "db"
       Then "db" is in-use
 
@@ -58,7 +58,6 @@ Feature: Repeating a request
       And "db" was refused to "web-2" under the key "order 7"
       When "web-2" is attached to "db"
       Then the request is refused as refused
-      And nothing is recorded
 
   Rule: A key that did nothing is used as well
 

@@ -1,3 +1,4 @@
+@wire
 Feature: Verifying the log
   An auditor can tell whether the log is what was written: each event seals all
   before it.
@@ -24,3 +25,4 @@ Feature: Verifying the log
     Scenario: Backwards
       When the log is verified backwards
       Then the request is refused as invalid
+      And nothing is recorded

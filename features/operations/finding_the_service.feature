@@ -1,3 +1,4 @@
+@wire
 Feature: Finding the service
   Whoever speaks to the broker finds the service as it finds any other, and knows
   by its answer that it is ready.
@@ -5,5 +6,6 @@ Feature: Finding the service
   Rule: The service answers for itself
 
     Scenario: It is pinged
-      When a volume "db" of 1 GiB is created
+      Given an available volume "db"
+      When "db" is deleted
       Then the service answers a ping under its name

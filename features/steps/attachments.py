@@ -5,13 +5,26 @@ A holder is an instance; a name that begins with "node" is a host.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from pytest_bdd import given, then, when
 
 from features.steps.sentences import says
-from features.steps.volumes import available, could_not_extend, spelt
+from features.steps.volumes import (
+    available,
+    being_deleted,
+    being_extended,
+    being_made,
+    could_not_delete,
+    could_not_extend,
+    is_in_status,
+    not_made,
+    spelt,
+    was_deleted,
+)
 from features.steps.world import World
 
 HOME = "node-1"  # where an instance runs if nothing is said
@@ -59,6 +72,81 @@ def is_attaching_on(world: World, holder: str, name: str, host: str) -> None:
     has_reserved(world, holder, name)
     connect(world, holder, name, host)
     succeeded(world.answer)
+
+
+@given(
+    says('"{holder:Name}" has reserved "{name:Name}" on a backend that does not answer')
+)
+def has_reserved_in_vain(world: World, holder: str, name: str) -> None:
+    available(world, name, backend="faulty")
+    has_reserved(world, holder, name)
+    world.steer("faulty", "hold", "connect")
+
+
+@given(
+    says('"{holder:Name}" has attached "{name:Name}" on a backend that does not answer')
+)
+def has_attached_for_ever(world: World, holder: str, name: str) -> None:
+    available(world, name, backend="faulty")
+    has_attached(world, holder, name)
+    world.steer("faulty", "hold", "disconnect")
+
+
+@given(
+    says(
+        '"{first:Name}" has attached "{name:Name}" on "{here:Name}"'
+        ' and "{second:Name}" on "{there:Name}"'
+    )
+)
+def both_have_attached(
+    world: World, first: str, name: str, here: str, second: str, there: str
+) -> None:
+    has_attached_on(world, first, name, here)
+    has_attached_on(world, second, name, there)
+
+
+@given(
+    says('"{holder:Name}" is on its way and has let go of "{name:Name}" where it was')
+)
+def is_on_its_way(world: World, holder: str, name: str) -> None:
+    has_attached(world, holder, name)
+    reserve_again(world, holder, name)
+    has_let_go(world, holder, name)
+
+
+@given(
+    says(
+        '"{holder:Name}" was attached to a volume "{name:Name}"'
+        " that is being extended to {size:d} GiB"
+    )
+)
+def attached_and_growing(world: World, holder: str, name: str, size: int) -> None:
+    available(world, name, backend="faulty")
+    was_attached(world, holder, name)
+    being_extended(world, name, size)
+
+
+@given(says('a volume "{name:Name}" that is {status:Status}'))
+def that_is(world: World, name: str, status: str) -> None:
+    """Bring a volume into any status; whoever holds it is "web-1"."""
+    if status not in ("creating", "error"):
+        available(world, name, backend="faulty")
+    reached: dict[str, Callable[[], None]] = {
+        "creating": lambda: being_made(world, name),
+        "error": lambda: not_made(world, name),
+        "available": lambda: None,
+        "extending": lambda: being_extended(world, name, 2),
+        "error_extending": lambda: could_not_extend(world, name, 2),
+        "deleting": lambda: being_deleted(world, name),
+        "deleted": lambda: was_deleted(world, name),
+        "error_deleting": lambda: could_not_delete(world, name),
+        "reserved": lambda: has_reserved(world, "web-1", name),
+        "attaching": lambda: is_attaching(world, "web-1", name),
+        "in-use": lambda: has_attached(world, "web-1", name),
+        "detaching": lambda: is_detaching(world, "web-1", name),
+    }
+    reached[status]()
+    is_in_status(world, name, status)
 
 
 @given(says('"{holder:Name}" has attached "{name:Name}"'))
@@ -357,8 +445,25 @@ def one_wins(world: World) -> None:
         assert sorted(answer.get("type", "") for answer in pair) == ["", "refused"], (
             pair
         )
+
+
+@then("each time one of the two holds it")
+def one_holds(world: World) -> None:
+    held = [len(world.volume(name)["attachments"]) for name in world.volumes]
+    assert held == [1] * len(held)
+
+
+def is_settled(world: World, name: str) -> bool:
+    return bool(world.volume(name)["status"] != "deleting")
+
+
+@then("each volume that was not deleted is reserved")
+def deleted_or_reserved(world: World) -> None:
     for name in world.volumes:
-        assert len(world.volume(name)["attachments"]) <= 1
+        world.soon(partial(is_settled, world, name), expected=True)
+        seen = world.volume(name)
+        left = {"deleted": 0, "reserved": 1}
+        assert len(seen["attachments"]) == left[seen["status"]]
 
 
 # What is then so

@@ -51,14 +51,22 @@ def behaves(world: World, backend: str) -> None:
     world.calm(backend)
 
 
-@then(says('backend "{backend:Name}" was not asked to {verb:Status} anything'))
-def was_not_asked(world: World, backend: str, verb: str) -> None:
-    assert OPERATIONS[verb] not in world.done(backend)
+@then(says('backend "{backend:Name}" was not asked to {verb:Status} "{name:Name}"'))
+def was_not_asked(world: World, backend: str, verb: str, name: str) -> None:
+    done = world.done(backend)
+    assert f"create {world.volumes[name]}" in done
+    assert f"{OPERATIONS[verb]} {world.volumes[name]}" not in done
 
 
-@given(says('backend "{backend:Name}" has been asked for nothing'))
-def forget(world: World, backend: str) -> None:
-    (world.folder(backend) / "done").write_text("")
+@given(
+    says(
+        '"{name:Name}" was asked to be deleted'
+        ' while backend "{backend:Name}" was out of order'
+    )
+)
+def deleted_in_vain(world: World, name: str, backend: str) -> None:
+    out_of_order(world, backend)
+    world.do("volume.delete", id=world.volumes[name])
 
 
 # How much it holds
@@ -104,6 +112,12 @@ def was_disabled(world: World, backend: str) -> None:
 @given(says('backend "{backend:Name}" was enabled'))
 def was_enabled(world: World, backend: str) -> None:
     world.do("backend.enable", name=backend)
+
+
+@given(says('backends "{one:Name}" and "{other:Name}" were disabled'))
+def were_disabled(world: World, one: str, other: str) -> None:
+    was_disabled(world, one)
+    was_disabled(world, other)
 
 
 @when(says('backend "{backend:Name}" is disabled because it is "{reason:Name}"'))
@@ -201,9 +215,14 @@ def is_told_sizes(world: World) -> None:
     assert world.answer.get("measured_at") or world.answer.get("reported_at")
 
 
-@then(says('the backends are "{names:Name}"'))
-def backends_are(world: World, names: str) -> None:
-    listed = world.do("backend.list")["items"]
+@when("the backends are listed")
+def list_all(world: World) -> None:
+    world.ask("backend.list")
+
+
+@then(says('they are "{names:Name}"'))
+def they_are(world: World, names: str) -> None:
+    listed = world.answer["items"]
     assert sorted(item["name"] for item in listed) == names.split(", ")
 
 

@@ -8,6 +8,7 @@ from pytest_bdd import given, then, when
 
 from features.steps.attachments import MODES, succeeded
 from features.steps.sentences import says
+from features.steps.volumes import available
 from features.steps.world import World
 
 
@@ -24,6 +25,13 @@ def could_not_lose(world: World, host: str, name: str) -> None:
     take(world, host, name)
     assert world.answer["type"] == "fault", world.answer
     world.calm("faulty")
+
+
+@given(says('"{host:Name}" was given a way to "{name:Name}" before its backend failed'))
+def was_given_before(world: World, host: str, name: str) -> None:
+    available(world, name, backend="faulty")
+    was_given(world, host, name)
+    world.steer("faulty", "fail", "connect")
 
 
 @when(says('"{host:Name}" is given a way to "{name:Name}"'))

@@ -7,7 +7,7 @@ Files in its folder steer it, so that a test in another process can:
     hold-<operation>    it does not answer until the file is gone
 
     ways/<volume>/<host>    a way that it has opened and not closed
-    done                    a line for each operation that it was asked for
+    done                    a line for each operation on a volume
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FaultyDriver(FileDriver):
     def set_up(self) -> None:
         """Set up, unless told to fail."""
         self._steering.mkdir(parents=True, exist_ok=True)
-        self._obey("set_up")
+        self._obey("set_up", None)
         super().set_up()
 
     def capabilities(self) -> Capabilities:
@@ -64,17 +64,17 @@ class FaultyDriver(FileDriver):
 
     def create(self, asked: Volume.Created, cause: Cause) -> str:
         """Make the file, unless told otherwise."""
-        self._obey("create")
+        self._obey("create", asked.originator_id)
         return super().create(asked, cause)
 
     def delete(self, *asked: Any) -> None:
         """Remove the file, unless told otherwise."""
-        self._obey("delete")
+        self._obey("delete", asked[0])
         super().delete(*asked)
 
     def extend(self, *asked: Any) -> None:
         """Grow the file, unless told otherwise."""
-        self._obey("extend")
+        self._obey("extend", asked[0])
         super().extend(*asked)
 
     def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:
@@ -83,32 +83,32 @@ class FaultyDriver(FileDriver):
         way = self._ways(volume_id) / reached_from(connector)
         way.parent.mkdir(parents=True, exist_ok=True)
         way.touch()
-        self._obey("connect")
+        self._obey("connect", volume_id)
         return told
 
     def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
         """Close a way, unless told otherwise."""
-        self._obey("disconnect")
+        self._obey("disconnect", volume_id)
         (self._ways(volume_id) / reached_from(connector)).unlink(missing_ok=True)
 
     def remove_export(self, volume_id: UUID) -> None:
         """Close every way, unless told otherwise."""
-        self._obey("remove_export")
+        self._obey("remove_export", volume_id)
         if self._ways(volume_id).exists():
             for way in self._ways(volume_id).iterdir():
                 way.unlink()
 
     def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
         """Look who has the file open, unless told otherwise."""
-        self._obey("has_session")
+        self._obey("has_session", volume_id)
         return super().has_session(volume_id, connector)
 
     def _ways(self, volume_id: UUID) -> Path:
         return self._steering / "ways" / str(volume_id)
 
-    def _obey(self, operation: str) -> None:
+    def _obey(self, operation: str, volume_id: UUID | None) -> None:
         with (self._steering / "done").open("a") as done:
-            done.write(f"{operation}\n")
+            done.write(f"{operation} {volume_id}\n")
         while (self._steering / f"hold-{operation}").exists():
             time.sleep(0.01)
         if (self._steering / f"fail-{operation}").exists():

@@ -82,9 +82,17 @@ def refused_under(world: World, name: str, holder: str, key: str) -> None:
     assert world.answer["type"] == "refused", world.answer
 
 
-@given(says('"{name:Name}" was given back by "{holder:Name}"'))
-def given_back(world: World, name: str, holder: str) -> None:
-    world.do("attachment.delete", id=world.attachment_id(holder, name))
+@given(
+    says(
+        '"{name:Name}" was refused to "{holder:Name}" under the key "{key:Name}"'
+        " and is free by now"
+    )
+)
+def refused_then_free(world: World, name: str, holder: str, key: str) -> None:
+    attached = {"id": world.volumes[name], "instance": "web-1"}
+    world.do("volume.attach", **attached)
+    refused_under(world, name, holder, key)
+    world.do("volume.detach", id=world.volumes[name])
 
 
 @given(says('"{name:Name}" was deleted once more'))
@@ -129,6 +137,12 @@ def ask_twice(world: World, times: int) -> None:
 def same_answers(world: World) -> None:
     pairs = list(zip(world.answers[::2], world.answers[1::2], strict=True))
     assert [a for a, b in pairs if a != b or "title" in a] == []
+
+
+@then("each time one volume is made")
+def made_once(world: World) -> None:
+    made = {answer["id"] for answer in world.answers}
+    assert len(made) == len(world.answers) // 2
 
 
 @then(says('the answer shows "{name:Name}" as {status:Status}'))

@@ -60,9 +60,3 @@ def answers_ping(world: World) -> None:
     told = world.service.ping()
     assert told["name"] == "holdfast"
     assert told["type"] == "io.nats.micro.v1.ping_response"
-
-
-@then(says('backend "{backend:Name}" did it in the order in which it was asked'))
-def in_order(world: World, backend: str) -> None:
-    done = [each for each in world.done(backend) if each in ("extend", "delete")]
-    assert done == sorted(done, reverse=True)

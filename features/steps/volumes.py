@@ -94,16 +94,22 @@ def not_extended(world: World, name: str, size: int) -> None:
     could_not_extend(world, name, size + 1)
 
 
+@given(says('"{name:Name}" could not be extended to {size:d} GiB'))
 def could_not_extend(world: World, name: str, size: int) -> None:
-    world.steer("faulty", "fail", "extend")
+    backend = world.volume(name)["backend"]
+    world.steer(backend, "fail", "extend")
     world.do("volume.extend", id=world.volumes[name], size_gib=size)
     is_in_status(world, name, "error_extending")
-    world.calm("faulty")
+    world.calm(backend)
 
 
 @given(says('a volume "{name:Name}" that could not be deleted'))
 def not_deleted(world: World, name: str) -> None:
     available(world, name, backend="faulty")
+    could_not_delete(world, name)
+
+
+def could_not_delete(world: World, name: str) -> None:
     world.steer("faulty", "fail", "delete")
     world.do("volume.delete", id=world.volumes[name])
     is_in_status(world, name, "error_deleting")
@@ -178,8 +184,14 @@ def given_up_making(world: World, name: str) -> None:
     is_in_status(world, name, "error")
 
 
-@given(says('"{name:Name}" was given up while it was being extended to {size:d} GiB'))
+@given(
+    says(
+        'a volume "{name:Name}" was given up while it was being extended'
+        " to {size:d} GiB"
+    )
+)
 def given_up_extending(world: World, name: str, size: int) -> None:
+    available(world, name, backend="faulty")
     being_extended(world, name, size)
     is_in_status(world, name, "error_extending")
 
@@ -471,6 +483,17 @@ def is_called(world: World, name: str, other: str) -> None:
 @then(says('"{name:Name}" has only the label "{key:Name}" as "{value:Name}"'))
 def has_label(world: World, name: str, key: str, value: str) -> None:
     assert world.volume(name)["metadata"] == {key: value}
+
+
+@then(says("the volume is to have {size} GiB"))
+def is_to_have(world: World, size: str) -> None:
+    assert world.answer["size_gib"] == spelt(size)
+
+
+@then(says("the volume is shown with the {what:Status} {value}"))
+def is_shown_with(world: World, what: str, value: str) -> None:
+    [(field, said)] = aspect(what, value).items()
+    assert world.volume_of(world.answer["id"])[field] == said
 
 
 @then(says('"{name:Name}" can be started from'))

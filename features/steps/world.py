@@ -130,7 +130,11 @@ class World:
 
     def volume(self, name: str) -> dict[str, Any]:
         """Return the volume of that name."""
-        return self.do("volume.show", id=self.volumes[name])
+        return self.volume_of(self.volumes[name])
+
+    def volume_of(self, volume_id: str) -> dict[str, Any]:
+        """Return the volume of that id."""
+        return self.do("volume.show", id=volume_id)
 
     def attachment(self, holder: str, name: str) -> dict[str, Any]:
         """Return the attachment that a holder last had of a volume."""
@@ -182,8 +186,8 @@ class World:
                 told.unlink()
 
     def done(self, backend: str) -> list[str]:
-        """Return what a backend was asked to do, in order."""
-        return (self.folder(backend) / "done").read_text().split()
+        """Return what a backend was asked to do, in order: each with its volume."""
+        return (self.folder(backend) / "done").read_text().splitlines()
 
     def open(self, name: str) -> None:
         """Use a volume, as a host does that has it attached."""
@@ -215,8 +219,11 @@ class World:
 
     def _is_passing(self, volume_id: str) -> bool:
         """Tell whether a backend works on it: what it reports ends up elsewhere."""
-        status = self.do("volume.show", id=volume_id)["status"]
-        return status in ("creating", "extending", "deleting")
+        return self.volume_of(volume_id)["status"] in (
+            "creating",
+            "extending",
+            "deleting",
+        )
 
 
 def is_volume(told: dict[str, Any]) -> bool:

@@ -1,3 +1,4 @@
+@wire
 Feature: Creating a volume
   A caller is answered as soon as the wish is durable; the storage follows. What
   comes of it stands in the volume, in words an operator can act on.
@@ -39,7 +40,8 @@ Feature: Creating a volume
 
     Scenario: A type whose volumes are shared
       When a volume "scratch" of type "shared" is created
-      Then "scratch" can be attached by several
+      Then "scratch" is available
+      And "scratch" can be attached by several
 
     Scenario: A type that has its own backend
       Given backend "small" has room for 10 GiB
@@ -70,6 +72,7 @@ Feature: Creating a volume
     Scenario Outline: A size that can be had
       When a volume of <size> GiB is created
       Then the request succeeds
+      And the volume is to have <size> GiB
 
       Examples:
         | size  |
@@ -105,6 +108,7 @@ Feature: Creating a volume
     Scenario Outline: Text that just fits
       When a volume is created whose <what> is <value>
       Then the request succeeds
+      And the volume is shown with the <what> <value>
 
       Examples:
         | what        | value           |

@@ -1,3 +1,4 @@
+@wire
 Feature: Deleting a volume
   Data goes only when nobody can still be writing it, and what is gone stays
   readable in the log. A storage that is in use is not an error: it is not now.
@@ -42,46 +43,43 @@ Feature: Deleting a volume
 
   Rule: A volume that somebody holds is not deleted, even by force
 
-    Scenario: It is attached
-      Given an available volume "db"
-      And "web-1" has attached "db"
+    Scenario Outline: Somebody is at it
+      Given a volume "db" that is <status>
       When "db" is deleted
-      Then the request is refused with "cannot delete while in-use"
-      And "db" is in-use
-
-    Scenario: It is attached, and deleted by force
-      Given an available volume "db"
-      And "web-1" has attached "db"
-      When "db" is deleted by force
-      Then the request is refused with "cannot delete while in-use"
+      Then the request is refused with "cannot delete while <status>"
       And nothing is recorded
 
-    Scenario: It is reserved
-      Given an available volume "db"
-      And "web-1" has reserved "db"
-      When "db" is deleted by force
-      Then the request is refused with "cannot delete while reserved"
+      Examples:
+        | status    |
+        | reserved  |
+        | attaching |
+        | in-use    |
+        | detaching |
 
-    Scenario: It is being attached
-      Given an available volume "db"
-      And "web-1" is attaching "db"
+    Scenario Outline: Somebody is at it, and it is deleted by force
+      Given a volume "db" that is <status>
       When "db" is deleted by force
-      Then the request is refused with "cannot delete while attaching"
+      Then the request is refused with "cannot delete while <status>"
+      And nothing is recorded
 
-    Scenario: It is being detached
-      Given an available volume "db"
-      And "web-1" is detaching "db"
-      When "db" is deleted by force
-      Then the request is refused with "cannot delete while detaching"
+      Examples:
+        | status    |
+        | reserved  |
+        | attaching |
+        | in-use    |
+        | detaching |
 
     Scenario: It is attached, and failed since
       Given a volume "db" of 1 GiB that "web-1" holds and that could not be extended
       When "db" is deleted by force
       Then the request is refused with "cannot delete while error_extending, not detached"
 
+  Rule: Whoever comes first wins
+
     Scenario: Somebody reserves it in the same moment
       When 10 times, a reservation and a deletion meet
       Then each time one of the two wins and the other is refused
+      And each volume that was not deleted is reserved
 
   Rule: A way that a host was given is closed before the storage goes
 
@@ -121,7 +119,7 @@ Feature: Deleting a volume
       Then the log of "db" ends with "volume.deletion_put_off"
       And "db" is error_deleting
 
-  Rule: A deletion that failed can be asked for again
+  Rule: A deletion that failed says why
 
     Scenario: The storage fails
       Given an available volume "db" on backend "faulty"
@@ -136,23 +134,32 @@ Feature: Deleting a volume
       Then "db" is error_deleting because "the storage does not answer; see its cabling"
       And "db" has a storage of 1 GiB
 
-    Scenario: The storage works again
+  Rule: A volume that failed can be deleted
+
+    Scenario: It could not be deleted before
       Given a volume "db" that could not be deleted
       When "db" is deleted
       Then "db" is deleted
       And "db" shows no error
 
-    Scenario: A volume that could not be extended
+    Scenario: It could not be extended before
       Given a volume "db" of 1 GiB that could not be extended
       When "db" is deleted
       Then "db" is deleted
 
-  Rule: Work that is under way ends before the volume, or not at all
+  Rule: Work that is under way is not cut short
 
     Scenario: A volume that is being made
       Given "db" is being made
       When "db" is deleted
       Then the request is refused with "cannot delete while creating"
+
+    Scenario: A volume that is being extended
+      Given a volume "db" that is extending
+      When "db" is deleted
+      Then the request is refused with "cannot delete while extending"
+
+  Rule: Force waits for the work that is under way, and undoes it
 
     Scenario: A volume that is being made is deleted by force
       Given "db" is being made
@@ -162,15 +169,8 @@ Feature: Deleting a volume
       And "db" has no storage
 
     Scenario: A volume that is being extended is deleted by force
-      Given an available volume "db" on backend "faulty"
-      And "db" is being extended to 2 GiB
+      Given a volume "db" that is extending
       And "db" was deleted by force
       When backend "faulty" behaves again
       Then "db" is deleted
       And "db" has no storage
-
-    Scenario: A volume that is being extended
-      Given an available volume "db" on backend "faulty"
-      And "db" is being extended to 2 GiB
-      When "db" is deleted
-      Then the request is refused with "cannot delete while extending"

@@ -1,3 +1,4 @@
+@wire
 Feature: Extending a volume
   A volume can only grow, and it may be in use while it does. When it could not
   grow it says why, keeps its size, and can be tried again.
@@ -16,15 +17,15 @@ Feature: Extending a volume
       When "db" is extended to 2 GiB
       Then "db" is in-use and has 2 GiB
 
+  Rule: Until it has grown it has its old size
+
     Scenario: Its holder lets go meanwhile
-      Given an available volume "db" of 1 GiB on backend "faulty"
-      And "web-1" was attached to "db"
-      And "db" is being extended to 2 GiB
+      Given "web-1" was attached to a volume "db" that is being extended to 2 GiB
       And "db" was detached
       When backend "faulty" behaves again
       Then "db" is available and has 2 GiB
 
-    Scenario: Until it has grown it has its old size
+    Scenario: The storage takes its time
       Given an available volume "db" of 1 GiB on backend "faulty"
       When "db" begins to be extended to 2 GiB and backend "faulty" takes its time
       Then "db" is extending and has 1 GiB
@@ -78,6 +79,8 @@ Feature: Extending a volume
       When "db" is extended to 2 GiB
       Then "db" is in-use and has 2 GiB
 
+  Rule: What could not grow is in nobody's way
+
     Scenario: Its holder may let go of it
       Given a volume "db" of 1 GiB that "web-1" holds and that could not be extended
       When "web-1" lets go of "db"
@@ -87,10 +90,9 @@ Feature: Extending a volume
     Scenario: The room it did not get is given back
       Given backend "small" has room for 10 GiB
       And an available volume "db" of 1 GiB on backend "small"
-      And backend "small" fails to grow volumes
-      When "db" is extended to 8 GiB
-      Then "db" is error_extending
-      And backend "small" has room for 9 GiB
+      And "db" could not be extended to 8 GiB
+      When backend "small" is measured
+      Then backend "small" has room for 9 GiB
 
   Rule: A volume grows only where there is room
 
@@ -109,25 +111,20 @@ Feature: Extending a volume
 
   Rule: Only a volume at rest or in use is extended
 
-    Scenario: While it is reserved
-      Given an available volume "db"
-      And "web-1" has reserved "db"
-      When "db" is extended to 2 GiB
-      Then the request is refused with "cannot extend while reserved"
+    Scenario Outline: It is not at rest
+      Given a volume "db" that is <status>
+      When "db" is extended to 3 GiB
+      Then the request is refused with "cannot extend while <status>"
       And nothing is recorded
 
-    Scenario: While it is being extended
-      Given an available volume "db" on backend "faulty"
-      And "db" is being extended to 2 GiB
-      When "db" is extended to 3 GiB
-      Then the request is refused with "cannot extend while extending"
-
-    Scenario: While it is being made
-      Given "db" is being made
-      When "db" is extended to 2 GiB
-      Then the request is refused with "cannot extend while creating"
-
-    Scenario: After it was deleted
-      Given a deleted volume "db"
-      When "db" is extended to 2 GiB
-      Then the request is refused with "cannot extend while deleted"
+      Examples:
+        | status         |
+        | creating       |
+        | reserved       |
+        | attaching      |
+        | detaching      |
+        | extending      |
+        | deleting       |
+        | deleted        |
+        | error          |
+        | error_deleting |

@@ -1,44 +1,41 @@
+@wire
 Feature: Giving up on a backend
   No volume stays in between for ever. Where a backend does not answer in time,
   the volume says so, and can be asked for again or removed; an answer that comes
   later changes nothing.
 
+  Background:
+    Given a service that soon loses its patience
+
   Rule: Work that is not done in time has failed
 
     Scenario: A volume is not made
-      Given a service that soon loses its patience
-      And backend "faulty" does not answer when asked to make a volume
+      Given backend "faulty" does not answer when asked to make a volume
       When a volume "db" of 1 GiB is created on backend "faulty"
       Then "db" is error because "has not done it within 0.4 s"
 
     Scenario: A volume is not extended
-      Given a service that soon loses its patience
-      And an available volume "db" of 1 GiB on backend "faulty"
+      Given an available volume "db" of 1 GiB on backend "faulty"
       And backend "faulty" does not answer when asked to grow a volume
       When "db" is extended to 2 GiB
       Then "db" is error_extending because "has not done it within 0.4 s"
 
     Scenario: A volume is not deleted
-      Given a service that soon loses its patience
-      And an available volume "db" on backend "faulty"
+      Given an available volume "db" on backend "faulty"
       And backend "faulty" does not answer when asked to remove a volume
       When "db" is deleted
       Then "db" is error_deleting because "has not done it within 0.4 s"
 
-    Scenario: A host is not connected
-      Given a service that soon loses its patience
-      And an available volume "db" on backend "faulty"
-      And "web-1" has reserved "db"
-      And backend "faulty" does not answer when asked to connect a volume
+  Rule: A host that is not served in time is told why
+
+    Scenario: It is not connected
+      Given "web-1" has reserved "db" on a backend that does not answer
       When "web-1" connects "db"
       Then the attachment of "web-1" to "db" is error_attaching because "has not done it within 1 s"
       And "db" is available
 
-    Scenario: A host is not disconnected
-      Given a service that soon loses its patience
-      And an available volume "db" on backend "faulty"
-      And "web-1" has attached "db"
-      And backend "faulty" does not answer when asked to disconnect a volume
+    Scenario: It is not disconnected
+      Given "web-1" has attached "db" on a backend that does not answer
       When "web-1" lets go of "db"
       Then the attachment of "web-1" to "db" is error_detaching because "has not done it within 1 s"
       And "db" is in-use
@@ -46,24 +43,20 @@ Feature: Giving up on a backend
   Rule: An answer that comes too late changes nothing
 
     Scenario: The storage was made after all
-      Given a service that soon loses its patience
-      And "db" was given up while it was being made
+      Given "db" was given up while it was being made
       When backend "faulty" behaves again
       Then "db" gets a storage
       And "db" is error
 
     Scenario: What was made after all is deleted with its volume
-      Given a service that soon loses its patience
-      And "db" was given up while it was being made
+      Given "db" was given up while it was being made
       And backend "faulty" behaved again
       When "db" is deleted
       Then "db" is deleted
       And "db" has no storage
 
     Scenario: The storage grew after all
-      Given a service that soon loses its patience
-      And an available volume "db" of 1 GiB on backend "faulty"
-      And "db" was given up while it was being extended to 2 GiB
+      Given a volume "db" was given up while it was being extended to 2 GiB
       And backend "faulty" behaved again
       When "db" is extended to 3 GiB
       Then "db" is available and has 3 GiB

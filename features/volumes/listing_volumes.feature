@@ -1,3 +1,4 @@
+@wire
 Feature: Listing volumes
   Many volumes are read from a copy made for reading, in the order of their
   creation. A caller who says what it has just done is not shown an older copy.
@@ -10,6 +11,7 @@ Feature: Listing volumes
       Then "db, web, logs" are found
 
     Scenario: As of a moment that has not come
+      Given an available volume "db"
       When volumes are listed as of a moment that has not come
       Then the request is refused as unavailable
 
@@ -26,12 +28,15 @@ Feature: Listing volumes
       When the volumes of the project "shop" called "db" are listed
       Then "db" is found
 
-    Scenario: By backend
+  Rule: Where nothing is meant, nothing is found
+
+    Scenario: On a backend that has none
       Given available volumes "db, web" in the project "shop"
       When the volumes of the project "shop" on "spare" are listed
       Then nothing is found
 
-    Scenario: A project that has none
+    Scenario: In a project that has none
+      Given available volumes "db, web" in the project "shop"
       When the volumes of the project "nobody's" are listed
       Then nothing is found
 
@@ -63,9 +68,12 @@ Feature: Listing volumes
       Then "a, b, c, d" are found
       And they came in pages of 2, 2
 
+  Rule: Pages that make no sense are refused
+
     Scenario Outline: A page of a size that makes no sense
       When volumes are listed <count> at a time
       Then the request is refused as invalid
+      And nothing is recorded
 
       Examples:
         | count |
@@ -77,3 +85,4 @@ Feature: Listing volumes
     Scenario: A place that none of our pages ended at
       When volumes are listed from a place that never was
       Then the request is refused as invalid
+      And nothing is recorded

@@ -1,3 +1,4 @@
+@wire
 Feature: Placing a volume
   Who names no backend gets the one with the most room. Room is counted from the
   log, so it is right after every failure, every race and every restart.
@@ -5,6 +6,7 @@ Feature: Placing a volume
   Rule: A volume without a named backend goes where there is most room
 
     Scenario: The roomiest backend
+      Given backend "small" has room for 10 GiB
       When a volume "db" of 1 GiB is created anywhere
       Then "db" is of the backend "roomy"
 
@@ -34,9 +36,8 @@ Feature: Placing a volume
       And nothing is recorded
 
     Scenario: Several backends, each for its own reason
-      Given backend "roomy" was disabled
-      And backend "spare" was disabled
-      And backend "small" has room for 10 GiB
+      Given backend "small" has room for 10 GiB
+      And backends "roomy" and "spare" were disabled
       When a volume "db" of 65536 GiB is created anywhere
       Then the request is refused as no-capacity with "small: has room for 10 GiB"
       And it is said that "roomy" was passed over because it "is disabled: being repaired"

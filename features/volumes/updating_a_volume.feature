@@ -1,3 +1,4 @@
+@wire
 Feature: Updating a volume
   What callers say about a volume is theirs to change. Whether it may be written
   changes only while nobody holds it, so no host is told otherwise than it was.
@@ -21,7 +22,9 @@ Feature: Updating a volume
       When "db" is made bootable
       Then "db" can be started from
 
-    Scenario: Nothing new is said
+  Rule: Saying nothing new adds nothing
+
+    Scenario: Its name is what it was
       Given an available volume "db"
       When "db" is renamed to "db"
       Then the request succeeds

@@ -239,7 +239,8 @@ async def connect(url: str) -> Connection:
                 url,
                 name="holdfast command line",
                 allow_reconnect=False,
-                max_reconnect_attempts=0,
+                max_reconnect_attempts=1,  # tried twice, and then it is told
+                reconnect_time_wait=0.1,
                 error_cb=in_silence,
                 closed_cb=closed,
             )

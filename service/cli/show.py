@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 from typing import Any
 
 Value = Any
@@ -14,11 +16,15 @@ Value = Any
 
 @dataclass(frozen=True)
 class Table:
-    """Rows below headings; no headings make it one thing's fields."""
+    """Rows below headings; no headings make it one thing's fields.
+
+    Columns that are named in `beneath` go below their row where it is too long.
+    """
 
     rows: Sequence[Sequence[str]]
     headings: Sequence[str] = ()
     note: str = ""
+    beneath: Sequence[str] = ()
 
 
 View = Callable[[dict[str, Any]], Table]
@@ -71,7 +77,7 @@ def history(told: dict[str, Any]) -> Table:
         rows.append([words(item[key]) for key in HISTORY.values()] + [changed])
         status = item["data"].get("status", status)
     more = f"there is more: --cursor {told['next']}" if told["next"] else ""
-    return Table(rows, [*HISTORY, "WHAT CHANGED"], more)
+    return Table(rows, [*HISTORY, CHANGED], more, beneath=("REASON", CHANGED))
 
 
 HISTORY = {
@@ -81,6 +87,7 @@ HISTORY = {
     "REASON": "reason",
     "RECORDED BY": "recorded_by",
 }
+CHANGED = "WHAT CHANGED"
 
 
 def changes(before: str, data: dict[str, Any]) -> Iterator[str]:
@@ -144,17 +151,43 @@ def richly(table: Table) -> None:
     """Print a table as wide as the terminal, its headings bold."""
     # Here, for a pipe does without it, and it takes as long as the whole question.
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table as Rich  # noqa: PLC0415
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    longest = max(map(len, plainly(table)), default=0)
+    drawn = stacked if table.beneath and longest > console.width else columned
+    for part, style in drawn(table):
+        console.print(part, style=style)
+
+
+def columned(table: Table) -> Iterator[tuple[Any, str]]:
+    """Draw a table whose cells fold where they are too long."""
+    from rich.table import Table as Rich  # noqa: PLC0415 - as in `richly`
 
     drawn = Rich(box=None, pad_edge=False, show_header=bool(table.headings))
-    width = max(map(len, (*table.headings, *(row[0] for row in table.rows))), default=1)
+    first = max((len(row[0]) for row in table.rows), default=0)
     for number, heading in enumerate(table.headings or ("", "")):
-        whole = number == 0 and width <= ID_LENGTH
-        style = "bold" if not table.headings and number == 0 else ""
+        whole = number == 0 and first <= ID_LENGTH
+        style = "" if table.headings or number else "bold"
         drawn.add_column(heading, overflow="fold", no_wrap=whole, style=style)
     for row in table.rows:
         drawn.add_row(*row)
-    Console(markup=False, emoji=False, highlight=False).print(drawn)
+    yield drawn, ""
+
+
+def stacked(table: Table) -> Iterator[tuple[Any, str]]:
+    """Draw a table with some of its columns beneath each row."""
+    from rich.padding import Padding  # noqa: PLC0415 - as in `richly`
+
+    lower = [heading in table.beneath for heading in table.headings]
+    upper = [
+        list(compress(row, map(not_, lower))) for row in (table.headings, *table.rows)
+    ]
+    heading, *lines = plainly(Table(upper))
+    yield heading, "bold"
+    for line, row in zip(lines, table.rows, strict=True):
+        yield line, ""
+        if said := "  ".join(filter(None, compress(row, lower))):
+            yield Padding(said, (0, 0, 0, 4)), "dim"
 
 
 def spinner() -> AbstractContextManager[Any]:
