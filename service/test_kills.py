@@ -6,7 +6,6 @@ import asyncio
 import random
 import subprocess
 import sys
-from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -18,72 +17,28 @@ from adapters.embedded.process import free_port
 from adapters.file.failures import GIB
 from adapters.postgres.reading import rebuilt, verified
 from domain import log as language
-from domain.aggregate import Event
 from domain.volume import Status, Volume
 from projections import resources
 from service.manager import VolumeManager
-from service.testing import UP, Caller, caller, program
+from service.testing import (
+    UP,
+    Caller,
+    callers,
+    happened_once,
+    load,
+    nothing_is_in_flight,
+    program,
+)
 
 KILLS = 10
 CLIENTS = 16
 WHOLE = {"volume", "made-by.json"}
 
 
-async def live_a_life(asker: Caller, dice: random.Random, name: str) -> None:
-    """Create, extend, attach, detach and delete, as far as it comes."""
-    steps = iter(range(1_000_000))
-
-    async def ask(subject: str, **message: Any) -> Any:
-        return await asker.insist(subject, f"{name}-{next(steps)}", **message)
-
-    volume_id = (await ask("volume.create", size_gib=1, name=name))["id"]
-    await settled(asker, volume_id)
-    size = 1
-    while dice.random() < 0.8:
-        if dice.random() < 0.5:
-            size += 1
-            await ask("volume.extend", id=volume_id, size_gib=size)
-            await settled(asker, volume_id)
-        else:
-            held = await ask("attachment.create", volume_id=volume_id, host=name)
-            connector = {"host": name}
-            await ask("attachment.update", id=held["id"], connector=connector)
-            await ask("attachment.complete", id=held["id"])
-            if dice.random() < 0.9:
-                await ask("attachment.delete", id=held["id"])
-            else:
-                return
-    if dice.random() < 0.7:
-        await ask("volume.delete", id=volume_id)
-
-
-async def settled(asker: Caller, volume_id: str) -> None:
-    def so(volume: Any) -> bool:
-        return volume["status"] not in ("creating", "extending", "deleting")
-
-    await asker.until("volume.show", so, id=volume_id)
-
-
-async def load(
-    asker: Caller, dice: random.Random, name: str, stopped: asyncio.Event
-) -> None:
-    for life in range(1_000_000):
-        if stopped.is_set():
-            return
-        await live_a_life(asker, dice, f"{name}-{life}")
-
-
-async def nothing_is_in_flight(asker: Caller) -> None:
-    def so(answer: Any) -> bool:
-        return not answer["items"]
-
-    await asker.until("agent.in_flight", so, name="files", after=0)
-
-
 def test_what_was_acknowledged_outlives_every_kill(tmp_path: Path) -> None:
-    seed = random.randrange(10**6)  # noqa: S311
-    print(f"seed {seed}")  # noqa: T201
-    asyncio.run(campaign(tmp_path, random.Random(seed)))  # noqa: S311
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    asyncio.run(campaign(tmp_path, random.Random(seed)))
 
 
 async def campaign(data: Path, dice: random.Random) -> None:
@@ -91,15 +46,11 @@ async def campaign(data: Path, dice: random.Random) -> None:
     async with AsyncExitStack() as stack:
 
         async def start() -> subprocess.Popen[str]:
-            return await asyncio.to_thread(
-                stack.enter_context, program(UP, data, port)
-            )
+            return await asyncio.to_thread(stack.enter_context, program(UP, data, port))
 
         up = await start()
-        askers = [
-            await stack.enter_async_context(caller(f"nats://127.0.0.1:{port}"))
-            for _ in range(CLIENTS)
-        ]
+        url = f"nats://127.0.0.1:{port}"
+        askers = await stack.enter_async_context(callers(url, CLIENTS))
         for number in range(KILLS):
             stopped = asyncio.Event()
             lives = [
@@ -158,23 +109,8 @@ async def compare(data: Path, askers: list[Caller]) -> None:
     }
 
 
-def happened_once(log: list[Event], askers: list[Caller]) -> None:
-    """Every request is in the log once, and where its answer says."""
-    own = {
-        position: event.provenance.request_id
-        for position, event in enumerate(log, start=1)
-        if event.provenance.request_id and not event.provenance.recorded_by
-    }
-    assert set(Counter(own.values()).values()) <= {1}
-    answers = [item for asker in askers for item in asker.acknowledged.items()]
-    assert {key for key, _ in answers} <= set(own.values())
-    for key, answer in answers:
-        asked = log[answer["position"] - 1].provenance.request_id
-        assert asked == key
-
-
 def ended_unversioned(attachments: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the version of those that ended: a list has it as of some time since."""
+    """Leave out the version of those that ended: a list has it as of some time."""
     return {
         key: seen | ({"version": 0} if seen["status"] == "detached" else {})
         for key, seen in attachments.items()

@@ -17,13 +17,14 @@ from adapters.postgres.recorder import Batch, Stored
 from domain.volume import Volume
 from projections import resources
 from service.endpoint import endpoint
+from service.endpoints.agents import not_done
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
 from service.endpoints.attachments import show as show_attachment
 from service.endpoints.volumes import One, create, delete, extend, show, update
-from service.log import Decision, KeyReused, Unavailable
+from service.log import Decision, KeyReused, Log, Unavailable
 from service.manager import VolumeManager
-from service.testing import ask, available, live, report, send
+from service.testing import ask, available, eventually, live, report, send
 
 EMPTY = 1  # the position of the backend's announcement, which every log begins with
 
@@ -88,12 +89,12 @@ def test_a_refusal_is_not_decided_on_an_old_state(manager: VolumeManager) -> Non
 
 
 def test_what_is_shown_is_not_an_old_state(manager: VolumeManager) -> None:
-    async def scenario() -> Any:
+    async def scenario() -> list[Any]:
         async with live(manager.recorder) as one, live(manager.recorder) as two:
             volume_id = await available(one)
             await ask(two, show, id=volume_id)
             reserved = await ask(one, reserve, volume_id=volume_id, host="node-1")
-            return reserved, await ask(two, show, id=volume_id)
+            return [reserved, await ask(two, show, id=volume_id)]
 
     reserved, shown = asyncio.run(scenario())
 
@@ -298,11 +299,13 @@ def test_what_could_not_be_stored_is_forgotten(
     assert reserved["version"] == 3
 
 
-async def back(log: Any) -> None:
+async def back(log: Log) -> None:
     """Return once the log has noticed that its database answers."""
-    async with asyncio.timeout(5):
-        while log.age:
-            await asyncio.sleep(0.01)
+
+    async def reached() -> bool:
+        return not log.age
+
+    await eventually(reached)
 
 
 def test_a_repeat_that_cannot_be_looked_up_takes_nobody_with_it(
@@ -478,38 +481,36 @@ def test_growing_takes_room_like_making(manager: VolumeManager) -> None:
     assert manager.recorder.allocated() == {"files": 20}
 
 
-async def made(log: Any) -> str:
+async def made(log: Log) -> str:
     return await available(log, size_gib=3)
 
 
-async def grown_in_vain(log: Any) -> str:
+async def grown_in_vain(log: Log) -> str:
     volume_id = await made(log)
     await ask(log, extend, id=volume_id, size_gib=9)
     await fail(log, volume_id, 3)
     return volume_id
 
 
-async def fail(log: Any, volume_id: str, intent: int) -> Any:
-    from service.endpoints.agents import not_done  # noqa: PLC0415
-
-    told = {"noun": "volume", "id": volume_id, "intent": intent}
-    return await ask(log, not_done, **told, code="broken", message="it broke")
+async def fail(log: Log, volume_id: str, intent: int) -> Any:
+    about: dict[str, Any] = {"noun": "volume", "id": volume_id, "intent": intent}
+    return await ask(log, not_done, **about, code="broken", message="it broke")
 
 
-async def deleted(log: Any) -> str:
+async def deleted(log: Log) -> str:
     volume_id = await grown_in_vain(log)
     asked = await ask(log, delete, id=volume_id)
     await report(log, volume_id, asked["version"])
     return volume_id
 
 
-async def failed(log: Any) -> str:
+async def failed(log: Log) -> str:
     volume_id: str = (await ask(log, create, size_gib=7))["id"]
     await fail(log, volume_id, 1)
     return volume_id
 
 
-async def failed_and_deleted(log: Any) -> str:
+async def failed_and_deleted(log: Log) -> str:
     volume_id = await failed(log)
     asked = await ask(log, delete, id=volume_id)
     await report(log, volume_id, asked["version"])
@@ -560,7 +561,7 @@ def test_a_follower_sees_every_event_once_and_in_order(manager: VolumeManager) -
     def handle(page: Sequence[Notification]) -> None:
         seen.extend(int(event.id) for event in page)
 
-    async def client(log: Any) -> None:
+    async def client(log: Log) -> None:
         for _ in range(40):
             volume_id = await available(log, multiattach=True)
             await ask(log, reserve, volume_id=volume_id, host="node-1")

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections import Counter
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +25,9 @@ import nats
 from nats.aio.client import Client
 from nats.errors import Error
 
+from adapters.jetstream.publisher import SUBJECTS
 from adapters.postgres.recorder import LogRecorder
+from domain.aggregate import Event
 from domain.ports import Capabilities
 from domain.provenance import Provenance
 from service.endpoint import Endpoint
@@ -110,6 +121,13 @@ async def report(log: Log, volume_id: str, intent: int, **told: Any) -> Any:
     return await ask(log, done, noun="volume", id=volume_id, intent=intent, **told)
 
 
+async def eventually(so: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+    """Return once it is so, or raise `TimeoutError`."""
+    async with asyncio.timeout(seconds):
+        while not await so():
+            await asyncio.sleep(0.02)  # noqa: ASYNC110 - others have no event to tell
+
+
 # Programs, each a process of its own
 
 
@@ -172,7 +190,7 @@ class Caller:
         self.acknowledged: dict[str, Any] = {}
 
     async def ask(
-        self, subject: str, key: str = "", seconds: float = 5, **message: Any
+        self, subject: str, key: str = "", seconds: float = 1, **message: Any
     ) -> Answer:
         """Return what is answered, or raise what nats-py does where nothing is."""
         headers = {"Holdfast-Request-Id": key} if key else None
@@ -204,8 +222,14 @@ class Caller:
         self, subject: str, so: Callable[[Any], bool], **message: Any
     ) -> Any:
         """Ask until the answer is so, and return it."""
-        while not so(found := await self.insist(subject, **message)):
-            await asyncio.sleep(0.02)
+        found: Any = None
+
+        async def is_so() -> bool:
+            nonlocal found
+            found = await self.insist(subject, **message)
+            return so(found)
+
+        await eventually(is_so)
         return found
 
     async def all(self, subject: str, **filters: Any) -> list[Any]:
@@ -236,5 +260,93 @@ async def caller(url: str) -> AsyncIterator[Caller]:
         await client.close()
 
 
+@asynccontextmanager
+async def callers(url: str, number: int) -> AsyncIterator[list[Caller]]:
+    """Connect several."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        yield [await enter(caller(url)) for _ in range(number)]
+
+
 async def unmoved(_: Exception) -> None:
     """Take a lost connection as it comes."""
+
+
+# A load, and what must be true of it afterwards
+
+
+async def live_a_life(asker: Caller, dice: random.Random, name: str) -> None:
+    """Create, extend, attach, detach and delete, as far as it comes."""
+    steps = iter(range(1_000_000))
+
+    async def ask(subject: str, **message: Any) -> Any:
+        return await asker.insist(subject, f"{name}-{next(steps)}", **message)
+
+    volume_id = (await ask("volume.create", size_gib=1, name=name))["id"]
+    await settled(asker, volume_id)
+    size = 1
+    for deed in dice.choices(
+        ["extend", "hold", "keep"], [5, 4, 1], k=dice.randint(0, 6)
+    ):
+        if deed == "extend":
+            size += 1
+            await ask("volume.extend", id=volume_id, size_gib=size)
+            await settled(asker, volume_id)
+            continue
+        held = await ask("attachment.create", volume_id=volume_id, host=name)
+        await ask("attachment.update", id=held["id"], connector={"host": name})
+        await ask("attachment.complete", id=held["id"])
+        if deed == "keep":
+            return
+        await ask("attachment.delete", id=held["id"])
+    if dice.choice([True, True, False]):
+        await ask("volume.delete", id=volume_id)
+
+
+async def settled(asker: Caller, volume_id: str) -> None:
+    def so(volume: Any) -> bool:
+        return volume["status"] not in ("creating", "extending", "deleting")
+
+    await asker.until("volume.show", so, id=volume_id)
+
+
+async def load(
+    asker: Caller, dice: random.Random, name: str, stopped: asyncio.Event
+) -> None:
+    for life in range(1_000_000):
+        if stopped.is_set():
+            return
+        await live_a_life(asker, dice, f"{name}-{life}")
+
+
+async def nothing_is_in_flight(asker: Caller) -> None:
+    def so(answer: Any) -> bool:
+        return not answer["items"]
+
+    await asker.until("agent.in_flight", so, name="files", after=0)
+
+
+def happened_once(log: Sequence[Event], askers: Sequence[Caller]) -> None:
+    """Every request is in the log once, and where its answer says."""
+    own = {
+        position: event.provenance.request_id
+        for position, event in enumerate(log, start=1)
+        if event.provenance.request_id and not event.provenance.recorded_by
+    }
+    assert set(Counter(own.values()).values()) <= {1}
+    answers = [item for asker in askers for item in asker.acknowledged.items()]
+    assert {key for key, _ in answers} <= set(own.values())
+    for key, answer in answers:
+        assert log[answer["position"] - 1].provenance.request_id == key
+
+
+async def published(client: Client, last: int) -> list[int]:
+    """Return the positions on the stream once there are so many, as others get them."""
+    stream = client.jetstream()
+    found: list[int] = []
+    messages = await stream.subscribe(f"{SUBJECTS}.>", ordered_consumer=True)
+    while len(found) < last or messages.pending_msgs:
+        message = await messages.next_msg(timeout=30)
+        found.append(int((message.headers or {})["ce-id"]))
+    await messages.unsubscribe()
+    return found

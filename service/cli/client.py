@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ DESCRIPTION = "holdfast.json"  # service.up's, which is slow to import for one w
 CONNECT_SECONDS = 5.0
 PATIENCE = 12.0  # a little more than a backend has to answer
 MARGIN = 5.0  # seconds that the way takes at most, beyond the wait asked for
-ATTEMPTS = 2  # the same key asks for the same thing, so asking again is safe
+START = "start one with `holdfast up`, or name another with --nats URL"
 PAGE = 100  # lines of a list in one answer
 
 
@@ -38,6 +39,10 @@ class Unreachable(Ended):
     """Nobody answers."""
 
     code = 3
+
+
+class Lost(Exception):
+    """An answer did not come; whether it was done is not known."""
 
 
 class Problem(Ended):
@@ -83,10 +88,7 @@ class Caller:
         """Return the service's address, or raise `Unreachable`."""
         if url := self.nats or described(self.data).get("nats_url"):
             return str(url)
-        raise Unreachable(
-            f"no holdfast runs on {self.data}; start one with `holdfast up`, "
-            "or name another with --nats URL or --data DIR"
-        )
+        raise Unreachable(f"no holdfast runs on {self.data}; {START} or --data DIR")
 
     @property
     def headers(self) -> dict[str, str]:
@@ -170,29 +172,32 @@ class Service:
     async def _answer(
         self, subject: str, body: bytes, headers: dict[str, str], patience: float
     ) -> tuple[bool, bytes]:
-        """Return whether it is a problem, and the answer, asked for twice if lost."""
-        for _ in range(ATTEMPTS):
-            connection = await self._connected()
-            try:
-                answer = await connection.request(
-                    PREFIX + subject, body, headers, patience
-                )
-            except NoRespondersError:
-                raise Unreachable(
-                    f"no holdfast answers at {self.caller.url}; start one with "
-                    "`holdfast up`, or name another with --nats URL"
-                ) from None
-            except MaxPayloadError:
-                raise Ended("the request is larger than 64 KiB; say less") from None
-            except (NatsError, TimeoutError, OSError):
-                continue
-            problem = "Nats-Service-Error-Code" in (answer.headers or {})
-            return problem, answer.data
-        raise Unreachable(
-            f"{self.caller.url} did not answer within {patience:g} s, twice; it may "
-            f"have been done: ask again with --request-id "
-            f"{headers['Holdfast-Request-Id']}"
-        )
+        """Return whether it is a problem, and the answer; asks again for a lost one."""
+        with suppress(Lost):
+            return await self._once(subject, body, headers, patience)
+        try:
+            return await self._once(subject, body, headers, patience)
+        except (Lost, Unreachable) as error:
+            raise Unreachable(
+                f"no answer from {self.caller.url}; it may have been done: ask again "
+                f"with --request-id {headers['Holdfast-Request-Id']}"
+            ) from error
+
+    async def _once(
+        self, subject: str, body: bytes, headers: dict[str, str], patience: float
+    ) -> tuple[bool, bytes]:
+        connection = await self._connected()
+        try:
+            answer = await connection.request(PREFIX + subject, body, headers, patience)
+        except NoRespondersError as error:
+            raise Unreachable(
+                f"no holdfast answers at {self.caller.url}; {START}"
+            ) from error
+        except MaxPayloadError as error:
+            raise Ended("the request is larger than 64 KiB; say less") from error
+        except (NatsError, TimeoutError) as error:
+            raise Lost from error
+        return "Nats-Service-Error-Code" in (answer.headers or {}), answer.data
 
     async def _connected(self) -> Connection:
         """Return the connection, made anew where it was lost."""
@@ -247,10 +252,7 @@ async def connect(url: str) -> Connection:
     except ValueError as error:
         raise Ended(f"{url} is no address of NATS; nats://HOST:PORT is one") from error
     except (NatsError, TimeoutError, OSError) as error:
-        raise Unreachable(
-            f"nothing answers at {url}; start one with `holdfast up`, or name another "
-            "with --nats URL"
-        ) from error
+        raise Unreachable(f"nothing answers at {url}; {START}") from error
     return Connection(client, lost)
 
 

@@ -164,19 +164,16 @@ def patience(caller: Caller) -> AbstractContextManager[Any]:
 def check_outcome(told: Answer) -> None:
     """Raise `Ended` where a wait did not end well."""
     status, key = str(told.get("status", "")), told.get("id", "")
-    if status.startswith("error"):
-        why = (told.get("error") or {}).get("message", "no reason was given")
+    error = told.get("error") or {}
+    # A failure that left the status as it was is the last thing that happened.
+    failed = error and error.get("at") == told.get("updated_at")
+    if status.startswith("error") or failed:
         raise Ended(
-            f"{key} is in status {status}: {why}; `holdfast audit history {key}` "
-            "shows how it came to that"
+            f"{key} is {status}: {error.get('message', 'no reason was given')}; "
+            f"`holdfast audit history {key}` shows how it came to that"
         )
     if status in UNDER_WAY:
         raise Ended(
             f"{key} is still {status}; it goes on, `holdfast audit history {key}` "
             "shows how far it is"
         )
-
-
-def fields(**given: Any) -> dict[str, Any]:
-    """Return what was given, without what was not."""
-    return {name: value for name, value in given.items() if value is not None}

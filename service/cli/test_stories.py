@@ -47,6 +47,17 @@ def test_a_deleted_volume_is_found_for_its_history(shell: Shell) -> None:
     assert "no use, für nichts" in ended.stdout
 
 
+def test_a_wait_that_fails_is_told_with_its_reason(shell: Shell) -> None:
+    made = shell.told("volume", "create", "busy", "--size", "1", "--wait")
+
+    with (shell.data / "volumes" / made["id"] / "volume").open():
+        ended = shell.run("volume", "delete", "busy", "--wait")
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "is in use by process" in ended.stderr
+
+
 def test_an_attachment_goes_through_its_life(shell: Shell) -> None:
     shell.told("volume", "create", "held", "--size", "1", "--wait", "30")
     key = shell.told("attachment", "create", "held", "--instance", "web-1")["id"]

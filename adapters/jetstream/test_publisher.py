@@ -1,0 +1,187 @@
+"""The stream holds every position of the log, in order, whatever befalls the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import nats
+import pytest
+from eventsourcing.persistence import StoredEvent
+from nats.aio.client import Client
+from nats.errors import Error
+from nats.js.api import StreamConfig
+
+from adapters.embedded.nats_server import NatsServer
+from adapters.jetstream.publisher import STREAM, SUBJECTS, Ahead, Publisher
+from adapters.postgres.mapper import LogMapper
+from adapters.postgres.recorder import LogRecorder
+from domain.backend import Backend
+from domain.provenance import MOMENT, Moment, Provenance
+from domain.volume import Done, Volume
+from service.manager import VolumeManager
+
+MANY = 20_000
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def history() -> list[StoredEvent]:
+    """Two events of each of many volumes."""
+    mapper = LogMapper()
+    stored: list[StoredEvent] = []
+    for _ in range(MANY // 2):
+        volume = Volume.create(uuid4(), size_gib=1, backend="files")
+        volume.report(1, Done(location="/volumes/db"))
+        stored += map(mapper.to_stored_event, volume.collect_events())
+    return stored
+
+
+@asynccontextmanager
+async def publishing(url: str, recorder: LogRecorder) -> AsyncIterator[Client]:
+    client = await nats.connect(
+        url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=unmoved
+    )
+    task = asyncio.create_task(Publisher(client, recorder).run())
+    try:
+        yield client
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await client.close()
+
+
+async def unmoved(_: Exception) -> None:
+    """Take a lost connection as it comes."""
+
+
+async def reached(client: Client, sequence: int) -> Any:
+    """Wait until the stream has come that far, and return what it says of itself."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(Error, TimeoutError):
+                info = await client.jetstream().stream_info(STREAM)
+                if info.state.last_seq >= sequence:
+                    return info.state
+            await asyncio.sleep(0.005)
+
+
+async def positions(client: Client, sequences: range) -> list[int]:
+    stream = client.jetstream()
+    messages = [await stream.get_msg(STREAM, n) for n in sequences]
+    return [int((message.headers or {})["ce-id"]) for message in messages]
+
+
+def wiped(broker: NatsServer) -> None:
+    shutil.rmtree(broker.folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("lose", [lambda _: None, wiped], ids=["kept", "wiped"])
+def test_a_broker_killed_in_mid_page_ends_up_with_every_position(
+    broker: NatsServer,
+    manager: VolumeManager,
+    history: list[StoredEvent],
+    lose: Callable[[NatsServer], None],
+) -> None:
+    manager.recorder.insert_events(history)
+
+    async def scenario() -> tuple[Any, list[int]]:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, MANY // 10)
+            broker.kill()
+            lose(broker)
+            broker.start()
+            state = await reached(client, MANY)
+            around = range(MANY // 10 - 200, MANY // 10 + 1500)
+            return state, await positions(client, around)
+
+    state, found = asyncio.run(scenario())
+
+    assert (state.first_seq, state.last_seq, state.messages) == (1, MANY, MANY)
+    assert not state.num_deleted
+    assert found == list(range(found[0], found[0] + 1700))
+    assert found[0] == MANY // 10 - 200
+
+
+def test_two_publishers_do_no_harm(
+    broker: NatsServer, manager: VolumeManager, history: list[StoredEvent]
+) -> None:
+    manager.recorder.insert_events(history[:4000])
+
+    async def scenario() -> tuple[Any, list[int]]:
+        async with (
+            publishing(broker.url, manager.recorder) as client,
+            publishing(broker.url, manager.recorder),
+        ):
+            state = await reached(client, 4000)
+            return state, await positions(client, range(1, 4001, 7))
+
+    state, found = asyncio.run(scenario())
+
+    assert (state.messages, found) == (4000, list(range(1, 4001, 7)))
+
+
+def test_a_stream_of_another_log_is_not_added_to(
+    broker: NatsServer, manager: VolumeManager
+) -> None:
+    async def scenario() -> None:
+        client = await nats.connect(broker.url)
+        stream = client.jetstream()
+        await stream.add_stream(StreamConfig(name=STREAM, subjects=[f"{SUBJECTS}.>"]))
+        await stream.publish(f"{SUBJECTS}.volume.x.created", b"{}")
+        try:
+            await Publisher(client, manager.recorder).run()
+        finally:
+            await client.close()
+
+    with pytest.raises(Ahead, match="the stream HOLDFAST_EVENTS ends at 1, the log at"):
+        asyncio.run(scenario())
+
+
+def test_an_event_says_who_asked_for_it_and_why_it_is(
+    broker: NatsServer, manager: VolumeManager
+) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    moment = MOMENT.get()
+    MOMENT.set(Moment(moment.timestamp, Provenance("Zoë", "", "key 1", "7", trace)))
+    backend = Backend.announced("files", "node-1", "FileDriver", "local")
+    manager.recorder.insert_events(
+        list(map(LogMapper().to_stored_event, backend.collect_events()))
+    )
+
+    async def scenario() -> Any:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 1)
+            return await client.jetstream().get_msg(STREAM, 1)
+
+    message = asyncio.run(scenario())
+
+    assert message.subject == "holdfast.v1.events.backend.files.announced"
+    assert message.headers == {
+        "Nats-Msg-Id": "1",
+        "Nats-Expected-Last-Sequence": "0",
+        "ce-specversion": "1.0",
+        "ce-id": "1",
+        "ce-type": "holdfast.backend.announced",
+        "ce-source": "holdfast",
+        "ce-subject": "files",
+        "ce-time": moment.timestamp.isoformat().replace("+00:00", "Z"),
+        "ce-version": "1",
+        "ce-actor": "Zo%C3%AB",
+        "ce-requestid": "key%201",
+        "ce-causationid": "7",
+        "traceparent": trace,
+    }

@@ -1,0 +1,169 @@
+"""Several replicas on one log: processes that are killed, and an agent of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+import pytest
+from eventsourcing.persistence import Notification
+from nats.aio.client import Client
+from nats.errors import Error
+
+from adapters.embedded.nats_server import NatsServer
+from adapters.postgres.follower import Follower
+from adapters.postgres.reading import verified
+from domain import log as language
+from domain.volume import Volume
+from service.manager import VolumeManager
+from service.testing import (
+    AGENT,
+    SERVE,
+    Caller,
+    caller,
+    callers,
+    configuration,
+    eventually,
+    happened_once,
+    load,
+    nothing_is_in_flight,
+    program,
+    published,
+)
+
+CLIENTS = 8
+
+DIE_BEFORE_REPLYING = """
+import os, signal
+from service.log import Log
+answer = Log._answer
+def die(log, batch, stored):
+    if any(command.request_id for command in batch):
+        os.kill(os.getpid(), signal.SIGKILL)
+    answer(log, batch, stored)
+Log._answer = die
+"""
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def config(tmp_path: Path, broker: NatsServer, settings: dict[str, str]) -> Path:
+    return configuration(tmp_path, broker.url, settings)
+
+
+def test_a_killed_replica_takes_nothing_with_it(
+    broker: NatsServer, config: Path, manager: VolumeManager
+) -> None:
+    seen: list[int] = []
+
+    def handle(page: Sequence[Notification]) -> None:
+        seen.extend(int(event.id) for event in page)
+
+    async def scenario(kill: Callable[[], None]) -> list[int]:
+        async with asyncio.timeout(50), callers(broker.url, CLIENTS) as askers:
+            await while_working(askers, seen, kill)
+            rows = await asyncio.to_thread(lambda: list(verified(manager.recorder)))
+            happened_once([language.decode(r.topic, r.state) for r in rows], askers)
+            assert await asyncio.to_thread(follower.wait_for, len(rows), 10)
+            return await published(askers[0].client, len(rows))
+
+    follower = Follower(manager.recorder, handle, after=0)
+    follower.start()
+    with program(SERVE, config) as one, program(SERVE, config), program(AGENT, config):
+        positions = asyncio.run(scenario(one.kill))
+    follower.stop()
+
+    assert positions == seen == list(range(1, len(seen) + 1))
+
+
+async def while_working(
+    askers: list[Caller], seen: list[int], kill: Callable[[], None]
+) -> None:
+    """Kill a replica once both have answered, and work on for a while."""
+
+    async def both_have_answered() -> bool:
+        counts = await answered(askers[0].client)
+        return len(counts) == 2 and min(counts) > 100
+
+    async def went_on() -> bool:
+        return len(seen) > written + 200
+
+    stopped = asyncio.Event()
+    lives = asyncio.gather(
+        *(
+            load(asker, random.Random(number), str(number), stopped)
+            for number, asker in enumerate(askers)
+        )
+    )
+    await eventually(both_have_answered)
+    kill()
+    written = len(seen)
+    await eventually(went_on)
+    stopped.set()
+    await lives
+    await nothing_is_in_flight(askers[0])
+
+
+async def answered(client: Client) -> list[int]:
+    """Return how many requests each replica has answered."""
+    inbox = client.new_inbox()
+    replies = await client.subscribe(inbox)
+    await client.publish("$SRV.STATS.holdfast", reply=inbox)
+    counts = []
+    with suppress(TimeoutError):
+        while True:
+            told = json.loads((await replies.next_msg(timeout=0.2)).data)
+            counts.append(sum(each["num_requests"] for each in told["endpoints"]))
+    await replies.unsubscribe()
+    return counts
+
+
+def test_a_reply_that_was_lost_is_given_again(
+    broker: NatsServer, config: Path, manager: VolumeManager
+) -> None:
+    asked = {"key": "first", "size_gib": 1, "name": "db"}
+
+    async def lost() -> None:
+        async with caller(broker.url) as asker:
+            await has_room(asker)
+            with pytest.raises((Error, TimeoutError)):
+                await asker.ask("volume.create", **asked)
+
+    async def repeated() -> list[Any]:
+        async with asyncio.timeout(20), caller(broker.url) as asker:
+            return [await asker.insist("volume.create", **asked) for _ in range(2)]
+
+    with program(AGENT, config):
+        with program(DIE_BEFORE_REPLYING + SERVE, config) as served:
+            asyncio.run(lost())
+            assert served.wait(5) == -SIGKILL
+        before = manager.recorder.max_notification_id()
+        with program(SERVE, config):
+            answer, again = asyncio.run(repeated())
+
+    assert before == answer["position"]
+    log = [language.decode(r.topic, r.state) for r in verified(manager.recorder)]
+    [created] = [event for event in log if isinstance(event, Volume.Created)]
+    assert answer == again
+    assert answer["id"] == str(created.originator_id)
+    assert answer["status"] == "creating"
+
+
+async def has_room(asker: Caller) -> None:
+    """Return once the service knows a backend that works."""
+    await asker.until(
+        "backend.is_working", lambda b: b.get("working", False), name="files"
+    )
