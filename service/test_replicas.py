@@ -31,6 +31,7 @@ from service.testing import (
     configuration,
     eventually,
     happened_once,
+    has_room,
     load,
     nothing_is_in_flight,
     program,
@@ -134,7 +135,7 @@ async def answered(client: Client) -> list[int]:
 def test_a_reply_that_was_lost_is_given_again(
     broker: NatsServer, config: Path, manager: VolumeManager
 ) -> None:
-    asked = {"key": "first", "size_gib": 1, "name": "db"}
+    asked: dict[str, Any] = {"key": "first", "size_gib": 1, "name": "db"}
 
     async def lost() -> None:
         async with caller(broker.url) as asker:
@@ -160,10 +161,3 @@ def test_a_reply_that_was_lost_is_given_again(
     assert answer == again
     assert answer["id"] == str(created.originator_id)
     assert answer["status"] == "creating"
-
-
-async def has_room(asker: Caller) -> None:
-    """Return once the service knows a backend that works."""
-    await asker.until(
-        "backend.is_working", lambda b: b.get("working", False), name="files"
-    )

@@ -124,8 +124,8 @@ async def report(log: Log, volume_id: str, intent: int, **told: Any) -> Any:
 async def eventually(so: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Return once it is so, or raise `TimeoutError`."""
     async with asyncio.timeout(seconds):
-        while not await so():
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - others have no event to tell
+        while not await so():  # noqa: ASYNC110 - other processes have no event for us
+            await asyncio.sleep(0.02)
 
 
 # Programs, each a process of its own
@@ -150,7 +150,11 @@ def program(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def configuration(
-    folder: Path, nats_url: str, database: Mapping[str, str], **more: str
+    folder: Path,
+    nats_url: str,
+    database: Mapping[str, str],
+    driver: str = "adapters.file.driver.FileDriver",
+    **deadlines: float,
 ) -> Path:
     """Write the settings of `serve` and `agent`, with one backend of files."""
     told = {
@@ -163,11 +167,12 @@ def configuration(
         "[database]",
         *(f"{name} = {json.dumps(value)}" for name, value in told.items()),
         f"port = {database['POSTGRES_PORT']}",
+        "[deadlines]",
+        *(f"{name} = {value}" for name, value in deadlines.items()),
         "[[backend]]",
         f'name = "{BACKEND}"',
+        f'volume_driver = "{driver}"',
         f"folder = {json.dumps(str(folder / 'volumes'))}",
-        'volume_driver = "adapters.file.driver.FileDriver"',
-        *(f"{name} = {value}" for name, value in more.items()),
     ]
     path = folder / "holdfast.toml"
     path.write_text("\n".join(lines) + "\n")
@@ -317,6 +322,15 @@ async def load(
         if stopped.is_set():
             return
         await live_a_life(asker, dice, f"{name}-{life}")
+
+
+async def has_room(asker: Caller) -> None:
+    """Return once the service knows a backend that works."""
+
+    def so(backend: Any) -> bool:
+        return bool(backend.get("working"))
+
+    await asker.until("backend.is_working", so, name=BACKEND)
 
 
 async def nothing_is_in_flight(asker: Caller) -> None:

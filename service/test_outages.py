@@ -1,0 +1,156 @@
+"""The database or the broker goes away, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from adapters.embedded.nats_server import NatsServer
+from adapters.embedded.postgres import PostgresServer
+from adapters.embedded.table import children_of
+from adapters.jetstream.publisher import STREAM
+from adapters.postgres.mapper import LogMapper
+from adapters.postgres.reading import verified
+from adapters.postgres.recorder import Batch
+from domain import log as language
+from domain.aggregate import Event
+from domain.volume import Volume
+from service.manager import VolumeManager
+from service.testing import (
+    AGENT,
+    SERVE,
+    Answer,
+    Caller,
+    caller,
+    callers,
+    configuration,
+    eventually,
+    has_room,
+    program,
+    published,
+)
+
+NOTHING_CHANGED = "nothing was changed"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(tmp_path / "pg")
+    server.start()
+    yield server
+    server.stop()
+
+
+@contextmanager
+def running(folder: Path, broker: NatsServer, database: dict[str, str]) -> Iterator[str]:
+    """Run a replica and an agent, and yield the broker's URL."""
+    config = configuration(folder, broker.url, database, reserved=2.0)
+    with program(SERVE, config), program(AGENT, config):
+        yield broker.url
+
+
+def log_of(database: dict[str, str]) -> list[Event]:
+    """Return the whole log, verified."""
+    with VolumeManager(database) as manager:
+        rows = list(verified(manager.recorder))
+    return [language.decode(row.topic, row.state) for row in rows]
+
+
+def keys_in(log: list[Event]) -> list[str]:
+    """Return the request ids of what was asked, once for each event."""
+    own = (event.provenance for event in log)
+    return [p.request_id for p in own if p.request_id and not p.recorded_by]
+
+
+# The database is killed, again and again
+
+
+async def create_for_ever(
+    asker: Caller, name: str, stopped: asyncio.Event
+) -> dict[str, Answer]:
+    """Ask once for each volume, and return what was answered."""
+    answers: dict[str, Answer] = {}
+    while not stopped.is_set():
+        key = f"{name}-{len(answers)}"
+        answers[key] = await asker.ask(
+            "volume.create", key, size_gib=1, backend="files", seconds=20
+        )
+        if answers[key].code:
+            await asyncio.sleep(0.02)
+    return answers
+
+
+def commit_slowly(server: PostgresServer) -> None:
+    """Let a transaction spend most of its time in COMMIT, so that a kill meets it."""
+    where = {"host": server.settings["POSTGRES_HOST"], "user": "postgres"}
+    with psycopg.connect(**where, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET commit_delay = 50000")
+        connection.execute("ALTER SYSTEM SET commit_siblings = 0")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def test_a_database_killed_while_committing_makes_no_liar_of_us(
+    tmp_path: Path, broker: NatsServer, postgres: PostgresServer
+) -> None:
+    async def killed_and_killed(url: str) -> dict[str, Answer]:
+        stopped = asyncio.Event()
+        async with asyncio.timeout(90), callers(url, 24) as askers:
+            await has_room(askers[0])
+            asking = asyncio.gather(
+                *(create_for_ever(a, str(n), stopped) for n, a in enumerate(askers))
+            )
+            for number in range(6):
+                await asyncio.sleep(random.uniform(0.2, 0.6))
+                postgres.kill()
+                await asyncio.sleep(0.2)
+                postgres.start()
+                await askers[0].insist("volume.create", f"up {number}", size_gib=1)
+            stopped.set()
+            return {key: told for some in await asking for key, told in some.items()}
+
+    async def asked_again(url: str, keys: set[str]) -> None:
+        async with asyncio.timeout(30), caller(url) as asker:
+            asks = (
+                asker.insist("volume.create", key, size_gib=1, backend="files")
+                for key in keys
+            )
+            await asyncio.gather(*asks)
+
+    commit_slowly(postgres)
+    with running(tmp_path, broker, postgres.settings) as url:
+        answers = asyncio.run(killed_and_killed(url))
+        log = log_of(postgres.settings)
+        failed = {key: a for key, a in answers.items() if a.code}
+        asyncio.run(asked_again(url, failed.keys() | set()))
+        keys = keys_in(log_of(postgres.settings))
+
+    assert {a.body["type"] for a in failed.values()} == {"unavailable"}
+    done = answers.keys() - failed.keys()
+    unchanged = {k for k, a in failed.items() if NOTHING_CHANGED in a.body["detail"]}
+    assert done <= set(keys_in(log))
+    assert not unchanged & set(keys_in(log))
+    assert unchanged
+    assert sorted(key for key in keys if "up" not in key) == sorted(answers)
+    for key in done:
+        at = log[answers[key].body["position"] - 1]
+        assert at.provenance.request_id == key
