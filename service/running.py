@@ -16,6 +16,8 @@ from service.serve import connect, replica
 from service.settings import Settings, Unusable, database_of
 from service.up import up
 
+SHORTEST_KEY = 16
+
 Told = Callable[[str], None]
 
 
@@ -32,6 +34,7 @@ def run_up(data: Path, settings: Settings, nats_port: int | None, told: Told) ->
 
 def run_serve(settings: Settings, told: Told) -> None:
     """Run one replica; `told` the broker's URL when it answers."""
+    check_key(settings)
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
         client = await stack.enter_async_context(
@@ -51,6 +54,7 @@ def run_agent(settings: Settings, name: str | None, told: Told) -> None:
     if len(named) != 1:
         known = ", ".join(backend.name for backend in settings.backends)
         raise Unusable(f"name one of the backends in the settings: {known or 'none'}")
+    check_key(settings)
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
         client = await stack.enter_async_context(
@@ -60,6 +64,15 @@ def run_agent(settings: Settings, name: str | None, told: Told) -> None:
         return asyncio.ensure_future(agent(client, settings, named[0]).run())
 
     until_stopped(main)
+
+
+def check_key(settings: Settings) -> None:
+    """Raise `Unusable` for a key that anybody could guess."""
+    if len(settings.agent_key) < SHORTEST_KEY:
+        raise Unusable(
+            f"agent_key must be set, to the same secret of {SHORTEST_KEY} characters or "
+            "more for `serve` and `agent`"
+        )
 
 
 def until_stopped(

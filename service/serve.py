@@ -16,10 +16,10 @@ from nats.aio.client import Client
 from nats.micro import add_service
 
 from adapters.jetstream.publisher import Publisher
+from service.agents import found
 from service.endpoint import Answering
 from service.endpoints import ENDPOINTS, FOR_AGENTS
 from service.log import Log
-from service.manager import VolumeManager
 from service.reading import Reading
 from service.replica import Replica
 from service.room import Room
@@ -42,7 +42,7 @@ async def replica(
     With it comes the work that goes on beside, which ends only by failing.
     """
     quicken()
-    with VolumeManager(database) as manager:
+    with found(settings.volume_manager)(database) as manager:
         log = Log(manager.recorder, Room(volume_types=settings.volume_types))
         reading = Reading(manager.recorder, log)
         async with log.running():

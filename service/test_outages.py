@@ -154,3 +154,104 @@ def test_a_database_killed_while_committing_makes_no_liar_of_us(
     for key in done:
         at = log[answers[key].body["position"] - 1]
         assert at.provenance.request_id == key
+
+
+# The database is away for a while
+
+
+class Outage:
+    """What callers see while the database is away, and how long each has waited."""
+
+    def __init__(self, asker: Caller, volume_id: str) -> None:
+        self.asker = asker
+        self.volume_id = volume_id
+        self.waited: list[tuple[float, float]] = []
+        self.commands: dict[str, Answer] = {}
+        self.shown: list[Answer] = []
+        self.listed: list[Answer] = []
+        self.others: list[Answer] = []
+
+    async def last(self, seconds: float) -> None:
+        began = time.monotonic()
+
+        async def ask_for_ever(
+            keep: Callable[[str, Answer], Any], subject: str, **message: Any
+        ) -> None:
+            number = 0
+            while time.monotonic() < began + seconds:
+                number += 1
+                key, asked_at = f"out {subject} {number}", time.monotonic()
+                answer = await self.asker.ask(
+                    subject, key * (subject == "volume.create"), seconds=10, **message
+                )
+                self.waited.append((asked_at - began, time.monotonic() - asked_at))
+                keep(key, answer)
+                await asyncio.sleep(0.01)
+
+        def keep_in(kept: list[Answer]) -> Callable[[str, Answer], Any]:
+            return lambda _, answer: kept.append(answer)
+
+        await asyncio.gather(
+            ask_for_ever(self.commands.__setitem__, "volume.create", size_gib=1),
+            ask_for_ever(keep_in(self.shown), "volume.show", id=self.volume_id),
+            ask_for_ever(keep_in(self.listed), "volume.list", project="known"),
+            ask_for_ever(keep_in(self.others), "volume.list", project="never asked"),
+        )
+
+
+@pytest.mark.parametrize("seconds", [8, pytest.param(30, marks=pytest.mark.slow)])
+def test_while_the_database_is_away_the_service_says_so_and_then_goes_on(
+    tmp_path: Path, broker: NatsServer, postgres: PostgresServer, seconds: float
+) -> None:
+    async def scenario(url: str) -> tuple[Outage, dict[str, Any]]:
+        async with asyncio.timeout(seconds + 40), caller(url) as asker:
+            await has_room(asker)
+            about = {"size_gib": 1, "project": "known"}
+            volume = await asker.insist("volume.create", **about)
+            held = await asker.insist("volume.create", **about)
+            for each in (volume, held):
+                await asker.until("volume.show", is_available, id=each["id"])
+            await asker.insist("volume.list", project="known")
+            promised = await asker.insist(
+                "attachment.create", volume_id=held["id"], host="nobody"
+            )
+            postgres.kill()
+            outage = Outage(asker, volume["id"])
+            await outage.last(seconds)
+            postgres.start()
+            return outage, await went_on(asker, held["id"], promised["id"])
+
+    with running(tmp_path, broker, postgres.settings) as url:
+        outage, after = asyncio.run(scenario(url))
+        log = log_of(postgres.settings)
+
+    assert {a.body["type"] for a in outage.commands.values()} == {"unavailable"}
+    assert not outage.commands.keys() & set(keys_in(log))
+    for known in (outage.shown[-10:], outage.listed[-10:]):
+        assert all(seconds - 2 < float(a.headers["Holdfast-Age"]) < seconds + 2 for a in known)
+    assert all("s ago" in a.body["detail"] for a in outage.others)
+    waited = sorted(t for at, t in outage.waited if at > 3.5)
+    assert waited[int(len(waited) * 0.99)] < 1
+    assert after["released"]["status"] == "detached"
+    assert after["positions"] == list(range(1, len(after["positions"]) + 1))
+
+
+def is_available(volume: Any) -> bool:
+    return bool(volume["status"] == "available")
+
+
+async def went_on(asker: Caller, held_id: str, promised_id: str) -> dict[str, Any]:
+    """Return once commands, agent, lists, watcher and stream do their work again."""
+    made = await asker.insist("volume.create", "after", size_gib=1, project="known")
+    await asker.until("volume.show", is_available, id=made["id"])
+    await asker.until(
+        "volume.list", lambda page: len(page["items"]) == 3, project="known"
+    )
+    released = await asker.until(
+        "attachment.show", lambda a: a["status"] == "detached", id=promised_id
+    )
+    last = await asker.until("volume.show", is_available, id=held_id)
+    return {
+        "released": released,
+        "positions": await published(asker.client, last["position"]),
+    }
