@@ -55,7 +55,7 @@ sync() {
     case $(stamped) in "$root "*) rm -f "$stamp" ;; *) rm -rf "$venv" ;; esac
     (
         unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
-        cd "$root" && UV_PYTHON_DOWNLOADS=never "$tools/bin/uv" sync --quiet --frozen --python "$python"
+        cd "$root" && UV_PYTHON_DOWNLOADS=never "$tools/bin/uv" sync --quiet --frozen --compile-bytecode --python "$python"
     ) || fail "uv could not make the environment (see above)"
     echo "$wanted" >"$stamp"
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 from marshmallow import Schema
+from nats.errors import Error
 from nats.micro.request import Request
 
 from adapters.jetstream.signing import is_signed
@@ -325,14 +327,15 @@ def send_when_done(request: Request, answer: asyncio.Future[Reply]) -> None:
 
 
 async def send(request: Request, reply: Reply) -> None:
-    """Send one answer."""
-    if reply.code:
-        detail = msgspec.json.decode(reply.body)["detail"]
-        await request.respond_error(str(reply.code), said.one_line(detail), reply.body)
-    elif reply.age:
-        await request.respond(reply.body, {"Holdfast-Age": f"{reply.age:.1f}"})
-    else:
-        await request.respond(reply.body)
+    """Send one answer; one that cannot be sent is asked for again."""
+    with suppress(Error):
+        if reply.code:
+            detail = said.one_line(msgspec.json.decode(reply.body)["detail"])
+            await request.respond_error(str(reply.code), detail, reply.body)
+        elif reply.age:
+            await request.respond(reply.body, {"Holdfast-Age": f"{reply.age:.1f}"})
+        else:
+            await request.respond(reply.body)
 
 
 def keep(task: asyncio.Task[None]) -> None:

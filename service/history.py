@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,11 @@ from domain.aggregate import Aggregate, Event
 from domain.backend import id_of
 from projections import resources
 from service.log import Log, NotFound, replayed
+
+A = TypeVar("A")
+
+LARGEST_PAGE = 700_000  # bytes; NATS carries 1 MiB by default
+OVERHEAD = 300  # bytes that an item may have beyond what is stored of it
 
 # What every event has stands beside its data, not in it.
 COMMON = frozenset(Event.__struct_fields__) - {"status"}
@@ -33,8 +38,8 @@ async def of(
     after = position_of(cursor)
     history = await written(log, noun, key)
     later = [event for event in history if event.position > after]
-    page = later[:limit]
-    more = len(later) > limit
+    page = fitting(later[:limit], lambda event: len(event.state))
+    more = len(later) > len(page)
     return {
         "items": [item(event) for event in page],
         "next": covered(str(page[-1].position)) if more else None,
@@ -120,6 +125,17 @@ def shown(aggregate: Any, part_id: Any) -> Any:
             raise NotFound("attachment", part_id)
         return resources.attachment(aggregate, part_id)
     return VIEWS[type(aggregate)](aggregate)
+
+
+def fitting(found: Sequence[A], size: Callable[[A], int]) -> list[A]:
+    """Return as many of what was found as fit into one message, one at least."""
+    page, room = list(found[:1]), LARGEST_PAGE - sum(map(size, found[:1]))
+    for each in found[1:]:
+        room -= size(each) + OVERHEAD
+        if room < 0:
+            break
+        page.append(each)
+    return page
 
 
 def position_of(cursor: str | None) -> int:

@@ -99,15 +99,16 @@ class Reading:
                 limit=MOST_IN_FLIGHT + 1,
             )
         )
+        page = history.fitting(found[:MOST_IN_FLIGHT], lambda row: len(row.body))
         items = [
             {
                 "position": row.created,
                 "topic": row.filters["topic"],
                 "event": msgspec.Raw(row.body),
             }
-            for row in found[:MOST_IN_FLIGHT]
+            for row in page
         ]
-        more = len(found) > MOST_IN_FLIGHT
+        more = len(found) > len(page)
         return {"items": items, "more": more, "position": newest}
 
     async def _wait_for(self, position: int) -> None:
@@ -134,10 +135,10 @@ class Reading:
                 limit=limit + 1,
             )
         )
-        page = found[:limit]
+        page = history.fitting(found[:limit], lambda row: len(row.body))
         return {
             "items": [msgspec.json.decode(row.body) for row in page],
-            "next": place_behind(page[-1]) if len(found) > limit else None,
+            "next": place_behind(page[-1]) if len(found) > len(page) else None,
             "position": reached,
         }
 

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
-from adapters.embedded.table import children_of
-from adapters.jetstream.publisher import STREAM
-from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import verified
-from adapters.postgres.recorder import Batch
 from domain import log as language
 from domain.aggregate import Event
-from domain.volume import Volume
 from service.manager import VolumeManager
 from service.testing import (
     AGENT,
@@ -36,7 +27,6 @@ from service.testing import (
     caller,
     callers,
     configuration,
-    eventually,
     has_room,
     program,
     published,
@@ -62,7 +52,9 @@ def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def running(folder: Path, broker: NatsServer, database: dict[str, str]) -> Iterator[str]:
+def running(
+    folder: Path, broker: NatsServer, database: dict[str, str]
+) -> Iterator[str]:
     """Run a replica and an agent, and yield the broker's URL."""
     config = configuration(folder, broker.url, database, reserved=2.0)
     with program(SERVE, config), program(AGENT, config):
@@ -228,7 +220,9 @@ def test_while_the_database_is_away_the_service_says_so_and_then_goes_on(
     assert {a.body["type"] for a in outage.commands.values()} == {"unavailable"}
     assert not outage.commands.keys() & set(keys_in(log))
     for known in (outage.shown[-10:], outage.listed[-10:]):
-        assert all(seconds - 2 < float(a.headers["Holdfast-Age"]) < seconds + 2 for a in known)
+        assert all(
+            seconds - 2 < float(a.headers["Holdfast-Age"]) < seconds + 2 for a in known
+        )
     assert all("s ago" in a.body["detail"] for a in outage.others)
     waited = sorted(t for at, t in outage.waited if at > 3.5)
     assert waited[int(len(waited) * 0.99)] < 1

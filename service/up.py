@@ -14,12 +14,13 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from adapters.embedded.nats_server import nats_server
-from adapters.embedded.postgres import postgres
-from adapters.embedded.process import port_in_use
+from adapters.embedded.nats_server import NatsServer
+from adapters.embedded.postgres import PostgresServer
+from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import Agent
 from service.agents import agent
 from service.replica import Replica
@@ -36,6 +37,9 @@ from service.settings import (
 FORMAT = 1  # of the data folder; raised when an older version could not read it
 NATS_PORT = 4222
 DESCRIPTION = "holdfast.json"
+LOOK_EVERY = 0.5  # seconds between two looks at the servers
+
+logger = getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,19 +67,38 @@ async def up(
             with_files(settings, data),
             agent_key=settings.agent_key or kept_secret(data / "agent.key"),
         )
-        url = stack.enter_context(nats_server(data / "nats", chosen_port(nats_port)))
-        database = stack.enter_context(postgres(data / "postgres"))
+        broker = NatsServer(data / "nats", chosen_port(nats_port))
+        database = PostgresServer(data / "postgres")
+        for server in (broker, database):
+            server.start()
+            stack.callback(server.stop)
+        url = broker.url
         client = await stack.enter_async_context(await connect(url, "holdfast up"))
         running, serving = await stack.enter_async_context(
-            replica(client, settings, database)
+            replica(client, settings, database.settings)
         )
         agents = tuple(agent(client, settings, b) for b in settings.backends)
-        working = asyncio.gather(serving, *(each.run() for each in agents))
+        working = asyncio.gather(
+            serving, kept_running(broker, database), *(each.run() for each in agents)
+        )
         stack.push_async_callback(ended, working)
         await ready(running, settings)
         describe(data, {"format": FORMAT, "nats_url": url, "pid": os.getpid()})
         stack.callback(describe, data, {"format": FORMAT})
         yield Running(url, running, agents, working)
+
+
+async def kept_running(*servers: NatsServer | PostgresServer) -> None:
+    """Start again what was killed, which loses nothing that was acknowledged."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        for server in servers:
+            if server.pid is None:
+                logger.warning("%s has died and is started again", server.folder.name)
+                try:
+                    server.start()
+                except ServerFailed as failure:
+                    logger.error("%s", failure)
 
 
 async def ready(running: Replica, settings: Settings) -> None:
