@@ -43,7 +43,7 @@ Every subject takes one JSON object of at most 64 KiB and answers with one.
   more, or the time is up. A hold that waits for its caller (`reserved`, or `attaching`
   without work in flight) is at rest in this sense.
 * Where a subject waits for the backend, the answer comes when its work is done; after
-  {PATIENCE:g} s, or the `Holdfast-Wait` given, it is `unavailable` and the work goes on.
+  {PATIENCE:g} s, or the `Holdfast-Wait` given, it is `unavailable`; the work goes on.
   Where the backend could not do it, the answer is a `fault` whose `fault_id` names the
   event that says why.
 * While the database is away, commands are `unavailable`. What is shown or listed from

@@ -70,8 +70,8 @@ def check_key(settings: Settings) -> None:
     """Raise `Unusable` for a key that anybody could guess."""
     if len(settings.agent_key) < SHORTEST_KEY:
         raise Unusable(
-            f"agent_key must be set, to one secret of {SHORTEST_KEY} characters or more "
-            "for `serve` and `agent`"
+            f"agent_key must be set, for `serve` and `agent` alike, to a secret of "
+            f"{SHORTEST_KEY} characters or more"
         )
 
 

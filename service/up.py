@@ -98,7 +98,7 @@ async def kept_running(*servers: NatsServer | PostgresServer) -> None:
                 try:
                     server.start()
                 except ServerFailed as failure:
-                    logger.error("%s", failure)
+                    logger.warning("%s", failure)
 
 
 async def ready(running: Replica, settings: Settings) -> None:

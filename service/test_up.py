@@ -1,0 +1,64 @@
+"""The whole service on one machine, when parts of it are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from nats.errors import Error
+
+from service import settings as settings_of
+from service.up import up
+
+
+def children(name: str) -> list[int]:
+    """Return the processes of that name that this one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            pid, _, rest = stat.read_text().partition(" (")
+            comm, _, fields = rest.rpartition(") ")
+            if comm == name and int(fields.split()[1]) == os.getpid():
+                found.append(int(pid))
+    return found
+
+
+@pytest.mark.parametrize("server", ["nats-server", "postgres"])
+def test_a_server_that_was_killed_is_started_again(tmp_path: Path, server: str) -> None:
+    async def created(client: Any) -> dict[str, Any]:
+        """Create a volume, again and again until somebody answers."""
+        headers = {"Holdfast-Request-Id": "one", "Holdfast-Wait": "10"}
+        while True:
+            with suppress(Error, TimeoutError):
+                answer = await client.request(
+                    "holdfast.v1.volume.create",
+                    b'{"size_gib": 1}',
+                    timeout=2,
+                    headers=headers,
+                )
+                found: dict[str, Any] = json.loads(answer.data)
+                if "id" in found:
+                    return found
+            await asyncio.sleep(0.05)
+
+    async def scenario() -> str:
+        settings = settings_of.load(None, {})
+        async with asyncio.timeout(30), up(tmp_path, settings, 0) as running:
+            client = await nats.connect(
+                running.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05
+            )
+            for pid in children(server):
+                os.kill(pid, signal.SIGKILL)
+            made = await created(client)
+            await client.close()
+            return str(made["status"])
+
+    assert asyncio.run(scenario()) == "available"
+    assert not children(server)
