@@ -113,6 +113,22 @@ class Fault(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class Done(msgspec.Struct, frozen=True):
+    """A backend did what an intent asked; what it has to tell depends on that."""
+
+    location: str = ""
+    connection: dict[str, Any] | None = None
+    found: bool = False
+
+
+class NotDone(msgspec.Struct, frozen=True):
+    """A backend could not do what an intent asked; `busy`: not now."""
+
+    code: str
+    message: str
+    busy: bool = False
+
+
 class Aggregate:
     """A thing with an identity whose state is the sum of its events."""
 

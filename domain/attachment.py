@@ -96,3 +96,15 @@ class Attachment:
         if instance is not None:
             return self.instance == instance
         return self.instance is None and host is not None and self.host == host
+
+
+def reached_from(connector: dict[str, Any] | None) -> str:
+    """Return what tells a connector's host from others."""
+    known = connector or {}
+    return str(known.get("host") or known.get("initiator") or known.get("nqn"))
+
+
+def connector_mode(connector: dict[str, Any]) -> str | None:
+    """Return the mode that a connector asks for, if it asks for one."""
+    mode = connector.get("mode")
+    return mode if mode in ("rw", "ro") else None

@@ -7,9 +7,8 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from domain import aggregate
-from domain.aggregate import Aggregate
+from domain.aggregate import Aggregate, Done, NotDone
 from domain.lifecycle import Lifecycle
-from domain.volume import Done, NotDone
 
 # A backend is known by its name; the log wants an id, so one follows from it.
 BACKENDS = UUID("8f6f7c2e-2a0b-5c55-9d0c-5b1f3a7f6d10")

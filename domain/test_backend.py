@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from domain.aggregate import NotInFlight
+from domain.aggregate import Done, NotDone, NotInFlight
 from domain.backend import Administration, Backend, id_of
-from domain.volume import Done, NotDone
 
 
 def announced() -> Backend:

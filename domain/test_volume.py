@@ -9,14 +9,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.aggregate import Event, NotInFlight, OutOfOrder
+from domain.aggregate import Done, Event, NotDone, NotInFlight, OutOfOrder
 from domain.attachment import ATTACHMENT, AttachStatus
 from domain.lifecycle import Lifecycle, Refused
 from domain.volume import (
     LIFECYCLE,
     SHOWN,
-    Done,
-    NotDone,
     Status,
     Undersized,
     UnknownAttachment,

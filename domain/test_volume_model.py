@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain import log
-from domain.aggregate import Event, NotInFlight
+from domain.aggregate import Done, Event, NotDone, NotInFlight
 from domain.lifecycle import Refused
 from domain.provenance import MOMENT, Moment, Provenance
 from domain.volume import (
     AT_REST,
     SHOWN,
-    Done,
-    NotDone,
     Status,
     Undersized,
     UnknownAttachment,

@@ -8,12 +8,17 @@ from enum import StrEnum
 from typing import Any, TypedDict, Unpack
 from uuid import UUID, uuid5
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from domain import aggregate
-from domain.aggregate import Aggregate
-from domain.attachment import ATTACHMENT, Attachment, AttachStatus
+from domain.aggregate import Aggregate, Done, NotDone
+from domain.attachment import (
+    ATTACHMENT,
+    Attachment,
+    AttachStatus,
+    connector_mode,
+    reached_from,
+)
 from domain.lifecycle import Lifecycle, Refused
 
 
@@ -116,22 +121,6 @@ class UnknownAttachment(Exception):
 
     def __str__(self) -> str:
         return f"there is no attachment {self.attachment_id}"
-
-
-class Done(msgspec.Struct, frozen=True):
-    """A backend did what an intent asked; what it has to tell depends on that."""
-
-    location: str = ""
-    connection: dict[str, Any] | None = None
-    found: bool = False
-
-
-class NotDone(msgspec.Struct, frozen=True):
-    """A backend could not do what an intent asked; `busy`: not now."""
-
-    code: str
-    message: str
-    busy: bool = False
 
 
 class Description(TypedDict, total=False):
@@ -1089,18 +1078,6 @@ def strongest(
     """Return the strongest status among attachments, of which some have changed."""
     held = {i: a.status for i, a in attachments.items()} | changed
     return next((s for s in SHOWN if s in held.values()), AttachStatus.DETACHED)
-
-
-def reached_from(connector: dict[str, Any] | None) -> str:
-    """Return what tells a connector's host from others."""
-    known = connector or {}
-    return str(known.get("host") or known.get("initiator") or known.get("nqn"))
-
-
-def connector_mode(connector: dict[str, Any]) -> str | None:
-    """Return the mode that a connector asks for, if it asks for one."""
-    mode = connector.get("mode")
-    return mode if mode in ("rw", "ro") else None
 
 
 def left_without(

@@ -26,6 +26,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import (
     IntegrityError,
+    InterfaceError,
     OperationalError,
     PersistenceError,
 )
@@ -316,12 +317,19 @@ class Log:
     async def read(self, what: Callable[..., K], *args: Any) -> K:
         """Return what a function reads from the database in a thread of its own."""
         loop = asyncio.get_running_loop()
+        if self._away:
+            raise self._unavailable()
+        done = loop.run_in_executor(self._reader, what, *args)
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await loop.run_in_executor(self._reader, what, *args)
+            while not (await asyncio.wait([done], timeout=AWAY_AFTER))[0]:
+                # It may be long, or the database away: a short look tells.
+                await self._loaded(self.recorder.allocated)
+            return await done
         except PersistenceError as failure:
-            raise Unavailable(
-                f"the database cannot be reached; it last was {self.age:.0f} s ago"
-            ) from failure
+            if isinstance(failure, OperationalError | InterfaceError):
+                self._lose(str(failure))
+            raise self._unavailable() from failure
 
     @contextmanager
     def watching(self, aggregate_id: UUID) -> Iterator[asyncio.Queue[Event]]:
@@ -354,6 +362,10 @@ class Log:
             self._take_back(decision)
             self._absent.setdefault(missing.args[0], []).append(command)
             self._wanted.set()
+            return
+        except Exception as problem:  # noqa: BLE001 - nobody else's command may suffer
+            self._take_back(decision)
+            self._fail(command, problem)
             return
         command.events, command.taken, command.seen = [], {}, {}
         if command.reply.code:
@@ -544,9 +556,14 @@ class Log:
         while True:
             await asyncio.sleep(PROBE_EVERY)
             if self._away and self._waiting == []:
-                with suppress(Unavailable):
-                    self.room.allocated = await self.read(self.recorder.allocated)
+                with suppress(PersistenceError):
+                    self.room.allocated = await self._loaded(self.recorder.allocated)
                     self._reached()
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(
+            f"the database cannot be reached; it last was {self.age:.0f} s ago"
+        )
 
     def _lose(self, why: str) -> None:
         if not self._away:
@@ -561,16 +578,13 @@ class Log:
 
     def _from_memory(self, command: Command) -> asyncio.Future[Reply]:
         """Answer a query from what is known, while nothing can be confirmed."""
-        why = Unavailable(
-            f"the database cannot be reached; it last was {self.age:.0f} s ago"
-        )
         if not command.query:
-            raise why
+            raise self._unavailable()
         decision = Decision(self._live, self.room)
         try:
             reply = command.decide(decision)
         except NotLive:
-            raise why from None
+            raise self._unavailable() from None
         if shown := reply.aggregate_id:
             reply = reply.at(self._positions.get(shown, 0))
         command.answered.set_result(replace(reply, age=self.age))

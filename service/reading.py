@@ -175,7 +175,8 @@ def place_of(cursor: str | None) -> tuple[int, str]:
     if cursor is None:
         return -1, ""
     position, _, key = history.uncovered(cursor).partition(" ")
-    if not position.isdecimal() or len(position) > 18:  # noqa: PLR2004 - a bigint
+    printable = position.isdecimal() and key.isprintable()
+    if not printable or len(position) > 18:  # noqa: PLR2004 - a bigint
         raise ValidationError("Must be the `next` of an earlier answer.", "cursor")
     return int(position), key
 

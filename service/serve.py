@@ -49,6 +49,7 @@ async def replica(
             reading.start()
             running = Replica(log, reading, client, settings)
             work = asyncio.gather(
+                log.working,
                 Publisher(client, manager.recorder).run(),
                 Watcher(running).run(),
                 watch(running),

@@ -16,15 +16,31 @@ from adapters.postgres.reading import verified
 from adapters.postgres.recorder import Batch, Stored
 from domain.volume import Volume
 from projections import resources
-from service.endpoint import endpoint
+from service.endpoint import asking, endpoint
 from service.endpoints.agents import not_done
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
 from service.endpoints.attachments import show as show_attachment
 from service.endpoints.volumes import One, create, delete, extend, show, update
-from service.log import Decision, KeyReused, Log, Unavailable
+from service.log import (
+    NOTHING_CHANGED,
+    Decision,
+    KeyReused,
+    Log,
+    NotFound,
+    Reply,
+    Unavailable,
+)
 from service.manager import VolumeManager
-from service.testing import ask, available, eventually, live, report, send
+from service.testing import (
+    ask,
+    available,
+    eventually,
+    live,
+    lose_commit,
+    report,
+    send,
+)
 
 EMPTY = 1  # the position of the backend's announcement, which every log begins with
 
@@ -437,6 +453,64 @@ def test_long_looks_at_the_log_hold_up_no_command(manager: VolumeManager) -> Non
             return shown
 
     assert asyncio.run(scenario())["status"] == "available"
+
+
+def test_what_a_decision_raises_is_its_asker_s_alone(manager: VolumeManager) -> None:
+    volume_id = uuid4()
+
+    def look(decision: Decision) -> Reply:
+        raise NotFound("volume", decision.get(Volume, volume_id))
+
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log, asyncio.timeout(5):
+            with pytest.raises(NotFound):
+                await log.submit(asking(look))
+            return await ask(log, show, id=str(uuid4()))
+
+    assert asyncio.run(scenario())["type"] == "not-found"
+
+
+def test_while_the_database_is_away_nobody_waits_to_read_it(
+    manager: VolumeManager,
+) -> None:
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        unreachable()
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            for _ in range(3):
+                with pytest.raises(Unavailable, match="s ago"):
+                    await log.read(look)
+            await back(log)
+
+    asyncio.run(scenario())
+
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_commit_of_which_nothing_was_heard_is_looked_up(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            lose_commit(monkeypatch, committed=committed)
+            asks = (ask(log, create, f"key-{n}", size_gib=1) for n in range(3))
+            answers = await asyncio.gather(*asks, return_exceptions=True)
+            await back(log)
+            assert log.room.taken("files") == 3 * committed
+            return answers
+
+    answers = asyncio.run(scenario())
+
+    if committed:
+        assert [answer["position"] for answer in answers] == [2, 3, 4]
+    else:
+        assert {str(answer) for answer in answers} == {NOTHING_CHANGED}
+    assert last(manager) == 3 * committed
 
 
 # Room

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nats
+import psycopg
+import pytest
 from nats.aio.client import Client
 from nats.errors import Error
 
@@ -119,6 +121,22 @@ async def available(log: Log, **described: Any) -> str:
 async def report(log: Log, volume_id: str, intent: int, **told: Any) -> Any:
     """Let the backend report that it did what it was asked."""
     return await ask(log, done, noun="volume", id=volume_id, intent=intent, **told)
+
+
+def lose_commit(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
+    """Close the connection at the next COMMIT, after it happened or before."""
+    execute = psycopg.Cursor.execute
+
+    def lose(cursor: psycopg.Cursor[Any], query: Any, *args: Any, **kw: Any) -> Any:
+        if query != "COMMIT":
+            return execute(cursor, query, *args, **kw)
+        monkeypatch.undo()
+        if committed:
+            execute(cursor, query)
+        cursor.connection.close()
+        raise psycopg.OperationalError("connection lost")
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", lose)
 
 
 async def eventually(so: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:

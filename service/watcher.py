@@ -18,10 +18,11 @@ from uuid import UUID
 import msgspec
 
 from adapters.postgres.read_models import Found
+from domain.aggregate import NotDone
 from domain.attachment import AttachStatus
 from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance
-from domain.volume import NotDone, Volume
+from domain.volume import Volume
 from service.log import Command, Decision, Reply, Unavailable
 from service.problems import problem_of
 from service.replica import Replica

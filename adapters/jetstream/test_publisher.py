@@ -21,9 +21,10 @@ from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream.publisher import STREAM, SUBJECTS, Ahead, Publisher
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.recorder import LogRecorder
+from domain.aggregate import Done
 from domain.backend import Backend
 from domain.provenance import MOMENT, Moment, Provenance
-from domain.volume import Done, Volume
+from domain.volume import Volume
 from service.manager import VolumeManager
 
 MANY = 20_000

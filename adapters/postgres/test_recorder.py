@@ -8,16 +8,17 @@ from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 from eventsourcing.persistence import OperationalError
 
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt, verified, verify
 from adapters.postgres.recorder import Batch, CommitUnknown, Conflict, Kept, Stored
+from domain.aggregate import Done
 from domain.chain import Broken
-from domain.volume import Done, Status, Volume
+from domain.volume import Status, Volume
 from service.manager import VolumeManager
+from service.testing import lose_commit
 
 
 def new_volume() -> Volume:
@@ -126,6 +127,18 @@ def test_more_than_there_is_room_for_is_a_conflict_and_stores_nothing(
     assert manager.recorder.max_notification_id() == 1
 
 
+@pytest.mark.parametrize("more", [{}, {"asked": ["key"]}])
+def test_a_refusal_for_lack_of_room_is_confirmed(
+    manager: VolumeManager, more: dict[str, Any]
+) -> None:
+    manager.recorder.append(batch_of(new_volume(), taken={"a": 4}, limits={"a": 5}))
+
+    assert manager.recorder.append(Batch(seen={"a": 4}, **more)).positions == range(0)
+    with pytest.raises(Conflict) as conflict:
+        manager.recorder.append(Batch(seen={"a": 5}, **more))
+    assert conflict.value.allocated == {"a": 4}
+
+
 def test_room_can_be_given_back_above_the_limit(manager: VolumeManager) -> None:
     manager.recorder.append(batch_of(new_volume(), taken={"a": 9}, limits={"a": 9}))
 
@@ -134,31 +147,12 @@ def test_room_can_be_given_back_above_the_limit(manager: VolumeManager) -> None:
     assert manager.recorder.allocated() == {"a": 8}
 
 
-@pytest.fixture
-def lose_commit(
-    monkeypatch: pytest.MonkeyPatch, *, committed: bool
-) -> pytest.MonkeyPatch:
-    """Close the connection at the next COMMIT, before or after it happens."""
-    execute = psycopg.Cursor.execute
-
-    def lose(cursor: psycopg.Cursor[Any], query: Any, *args: Any, **kw: Any) -> Any:
-        if query != "COMMIT":
-            return execute(cursor, query, *args, **kw)
-        monkeypatch.undo()
-        if committed:
-            execute(cursor, query)
-        cursor.connection.close()
-        raise psycopg.OperationalError("connection lost")
-
-    monkeypatch.setattr(psycopg.Cursor, "execute", lose)
-    return monkeypatch
-
-
 @pytest.mark.parametrize("committed", [True, False])
-@pytest.mark.usefixtures("lose_commit")
 def test_of_a_connection_lost_while_committing_the_log_knows_the_end(
-    manager: VolumeManager, *, committed: bool
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, *, committed: bool
 ) -> None:
+    lose_commit(monkeypatch, committed=committed)
+
     with pytest.raises(CommitUnknown) as unknown:
         manager.recorder.append(batch_of(new_volume(), new_volume()))
 
@@ -167,30 +161,27 @@ def test_of_a_connection_lost_while_committing_the_log_knows_the_end(
     assert manager.recorder.max_notification_id() == (2 if committed else None)
 
 
-@pytest.mark.parametrize("committed", [False])
-@pytest.mark.usefixtures("lose_commit")
 def test_what_others_stored_at_the_same_positions_is_not_ours(
-    manager: VolumeManager, *, committed: bool
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    lose_commit(monkeypatch, committed=False)
     with pytest.raises(CommitUnknown) as unknown:
         manager.recorder.append(batch_of(new_volume(), new_volume()))
     manager.recorder.append(batch_of(new_volume(), new_volume(), new_volume()))
 
-    assert manager.recorder.holds(unknown.value) is committed
+    assert not manager.recorder.holds(unknown.value)
 
 
-@pytest.mark.parametrize("committed", [True])
-@pytest.mark.usefixtures("lose_commit")
 def test_a_lost_connection_with_nothing_but_a_key_changed_nothing(
-    manager: VolumeManager, *, committed: bool
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Kept("key", b"fingerprint", UUID(int=1), 1)
+    lose_commit(monkeypatch, committed=True)
 
     with pytest.raises(OperationalError) as lost:
         manager.recorder.append(Batch(kept=[(kept, -1)]))
 
     assert not isinstance(lost.value, CommitUnknown)
-    assert committed
     with pytest.raises(Conflict, match="key"):
         manager.recorder.append(Batch(asked=["key"], kept=[(kept, -1)]))
 
@@ -291,15 +282,14 @@ def test_no_position_is_seen_before_the_one_before_it(
         may_commit.wait(10)
         commit(*args)
 
+    monkeypatch.setattr(recorder, "_commit", slowly)
     with ThreadPoolExecutor(2) as threads:
-        with monkeypatch.context() as patch:
-            patch.setattr(recorder, "_commit", slowly)
-            first = threads.submit(recorder.append, batch_of(new_volume()))
-            while not locked(manager, granted=True):
-                pass
+        first = threads.submit(recorder.append, batch_of(new_volume()))
+        while not locked(manager, granted=True):
+            assert not first.done()
         second = threads.submit(recorder.append, batch_of(new_volume()))
         while not locked(manager, granted=False):
-            pass
+            assert not second.done()
         seen.append(recorder.max_notification_id())
         may_commit.set()
         positions = [*first.result().positions, *second.result().positions]

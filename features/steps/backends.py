@@ -67,6 +67,7 @@ def was_not_asked(world: World, backend: str, verb: str, name: str) -> None:
 def deleted_in_vain(world: World, name: str, backend: str) -> None:
     out_of_order(world, backend)
     world.do("volume.delete", id=world.volumes[name])
+    world.calm(backend)
 
 
 # How much it holds

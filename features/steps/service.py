@@ -51,7 +51,7 @@ holds_gib = {holds_gib}
 max_over_subscription_ratio = {ratio}
 """
 STREAM = "HOLDFAST_EVENTS"
-PATIENCE = 20.0  # seconds for an answer; a stuck service must not hang the suite
+PATIENCE = 13.0  # seconds for an answer; a stuck service must not hang the suite
 
 T = TypeVar("T")
 

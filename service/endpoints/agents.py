@@ -7,10 +7,9 @@ from uuid import UUID
 
 from marshmallow import fields, validate
 
-from domain.aggregate import Aggregate
+from domain.aggregate import Aggregate, Done, NotDone
 from domain.backend import Backend, id_of
 from domain.log import AGGREGATES
-from domain.volume import Done, NotDone
 from projections import resources
 from service.endpoint import endpoint, query
 from service.log import Decision
