@@ -16,7 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error
 
-from adapters.jetstream.publisher import SUBJECTS
+from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Event
 from domain.ports import Capabilities
@@ -376,6 +376,13 @@ async def published(client: Client, last: int) -> list[int]:
     """Return the positions on the stream once there are so many, as others get them."""
     stream = client.jetstream()
     found: list[int] = []
+
+    async def is_there() -> bool:
+        with suppress(Error, TimeoutError):
+            return (await stream.stream_info(STREAM)).state.last_seq >= last
+        return False
+
+    await eventually(is_there)
     messages = await stream.subscribe(f"{SUBJECTS}.>", ordered_consumer=True)
     while len(found) < last or messages.pending_msgs:
         message = await messages.next_msg(timeout=30)

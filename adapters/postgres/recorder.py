@@ -195,6 +195,9 @@ class LogRecorder(PostgresApplicationRecorder):
 
     def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
         super().__init__(datastore, **kwargs)
+        # By default the pool tries after 1, 2, 4, 8 … seconds: a database that was
+        # away for half a minute would be found half a minute after it came back.
+        datastore.pool.reconnect_timeout = 1.0
         self._names = {
             "log": Identifier(datastore.schema, self.events_table_name),
             **{

@@ -42,6 +42,12 @@ Feature: Setting up a backend
       When backend "spare" is set up anew
       Then backend "spare" works
 
+    Scenario: Nobody says that it was mended
+      Given the storage of backend "spare" is out of order
+      And backend "spare" does not work
+      When backend "spare" behaves again
+      Then backend "spare" works
+
     Scenario: What was asked of it meanwhile is done
       Given an available volume "db" on backend "spare"
       And "db" was asked to be deleted while backend "spare" was out of order

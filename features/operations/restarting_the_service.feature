@@ -70,3 +70,10 @@ Feature: Restarting the service
       Given 20 volumes were just asked for
       When the service is stopped and started again
       Then every volume is available and has its storage
+
+  Rule: A storage that is out of order at the start is tried again
+
+    Scenario: It is mended later
+      Given the service was started while backend "spare" was out of order
+      When backend "spare" behaves again
+      Then backend "spare" works

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pytest_bdd import given, then, when
@@ -181,9 +182,7 @@ def is_enabled(world: World, backend: str) -> None:
 
 @then(says('backend "{backend:Name}" works'))
 def works(world: World, backend: str) -> None:
-    world.soon(
-        lambda: world.do("backend.is_working", name=backend)["working"], expected=True
-    )
+    world.soon(partial(world.works, backend), expected=True)
     shown = seen(world, backend)
     assert (shown["state"], shown["working"]) == ("up", True)
 

@@ -18,8 +18,9 @@ from typing import Any
 from uuid import UUID
 
 from adapters.file.driver import FileDriver
+from domain.attachment import reached_from
 from domain.ports import Capabilities, Cause, DriverFailed, VolumeIsBusy
-from domain.volume import Volume, reached_from
+from domain.volume import Volume
 
 
 class FaultyDriver(FileDriver):

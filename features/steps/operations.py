@@ -21,6 +21,13 @@ def kill_and_start(world: World) -> None:
     world.service.start()
 
 
+@given(says('the service was started while backend "{backend:Name}" was out of order'))
+def started_out_of_order(world: World, backend: str) -> None:
+    world.steer(backend, "fail", "set_up")
+    kill_and_start(world)
+    assert not world.works(backend)
+
+
 @when(says('the service is killed, backend "{backend:Name}" mended, and started again'))
 def kill_mend_and_start(world: World, backend: str) -> None:
     world.service.kill()

@@ -212,10 +212,15 @@ class World:
         for backend in self._mended:
             self.do("backend.enable", name=backend)
             self.do("backend.initialize", name=backend)
+            self.soon(partial(self.works, backend), expected=True)
         for made in filter(is_volume, [*self._told, *self.answers]):
             if made["backend"] == "small":
                 self.do("volume.delete", id=made["id"], force=True)
             self.soon(partial(self._is_passing, made["id"]), expected=False)
+
+    def works(self, backend: str) -> bool:
+        """Tell whether a backend can do its work."""
+        return bool(self.do("backend.is_working", name=backend)["working"])
 
     def _is_passing(self, volume_id: str) -> bool:
         """Tell whether a backend works on it: what it reports ends up elsewhere."""
