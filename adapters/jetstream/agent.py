@@ -289,6 +289,7 @@ class Agent:
         subject, result = await self._attempt(topic, intent, cause)
         if topic == Backend.InitializationStarted.TOPIC:
             self._found(result.get("message"))
+            await self._tell_measurement()  # or the next request is decided without
         self._changed.set()
         await self._report(subject, told | result, intent, position)
 
@@ -346,16 +347,17 @@ class Agent:
     # The storage itself
 
     async def _set_up(self) -> None:
-        """Look at the storage until it is usable."""
-        while not self._usable.is_set():
-            try:
-                await self._in_thread(self._driver.set_up)
-            except DriverFailed as failure:
-                logger.warning("backend %s: %s", self._name, failure)
-                self._found(str(failure))
-                await asyncio.sleep(SET_UP_AGAIN)
-            else:
-                self._found(None)
+        """Look at the storage, again and again while it is not usable."""
+        while True:
+            if not self._usable.is_set():
+                try:
+                    await self._in_thread(self._driver.set_up)
+                except DriverFailed as failure:
+                    logger.warning("backend %s: %s", self._name, failure)
+                    self._found(str(failure))
+                else:
+                    self._found(None)
+            await asyncio.sleep(SET_UP_AGAIN)
 
     def _found(self, failure: str | None) -> None:
         self._failure = failure
@@ -372,17 +374,18 @@ class Agent:
             # The first to be told is what setting up has found.
             await self._looked.wait()
             self._changed.clear()
-            body = msgspec.json.encode(await self.measurement())
-            subject = f"{PREFIX}agents.{self._name}.measured"
-            with suppress(Error, TimeoutError):
-                await self._client.publish(
-                    subject,
-                    body,
-                    headers={SIGNATURE: signature(self._key, subject, body)},
-                )
+            await self._tell_measurement()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), MEASURE_EVERY)
                 await asyncio.sleep(AGAIN)  # what changes often is told now and then
+
+    async def _tell_measurement(self) -> None:
+        """Measure, and tell every replica that listens."""
+        subject = f"{PREFIX}agents.{self._name}.measured"
+        body = msgspec.json.encode(await self.measurement())
+        signed = {SIGNATURE: signature(self._key, subject, body)}
+        with suppress(Error, TimeoutError):
+            await self._client.publish(subject, body, headers=signed)
 
     async def _answer_measure(self) -> None:
         subject = f"{PREFIX}agents.{self._name}.measure"
