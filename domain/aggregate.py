@@ -25,6 +25,10 @@ class OutOfOrder(Exception):
 class NotInFlight(Exception):
     """The work that is reported on is not under way: it was settled or given up."""
 
+    def __str__(self) -> str:
+        aggregate_id, version = self.args
+        return f"{aggregate_id} has no work in flight from its version {version}"
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened to one aggregate, and the status it led to.

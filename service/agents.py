@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from adapters.jetstream.agent import Agent
 from domain.ports import Driver
-from service.settings import BackendSettings, Settings, Unusable
+from service.settings import LVM_DRIVER, BackendSettings, Settings, Unusable
 
 
 def agent(client: Client, settings: Settings, backend: BackendSettings) -> Agent:
@@ -22,7 +22,8 @@ def agent(client: Client, settings: Settings, backend: BackendSettings) -> Agent
 
 def driver_of(backend: BackendSettings) -> Driver:
     """Return the driver that a backend names, with the keys that are its own."""
-    kind = found(backend.volume_driver)
+    dotted = backend.volume_driver or LVM_DRIVER
+    kind = found(dotted)
     options = dict(backend.options) | {
         "name": backend.name,
         "reserved_percentage": backend.reserved_percentage,
@@ -36,8 +37,7 @@ def driver_of(backend: BackendSettings) -> Driver:
     for keys, wrong in ((unknown, "does not know"), (missing, "needs")):
         if keys:
             raise Unusable(
-                f"backend {backend.name}: {backend.volume_driver} {wrong} "
-                f"{', '.join(keys)}"
+                f"backend {backend.name}: {dotted} {wrong} {', '.join(keys)}"
             )
     if "folder" in options:
         options["folder"] = Path(options["folder"])
@@ -49,6 +49,9 @@ def found(dotted: str) -> Any:
     """Return the class at a dotted path."""
     module, _, name = dotted.rpartition(".")
     try:
-        return getattr(import_module(module), name)
+        kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise Unusable(f"there is no class {dotted}") from error
+    if not isinstance(kind, type):
+        raise Unusable(f"{dotted} is no class")
+    return kind

@@ -16,7 +16,7 @@ from marshmallow import Schema
 from nats.errors import Error
 from nats.micro.request import Request
 
-from adapters.jetstream.signing import is_signed
+from adapters.jetstream.signing import SIGNATURE, is_signed, signature
 from domain.aggregate import Aggregate, Event, Failure, Outcome
 from domain.lifecycle import Refused
 from domain.provenance import Moment, Provenance
@@ -89,12 +89,13 @@ class Endpoint:
                 self.command(request.data, headers, replica.log.room)
             )
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
-            await send(request, problem_of(problem))
+            await send(request, problem_of(problem), replica.key_if(self.signed))
             return
         if self.waits or headers.wait:
             keep(asyncio.create_task(self._answer_later(replica, request, replied)))
         else:
-            replied.add_done_callback(lambda done: send_when_done(request, done))
+            key = replica.key_if(self.signed)
+            replied.add_done_callback(lambda done: send_when_done(request, done, key))
 
     def command(self, body: bytes, headers: Headers, room: Room) -> Command:
         """Return the command that a request stands for, or raise why not."""
@@ -205,6 +206,7 @@ class Query:
     takes: Schema
     load: Load
     ask: Callable[..., Awaitable[dict[str, Any]]]
+    signed: bool = False
     doc: str = ""
 
     async def answer(self, replica: Replica, request: Request) -> None:
@@ -220,7 +222,7 @@ class Query:
             reply = Reply(encode(found), age=age)
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
-        await send(request, reply)
+        await send(request, reply, replica.key_if(self.signed))
 
 
 def endpoint(
@@ -243,12 +245,13 @@ def endpoint(
 
 
 def query(
-    subject: str, *, takes: Schema
+    subject: str, *, takes: Schema, signed: bool = False
 ) -> Callable[[Callable[..., Awaitable[dict[str, Any]]]], Query]:
     """Put the reading below on `subject`."""
 
     def place(ask: Callable[..., Awaitable[dict[str, Any]]]) -> Query:
-        return Query(PREFIX + subject, takes, quickly(takes), ask, str(ask.__doc__))
+        load, doc = quickly(takes), str(ask.__doc__)
+        return Query(PREFIX + subject, takes, load, ask, signed, doc)
 
     return place
 
@@ -293,8 +296,7 @@ def trusted(
     replica: Replica, subject: str, request: Request, headers: Headers
 ) -> Headers:
     """Return the headers with what only an agent may say, or raise `Forbidden`."""
-    key = replica.settings.agent_key.encode()
-    if not is_signed(key, subject, request.data, request.headers):
+    if not is_signed(replica.key, subject, request.data, request.headers):
         raise Forbidden
     return said.of_agent(headers, request.headers or {})
 
@@ -317,25 +319,31 @@ def fingerprint(subject: str, message: dict[str, Any]) -> bytes:
     return sha256(subject.encode() + b"\0" + value).digest()
 
 
-def send_when_done(request: Request, answer: asyncio.Future[Reply]) -> None:
+def send_when_done(request: Request, answer: asyncio.Future[Reply], key: bytes) -> None:
     """Send what came of a command: its reply, or why there is none."""
     if answer.cancelled():
         return
     problem = answer.exception()
     reply = problem_of(problem) if isinstance(problem, Exception) else answer.result()
-    keep(asyncio.create_task(send(request, reply)))
+    keep(asyncio.create_task(send(request, reply, key)))
 
 
-async def send(request: Request, reply: Reply) -> None:
-    """Send one answer; one that cannot be sent is asked for again."""
+async def send(request: Request, reply: Reply, key: bytes = b"") -> None:
+    """Send one answer, signed where a `key` is; an agent believes no other.
+
+    One that cannot be sent is asked for again.
+    """
+    headers: dict[str, str] = {}
+    if key:
+        headers[SIGNATURE] = signature(key, request.subject, reply.body)
+    if reply.age:
+        headers["Holdfast-Age"] = f"{reply.age:.1f}"
     with suppress(Error):
         if reply.code:
             detail = said.one_line(msgspec.json.decode(reply.body)["detail"])
-            await request.respond_error(str(reply.code), detail, reply.body)
-        elif reply.age:
-            await request.respond(reply.body, {"Holdfast-Age": f"{reply.age:.1f}"})
+            await request.respond_error(str(reply.code), detail, reply.body, headers)
         else:
-            await request.respond(reply.body)
+            await request.respond(reply.body, headers or None)
 
 
 def keep(task: asyncio.Task[None]) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 
 import msgspec
 from marshmallow import ValidationError
 
 from domain.provenance import Provenance
+from service.text import is_text
 
 LONGEST_WAIT = 300.0
+UNREADABLE = "\ufffd"  # what bytes that are no UTF-8 become
 MOST = {
     "Holdfast-Actor": 255,
     "Holdfast-Reason": 1024,
     "Holdfast-Request-Id": 128,
 }
+SECONDS = re.compile(r"(\d{1,9}(\.\d{1,9})?)?", re.ASCII)
 # W3C Trace Context: version, trace id, parent id, flags; none of them all zeros.
 TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -43,11 +45,12 @@ def read(headers: Mapping[str, str] | None) -> Headers:
     """Return what the headers say, or raise `ValidationError` naming them."""
     if not headers:
         return NOTHING
+    headers = {name.lower(): value for name, value in headers.items()}
     wrong: dict[str, list[str]] = {}
     for name, most in MOST.items():
-        if problem := unprintable(headers.get(name, ""), most):
+        if problem := unprintable(headers.get(name.lower(), ""), most):
             wrong[name] = [problem]
-    wait = seconds(headers.get("Holdfast-Wait", ""))
+    wait = seconds(headers.get("holdfast-wait", ""))
     if wait is None:
         wrong["Holdfast-Wait"] = [f"Must be seconds, from 0 to {LONGEST_WAIT:g}."]
     if wrong:
@@ -55,9 +58,9 @@ def read(headers: Mapping[str, str] | None) -> Headers:
     trace = headers.get("traceparent", "")
     return Headers(
         Provenance(
-            actor=headers.get("Holdfast-Actor", ""),
-            reason=headers.get("Holdfast-Reason", ""),
-            request_id=headers.get("Holdfast-Request-Id", ""),
+            actor=headers.get("holdfast-actor", ""),
+            reason=headers.get("holdfast-reason", ""),
+            request_id=headers.get("holdfast-request-id", ""),
             traceparent=trace if TRACEPARENT.fullmatch(trace) else "",
         ),
         wait or 0.0,
@@ -78,18 +81,17 @@ def unprintable(value: str, most: int) -> str | None:
     """Return what is wrong with a value, or None."""
     if len(value) > most:
         return f"Longer than {most} characters."
-    if not value.isprintable():
-        return "Has control characters."
+    if not is_text(value) or UNREADABLE in value:
+        return "Has control characters, or is no UTF-8."
     return None
 
 
 def seconds(value: str) -> float | None:
     """Return how long to wait, or None for what is no such time."""
-    try:
-        wait = float(value or 0)
-    except ValueError:
+    if not SECONDS.fullmatch(value):
         return None
-    return wait if isfinite(wait) and 0 <= wait <= LONGEST_WAIT else None
+    wait = float(value or 0)
+    return wait if wait <= LONGEST_WAIT else None
 
 
 def one_line(text: str) -> str:

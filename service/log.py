@@ -156,7 +156,7 @@ class Decision:
         """Take in a new aggregate, or raise `Taken`."""
         existing: Any = self._live.get(aggregate.id)
         self.based_on[aggregate.id] = existing.version if existing else 0
-        if existing:
+        if existing or self._live.get(Part(aggregate.id)):
             raise Taken(aggregate.id)
         self._live[aggregate.id] = aggregate
         self._had[aggregate.id] = 0
@@ -173,7 +173,7 @@ class Decision:
 
     def add_part(self, part_id: UUID, whole: Aggregate) -> None:
         """Reserve an id for a part of an aggregate, or raise `Taken`."""
-        if self._live.get(Part(part_id)):
+        if self._live.get(Part(part_id)) or self._live.get(part_id):
             raise Taken(part_id)
         self.parts[part_id] = whole.id
         self._live[Part(part_id)] = whole.id
@@ -367,19 +367,23 @@ class Log:
             self._take_back(decision)
             self._fail(command, problem)
             return
+        self._note(command, decision)
+        self._waiting.append(command)
+        self._decided.set()
+
+    def _note(self, command: Command, decision: Decision) -> None:
+        """Note what has to be stored of a decision, or confirmed of a refusal."""
         command.events, command.taken, command.seen = [], {}, {}
-        if command.reply.code:
-            self._take_back(decision)
-            # What another replica has given back may be what was missing.
-            if command.attempts < self.MOST_ATTEMPTS and not command.query:
-                command.seen = dict(self.room.allocated)
-        else:
+        if not command.reply.code:
             command.events = decision.collect()
             command.taken = decision.taken()
             command.reply = with_intent(command.reply, command.events)
             self.room.take(command.taken)
-        self._waiting.append(command)
-        self._decided.set()
+            return
+        self._take_back(decision)
+        # What another replica has given back may be what was missing.
+        if command.attempts < self.MOST_ATTEMPTS and not command.query:
+            command.seen = dict(self.room.allocated)
 
     def _take_back(self, decision: Decision) -> None:
         """Forget what a broken-off decision had recorded or added."""
@@ -493,6 +497,8 @@ class Log:
             self.room.allocated |= why.allocated
         wanted: set[Key] = {i for c in undone for i in c.decision.based_on}
         wanted |= {Part(i) for c in undone for i in c.decision.parts}
+        if isinstance(why, Conflict):
+            wanted |= why.moved_on | set(map(Part, why.moved_on))
         try:
             await self._bring(wanted)
         except PersistenceError as failure:

@@ -66,7 +66,7 @@ def problem_of(error: Exception) -> Reply:
         "type": kind,
         "title": kind.replace("-", " ").capitalize(),
         "status": status,
-        "detail": str(error) or str(type(error).__doc__),
+        "detail": str(error) or str(type(error).__doc__).rstrip("."),
         "instance": None,
     }
     for family, more in MORE.items():
@@ -108,6 +108,11 @@ MORE: dict[type[Exception], Any] = {
     Refused: of_refusal,
     ValidationError: of_validation,
     Undersized: lambda error: {"errors": {"size_gib": [str(error)]}},
+    NotInFlight: lambda _: {
+        "command": "report",
+        "current_status": None,
+        "unmet": ["in flight"],
+    },
     NotFound: lambda error: {"instance": f"{error.noun}/{error.key}"},
     UnknownAttachment: lambda error: {"instance": f"attachment/{error.attachment_id}"},
     NoCapacity: lambda error: {"considered": error.considered},

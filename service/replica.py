@@ -35,6 +35,15 @@ class Replica:
     client: Client
     settings: Settings
 
+    @property
+    def key(self) -> bytes:
+        """What agents and replicas sign with."""
+        return self.settings.agent_key.encode()
+
+    def key_if(self, signed: bool) -> bytes:  # noqa: FBT001 - it is the question
+        """Return the key for an answer that is to be signed."""
+        return self.key if signed else b""
+
     async def backend(self, name: str, *, anew: bool = False) -> BackendSeen:
         """Return a backend as callers see it, measured `anew` or as it last was.
 
@@ -58,12 +67,14 @@ class Replica:
         await self.client.subscribe(f"{PREFIX}agents.*.measured", cb=self._measured)
 
     async def _measured(self, message: Msg) -> None:
-        key = self.settings.agent_key.encode()
-        if not is_signed(key, message.subject, message.data, message.headers):
+        if not is_signed(self.key, message.subject, message.data, message.headers):
             logger.warning("a measurement that no agent signed was left aside")
             return
-        name = message.subject.split(".")[-2]
-        self.log.room.know(name, measured(message.data))
+        name, told = message.subject.split(".")[-2], measured(message.data)
+        known = self.log.room.measured.get(name)
+        if known and told.reported_at <= known.reported_at:
+            return  # an old one, which somebody sent again
+        self.log.room.know(name, told)
         try:
             await self.log.read(self.reading.tables.measure, name, message.data)
         except Unavailable:
@@ -76,8 +87,7 @@ class Replica:
             answer = await self.client.request(subject, timeout=PATIENCE)
         except (Error, TimeoutError):
             raise away from None
-        key = self.settings.agent_key.encode()
-        if not is_signed(key, subject, answer.data, answer.headers):
+        if not is_signed(self.key, subject, answer.data, answer.headers):
             raise away
         self.log.room.know(name, measured(answer.data))
 

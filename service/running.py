@@ -11,6 +11,7 @@ from typing import Any
 
 import uvloop
 
+from adapters.jetstream.publisher import Ahead
 from service.agents import agent
 from service.serve import connect, replica
 from service.settings import Settings, Unusable, database_of
@@ -95,6 +96,9 @@ def until_stopped(
             work = asyncio.ensure_future(await starting)
             await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                await work
+                try:
+                    await work
+                except Ahead as ahead:
+                    raise Unusable(str(ahead)) from ahead
 
     uvloop.run(running())

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
+from service.text import is_text
+
 LARGEST_GIB = 65_536
+RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII
+)
 USUAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 GIB = validate.Range(min=1, max=LARGEST_GIB)
 
@@ -24,7 +30,7 @@ class Printable(validate.Validator):
         if not self.least <= len(value) <= self.most:
             bounds = f"Must have {self.least} to {self.most} characters."
             raise ValidationError(bounds)
-        if not value.isprintable():
+        if not is_text(value):
             raise ValidationError("Must not contain control characters.")
         return value
 
@@ -32,6 +38,20 @@ class Printable(validate.Validator):
 NAME = Printable(255)
 TEXT = Printable(1024)
 WORD = Printable(255, least=1)
+
+
+class Instant(fields.Field[datetime]):
+    """A time as RFC 3339 has it, in UTC from here on."""
+
+    default_error_messages = {"invalid": "Not a time as RFC 3339 has it."}  # noqa: RUF012
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str) or not RFC_3339.fullmatch(value):
+            raise self.make_error("invalid")
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self.make_error("invalid") from None
 
 
 class StrictBoolean(fields.Boolean):
@@ -98,7 +118,7 @@ def plain(value: Any) -> bool:
 
 
 def WORDY(text: str) -> bool:  # noqa: N802 - a validator that answers
-    return len(text) <= NAME.most and text.isprintable()
+    return len(text) <= NAME.most and is_text(text)
 
 
 def metadata_field(**more: Any) -> fields.Dict:

@@ -50,7 +50,7 @@ async def replica(
             running = Replica(log, reading, client, settings)
             work = asyncio.gather(
                 log.working,
-                Publisher(client, manager.recorder).run(),
+                Publisher(client, manager.recorder, running.key).run(),
                 Watcher(running).run(),
                 watch(running),
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ class BackendSchema(Schema):
 
 class SettingsSchema(Strict):
     volume_manager = fields.String(load_default=MANAGER)
-    volume_driver = fields.String(load_default=LVM_DRIVER)
+    volume_driver = fields.String(load_default="")  # the way it is run decides
     volume_group = fields.String(load_default="cinder-volumes")
     num_shell_tries = fields.Integer(load_default=3, validate=validate.Range(min=1))
     nats_url = fields.String(load_default="nats://127.0.0.1:4222")
@@ -202,8 +202,3 @@ def database_of(settings: Settings) -> dict[str, str]:
         f"POSTGRES_{name.upper()}": str(value)
         for name, value in settings.database.items()
     }
-
-
-def with_backend(settings: Settings, backend: BackendSettings) -> Settings:
-    """Return the settings with a backend where they name none."""
-    return settings if settings.backends else replace(settings, backends=(backend,))

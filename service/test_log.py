@@ -141,10 +141,11 @@ def test_an_attachment_id_is_taken_once_among_replicas(manager: VolumeManager) -
         chosen = str(uuid4())
         async with live(manager.recorder) as one, live(manager.recorder) as two:
             ids = [await available(one), await available(two)]
-            return await asyncio.gather(
+            answers = await asyncio.gather(
                 ask(one, reserve, id=chosen, volume_id=ids[0], host="node-1"),
                 ask(two, reserve, id=chosen, volume_id=ids[1], host="node-2"),
             )
+            return list(answers)
 
     answers = asyncio.run(scenario())
 

@@ -106,7 +106,10 @@ async def create_for_ever(
 
 def commit_slowly(server: PostgresServer) -> None:
     """Let a transaction spend most of its time in COMMIT, so that a kill meets it."""
-    where = {"host": server.settings["POSTGRES_HOST"], "user": "postgres"}
+    where: dict[str, Any] = {
+        "host": server.settings["POSTGRES_HOST"],
+        "user": "postgres",
+    }
     with psycopg.connect(**where, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET commit_delay = 50000")
         connection.execute("ALTER SYSTEM SET commit_siblings = 0")
@@ -210,7 +213,7 @@ def test_while_the_database_is_away_the_service_says_so_and_then_goes_on(
     async def scenario(url: str) -> tuple[Outage, dict[str, Any]]:
         async with asyncio.timeout(seconds + 40), caller(url) as asker:
             await has_room(asker)
-            about = {"size_gib": 1, "project": "known"}
+            about: dict[str, Any] = {"size_gib": 1, "project": "known"}
             volume = await asker.insist("volume.create", **about)
             held = await asker.insist("volume.create", **about)
             for each in (volume, held):
@@ -273,7 +276,7 @@ def test_of_a_frozen_database_nothing_is_shown_that_was_not_committed(
             began = time.monotonic()
 
             async def rename() -> dict[str, Answer]:
-                answers = {}
+                answers: dict[str, Answer] = {}
                 while time.monotonic() < began + 9:
                     key = f"name {len(answers)}"
                     answers[key] = await asker.ask(

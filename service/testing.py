@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from collections.abc import (
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import nats
 import psycopg
@@ -27,11 +30,13 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error
 
+from adapters.file.driver import FileDriver
 from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Event
-from domain.ports import Capabilities
+from domain.ports import Capabilities, Cause
 from domain.provenance import Provenance
+from domain.volume import Volume
 from service.endpoint import Endpoint
 from service.endpoints.agents import announce, done
 from service.endpoints.volumes import create
@@ -389,3 +394,40 @@ async def published(client: Client, last: int) -> list[int]:
         found.append(int((message.headers or {})["ce-id"]))
     await messages.unsubscribe()
     return found
+
+
+class Mortal(FileDriver):
+    """A file driver that keeps a diary, and dies where a file beside it says so."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        reserved_percentage: int,
+        max_over_subscription_ratio: float,
+    ) -> None:
+        super().__init__(folder, name=name)
+        self._beside = folder.parent
+
+    def create(self, asked: Volume.Created, cause: Cause) -> str:
+        with self._telling("create", asked.originator_id):
+            return super().create(asked, cause)
+
+    def extend(self, volume_id: UUID, size_gib: int) -> None:
+        with self._telling("extend", volume_id):
+            super().extend(volume_id, size_gib)
+
+    @contextmanager
+    def _telling(self, verb: str, volume_id: UUID) -> Iterator[None]:
+        self._die(f"before {verb}")
+        with (self._beside / "diary").open("a") as diary:
+            diary.write(f"{verb} {volume_id}\n")
+        yield
+        self._die(f"after {verb}")
+
+    def _die(self, when: str) -> None:
+        sentence = self._beside / f"die {when}"
+        if sentence.exists():
+            sentence.unlink()
+            os.kill(os.getpid(), SIGKILL)

@@ -27,11 +27,9 @@ from service.replica import Replica
 from service.serve import connect, replica
 from service.settings import (
     FILE_DRIVER,
-    LVM_DRIVER,
     BackendSettings,
     Settings,
     Unusable,
-    with_backend,
 )
 
 FORMAT = 1  # of the data folder; raised when an older version could not read it
@@ -153,11 +151,13 @@ def check_format(data: Path) -> None:
 def described(data: Path) -> dict[str, Any]:
     """Return what a data folder says of itself and of the `up` that runs on it."""
     try:
-        told: dict[str, Any] = dict(json.loads((data / DESCRIPTION).read_text()))
+        told = json.loads((data / DESCRIPTION).read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise Unusable(f"{data / DESCRIPTION} cannot be read: {error}") from error
+    if not isinstance(told, dict) or not isinstance(told.get("format"), int):
+        raise Unusable(f"{data / DESCRIPTION} is not holdfast's; move it away")
     return told
 
 
@@ -187,9 +187,14 @@ def chosen_port(asked: int | None) -> int:
 
 def with_files(settings: Settings, data: Path) -> Settings:
     """Return the settings with a backend of files, where they name no backend."""
-    named = settings.volume_driver
-    driver = FILE_DRIVER if named == LVM_DRIVER else named
-    folder = str(data / "volumes")
-    return with_backend(
-        settings, BackendSettings("files", driver, options={"folder": folder})
-    )
+    named = settings.backends or (BackendSettings("files", settings.volume_driver),)
+    return replace(settings, backends=tuple(on_files(each, data) for each in named))
+
+
+def on_files(backend: BackendSettings, data: Path) -> BackendSettings:
+    """Return a backend with the driver of files and a folder, where it names none."""
+    if backend.volume_driver not in ("", FILE_DRIVER):
+        return backend
+    folder = data / ("volumes" if backend.name == "files" else backend.name)
+    options = {"folder": str(folder)} | dict(backend.options)
+    return replace(backend, volume_driver=FILE_DRIVER, options=options)

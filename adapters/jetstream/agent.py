@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from logging import getLogger
 from typing import Any
@@ -31,7 +31,12 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
 from adapters.jetstream.publisher import STREAM, SUBJECTS
-from adapters.jetstream.signing import SIGNATURE, signature
+from adapters.jetstream.signing import (
+    SIGNATURE,
+    is_published,
+    is_signed,
+    signature,
+)
 from domain import log
 from domain.aggregate import Intent
 from domain.backend import Backend
@@ -157,6 +162,11 @@ class Agent:
         self._looked = asyncio.Event()
         self._last: dict[UUID, asyncio.Task[None]] = {}
         self._taken: set[tuple[UUID, int]] = set()
+        self._finished: set[tuple[UUID, int]] = set()
+        self._protocol = "local"
+        self._busy = 0
+        self._quiet = asyncio.Event()
+        self._setting_up = asyncio.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, f"agent-{name}")
 
     async def run(self) -> None:
@@ -176,8 +186,8 @@ class Agent:
         if reason is None:
             try:
                 capabilities = await self._in_thread(self._driver.capabilities)
-            except DriverFailed as failure:
-                reason = str(failure)
+            except Exception as failure:  # noqa: BLE001 - told, and tried again
+                reason = in_words(failure)
         return Measurement(
             self._name, reason is None, reason, capabilities, datetime.now(UTC)
         )
@@ -195,16 +205,16 @@ class Agent:
                     for message in await subscription.fetch(FETCH, timeout=5):
                         self._take_message(message)
                 except TimeoutError:
-                    await self._client.flush(2)
+                    # It may have gone, with the broker's memory of it.
+                    await subscription.consumer_info()
         finally:
             with suppress(Error, TimeoutError):
                 await subscription.unsubscribe()
 
     async def _announce(self) -> None:
-        protocol = "local"
-        if self._failure is None:
-            found = await self._in_thread(self._driver.capabilities)
-            protocol = found.storage_protocol
+        measured = (await self.measurement()).capabilities
+        if measured:
+            self._protocol = measured.storage_protocol
         kind = type(self._driver)
         await self._tell(
             "agent.announce",
@@ -212,12 +222,14 @@ class Agent:
                 "name": self._name,
                 "host": self._host,
                 "driver": f"{kind.__module__}.{kind.__qualname__}",
-                "storage_protocol": protocol,
+                "storage_protocol": self._protocol,
             },
         )
 
     async def _take_what_is_in_flight(self) -> int:
         """Take it in the order of the log, and return the position it reaches."""
+        # What is finished from now on may be in flight in an answer that is older.
+        self._finished.clear()
         after, position = 0, None
         while True:
             asked = {"name": self._name, "after": after}
@@ -244,16 +256,20 @@ class Agent:
         return await stream.pull_subscribe_bind(made.name, STREAM)
 
     def _take_message(self, message: Msg) -> None:
-        headers = message.headers or {}
-        topic = headers["ce-type"].removeprefix("holdfast.")
-        self._take(topic, message.data, int(headers["ce-id"]))
+        position = message.metadata.sequence.stream
+        signed = message.subject, message.data, message.headers, position
+        if not is_published(self._key, *signed):
+            logger.warning("message %d of the stream is not the log's", position)
+            return
+        topic = (message.headers or {})["ce-type"].removeprefix("holdfast.")
+        self._take(topic, message.data, position)
 
     def _take(self, topic: str, state: bytes, position: int) -> None:
         """Begin the work of an intent of ours when its aggregate's earlier is done."""
         intent = log.decode(topic, state)
         assert isinstance(intent, Intent)
         key = intent.originator_id, intent.originator_version
-        if intent.backend != self._name or key in self._taken:
+        if intent.backend != self._name or key in self._taken | self._finished:
             return
         self._taken.add(key)
         earlier = self._last.get(intent.originator_id)
@@ -262,6 +278,7 @@ class Agent:
 
         def forget(done: asyncio.Task[None]) -> None:
             self._taken.discard(key)
+            self._finished.add(key)
             if self._last.get(intent.originator_id) is done:
                 del self._last[intent.originator_id]
 
@@ -278,8 +295,6 @@ class Agent:
     ) -> None:
         if earlier:
             await asyncio.wait([earlier])
-        if topic != Backend.InitializationStarted.TOPIC:
-            await self._usable.wait()
         cause = Cause(position, intent.timestamp.isoformat())
         told = {
             "noun": topic.partition(".")[0],
@@ -297,16 +312,15 @@ class Agent:
         self, topic: str, intent: Intent, cause: Cause
     ) -> tuple[str, Told]:
         """Let the driver do it, and return what there is to tell on which subject."""
+        setting_up = topic == Backend.InitializationStarted.TOPIC
         try:
-            result = await self._in_thread(WORK[topic], self._driver, intent, cause)
-        except DriverFailed as failure:
+            async with self._alone() if setting_up else self._beside_others():
+                result = await self._in_thread(WORK[topic], self._driver, intent, cause)
+        except Exception as failure:  # noqa: BLE001 - every intent is settled
             busy = isinstance(failure, VolumeIsBusy)
-            told = {"code": failure.code, "message": str(failure), "busy": busy}
+            code = getattr(failure, "code", "driver_broke_down")
+            told = {"code": code, "message": in_words(failure), "busy": busy}
             return "agent.not_done", told
-        except Exception as failure:
-            logger.exception("%s of event %d", topic, cause.position)
-            said = f"the driver broke down ({type(failure).__name__}); see its log"
-            return "agent.not_done", {"code": "driver_broke_down", "message": said}
         return "agent.done", result
 
     async def _report(
@@ -338,6 +352,8 @@ class Agent:
             PREFIX + subject, encoded, timeout=5, headers=signed | (headers or {})
         )
         code = (answer.headers or {}).get("Nats-Service-Error-Code", "")
+        if not is_signed(self._key, PREFIX + subject, answer.data, answer.headers):
+            raise TimeoutError(f"{subject} was answered by somebody else")
         if code.startswith("5"):
             raise TimeoutError(subject)
         if code:
@@ -351,10 +367,11 @@ class Agent:
         while True:
             if not self._usable.is_set():
                 try:
-                    await self._in_thread(self._driver.set_up)
-                except DriverFailed as failure:
-                    logger.warning("backend %s: %s", self._name, failure)
-                    self._found(str(failure))
+                    async with self._alone():
+                        await self._in_thread(self._driver.set_up)
+                except Exception as failure:  # noqa: BLE001 - told, and tried again
+                    self._found(in_words(failure))
+                    logger.warning("backend %s: %s", self._name, self._failure)
                 else:
                     self._found(None)
             await asyncio.sleep(SET_UP_AGAIN)
@@ -367,6 +384,28 @@ class Agent:
             self._usable.set()
         else:
             self._usable.clear()
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Hold all other work up: setting up takes what is half-made for a leftover."""
+        async with self._setting_up:
+            self._usable.clear()
+            while self._busy:
+                self._quiet.clear()
+                await self._quiet.wait()
+            yield
+
+    @asynccontextmanager
+    async def _beside_others(self) -> AsyncIterator[None]:
+        """Work once the storage is usable."""
+        while not self._usable.is_set():
+            await self._usable.wait()
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self._quiet.set()
 
     async def _measure_again_and_again(self) -> None:
         """Tell every replica now and then, and after what has changed something."""
@@ -399,3 +438,11 @@ class Agent:
     async def _in_thread(self, what: Callable[..., Any], *args: Any) -> Any:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, what, *args)
+
+
+def in_words(failure: Exception) -> str:
+    """Return what went wrong with a driver, in words that an operator can act on."""
+    if isinstance(failure, DriverFailed):
+        return str(failure)
+    logger.error("the driver broke down", exc_info=failure)
+    return f"the driver broke down ({type(failure).__name__}); see its log"

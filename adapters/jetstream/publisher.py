@@ -3,6 +3,7 @@
 An event's sequence in the stream is its position in the log, and each publish
 names the sequence before it. So nothing else has to be remembered, a gap is
 impossible, and several publishers at once do no harm: all but one are refused.
+Each is signed, with its position, so that nobody else's message passes for ours.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nats.errors import Error
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
+from adapters.jetstream.signing import SIGNATURE, is_published, position_signature
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import LogRecorder
 
@@ -42,9 +44,10 @@ class Ahead(Exception):
 class Publisher:
     """Publishes a page without waiting in between, then waits for all its acks."""
 
-    def __init__(self, client: Client, recorder: LogRecorder) -> None:
+    def __init__(self, client: Client, recorder: LogRecorder, key: bytes) -> None:
         self._client = client
         self._recorder = recorder
+        self._key = key
 
     async def run(self) -> None:
         """Publish for ever, beginning again from the stream where it fails.
@@ -61,8 +64,12 @@ class Publisher:
         """Publish what follows a position, until that fails."""
         follower = Follower(self._recorder, self._handle, after)
         follower.start()
+        connection = self._client.stats["reconnects"]
         try:
-            while follower.is_alive():  # noqa: ASYNC110 - a thread, not a task
+            # A broker that is met anew may have lost the end of the stream, or all.
+            while (
+                follower.is_alive() and connection == self._client.stats["reconnects"]
+            ):
                 await asyncio.sleep(AGAIN)
         finally:
             follower.ask_to_stop()
@@ -77,13 +84,44 @@ class Publisher:
             config = StreamConfig(name=STREAM, subjects=[f"{SUBJECTS}.>"])
             info = await stream.add_stream(config)
         last = info.state.last_seq
+        if last and not await self._is_ours(last):
+            return await self._begin_anew(last)
         newest = await asyncio.to_thread(self._recorder.max_notification_id) or 0
         if last > newest:
             raise Ahead(
-                f"the stream {STREAM} ends at {last}, the log at {newest}: the stream "
-                "belongs to another log, or the log was restored from an old copy"
+                f"the stream {STREAM} ends at {last}, the log at {newest}: the log was "
+                "restored from an old copy, or the stream belongs to another one; if "
+                f"the log is right, remove the stream (nats stream rm {STREAM})"
             )
         return last
+
+    async def _begin_anew(self, last: int) -> int:
+        """Remove a stream that somebody else has written to; the log has it all."""
+        if last > 1 and not await self._is_ours(1):
+            raise Ahead(
+                f"the stream {STREAM} is not this log's: it was signed with another "
+                f"key; if nobody needs it, remove it (nats stream rm {STREAM})"
+            )
+        logger.error(
+            "somebody else wrote to %s at %d; it is published anew", STREAM, last
+        )
+        await self._client.jetstream().delete_stream(STREAM)
+        return await self._last_sequence()
+
+    async def _is_ours(self, sequence: int) -> bool:
+        """Tell whether this log's publisher put the message there."""
+        stream = self._client.jetstream()
+        try:
+            message = await stream.get_msg(STREAM, sequence)
+        except NotFoundError:
+            return False
+        return is_published(
+            self._key,
+            str(message.subject),
+            message.data or b"",
+            message.headers,
+            sequence,
+        )
 
     def _handle(self, page: Sequence[Notification]) -> None:
         """Publish a page, from the follower's thread."""
@@ -105,9 +143,12 @@ class Publisher:
         acks = await self._client.subscribe(inbox, cb=acknowledge)
         try:
             for event in page:
-                await self._client.publish(
-                    subject_of(event), event.state, inbox, headers_of(event)
+                subject = subject_of(event)
+                signed = position_signature(
+                    self._key, subject, event.state, int(event.id)
                 )
+                headers = headers_of(event) | {SIGNATURE: signed}
+                await self._client.publish(subject, event.state, inbox, headers)
             await asyncio.wait_for(complete, PATIENCE)
         finally:
             if not self._client.is_closed:

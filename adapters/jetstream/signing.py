@@ -20,3 +20,19 @@ def is_signed(
     """Tell whether a message was signed with the agents' key."""
     given = (headers or {}).get(SIGNATURE, "")
     return hmac.compare_digest(given.encode(), signature(key, subject, body).encode())
+
+
+def position_signature(key: bytes, subject: str, body: bytes, position: int) -> str:
+    """Return what shows that an event was published at that position by us."""
+    return signature(key, f"{position} {subject}", body)
+
+
+def is_published(
+    key: bytes,
+    subject: str,
+    body: bytes,
+    headers: Mapping[str, str] | None,
+    sequence: int,
+) -> bool:
+    """Tell whether a message of the stream is the log's event of that position."""
+    return is_signed(key, f"{sequence} {subject}", body, headers)

@@ -28,6 +28,7 @@ from domain.volume import Volume
 from service.manager import VolumeManager
 
 MANY = 20_000
+KEY = b"the key of these tests"
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ async def publishing(url: str, recorder: LogRecorder) -> AsyncIterator[Client]:
     client = await nats.connect(
         url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=unmoved
     )
-    task = asyncio.create_task(Publisher(client, recorder).run())
+    task = asyncio.create_task(Publisher(client, recorder, KEY).run())
     try:
         yield client
     finally:
@@ -117,6 +118,27 @@ def test_a_broker_killed_in_mid_page_ends_up_with_every_position(
     assert found[0] == MANY // 10 - 200
 
 
+def test_what_somebody_else_wrote_does_not_stay(
+    broker: NatsServer, manager: VolumeManager, history: list[StoredEvent]
+) -> None:
+    manager.recorder.insert_events(history[:100])
+
+    async def scenario() -> tuple[Any, list[int]]:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 100)
+            forged = f"{SUBJECTS}.volume.x.created"
+            await client.jetstream().publish(forged, b"{}", headers={"ce-id": "101"})
+            await asyncio.to_thread(manager.recorder.insert_events, history[100:200])
+            state = await reached(client, 200)
+            while state.last_seq != 200 or state.messages != 200:
+                state = await reached(client, 200)
+            return state, await positions(client, range(90, 120))
+
+    state, found = asyncio.run(scenario())
+
+    assert (state.last_seq, found) == (200, list(range(90, 120)))
+
+
 def test_two_publishers_do_no_harm(
     broker: NatsServer, manager: VolumeManager, history: list[StoredEvent]
 ) -> None:
@@ -144,11 +166,11 @@ def test_a_stream_of_another_log_is_not_added_to(
         await stream.add_stream(StreamConfig(name=STREAM, subjects=[f"{SUBJECTS}.>"]))
         await stream.publish(f"{SUBJECTS}.volume.x.created", b"{}")
         try:
-            await Publisher(client, manager.recorder).run()
+            await Publisher(client, manager.recorder, KEY).run()
         finally:
             await client.close()
 
-    with pytest.raises(Ahead, match="the stream HOLDFAST_EVENTS ends at 1, the log at"):
+    with pytest.raises(Ahead, match="the stream HOLDFAST_EVENTS is not this log's"):
         asyncio.run(scenario())
 
 
@@ -171,6 +193,7 @@ def test_an_event_says_who_asked_for_it_and_why_it_is(
     message = asyncio.run(scenario())
 
     assert message.subject == "holdfast.v1.events.backend.files.announced"
+    assert len(message.headers.pop("Holdfast-Signature")) == 64
     assert message.headers == {
         "Nats-Msg-Id": "1",
         "Nats-Expected-Last-Sequence": "0",

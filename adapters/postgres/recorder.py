@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import psycopg
@@ -78,7 +78,12 @@ KEYS_USED = """
     SELECT request_id, fingerprint, aggregate_id, version, part_id, position
     FROM {keys} WHERE request_id = ANY (%(request_ids)s)
 """
-PARTS_TAKEN = "SELECT part_id FROM {parts} WHERE part_id = ANY (%(part_ids)s::uuid[])"
+IDS_TAKEN = """
+    SELECT part_id AS id FROM {parts} WHERE part_id = ANY (%(new_ids)s::uuid[])
+    UNION ALL
+    SELECT originator_id FROM {log}
+    WHERE originator_id = ANY (%(part_ids)s::uuid[]) AND originator_version = 1
+"""
 COPY_LOG = """
     COPY {log} (originator_id, originator_version, topic, state, notification_id, chain)
     FROM STDIN (FORMAT BINARY)
@@ -157,6 +162,12 @@ class Batch:
     taken: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def new_ids(self) -> list[UUID]:
+        """The ids that must not be anything's: of new aggregates and new parts."""
+        begun = [e.originator_id for e in self.events if e.originator_version == 1]
+        return [*self.parts, *cast("list[UUID]", begun)]
 
 
 class Stored(NamedTuple):
@@ -305,14 +316,14 @@ class LogRecorder(PostgresApplicationRecorder):
             LOCK,
             *[MOVED_ON] * bool(looked_at),
             *[KEYS_USED] * bool(batch.asked),
-            *[PARTS_TAKEN] * bool(batch.parts),
+            *[IDS_TAKEN] * bool(batch.new_ids),
             *[GIVEN_BACK] * bool(batch.seen),
         ]
         answers = ClientCursor(cursor.connection, row_factory=dict_row)
         answers.execute(b";".join(map(self.sql, asked)), parameters(batch, looked_at))
         found = dict(zip(asked, results(answers), strict=True))
         moved_on = {row["id"] for row in found.get(MOVED_ON, ())}
-        moved_on |= {row["part_id"] for row in found.get(PARTS_TAKEN, ())}
+        moved_on |= {row["id"] for row in found.get(IDS_TAKEN, ())}
         used = [Kept(**row) for row in found.get(KEYS_USED, ())]
         given_back = {row["backend"]: row["gib"] for row in found.get(GIVEN_BACK, ())}
         if moved_on or used or given_back:
@@ -401,6 +412,7 @@ def parameters(batch: Batch, looked_at: Mapping[UUID, int]) -> dict[str, Any]:
         "versions": f"{{{','.join(map(str, looked_at.values()))}}}",
         "request_ids": list(batch.asked),
         "part_ids": f"{{{','.join(key.hex for key in batch.parts)}}}",
+        "new_ids": f"{{{','.join(key.hex for key in batch.new_ids)}}}",
         "backends": list(batch.seen),
         "seen": list(batch.seen.values()),
     }

@@ -92,7 +92,7 @@ class InFlight(Message):
     after = StrictInteger(required=True, validate=validate.Range(min=0))
 
 
-@query("agent.in_flight", takes=InFlight())
+@query("agent.in_flight", takes=InFlight(), signed=True)
 async def in_flight(replica: Replica, name: str, after: int) -> dict[str, Any]:
     """List what is asked of a backend and not settled, in the order of the log."""
     return await replica.reading.in_flight(name, after)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from adapters.postgres.reading import verify
 from service import history
 from service.endpoint import query
-from service.schema import WORD, Message, StrictInteger
+from service.schema import WORD, Instant, Message, StrictInteger
 
 if TYPE_CHECKING:
     from service.replica import Replica
@@ -21,7 +21,7 @@ POSITION = validate.Range(min=1, max=2**62)
 
 class Then(Message):
     key = fields.String(required=True, validate=WORD, data_key="id")
-    time = fields.AwareDateTime(format="iso", default_timezone=None, load_default=None)
+    time = Instant(load_default=None)
     position = StrictInteger(validate=POSITION, load_default=None)
 
     @validates_schema
@@ -38,7 +38,7 @@ async def state_at(
 
     def reached(event: Any, happened: Any) -> bool:
         if time:
-            return bool(happened.timestamp <= time.astimezone(UTC))
+            return bool(happened.timestamp <= time)
         return bool(event.position <= position)
 
     return await history.state_at(replica.log, id_or_name(key), reached)

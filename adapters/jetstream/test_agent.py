@@ -1,0 +1,359 @@
+"""From a command to its outcome: replica, publisher and agent together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.embedded.nats_server import NatsServer
+from adapters.jetstream import agent as module
+from adapters.jetstream.agent import Agent
+from adapters.jetstream.publisher import STREAM
+from adapters.postgres.reading import verified
+from domain import log as language
+from domain.ports import Capabilities, Cause, DriverFailed
+from domain.volume import Volume
+from service.manager import VolumeManager
+from service.serve import connect, replica
+from service.settings import Settings, load
+from service.testing import (
+    AGENT,
+    SERVE,
+    Caller,
+    caller,
+    capabilities,
+    configuration,
+    has_room,
+    nothing_is_in_flight,
+    program,
+)
+
+
+class Shelf:
+    """A driver that can hold volumes up to 9 GiB."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, UUID]] = []
+        self.broken: Exception | None = None
+        self.unusable: DriverFailed | None = None
+        self.may_create = threading.Event()
+        self.may_create.set()
+        self.creating = threading.Event()
+        self.at_work = 0
+
+    def set_up(self) -> None:
+        assert not self.at_work
+        if self.unusable:
+            raise self.unusable
+
+    def capabilities(self) -> Capabilities:
+        if self.unusable:
+            raise self.unusable
+        return capabilities(10_000)
+
+    def create(self, asked: Volume.Created, cause: Cause) -> str:
+        self.at_work += 1
+        self.creating.set()
+        assert self.may_create.wait(10)
+        self.at_work -= 1
+        self.done.append(("create", asked.originator_id))
+        if self.broken:
+            raise self.broken
+        if asked.size_gib > 9:
+            raise DriverFailed("no room")
+        return f"/shelf/{asked.originator_id}"
+
+    def remove_export(self, volume_id: UUID) -> None:
+        pass
+
+    def delete(self, volume_id: UUID) -> None:
+        self.done.append(("delete", volume_id))
+
+    def of(self, volume_id: str) -> list[str]:
+        return [verb for verb, key in self.done if str(key) == volume_id]
+
+
+@dataclass
+class House:
+    """Everything that runs, on one NATS server."""
+
+    settings: Settings
+    shelf: Shelf
+    asker: Caller
+    stack: AsyncExitStack
+
+    async def start_agent(self) -> asyncio.Task[None]:
+        client = await connect(self.settings.nats_url, "agent")
+        self.stack.push_async_callback(client.close)
+        driver: Any = self.shelf
+        agent = Agent(client, driver, "files", self.settings.agent_key.encode())
+        task = asyncio.create_task(agent.run())
+        self.stack.callback(task.cancel)
+        return task
+
+    async def create(self, **more: Any) -> str:
+        made = await self.asker.insist("volume.create", **{"size_gib": 1} | more)
+        volume_id: str = made["id"]
+        return volume_id
+
+    async def settled(self, volume_id: str) -> Any:
+        def so(volume: Any) -> bool:
+            return volume["status"] not in ("creating", "deleting")
+
+        return await self.asker.until("volume.show", so, id=volume_id)
+
+
+Scenario = Callable[[House], Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, broker: NatsServer, settings: dict[str, str]
+) -> Callable[[Scenario], Any]:
+    """Run a scenario in a house whose agent works."""
+    configured = load(configuration(tmp_path, broker.url, settings), {})
+
+    @asynccontextmanager
+    async def house() -> AsyncIterator[House]:
+        async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            client = await connect(broker.url, "serve")
+            stack.push_async_callback(client.close)
+            await enter(replica(client, configured, settings))
+            asker = await enter(caller(broker.url))
+            built = House(configured, Shelf(), asker, stack)
+            await built.start_agent()
+            await has_room(asker)
+            yield built
+
+    async def lived(scenario: Scenario) -> Any:
+        async with asyncio.timeout(40), house() as built:
+            return await scenario(built)
+
+    return lambda scenario: asyncio.run(lived(scenario))
+
+
+def test_every_command_gets_its_outcome(run: Callable[[Scenario], Any]) -> None:
+    async def scenario(house: House) -> list[str]:
+        asked = [await house.create(size_gib=size) for size in (1, 2, 10)]
+        made = [(await house.settled(volume_id))["status"] for volume_id in asked]
+        await house.asker.insist("volume.delete", id=asked[0])
+        return [*made, (await house.settled(asked[0]))["status"]]
+
+    assert run(scenario) == ["available", "available", "error", "deleted"]
+
+
+def test_what_is_asked_while_an_agent_begins_is_done_once(
+    run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.05)
+
+    async def scenario(house: House) -> Counter[tuple[str, UUID]]:
+        volumes = await asyncio.gather(*(house.create() for _ in range(300)))
+        await asyncio.gather(*map(house.settled, volumes))
+        return Counter(house.shelf.done)
+
+    assert set(run(scenario).values()) == {1}
+
+
+def test_what_was_settled_long_ago_is_not_done_again(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(house: House) -> list[str]:
+        old = [await house.create() for _ in range(20)]
+        for volume_id in old:
+            await house.settled(volume_id)
+        await house.start_agent()
+        await house.settled(await house.create())
+        return [verb for volume_id in old for verb in house.shelf.of(volume_id)]
+
+    assert run(scenario) == ["create"] * 20
+
+
+def test_a_driver_that_breaks_down_says_so_on_the_volume(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(house: House) -> list[Any]:
+        house.shelf.broken = ZeroDivisionError("secret")
+        broken = await house.settled(await house.create())
+        house.shelf.broken = None
+        return [broken, await house.settled(await house.create())]
+
+    broken, later = run(scenario)
+
+    assert broken["error"]["code"] == "driver_broke_down"
+    assert broken["error"]["message"] == (
+        "the driver broke down (ZeroDivisionError); see its log"
+    )
+    assert (broken["status"], later["status"]) == ("error", "available")
+
+
+@pytest.mark.parametrize("broken", [None, ZeroDivisionError()])
+def test_what_comes_later_does_not_overtake(
+    run: Callable[[Scenario], Any], broken: Exception | None
+) -> None:
+    async def scenario(house: House) -> list[str]:
+        house.shelf.broken = broken
+        house.shelf.may_create.clear()
+        volume_id = await house.create()
+        await asyncio.to_thread(house.shelf.creating.wait, 5)
+        await house.asker.insist("volume.delete", id=volume_id, force=True)
+        bystander = await house.create()
+        house.shelf.may_create.set()
+        await house.settled(volume_id)
+        await house.settled(bystander)
+        return house.shelf.of(volume_id)
+
+    assert run(scenario) == ["create", "delete"]
+
+
+def test_an_agent_whose_consumer_has_gone_finds_its_work(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(house: House) -> list[str]:
+        stream = house.asker.client.jetstream()
+        for consumer in await stream.consumers_info(STREAM):
+            await stream.delete_consumer(STREAM, consumer.name)
+        async with asyncio.timeout(10):
+            volume_id = await house.create()
+            await house.settled(volume_id)
+        return house.shelf.of(volume_id)
+
+    assert run(scenario) == ["create"]
+
+
+def test_a_storage_that_cannot_be_measured_does_not_end_its_agent(
+    run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(module, "MEASURE_EVERY", 0.05)
+
+    def works(backend: Any) -> bool:
+        return bool(backend["working"])
+
+    async def scenario(house: House) -> str:
+        house.shelf.unusable = DriverFailed("the disk is gone")
+        seen = await house.asker.until(
+            "backend.is_working", lambda b: not works(b), name="files"
+        )
+        # Announced again meanwhile, of a storage that cannot be measured.
+        await asyncio.sleep(1)
+        house.shelf.unusable = None
+        await house.asker.until("backend.is_working", works, name="files")
+        await house.settled(await house.create())
+        reason: str = seen["reason"]
+        return reason
+
+    assert run(scenario) == "the disk is gone"
+
+
+def test_a_storage_that_fails_to_initialize_is_tried_again(
+    run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SET_UP_AGAIN", 0.1)
+
+    async def scenario(house: House) -> Any:
+        house.shelf.unusable = DriverFailed("the disk is gone")
+        await house.asker.ask("backend.initialize", seconds=10, name="files")
+        house.shelf.unusable = None
+        await has_room(house.asker)
+        return await house.settled(await house.create())
+
+    assert run(scenario)["status"] == "available"
+
+
+def test_a_storage_is_set_up_while_nothing_else_is_done_to_it(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(house: House) -> list[Any]:
+        house.shelf.may_create.clear()
+        volume_id = await house.create()
+        await asyncio.to_thread(house.shelf.creating.wait, 5)
+        initializing = asyncio.create_task(
+            house.asker.ask("backend.initialize", seconds=10, name="files")
+        )
+        await house.asker.until("agent.in_flight", two, name="files", after=0)
+        await asyncio.sleep(0.3)
+        house.shelf.may_create.set()
+        return [(await initializing).code, (await house.settled(volume_id))["status"]]
+
+    def two(answer: Any) -> bool:
+        return len(answer["items"]) == 2
+
+    assert run(scenario) == ["", "available"]
+
+
+# An agent of its own, killed in the middle
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_killed_agent_does_each_intent_once(
+    tmp_path: Path,
+    broker: NatsServer,
+    settings: dict[str, str],
+    manager: VolumeManager,
+    when: str,
+) -> None:
+    config = configuration(
+        tmp_path, broker.url, settings, driver="service.testing.Mortal"
+    )
+
+    async def asked() -> tuple[str, str]:
+        async with asyncio.timeout(30), caller(broker.url) as asker:
+            await has_room(asker)
+            made = await asker.insist("volume.create", size_gib=1)
+            (tmp_path / f"die {when} extend").touch()
+            await asker.until("volume.show", is_available, id=made["id"])
+            await asker.insist("volume.extend", id=made["id"], size_gib=2)
+            other = await asker.insist("volume.create", size_gib=1)
+            return made["id"], other["id"]
+
+    async def done(*volumes: str) -> None:
+        async with asyncio.timeout(30), caller(broker.url) as asker:
+            for volume_id in volumes:
+                await asker.until("volume.show", is_available, id=volume_id)
+            await nothing_is_in_flight(asker)
+
+    with program(SERVE, config):
+        with program(AGENT, config) as killed:
+            volume_id, other = asyncio.run(asked())
+            assert killed.wait(10) == -SIGKILL
+        with program(AGENT, config):
+            asyncio.run(done(volume_id, other))
+
+    log = [language.decode(r.topic, r.state) for r in verified(manager.recorder)]
+    of_it = [e.TOPIC for e in log if str(e.originator_id) == volume_id]
+    assert of_it == [
+        "volume.created",
+        "volume.creation_finished",
+        "volume.extension_started",
+        "volume.extension_finished",
+    ]
+    diary = (tmp_path / "diary").read_text().splitlines()
+    calls = [line for line in diary if line.endswith(volume_id)]
+    again = [f"extend {volume_id}"] * (when == "after")
+    assert calls == [f"create {volume_id}", f"extend {volume_id}", *again]
+    size = (tmp_path / "volumes" / volume_id / "volume").stat().st_size
+    assert size == 2 << 30
+
+
+def is_available(volume: Any) -> bool:
+    return bool(volume["status"] == "available")

@@ -1,0 +1,22 @@
+"""What text may contain that callers give."""
+
+from __future__ import annotations
+
+from unicodedata import category
+
+# Joiners are spelling in Persian and in Hindi, and make one emoji of several.
+JOINERS = "\u200c\u200d"
+
+
+def is_text(value: str) -> bool:
+    """Tell whether there are only characters that can be shown as they stand.
+
+    No control character, no line or paragraph separator, nothing that turns the
+    direction of what follows, no lone surrogate.
+    """
+    if value.isprintable():
+        return True
+    return all(
+        character.isprintable() or character in JOINERS or category(character) == "Zs"
+        for character in value
+    )
