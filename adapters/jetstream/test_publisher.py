@@ -164,7 +164,8 @@ def test_a_stream_of_another_log_is_not_added_to(
         client = await nats.connect(broker.url)
         stream = client.jetstream()
         await stream.add_stream(StreamConfig(name=STREAM, subjects=[f"{SUBJECTS}.>"]))
-        await stream.publish(f"{SUBJECTS}.volume.x.created", b"{}")
+        for _ in range(2):
+            await stream.publish(f"{SUBJECTS}.volume.x.created", b"{}")
         try:
             await Publisher(client, manager.recorder, KEY).run()
         finally:
