@@ -64,12 +64,11 @@ class Publisher:
         """Publish what follows a position, until that fails."""
         follower = Follower(self._recorder, self._handle, after)
         follower.start()
-        connection = self._client.stats["reconnects"]
         try:
             # A broker that is met anew may have lost the end of the stream, or all.
-            while (
-                follower.is_alive() and connection == self._client.stats["reconnects"]
-            ):
+            stats = self._client.stats
+            met = stats["reconnects"]
+            while follower.is_alive() and stats["reconnects"] == met:  # noqa: ASYNC110
                 await asyncio.sleep(AGAIN)
         finally:
             follower.ask_to_stop()

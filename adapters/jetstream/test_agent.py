@@ -76,7 +76,7 @@ class Shelf:
     def remove_export(self, volume_id: UUID) -> None:
         pass
 
-    def delete(self, volume_id: UUID) -> None:
+    def delete(self, volume_id: UUID, *_: str) -> None:
         self.done.append(("delete", volume_id))
 
     def of(self, volume_id: str) -> list[str]:
