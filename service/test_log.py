@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ from adapters.postgres.reading import verified
 from adapters.postgres.recorder import Batch, Stored
 from domain.volume import Volume
 from projections import resources
+from service import log as module
 from service.endpoint import asking, endpoint
 from service.endpoints.agents import not_done
 from service.endpoints.attachments import create as reserve
@@ -512,6 +515,41 @@ def test_a_commit_of_which_nothing_was_heard_is_looked_up(
     else:
         assert {str(answer) for answer in answers} == {NOTHING_CHANGED}
     assert last(manager) == 3 * committed
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_what_may_come_to_nothing_is_shown_to_nobody(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, *, stored: bool
+) -> None:
+    answering = threading.Event()
+    append = manager.recorder.append
+
+    def slowly(batch: Batch) -> Stored:
+        answering.wait(10)
+        return append(batch) if stored else unreachable()
+
+    async def lost(log: Log) -> bool:
+        return log.age > 0
+
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            bystander = await available(log)
+            monkeypatch.setattr(module, "AWAY_AFTER", 0.05)
+            monkeypatch.setattr(manager.recorder, "append", slowly)
+            renaming = asyncio.create_task(ask(log, update, id=volume_id, name="new"))
+            await eventually(partial(lost, log))
+            known = await ask(log, show, id=bystander)
+            with pytest.raises(Unavailable, match="s ago"):
+                await ask(log, show, id=volume_id)
+            answering.set()
+            await asyncio.wait([renaming])
+            await back(log)
+            now = await ask(log, show, id=volume_id)
+            return [known["status"], now["name"], renaming.exception() is None]
+
+    monkeypatch.setattr(module, "PROBE_EVERY", 0.5)
+    assert asyncio.run(scenario()) == ["available", "new" if stored else "", stored]
 
 
 # Room

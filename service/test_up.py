@@ -18,15 +18,14 @@ from service import settings as settings_of
 from service.up import up
 
 
-def children(name: str) -> list[int]:
-    """Return the processes of that name that this one has started."""
+def servers(name: str, folder: Path) -> list[int]:
+    """Return the processes of that name that work on a folder."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            pid, _, rest = stat.read_text().partition(" (")
-            comm, _, fields = rest.rpartition(") ")
-            if comm == name and int(fields.split()[1]) == os.getpid():
-                found.append(int(pid))
+            program, *arguments = (process / "cmdline").read_text().split("\0")
+            if Path(program).name == name and str(folder) in " ".join(arguments):
+                found.append(int(process.name))
     return found
 
 
@@ -54,11 +53,11 @@ def test_a_server_that_was_killed_is_started_again(tmp_path: Path, server: str) 
             client = await nats.connect(
                 running.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05
             )
-            for pid in children(server):
+            for pid in servers(server, tmp_path):
                 os.kill(pid, signal.SIGKILL)
             made = await created(client)
             await client.close()
             return str(made["status"])
 
     assert asyncio.run(scenario()) == "available"
-    assert not children(server)
+    assert not servers(server, tmp_path)
