@@ -544,6 +544,7 @@ def test_what_may_come_to_nothing_is_shown_to_nobody(
                 await ask(log, show, id=volume_id)
             answering.set()
             await asyncio.wait([renaming])
+            monkeypatch.setattr(manager.recorder, "append", append)
             await back(log)
             now = await ask(log, show, id=volume_id)
             return [known["status"], now["name"], renaming.exception() is None]
