@@ -310,7 +310,10 @@ async def live_a_life(asker: Caller, dice: random.Random, name: str) -> None:
     async def ask(subject: str, **message: Any) -> Any:
         return await asker.insist(subject, f"{name}-{next(steps)}", **message)
 
-    volume_id = (await ask("volume.create", size_gib=1, name=name))["id"]
+    created: dict[str, Any] = {"key": f"{name}-created", "size_gib": 1, "name": name}
+    # A replica that has just begun may not know a backend yet.
+    made = await asker.until("volume.create", lambda told: "id" in told, **created)
+    volume_id = made["id"]
     await settled(asker, volume_id)
     size = 1
     for deed in dice.choices(
