@@ -185,6 +185,17 @@ def test_letting_go_twice_adds_nothing() -> None:
     assert volume.version == version
 
 
+def test_letting_go_again_while_a_backend_is_at_it_adds_nothing() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    volume.detach(attachment_id)
+
+    volume.detach(attachment_id)
+    settle(volume, DONE)
+
+    assert (volume.status, volume.in_flight) == (Status.AVAILABLE, {})
+
+
 def test_letting_go_of_what_was_never_connected_asks_no_backend() -> None:
     volume = available()
     volume.hold(attachment_id := uuid4(), instance="web-1")

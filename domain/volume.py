@@ -634,6 +634,8 @@ class Volume(Aggregate):
             return
         attachment = self._only("detach", attachment_id)
         self._after("detach")
+        if self._being_disconnected(attachment.id):
+            return
         if attachment.connector is None:
             self._release("detach", attachment, "detached")
             return
@@ -1006,6 +1008,14 @@ class Volume(Aggregate):
         if any(reached_from(a.connector) == there for a in holds):
             return True
         return but is not None and self._exported_to(connector)
+
+    def _being_disconnected(self, attachment_id: UUID) -> bool:
+        asked = (
+            intent
+            for intent in self.in_flight.values()
+            if isinstance(intent, Volume.DisconnectionStarted)
+        )
+        return any(intent.attachment_id == attachment_id for intent in asked)
 
     def _exported_to(self, connector: dict[str, Any]) -> bool:
         return reached_from(connector) in self.connections
