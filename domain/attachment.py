@@ -36,20 +36,24 @@ ATTACHMENT = Lifecycle(AttachStatus, [
     ["attach",             [A.RESERVED, A.ATTACHING],    A.ATTACHED],
     ["connect",            [A.RESERVED, A.ATTACHING],    A.ATTACHING],
     ["connect",            A.ATTACHED,                   A.ATTACHED],
-    ["connected",          LIVE,                         "="],
-    ["connection_failed",  A.ATTACHING,                  A.ERROR_ATTACHING],
-    ["connection_failed",  [A.ATTACHED, A.DETACHING],    "="],
-    ["connection_failed",  A.ERROR_DETACHING,            "="],
     ["complete",           A.ATTACHING,                  A.ATTACHED,      "connected"],
     ["begin_detaching",    A.ATTACHED,                   A.DETACHING],
     ["roll_detaching",     A.DETACHING,                  A.ATTACHED],
     ["detach",             LIVE,                         A.DETACHED,      "unexported"],
     ["detach",             LIVE,                         A.DETACHING],
+    ["look_for_session",   [A.ATTACHING, A.DETACHING],   "="],
+    # What a backend reports has happened, so it is never refused.
+    ["connected",          LIVE,                         "="],
+    ["connection_failed",  A.ATTACHING,                  A.ERROR_ATTACHING],
+    ["connection_failed",  LIVE,                         "="],
     ["detached",           LIVE,                         A.DETACHED],
     ["detaching_failed",   A.DETACHING,                  A.ERROR_DETACHING],
-    ["look_for_session",   [A.ATTACHING, A.DETACHING],   "="],
+    ["detaching_failed",   LIVE,                         "="],
     ["session_found",      [A.ATTACHING, A.DETACHING],   A.ATTACHED],
-    ["session_missing",    [A.ATTACHING, A.DETACHING],   A.DETACHED],
+    ["session_found",      LIVE,                         "="],
+    ["session_missing",      LIVE,                       A.DETACHED],
+    ["session_missing/busy", LIVE,                       "="],
+    ["session_unclear",    LIVE,                         "="],
 ])
 # fmt: on
 
@@ -70,6 +74,7 @@ class Attachment:
     attached_at: datetime | None = None
     detached_at: datetime | None = None
     error: Fault | None = None
+    ended: int | None = None  # the volume's version that ended it
 
     @property
     def nameless(self) -> bool:

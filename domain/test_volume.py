@@ -357,6 +357,45 @@ def test_the_compiled_table_answers_like_the_machine(
                 assert lifecycle.after(command, asked) == to
 
 
+@pytest.mark.parametrize("answer", [DONE, Done(), FAILED])
+def test_a_look_ends_though_its_attachment_is_gone(answer: Done | NotDone) -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    volume.begin_detaching(attachment_id)
+    volume.look_for_session(attachment_id)
+    look = volume.version
+    volume.detach(attachment_id)
+    volume.report(volume.version, DONE)
+
+    volume.report(look, answer)
+
+    assert (volume.in_flight, volume.status) == ({}, Status.AVAILABLE)
+    assert volume.gone[attachment_id].ended == volume.version - 1
+
+
+def test_a_look_does_not_end_what_was_asked_for_since() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    volume.begin_detaching(attachment_id)
+    volume.look_for_session(attachment_id)
+    look = volume.version
+    volume.roll_detaching(attachment_id)
+    volume.connect(attachment_id, {"host": "node-1"})
+
+    volume.report(look, Done(found=False))
+
+    assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
+
+
+def test_a_host_that_is_being_taken_off_does_not_stay() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    volume.detach(attachment_id)
+
+    with pytest.raises(Refused):
+        volume.roll_detaching(attachment_id)
+
+
 def test_no_machine_keeps_a_volume_alive() -> None:
     assert not LIFECYCLE.machine.models
 

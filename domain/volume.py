@@ -307,7 +307,7 @@ class Volume(Aggregate):
         mountpoint: str | None
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(
+            move(
                 volume,
                 self,
                 attached_at=self.timestamp,
@@ -325,7 +325,7 @@ class Volume(Aggregate):
         attach_status: AttachStatus
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(volume, self)
+            move(volume, self)
 
     class DetachingRolledBack(aggregate.Event, frozen=True, kw_only=True):
         """The holder kept the volume after all."""
@@ -335,7 +335,7 @@ class Volume(Aggregate):
         attach_status: AttachStatus
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(volume, self)
+            move(volume, self)
 
     class Released(aggregate.Event, frozen=True, kw_only=True):
         """An attachment ended without work for the backend, and why."""
@@ -346,10 +346,7 @@ class Volume(Aggregate):
         why: str
 
         def apply(self, volume: Volume) -> None:
-            volume.gone[self.attachment_id] = moved(
-                volume, self, detached_at=self.timestamp
-            )
-            del volume.attachments[self.attachment_id]
+            move(volume, self)
 
     class ConnectionStarted(aggregate.Intent, frozen=True, kw_only=True):
         """The backend is to let an attachment's host reach the volume.
@@ -366,7 +363,7 @@ class Volume(Aggregate):
         mountpoint: str | None
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(
+            move(
                 volume,
                 self,
                 connector=self.connector,
@@ -383,9 +380,7 @@ class Volume(Aggregate):
         connection: dict[str, Any]
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(
-                volume, self, connection=self.connection, error=None
-            )
+            move(volume, self, connection=self.connection, error=None)
 
     class ConnectionFailed(aggregate.Failure, frozen=True, kw_only=True):
         """The backend could not let the attachment's host reach the volume."""
@@ -395,9 +390,7 @@ class Volume(Aggregate):
         attach_status: AttachStatus
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(
-                volume, self, error=self.fault
-            )
+            move(volume, self, error=self.fault)
 
     class DisconnectionStarted(aggregate.Intent, frozen=True, kw_only=True):
         """The backend is to take the volume away from an attachment's host.
@@ -412,7 +405,7 @@ class Volume(Aggregate):
         shared: bool
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(volume, self)
+            move(volume, self)
 
     class DisconnectionFinished(aggregate.Outcome, frozen=True, kw_only=True):
         """The host no longer reaches the volume; the attachment has ended."""
@@ -422,10 +415,7 @@ class Volume(Aggregate):
         attach_status: AttachStatus
 
         def apply(self, volume: Volume) -> None:
-            volume.gone[self.attachment_id] = moved(
-                volume, self, detached_at=self.timestamp
-            )
-            del volume.attachments[self.attachment_id]
+            move(volume, self)
 
     class DisconnectionFailed(aggregate.Failure, frozen=True, kw_only=True):
         """The volume could not be taken away from the host, which may still write."""
@@ -435,9 +425,7 @@ class Volume(Aggregate):
         attach_status: AttachStatus
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(
-                volume, self, error=self.fault
-            )
+            move(volume, self, error=self.fault)
 
     class ExportStarted(aggregate.Intent, frozen=True, kw_only=True):
         """The backend is to let a host reach the volume, for no attachment.
@@ -509,22 +497,17 @@ class Volume(Aggregate):
         attach_status: AttachStatus
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(
-                volume, self, attached_at=self.timestamp
-            )
+            move(volume, self, attached_at=self.timestamp)
 
     class SessionMissing(aggregate.Outcome, frozen=True, kw_only=True):
-        """The host does not use the volume, so the attachment has ended."""
+        """The host does not use the volume; the attachment ends, unless it is busy."""
 
         TOPIC = "volume.session_missing"
         attachment_id: UUID
         attach_status: AttachStatus
 
         def apply(self, volume: Volume) -> None:
-            volume.gone[self.attachment_id] = moved(
-                volume, self, detached_at=self.timestamp
-            )
-            del volume.attachments[self.attachment_id]
+            move(volume, self)
 
     class SessionUnclear(aggregate.Failure, frozen=True, kw_only=True):
         """Nobody could tell; it will be asked again."""
@@ -534,7 +517,7 @@ class Volume(Aggregate):
         attach_status: AttachStatus
 
         def apply(self, volume: Volume) -> None:
-            volume.attachments[self.attachment_id] = moved(volume, self)
+            move(volume, self)
 
     # Commands: ask the table, then record the answer.
 
@@ -595,7 +578,7 @@ class Volume(Aggregate):
     def unreserve(self) -> None:
         """Take back a promise without a name; where there is none, nothing is done."""
         unclaimed = self._unclaimed()
-        if unclaimed:
+        if unclaimed and unclaimed.unexported:
             self._release("unreserve", unclaimed, "unreserved")
 
     def attach(self, **holder: Unpack[Holder]) -> None:
@@ -623,6 +606,8 @@ class Volume(Aggregate):
         """Note that the holder kept the volume after all."""
         attachment = self._only("roll_detaching", attachment_id)
         self._after("detach")
+        if self._being_disconnected(attachment.id):
+            raise Refused("roll_detaching", self.status, ["connected"])
         self._move(Volume.DetachingRolledBack, "roll_detaching", attachment)
 
     def detach(self, attachment_id: UUID | None = None) -> None:
@@ -844,12 +829,16 @@ class Volume(Aggregate):
         self._fail(Volume.ExportRemovalFailed, intent, why, self.status)
 
     def _session_found(self, intent: SessionLookedFor, done: Done) -> None:
-        kind = Volume.SessionFound if done.found else Volume.SessionMissing
-        command = "session_found" if done.found else "session_missing"
-        self._move_on(kind, command, intent)
+        if done.found:
+            self._move_on(Volume.SessionFound, "session_found", intent)
+            return
+        # What was asked for since decides how the attachment goes on.
+        since = self.work_for(intent.attachment_id) != [intent]
+        command = "session_missing/busy" if since else "session_missing"
+        self._move_on(Volume.SessionMissing, command, intent)
 
     def _session_unclear(self, intent: SessionLookedFor, why: NotDone) -> None:
-        self._move_on(Volume.SessionUnclear, "look_for_session", intent, why)
+        self._move_on(Volume.SessionUnclear, "session_unclear", intent, why)
 
     # Recording: what several commands share.
 
@@ -925,11 +914,12 @@ class Volume(Aggregate):
         why: NotDone | None = None,
         **data: Any,
     ) -> None:
-        """Record what an intent did to its attachment."""
-        attachment = self.attachment(intent.attachment_id)
-        to = ATTACHMENT.after(command, attachment)
-        data |= {"attachment_id": attachment.id, "attach_status": to}
-        status = self._showing(attachment.id, to)
+        """Record what an intent did to its attachment, which may have ended since."""
+        attachment_id = intent.attachment_id
+        live = self.attachments.get(attachment_id)
+        to = ATTACHMENT.after(command, live) if live else AttachStatus.DETACHED
+        data |= {"attachment_id": attachment_id, "attach_status": to}
+        status = self._showing(attachment_id, to)
         if why:
             self._fail(event, intent, why, status, **data)  # type: ignore[arg-type]
         else:
@@ -954,6 +944,11 @@ class Volume(Aggregate):
         if attachment_id in self.gone:
             raise Refused("use", AttachStatus.DETACHED, [])
         raise UnknownAttachment(attachment_id)
+
+    def work_for(self, attachment_id: UUID) -> list[aggregate.Intent]:
+        """Return what backends are asked to do for an attachment."""
+        asked = self.in_flight.values()
+        return [i for i in asked if getattr(i, "attachment_id", None) == attachment_id]
 
     def _after(self, command: str) -> Status:
         """Return the status a command leads to, or raise `Refused`."""
@@ -1010,12 +1005,8 @@ class Volume(Aggregate):
         return but is not None and self._exported_to(connector)
 
     def _being_disconnected(self, attachment_id: UUID) -> bool:
-        asked = (
-            intent
-            for intent in self.in_flight.values()
-            if isinstance(intent, Volume.DisconnectionStarted)
-        )
-        return any(intent.attachment_id == attachment_id for intent in asked)
+        asked = self.work_for(attachment_id)
+        return any(isinstance(intent, Volume.DisconnectionStarted) for intent in asked)
 
     def _exported_to(self, connector: dict[str, Any]) -> bool:
         return reached_from(connector) in self.connections
@@ -1098,14 +1089,18 @@ def left_without(
     return {h: c for h, c in connections.items() if connector is not None and h != gone}
 
 
-def moved(volume: Volume, event: Any, **changes: Any) -> Attachment:
-    """Return the event's attachment in the status the event led to."""
-    return replace(
-        volume.attachments[event.attachment_id],
-        status=event.attach_status,
-        since=event.timestamp,
-        **changes,
-    )
+def move(volume: Volume, event: Any, **changes: Any) -> None:
+    """Bring the event's attachment to the status that the event led to."""
+    before = volume.attachments.get(event.attachment_id)
+    if before is None:
+        return  # it ended while a backend was still at work for it
+    changes |= {"status": event.attach_status, "since": event.timestamp}
+    if event.attach_status is not AttachStatus.DETACHED:
+        volume.attachments[before.id] = replace(before, **changes)
+        return
+    changes |= {"detached_at": event.timestamp, "ended": volume.version}
+    volume.gone[before.id] = replace(before, **changes)
+    del volume.attachments[before.id]
 
 
 def given(said: Any, otherwise: Any) -> Any:

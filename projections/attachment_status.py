@@ -26,7 +26,7 @@ def rows(touched: Touched) -> Iterable[Row]:
         yield Row(
             str(attachment.id),
             begun.get(attachment.id, touched.events[0][1]),
-            volume.version,
+            attachment.ended or volume.version,
             {
                 "status": attachment.status,
                 "volume_id": str(volume.id),

@@ -132,7 +132,7 @@ def attachment(of: Volume, attachment_id: UUID | None, *_: Any) -> AttachmentSee
         attached_at=instant(seen.attached_at) if seen.attached_at else None,
         detached_at=instant(seen.detached_at) if seen.detached_at else None,
         error=fault(seen.error),
-        version=of.version,
+        version=seen.ended or of.version,
     )
 
 

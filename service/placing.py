@@ -20,8 +20,9 @@ def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:
     if kind and kind not in log.room.volume_types:
         raise NotFound("volume_type", kind)
     wanted = described["backend"] or specs.get("volume_backend_name")
-    names = [wanted] if wanted else sorted(log.room.measured)
-    candidates = [candidate(log, name) for name in names]
+    # One that has told what it has before it was announced is passed over.
+    known = (n for n in sorted(log.room.measured) if log.find(Backend, id_of(n)))
+    candidates = [candidate(log, n) for n in ([wanted] if wanted else known)]
     shared = described["multiattach"] or specs.get("multiattach") == "<is> True"
     return described | {
         "backend": roomiest(candidates, described["size_gib"]),

@@ -23,6 +23,7 @@ from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import Agent
 from service.agents import agent
+from service.permissions import as_service, configured
 from service.replica import Replica
 from service.serve import connect, replica
 from service.settings import (
@@ -65,13 +66,17 @@ async def up(
             with_files(settings, data),
             agent_key=settings.agent_key or kept_secret(data / "agent.key"),
         )
-        broker = NatsServer(data / "nats", chosen_port(nats_port))
+        password = kept_secret(data / "nats.password")
+        port = chosen_port(nats_port)
+        broker = NatsServer(data / "nats", port, configured(password))
         database = PostgresServer(data / "postgres")
         for server in (broker, database):
             server.start()
             stack.callback(server.stop)
         url = broker.url
-        client = await stack.enter_async_context(await connect(url, "holdfast up"))
+        client = await stack.enter_async_context(
+            await connect(as_service(url, password), "holdfast up")
+        )
         running, serving = await stack.enter_async_context(
             replica(client, settings, database.settings)
         )
@@ -80,7 +85,7 @@ async def up(
             serving, kept_running(broker, database), *(each.run() for each in agents)
         )
         stack.push_async_callback(ended, working)
-        await ready(running, settings)
+        await ready(running, settings, working)
         describe(data, {"format": FORMAT, "nats_url": url, "pid": os.getpid()})
         stack.callback(describe, data, {"format": FORMAT})
         yield Running(url, running, agents, working)
@@ -99,10 +104,17 @@ async def kept_running(*servers: NatsServer | PostgresServer) -> None:
                     logger.warning("%s", failure)
 
 
-async def ready(running: Replica, settings: Settings) -> None:
-    """Return once every backend has told what it has, or that it does not work."""
+async def ready(
+    running: Replica, settings: Settings, work: asyncio.Future[Any]
+) -> None:
+    """Return once every backend has told what it has, or that it does not work.
+
+    Raises what ended the work meanwhile.
+    """
     heard = running.log.room.fresh
-    while not all(heard(each.name) for each in settings.backends):  # noqa: ASYNC110
+    while not all(heard(each.name) for each in settings.backends):
+        if work.done():
+            await work
         await asyncio.sleep(0.01)
 
 

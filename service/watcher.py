@@ -54,8 +54,7 @@ def expire(volume: Volume, attachment_id: UUID) -> None:
 
 def look(volume: Volume, attachment_id: UUID) -> None:
     """Look after a host, unless a backend is still at work for it."""
-    busy = {getattr(i, "attachment_id", None) for i in volume.in_flight.values()}
-    if attachment_id not in busy:
+    if not volume.work_for(attachment_id):
         volume.look_for_session(attachment_id)
 
 

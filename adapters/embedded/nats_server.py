@@ -38,11 +38,15 @@ def nats_server(folder: Path, port: int = 0) -> Iterator[str]:
 
 
 class NatsServer:
-    """A NATS server that can be killed and restarted on its folder and port."""
+    """A NATS server that can be killed and restarted on its folder and port.
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    `config` is what it is to know beyond that, in NATS' own format.
+    """
+
+    def __init__(self, folder: Path, port: int = 0, config: str = "") -> None:
         self.folder = folder
         self.port = port or free_port()
+        self._config = config
         self._child: Child | None = None
 
     @property
@@ -64,10 +68,14 @@ class NatsServer:
             raise ServerFailed(
                 "nats-server", f"port {self.port} on 127.0.0.1 is in use"
             )
+        config = folder / "nats.conf"
+        config.touch(mode=0o600)
+        config.write_text(self._config)
         # fmt: off
         child = Child(
             [
                 executable(),
+                "--config", config,
                 "--jetstream",
                 "--store_dir", folder,
                 "--pid", pid_file,

@@ -404,6 +404,11 @@ def list_from_nowhere(world: World) -> None:
     world.ask("volume.list", cursor="nowhere")
 
 
+@when(says('volumes are listed whose status is "{status}"'))
+def list_by_status(world: World, status: str) -> None:
+    world.ask("volume.list", status=status)
+
+
 @when("volumes are listed as of a moment that has not come")
 def list_in_future(world: World) -> None:
     world.ask("volume.list", min_position=world.end_of_log() + 1_000_000)

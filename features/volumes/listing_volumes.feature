@@ -28,6 +28,10 @@ Feature: Listing volumes
       When the volumes of the project "shop" called "db" are listed
       Then "db" is found
 
+    Scenario: By a status that no volume ever has
+      When volumes are listed whose status is "availible"
+      Then the request is refused as invalid with "available"
+
   Rule: Where nothing is meant, nothing is found
 
     Scenario: On a backend that has none

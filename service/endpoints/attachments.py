@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from marshmallow import fields
+from marshmallow import fields, validate
 
+from domain.attachment import AttachStatus
 from domain.volume import Volume
 from projections import resources
 from service import history
@@ -124,7 +125,7 @@ def delete(log: Decision, attachment_id: UUID) -> Volume:
 
 
 class Find(List):
-    status = fields.String(validate=WORD)
+    status = fields.String(validate=validate.OneOf([*map(str, AttachStatus)]))
     volume_id = StrictUUID()
     host = fields.String(validate=WORD)
     instance = fields.String(validate=WORD)

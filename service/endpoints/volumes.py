@@ -7,7 +7,7 @@ from uuid import UUID
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from domain.volume import Volume
+from domain.volume import Status, Volume
 from projections import resources
 from service import history, placing
 from service.endpoint import endpoint, query
@@ -256,7 +256,7 @@ def remove_export(log: Decision, volume_id: UUID) -> Volume:
 
 
 class Find(List):
-    status = fields.String(validate=WORD)
+    status = fields.String(validate=validate.OneOf([*map(str, Status)]))
     backend = fields.String(validate=WORD)
     project = fields.String(validate=NAME)
     name = fields.String(validate=NAME)
