@@ -17,6 +17,7 @@ from nats.errors import Error
 from nats.micro.request import Request
 
 from adapters.jetstream.signing import SIGNATURE, is_signed, signature
+from adapters.tasks import ended
 from domain.aggregate import Aggregate, Event, Failure, Outcome
 from domain.lifecycle import Refused
 from domain.provenance import Moment, Provenance
@@ -350,6 +351,18 @@ def keep(task: asyncio.Task[None]) -> None:
     """Hold on to a task until it is done; the event loop alone does not."""
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
+
+
+async def answered(log: Log, seconds: float) -> None:
+    """Return when every request was answered; those that take longer stay without.
+
+    Repeating one with its request id tells what became of it.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while log.unanswered or _tasks:  # noqa: ASYNC110 - two sorts of waiting
+                await asyncio.sleep(0.005)
+    await ended(*_tasks)
 
 
 _parse = msgspec.json.Decoder(dict[str, Any]).decode

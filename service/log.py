@@ -41,6 +41,7 @@ from adapters.postgres.recorder import (
     Stored,
     Written,
 )
+from adapters.tasks import ended, together
 from domain import log
 from domain.aggregate import Aggregate, Event, Intent
 from domain.provenance import MOMENT, Moment
@@ -262,7 +263,7 @@ class Log:
         self._waiting: list[Command] = []
         self._absent: dict[Key, list[Command]] = {}
         self._keyed: dict[str, Command] = {}
-        self._unanswered = 0
+        self.unanswered = 0
         self._decided = asyncio.Event()
         self._wanted = asyncio.Event()
         self._watchers: dict[UUID, set[asyncio.Queue[Event]]] = {}
@@ -277,15 +278,17 @@ class Log:
     async def running(self) -> AsyncIterator[Log]:
         """Decide and store until left."""
         self.room.allocated = await self.read(self.recorder.allocated)
-        self.working = asyncio.gather(self._write(), self._load(), self._probe())
+        self.working = asyncio.ensure_future(
+            together(self._write(), self._load(), self._probe())
+        )
         try:
             yield self
         finally:
             # Unanswered requests stay unanswered, as after a crash: repeating
             # one with its request id tells the caller what became of it.
-            self.working.cancel()
+            await ended(self.working)
             with suppress(asyncio.CancelledError):
-                await self.working
+                await self.working  # raise what it failed with
             for thread in (self._writer, self._reader, self._loader):
                 thread.shutdown()
 
@@ -302,7 +305,7 @@ class Log:
         """
         if self._away:
             return self._from_memory(command)
-        if self._unanswered >= self._most_waiting:
+        if self.unanswered >= self._most_waiting:
             raise Unavailable("too many commands are waiting; ask again later")
         if command.request_id:
             first = self._keyed.setdefault(command.request_id, command)
@@ -310,7 +313,7 @@ class Log:
                 raise KeyReused
             if first is not command:
                 return first.answered
-        self._unanswered += 1
+        self.unanswered += 1
         self._decide(command)
         return command.answered
 
@@ -672,14 +675,14 @@ class Log:
         )
 
     def _reply(self, command: Command, reply: Reply) -> None:
-        self._unanswered -= 1
+        self.unanswered -= 1
         if reply.code:  # a refusal is not remembered: its repeat is decided anew
             self._keyed.pop(command.request_id, None)
         if not command.answered.done():
             command.answered.set_result(reply)
 
     def _fail(self, command: Command, why: Exception) -> None:
-        self._unanswered -= 1
+        self.unanswered -= 1
         self._keyed.pop(command.request_id, None)
         if not command.answered.done():
             command.answered.set_exception(why)

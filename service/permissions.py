@@ -48,6 +48,6 @@ def configured(password: str) -> str:
     return f"authorization: {json.dumps({'users': users})}\nno_auth_user: {CALLER}\n"
 
 
-def as_service(url: str, password: str) -> str:
+def with_password(url: str, password: str) -> str:
     """Return the broker's URL for the service itself."""
     return url.replace("://", f"://{SERVICE}:{quote(password)}@", 1)

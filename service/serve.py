@@ -16,8 +16,9 @@ from nats.aio.client import Client
 from nats.micro import add_service
 
 from adapters.jetstream.publisher import Publisher
+from adapters.tasks import ended, together, until
 from service.agents import found
-from service.endpoint import Answering
+from service.endpoint import Answering, answered
 from service.endpoints import ENDPOINTS, FOR_AGENTS
 from service.log import Log
 from service.reading import Reading
@@ -26,6 +27,7 @@ from service.room import Room
 from service.settings import Settings
 from service.watcher import Watcher
 
+GRACE = 2.0  # seconds that requests have to be answered when we stop
 WATCH = 0.2  # seconds between two looks at what runs in threads
 
 
@@ -48,11 +50,13 @@ async def replica(
         async with log.running():
             reading.start()
             running = Replica(log, reading, client, settings)
-            work = asyncio.gather(
-                log.working,
-                Publisher(client, manager.recorder, running.key).run(),
-                Watcher(running).run(),
-                watch(running),
+            work = asyncio.ensure_future(
+                together(
+                    until(log.working),
+                    Publisher(client, manager.recorder, running.key).run(),
+                    Watcher(running).run(),
+                    watch(running),
+                )
             )
             try:
                 await running.follow_measurements()
@@ -63,8 +67,7 @@ async def replica(
                     await client.flush()
                     yield running, work
             finally:
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
+                await ended(work)
                 reading.stop()
 
 
@@ -85,6 +88,7 @@ async def answering(
         yield
     finally:
         await service.stop()
+        await answered(running.log, GRACE)
 
 
 async def watch(running: Replica) -> None:

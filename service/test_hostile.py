@@ -17,7 +17,7 @@ from adapters.jetstream.agent import PREFIX
 from service import settings as settings_of
 from service.endpoint import Endpoint
 from service.endpoints import ENDPOINTS, FOR_AGENTS
-from service.up import up
+from service.up import as_service, up
 
 ID = "00000000-0000-4000-8000-000000000000"
 BODIES: list[tuple[bytes, str]] = [
@@ -56,7 +56,8 @@ def run() -> Iterator[Callable[[Callable[[Ask], Awaitable[None]]], None]]:
     with TemporaryDirectory() as folder, asyncio.Runner() as runner:
         service = up(Path(folder), settings_of.load(None, {}), 0)
         running = runner.run(entered(service))
-        client: Client = runner.run(entered_client(running.url))
+        url = as_service(Path(folder), running.url)  # callers may not even ask for all
+        client: Client = runner.run(entered_client(url))
 
         async def ask(
             subject: str, body: bytes = b"", headers: dict[str, str] | None = None

@@ -344,7 +344,7 @@ def test_a_repeat_that_cannot_be_looked_up_takes_nobody_with_it(
                 )
             await back(two)
             await ask(two, create, size_gib=1)
-            assert two._unanswered == 0
+            assert two.unanswered == 0
             return answers
 
     answers = asyncio.run(scenario())

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from adapters.embedded.nats_server import NatsServer
-from service.permissions import as_service, configured
+from service.permissions import configured, with_password
 
 STREAM = "HOLDFAST_EVENTS"
 SUBJECT = "holdfast.v1.events.volume.x.created"
@@ -37,7 +37,7 @@ def as_caller(server: NatsServer, attempt: Try) -> list[str]:
         async def note(error: Exception) -> None:
             refused.append(str(error))
 
-        ours = await nats.connect(as_service(server.url, "secret"))
+        ours = await nats.connect(with_password(server.url, "secret"))
         stream = ours.jetstream()
         await stream.add_stream(name=STREAM, subjects=["holdfast.v1.events.>"])
         await stream.publish(SUBJECT, b"{}")

@@ -22,8 +22,9 @@ from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import Agent
+from adapters.tasks import ended, together, until
 from service.agents import agent
-from service.permissions import as_service, configured
+from service.permissions import configured, with_password
 from service.replica import Replica
 from service.serve import connect, replica
 from service.settings import (
@@ -35,6 +36,7 @@ from service.settings import (
 
 FORMAT = 1  # of the data folder; raised when an older version could not read it
 NATS_PORT = 4222
+PASSWORD = "nats.password"
 DESCRIPTION = "holdfast.json"
 LOOK_EVERY = 0.5  # seconds between two looks at the servers
 
@@ -66,7 +68,7 @@ async def up(
             with_files(settings, data),
             agent_key=settings.agent_key or kept_secret(data / "agent.key"),
         )
-        password = kept_secret(data / "nats.password")
+        password = kept_secret(data / PASSWORD)
         port = chosen_port(nats_port)
         broker = NatsServer(data / "nats", port, configured(password))
         database = PostgresServer(data / "postgres")
@@ -75,14 +77,18 @@ async def up(
             stack.callback(server.stop)
         url = broker.url
         client = await stack.enter_async_context(
-            await connect(as_service(url, password), "holdfast up")
+            await connect(as_service(data, url), "holdfast up")
         )
         running, serving = await stack.enter_async_context(
             replica(client, settings, database.settings)
         )
         agents = tuple(agent(client, settings, b) for b in settings.backends)
-        working = asyncio.gather(
-            serving, kept_running(broker, database), *(each.run() for each in agents)
+        working = asyncio.ensure_future(
+            together(
+                until(serving),
+                kept_running(broker, database),
+                *(each.run() for each in agents),
+            )
         )
         stack.push_async_callback(ended, working)
         await ready(running, settings, working)
@@ -116,12 +122,6 @@ async def ready(
         if work.done():
             await work
         await asyncio.sleep(0.01)
-
-
-async def ended(work: asyncio.Future[Any]) -> None:
-    """End what runs, and wait until it has ended."""
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
 
 
 @contextmanager
@@ -188,6 +188,11 @@ def kept_secret(path: Path) -> str:
         fresh.write_text(secrets.token_hex(32))
         fresh.replace(path)
     return path.read_text().strip()
+
+
+def as_service(data: Path, url: str) -> str:
+    """Return the URL of the folder's broker for those who may do everything there."""
+    return with_password(url, kept_secret(data / PASSWORD))
 
 
 def chosen_port(asked: int | None) -> int:

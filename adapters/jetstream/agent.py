@@ -37,6 +37,7 @@ from adapters.jetstream.signing import (
     is_signed,
     signature,
 )
+from adapters.tasks import together
 from domain import log
 from domain.aggregate import Intent
 from domain.backend import Backend
@@ -171,14 +172,12 @@ class Agent:
 
     async def run(self) -> None:
         """Work for ever, beginning again where the broker was away."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._set_up())
-            tasks.create_task(self._measure_again_and_again())
-            tasks.create_task(self._answer_measure())
-            while True:
-                with suppress(Error, TimeoutError):
-                    await self._work_until_away()
-                await asyncio.sleep(AGAIN)
+        await together(
+            self._set_up(),
+            self._measure_again_and_again(),
+            self._answer_measure(),
+            self._work_again_and_again(),
+        )
 
     async def measurement(self) -> Measurement:
         """Measure now."""
@@ -193,6 +192,12 @@ class Agent:
         )
 
     # What there is to do
+
+    async def _work_again_and_again(self) -> None:
+        while True:
+            with suppress(Error, TimeoutError):
+                await self._work_until_away()
+            await asyncio.sleep(AGAIN)
 
     async def _work_until_away(self) -> None:
         await self._announce()

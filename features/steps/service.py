@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from features.steps.faulty import FaultyDriver
+from service.up import as_service
 
 ROOT = Path(__file__).parents[2]
 RUN = """
@@ -99,6 +100,7 @@ class Service:
         assert self._process.stdout
         url = self._process.stdout.readline().strip()
         assert url, (self.folder / "log.txt").read_text()
+        self._url = url
         self._client = self.run(nats.connect(url))
 
     def kill(self) -> None:
@@ -139,10 +141,15 @@ class Service:
 
     def publish_again(self, told: Published) -> None:
         """Tell it once more, as a publisher does that was cut short."""
-        body = json.dumps(told.data).encode()
-        headers = {"Nats-Msg-Id": told.headers["Nats-Msg-Id"]}
-        stream = self.client.jetstream()
-        self.run(stream.publish(told.subject, body, headers=headers))
+
+        async def publish() -> None:
+            body = json.dumps(told.data).encode()
+            headers = {"Nats-Msg-Id": told.headers["Nats-Msg-Id"]}
+            publisher = await nats.connect(as_service(self.folder / "data", self._url))
+            await publisher.jetstream().publish(told.subject, body, headers=headers)
+            await publisher.close()
+
+        self.run(publish())
 
     @property
     def client(self) -> Client:

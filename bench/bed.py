@@ -1,0 +1,211 @@
+"""What is measured on: real servers, and each program a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import nats
+import psycopg
+from nats.errors import Error
+
+from adapters.embedded.nats_server import nats_server
+from adapters.embedded.postgres import postgres
+from adapters.jetstream.agent import PREFIX, Measurement
+from adapters.jetstream.publisher import STREAM
+from adapters.jetstream.signing import SIGNATURE, signature
+from domain.ports import Capabilities
+
+KEY = "0123456789abcdef0123456789abcdef"
+MUTE = "mute"  # a backend with room for everything, which never does its work
+FILES = "files"
+ENDLESS = 1_000_000  # GiB for GiB: the benchmark's volumes are empty
+DESCRIBED = {"name": "vol-0001", "size_gib": 1, "project": "p" * 32}
+SERVE = """
+import sys
+from pathlib import Path
+from service.running import run_serve
+from service.settings import load
+run_serve(load(Path(sys.argv[1]), {}), lambda url: print(url, flush=True))
+"""
+AGENT = SERVE.replace("run_serve", "run_agent").replace("{}), l", '{}), "files", l')
+
+
+@dataclass(frozen=True)
+class Bed:
+    """Where the servers are, and how to run and to ask what is measured."""
+
+    folder: Path
+    url: str
+    database: dict[str, str]
+
+    @contextmanager
+    def serving(self) -> Iterator[subprocess.Popen[str]]:
+        """Run a replica that knows the mute backend."""
+        with (
+            program("-c", SERVE, str(self._configured())) as process,
+            program("-m", "bench.mute", self.url),
+        ):
+            yield process
+
+    @contextmanager
+    def echoing(self) -> Iterator[None]:
+        """Run the service that everything is compared with."""
+        with program("-m", "bench.echo", self.url):
+            yield
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Run the agent of the backend of files."""
+        with program("-c", AGENT, str(self._configured())):
+            yield
+
+    def load(
+        self, subject: str, in_flight: int, seconds: float, backend: str, *said: str
+    ) -> dict[str, Any]:
+        """Return what a load of `volume.create`, or of an echo of it, measured."""
+        address = self.url.removeprefix("nats://")
+        body = json.dumps(DESCRIBED | {"backend": backend})
+        argv = [address, subject, str(in_flight), str(seconds), body, *said]
+        printed = subprocess.check_output([sys.executable, "-m", "bench.load", *argv])
+        found: dict[str, Any] = json.loads(printed)
+        if found["refused"]:
+            print(f"  refused: {found['refused']}", file=sys.stderr)
+        return found
+
+    def ask(self, subject: str, seconds: float = 60, **message: Any) -> Any:
+        """Return the answer to one request, as soon as somebody gives one."""
+
+        async def answer() -> Any:
+            client = await nats.connect(self.url)
+            try:
+                async with asyncio.timeout(seconds):
+                    while True:
+                        with suppress(Error, TimeoutError):
+                            got = await client.request(
+                                PREFIX + subject, json.dumps(message).encode()
+                            )
+                            return json.loads(got.data)
+                        await asyncio.sleep(0.01)
+            finally:
+                await client.close()
+
+        return asyncio.run(answer())
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Return a connection to the database."""
+        return psycopg.connect(
+            host=self.database["POSTGRES_HOST"],
+            port=self.database["POSTGRES_PORT"],
+            user=self.database["POSTGRES_USER"],
+            dbname=self.database["POSTGRES_DBNAME"],
+            autocommit=True,
+        )
+
+    def quiet(self, seconds: float = 300) -> None:
+        """Return once the read models and the stream have come to the log's end."""
+
+        async def until_quiet() -> None:
+            client = await nats.connect(self.url)
+            stream = client.jetstream()
+            with self.connect() as database:
+                async with asyncio.timeout(seconds):
+                    while True:
+                        last = database.execute(LAST).fetchone()
+                        read = database.execute(READ).fetchone()
+                        sent = (await stream.stream_info(STREAM)).state.last_seq
+                        if last and last == read and last[0] == sent:
+                            break
+                        await asyncio.sleep(0.05)
+            await client.close()
+
+        asyncio.run(until_quiet())
+
+    def _configured(self) -> Path:
+        path = self.folder / "holdfast.toml"
+        options = f"max_over_subscription_ratio = {ENDLESS}"
+        told = {
+            name: self.database.get(f"POSTGRES_{name.upper()}", "public")
+            for name in ("dbname", "host", "user", "password", "schema")
+        }
+        path.write_text(
+            f"nats_url = {json.dumps(self.url)}\nagent_key = {json.dumps(KEY)}\n"
+            "[database]\n"
+            + "".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items())
+            + f"port = {self.database['POSTGRES_PORT']}\n"
+            f'[[backend]]\nname = "{MUTE}"\n{options}\n'
+            f'[[backend]]\nname = "{FILES}"\n{options}\n'
+            'volume_driver = "adapters.file.driver.FileDriver"\n'
+            f"folder = {json.dumps(str(self.folder / 'volumes'))}\n"
+        )
+        return path
+
+
+LAST = "SELECT coalesce(max(notification_id), 0) FROM volumemanager_events"
+READ = "SELECT position FROM read_position"
+
+
+@contextmanager
+def bed() -> Iterator[Bed]:
+    """Start the servers in a folder that goes with them."""
+    with (
+        TemporaryDirectory(prefix="holdfast-bench-") as folder,
+        nats_server(Path(folder) / "nats") as url,
+        postgres(Path(folder) / "postgres") as database,
+    ):
+        yield Bed(Path(folder), url, database)
+
+
+@contextmanager
+def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run Python until it is no longer needed; it says a line when it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline(), f"{arguments[:2]} ended before it was ready"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def endless() -> Measurement:
+    """Return what the mute backend tells."""
+    capabilities = Capabilities(
+        volume_backend_name=MUTE,
+        vendor_name="Holdfast",
+        driver_version="1",
+        storage_protocol="local",
+        total_capacity_gb=ENDLESS,
+        free_capacity_gb=ENDLESS,
+        provisioned_capacity_gb=0,
+        total_volumes=0,
+        thin_provisioning_support=True,
+        thick_provisioning_support=False,
+        reserved_percentage=0,
+        max_over_subscription_ratio=ENDLESS,
+    )
+    now = datetime.now(UTC)
+    return Measurement(
+        MUTE, working=True, reason=None, capabilities=capabilities, reported_at=now
+    )
+
+
+def signed(subject: str, body: Any) -> tuple[str, bytes, dict[str, str]]:
+    """Return a message as an agent would send it."""
+    encoded = msgspec.json.encode(body)
+    signature_ = signature(KEY.encode(), PREFIX + subject, encoded)
+    return PREFIX + subject, encoded, {SIGNATURE: signature_}
