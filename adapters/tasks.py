@@ -41,3 +41,12 @@ async def ended(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()  # now somebody has looked at it
+
+
+async def undisturbed(cleaning: Coroutine[Any, Any, Any]) -> None:
+    """Clean up to the end, though whoever ends us asks more than once."""
+    task = asyncio.ensure_future(cleaning)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    task.result()

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from adapters.tasks import ended, together
+from adapters.tasks import ended, together, undisturbed
 
 
 async def deaf(times: int) -> None:
@@ -49,3 +49,26 @@ def test_all_end_with_whoever_runs_them() -> None:
         return len(asyncio.all_tasks())
 
     assert asyncio.run(scenario()) == 1
+
+
+def test_cleaning_up_is_not_cut_short() -> None:
+    cleaned = []
+
+    async def clean() -> None:
+        await asyncio.sleep(0.15)
+        cleaned.append(True)
+
+    async def working() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await undisturbed(clean())
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(working())
+        await asyncio.sleep(0.01)
+        await ended(task)
+
+    asyncio.run(scenario())
+
+    assert cleaned == [True]

@@ -152,7 +152,7 @@ class Bed:
         return path
 
 
-LAST = "SELECT coalesce(max(notification_id), 0) FROM volumemanager_events"
+LAST = "SELECT coalesce(max(notification_id), 0) FROM holdfast_events"
 READ = "SELECT position FROM read_position"
 
 

@@ -157,14 +157,15 @@ class Endpoint:
         """Return what is shown once no backend works on it, or the time is up."""
         assert reply.aggregate_id
         shown = reply
-        with log.watching(reply.aggregate_id) as events:
+        with log.watching(reply.aggregate_id) as happened:
             try:
                 async with asyncio.timeout(wait):
                     while True:
+                        happened.clear()
                         shown, busy = await self._now(log, reply)
                         if not busy:
                             return shown
-                        await events.get()
+                        await happened.wait()
             except TimeoutError:
                 return shown
 
@@ -275,17 +276,18 @@ async def outcome_of(log: Log, asked: Reply, wait: float) -> tuple[Event, int]:
     assert aggregate_id
     assert intent
 
-    with log.watching(aggregate_id) as events:
+    with log.watching(aggregate_id) as happened:
         try:
             async with asyncio.timeout(wait):
                 while True:
+                    happened.clear()
                     history = await log.read(log.recorder.history, aggregate_id, intent)
                     for event, position in decoded(history):
                         if isinstance(event, Outcome) and event.intent == intent:
                             return event, position
                         if isinstance(event, Volume.DeletionStarted):
                             raise Refused("finish", Status.DELETING, [])
-                    await events.get()
+                    await happened.wait()
         except TimeoutError:
             raise Unavailable(
                 f"the backend's agent has not answered within {wait:g} s; "

@@ -266,7 +266,7 @@ class Log:
         self.unanswered = 0
         self._decided = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._watchers: dict[UUID, set[asyncio.Queue[Event]]] = {}
+        self._watchers: dict[UUID, set[asyncio.Event]] = {}
         self._away: str | None = None
         self._confirmed = time.monotonic()
         self._writer = ThreadPoolExecutor(1, "log-writer")
@@ -335,26 +335,26 @@ class Log:
             raise self._unavailable() from failure
 
     @contextmanager
-    def watching(self, aggregate_id: UUID) -> Iterator[asyncio.Queue[Event]]:
-        """Queue what happens to the aggregate, here or on another replica.
+    def watching(self, aggregate_id: UUID) -> Iterator[asyncio.Event]:
+        """Yield what is set when something may have happened to the aggregate.
 
-        An event may come twice.
+        Here or on another replica, once or twice.
         """
-        queue: asyncio.Queue[Event] = asyncio.Queue()
+        happened = asyncio.Event()
         watchers = self._watchers.setdefault(aggregate_id, set())
-        watchers.add(queue)
+        watchers.add(happened)
         try:
-            yield queue
+            yield happened
         finally:
-            watchers.discard(queue)
+            watchers.discard(happened)
             if not watchers:
                 self._watchers.pop(aggregate_id, None)
 
-    def tell(self, events: Iterable[Event]) -> None:
-        """Let those who watch know what was stored."""
-        for event in events:
-            for queue in self._watchers.get(event.originator_id, ()):
-                queue.put_nowait(event)
+    def tell(self, changed: Iterable[UUID]) -> None:
+        """Let those who watch know that something has happened."""
+        for aggregate_id in changed:
+            for happened in self._watchers.get(aggregate_id, ()):
+                happened.set()
 
     def _decide(self, command: Command) -> None:
         command.decision = decision = Decision(self._live, self.room)
@@ -486,7 +486,8 @@ class Log:
             else:
                 self._reply(command, command.reply.at(self._positions.get(shown, 0)))
             self.room.give_back(command.taken)
-            self.tell(command.events)
+            if self._watchers:
+                self.tell(event.originator_id for event in command.events)
         self.room.allocated |= stored.allocated
         self._forget_oldest()
 

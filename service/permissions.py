@@ -26,7 +26,9 @@ ASKS = [
     f"{API}.CONSUMER.DURABLE.CREATE.{STREAM}.>", f"{API}.CONSUMER.MSG.NEXT.{STREAM}.>",
     f"$JS.ACK.{STREAM}.>", "$JS.FC.>",
 ]
-NEVER_ASKS = [f"{SUBJECTS}.>", f"{PREFIX}agent.>", f"{PREFIX}agents.>"]
+NEVER_ASKS = [
+    f"{SUBJECTS}.>", f"{PREFIX}agent.>", f"{PREFIX}agents.>", f"{PREFIX}keeper.>",
+]
 HEARS = ["_INBOX.>", f"{SUBJECTS}.>"]
 # fmt: on
 

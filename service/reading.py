@@ -1,64 +1,50 @@
-"""Answering lists from the read models, and keeping those in step with the log."""
+"""Answering lists from the read models, which the keeper keeps in step with the log."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from logging import getLogger
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 import msgspec
-from eventsourcing.persistence import Notification
 from marshmallow import ValidationError
 
-from adapters.postgres.follower import Follower
-from adapters.postgres.read_models import Found, PostgresReadModels
+from adapters.postgres.read_models import Found
 from adapters.postgres.recorder import LogRecorder
-from domain import log as language
-from domain.aggregate import Aggregate, Event
-from projections.attachment_status import ATTACHMENTS
-from projections.capabilities import BACKENDS
 from projections.in_flight import IN_FLIGHT
-from projections.reading import Fold
-from projections.volumes import VOLUMES
 from service import history
-from service.log import Log, Unavailable, replayed
+from service.log import Log, Unavailable
+from service.projecting import tables
 
-MODELS = (VOLUMES, ATTACHMENTS, BACKENDS, IN_FLIGHT)
 PATIENCE = 5.0  # seconds that a list may wait for `min_position`
+LOOK_AGAIN = 0.5  # seconds until it is looked for, though nobody told
 MOST_REMEMBERED = 64
 MOST_IN_FLIGHT = 250
 
-logger = getLogger(__name__)
-
 
 class Reading:
-    """Follows the log on behalf of one replica, and lists what it has read."""
+    """Lists what the keeper has read."""
 
     def __init__(self, recorder: LogRecorder, log: Log) -> None:
-        self.tables = PostgresReadModels(recorder.datastore, MODELS)
+        self.tables = tables(recorder)
         self._recorder = recorder
         self._log = log
+        self._reached = 0
+        self._waiting: set[asyncio.Event] = set()
         self._remembered: dict[bytes, tuple[float, dict[str, Any]]] = {}
 
-    def start(self) -> None:
-        """Begin to follow, from where any replica has stopped."""
-        self.tables.create_tables()
-        self._loop = asyncio.get_running_loop()
-        self._fold = Fold(self._load)
-        self._follower = Follower(self._recorder, self._handle, self.tables.reached())
-        self._follower.start()
+    async def begin(self) -> None:
+        """Find out how far the read models are."""
+        await self._log.read(self.tables.create_tables)
+        self.arrived(await self._log.read(self.tables.reached))
 
-    def stop(self) -> None:
-        """Stop following, after the page that is being stored."""
-        self._follower.stop()
-
-    @property
-    def failure(self) -> BaseException | None:
-        """Why following has ended, if it has."""
-        return self._follower.failure
+    def arrived(self, position: int) -> None:
+        """Note that the read models have come to a position."""
+        self._reached = max(self._reached, position)
+        for moved in self._waiting:
+            moved.set()
 
     async def listed(self, model: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return a page of a read model, as the contract's lists are.
@@ -112,20 +98,31 @@ class Reading:
         return {"items": items, "more": more, "position": newest}
 
     async def _wait_for(self, position: int) -> None:
-        if position > self._follower.reached:
-            reached = await asyncio.to_thread(
-                self._follower.wait_for, position, PATIENCE
-            )
-            if not reached:
-                raise Unavailable(
-                    f"position {position} is not read yet, only "
-                    f"{self._follower.reached}; ask again later"
-                )
+        """Return when the read models are there, or raise `Unavailable`."""
+        moved = asyncio.Event()
+        self._waiting.add(moved)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while self._reached < position:
+                    moved.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_AGAIN):
+                            await moved.wait()
+                            continue
+                    # What the keeper told may have been lost on its way.
+                    self.arrived(await self._log.read(self.tables.reached))
+        except TimeoutError:
+            raise Unavailable(
+                f"position {position} is not read yet, only {self._reached}; "
+                "ask again later"
+            ) from None
+        finally:
+            self._waiting.discard(moved)
 
     async def _page(
         self, model: str, conditions: dict[str, str], limit: int, cursor: str | None
     ) -> dict[str, Any]:
-        reached = self._follower.reached
+        reached = self._reached
         found = await self._log.read(
             lambda: self.tables.find(
                 model,
@@ -150,24 +147,6 @@ class Reading:
         if page["position"] < max(0, min_position):
             raise away
         return page | {"age": max(0.1, time.monotonic() - read_at)}
-
-    def _handle(self, page: Sequence[Notification]) -> None:
-        """Store a page, in the follower's thread, and let those who wait know."""
-        events: list[tuple[Event, int]] = [
-            (language.decode(seen.topic, seen.state), int(seen.id)) for seen in page
-        ]
-        try:
-            self.tables.store(self._fold.page(events), events[-1][1])
-        except Exception:
-            # The page will come again, and must not meet what it has left.
-            self._fold = Fold(self._load)
-            raise
-        self._loop.call_soon_threadsafe(self._log.tell, [event for event, _ in events])
-
-    def _load(self, ids: list[UUID], until: int) -> dict[UUID, Aggregate]:
-        written = self._recorder.histories(ids)
-        before = [event for event in written if event.position <= until]
-        return {key: aggregate for key, (aggregate, _) in replayed(before).items()}
 
 
 def place_of(cursor: str | None) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from projections import resources
 from projections.resources import BackendSeen
 from service.endpoint import asking
 from service.log import Decision, Log, Reply, Unavailable
+from service.projecting import REACHED, Reached
 from service.reading import Reading
 from service.room import Measured
 from service.settings import Settings
@@ -38,7 +39,7 @@ class Replica:
     @property
     def key(self) -> bytes:
         """What agents and replicas sign with."""
-        return self.settings.agent_key.encode()
+        return self.settings.key
 
     def key_if(self, signed: bool) -> bytes:  # noqa: FBT001 - it is the question
         """Return the key for an answer that is to be signed."""
@@ -60,11 +61,19 @@ class Replica:
         seen = msgspec.json.decode(reply.body, type=BackendSeen)
         return self.log.room.with_measured(seen)
 
-    async def follow_measurements(self) -> None:
-        """Take in what agents tell, and what they told before this replica started."""
+    async def listen(self) -> None:
+        """Take in what agents and the keeper tell, and told before we started."""
+        await self.reading.begin()
+        await self.client.subscribe(REACHED, cb=self._reached)
         for name, body in (await self.log.read(self.reading.tables.measured)).items():
             self.log.room.measured[name] = measured(body)
         await self.client.subscribe(f"{PREFIX}agents.*.measured", cb=self._measured)
+
+    async def _reached(self, message: Msg) -> None:
+        if is_signed(self.key, message.subject, message.data, message.headers):
+            told = msgspec.json.decode(message.data, type=Reached)
+            self.reading.arrived(told.position)
+            self.log.tell(told.settled)
 
     async def _measured(self, message: Msg) -> None:
         if not is_signed(self.key, message.subject, message.data, message.headers):

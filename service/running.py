@@ -13,7 +13,8 @@ import uvloop
 
 from adapters.jetstream.publisher import Ahead
 from service.agents import agent
-from service.serve import connect, replica
+from service.connecting import connect
+from service.serve import replica
 from service.settings import Settings, Unusable, database_of
 from service.up import up
 

@@ -11,28 +11,21 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 from nats.micro import add_service
 
-from adapters.jetstream.publisher import Publisher
 from adapters.tasks import ended, together, until
 from service.agents import found
 from service.endpoint import Answering, answered
 from service.endpoints import ENDPOINTS, FOR_AGENTS
+from service.keeper import kept
 from service.log import Log
 from service.reading import Reading
 from service.replica import Replica
 from service.room import Room
 from service.settings import Settings
-from service.watcher import Watcher
 
 GRACE = 2.0  # seconds that requests have to be answered when we stop
-WATCH = 0.2  # seconds between two looks at what runs in threads
-
-
-class Stopped(Exception):
-    """Something that must not stop has stopped."""
 
 
 @asynccontextmanager
@@ -47,19 +40,13 @@ async def replica(
     with found(settings.volume_manager)(database) as manager:
         log = Log(manager.recorder, Room(volume_types=settings.volume_types))
         reading = Reading(manager.recorder, log)
+        running = Replica(log, reading, client, settings)
         async with log.running():
-            reading.start()
-            running = Replica(log, reading, client, settings)
             work = asyncio.ensure_future(
-                together(
-                    until(log.working),
-                    Publisher(client, manager.recorder, running.key).run(),
-                    Watcher(running).run(),
-                    watch(running),
-                )
+                together(until(log.working), kept(settings, database))
             )
             try:
-                await running.follow_measurements()
+                await running.listen()
                 async with (
                     answering(running, "holdfast-agents", FOR_AGENTS),
                     answering(running, "holdfast", ENDPOINTS),
@@ -68,7 +55,6 @@ async def replica(
                     yield running, work
             finally:
                 await ended(work)
-                reading.stop()
 
 
 @asynccontextmanager
@@ -89,24 +75,6 @@ async def answering(
     finally:
         await service.stop()
         await answered(running.log, GRACE)
-
-
-async def watch(running: Replica) -> None:
-    """Raise what has stopped a read model: one that stops silently lies."""
-    while not running.reading.failure:  # noqa: ASYNC110 - a thread sets it
-        await asyncio.sleep(WATCH)
-    raise Stopped("the read models have stopped") from running.reading.failure
-
-
-async def connect(url: str, name: str) -> Client:
-    """Return a client that comes back by itself, however long the broker is away."""
-    return await nats.connect(
-        url,
-        name=name,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.2,
-        pending_size=64 * 1024 * 1024,
-    )
 
 
 def quicken() -> None:

@@ -59,10 +59,15 @@ class Settings:
     num_shell_tries: int
     nats_url: str
     agent_key: str
-    database: Mapping[str, str]
+    database: Mapping[str, str | int]
     deadlines: Deadlines
     backends: tuple[BackendSettings, ...]
     volume_types: Mapping[str, Mapping[str, str]]
+
+    @property
+    def key(self) -> bytes:
+        """What agents and replicas sign with."""
+        return self.agent_key.encode()
 
 
 class Strict(Schema):

@@ -16,7 +16,8 @@ from adapters.embedded.nats_server import nats_server
 from adapters.file.driver import FileDriver
 from domain.ports import Cause
 from domain.volume import Volume
-from service.serve import connect, replica
+from service.connecting import connect
+from service.serve import replica
 from service.settings import FILE_DRIVER, database_of, load
 from service.testing import AGENT, Caller, caller, configuration, program
 

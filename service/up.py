@@ -24,9 +24,10 @@ from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import Agent
 from adapters.tasks import ended, together, until
 from service.agents import agent
+from service.connecting import connect
 from service.permissions import configured, with_password
 from service.replica import Replica
-from service.serve import connect, replica
+from service.serve import replica
 from service.settings import (
     FILE_DRIVER,
     BackendSettings,
@@ -79,6 +80,7 @@ async def up(
         client = await stack.enter_async_context(
             await connect(as_service(data, url), "holdfast up")
         )
+        settings = replace(settings, nats_url=as_service(data, url))
         running, serving = await stack.enter_async_context(
             replica(client, settings, database.settings)
         )

@@ -17,15 +17,14 @@ from uuid import UUID
 
 import msgspec
 
-from adapters.postgres.read_models import Found
+from adapters.postgres.read_models import Found, PostgresReadModels
 from domain.aggregate import NotDone
 from domain.attachment import AttachStatus
 from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance
 from domain.volume import Volume
-from service.log import Command, Decision, Reply, Unavailable
+from service.log import Command, Decision, Log, Reply, Unavailable
 from service.problems import problem_of
-from service.replica import Replica
 from service.settings import Deadlines
 
 EVERY = 1.0  # seconds
@@ -68,9 +67,12 @@ HOLDS: dict[AttachStatus, Callable[[Volume, UUID], None]] = {
 class Watcher:
     """Looks for what is overdue, again and again."""
 
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
-        self._deadlines = replica.settings.deadlines
+    def __init__(
+        self, log: Log, tables: PostgresReadModels, deadlines: Deadlines
+    ) -> None:
+        self._log = log
+        self._tables = tables
+        self._deadlines = deadlines
 
     async def run(self) -> None:
         """Watch for ever; while the log is away, nothing is overdue."""
@@ -97,9 +99,8 @@ class Watcher:
         self, model: str, column: str, value: str, seconds: float
     ) -> list[Found]:
         before = datetime.now(UTC) - timedelta(seconds=seconds)
-        tables = self._replica.reading.tables
-        return await self._replica.log.read(
-            tables.overdue, model, column, value, before.isoformat()
+        return await self._log.read(
+            self._tables.overdue, model, column, value, before.isoformat()
         )
 
     def _give_up(self, row: Found, seconds: float) -> Callable[[Decision], Any]:
@@ -158,6 +159,4 @@ class Watcher:
         answered = asyncio.get_running_loop().create_future()
         moment = Moment(datetime.now(UTC), provenance)
         command = Command(decided, lambda *_: Reply(b"{}"), moment, b"", answered)
-        self._replica.log.submit(command).add_done_callback(
-            lambda done: done.exception()
-        )
+        self._log.submit(command).add_done_callback(lambda done: done.exception())

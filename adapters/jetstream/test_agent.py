@@ -23,8 +23,9 @@ from adapters.postgres.reading import verified
 from domain import log as language
 from domain.ports import Capabilities, Cause, DriverFailed
 from domain.volume import Volume
+from service.connecting import connect
 from service.manager import VolumeManager
-from service.serve import connect, replica
+from service.serve import replica
 from service.settings import Settings, load
 from service.testing import (
     AGENT,
@@ -229,6 +230,7 @@ def test_an_agent_whose_consumer_has_gone_finds_its_work(
     run: Callable[[Scenario], Any],
 ) -> None:
     async def scenario(house: House) -> list[str]:
+        await house.settled(await house.create())
         stream = house.asker.client.jetstream()
         for consumer in await stream.consumers_info(STREAM):
             await stream.delete_consumer(STREAM, consumer.name)

@@ -117,7 +117,6 @@ def in_one_line() -> Iterator[None]:
 
     from adapters.embedded.process import ServerFailed  # noqa: PLC0415
     from service.logs import set_up  # noqa: PLC0415
-    from service.serve import Stopped  # noqa: PLC0415
     from service.settings import Unusable  # noqa: PLC0415
 
     try:
@@ -125,8 +124,6 @@ def in_one_line() -> Iterator[None]:
         yield
     except (ServerFailed, Unusable) as error:
         raise Ended(f"{error}{advice(str(error))}") from error
-    except Stopped as error:
-        raise Ended(f"{error} ({error.__cause__!r}); start it again") from error
     except PersistenceError as error:
         raise Ended(
             f"PostgreSQL cannot be used: {error}; [database] in the settings says "

@@ -1,0 +1,179 @@
+"""The keeper: a replica's second process, which keeps up what is made of the log.
+
+It publishes the log, keeps the read models and watches deadlines. It is a
+process of its own because an interpreter runs one thread at a time, and commands
+would wait for it. Every replica has one, and of all of them one works: the
+others wait until it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from contextlib import suppress
+from logging import getLogger
+
+import msgspec
+import uvloop
+from eventsourcing.persistence import PersistenceError
+from nats.aio.client import Client
+from nats.errors import Error
+
+from adapters.jetstream.publisher import Ahead, Publisher
+from adapters.jetstream.signing import SIGNATURE, signature
+from adapters.postgres.leadership import NoLonger, hold, leading
+from adapters.postgres.recorder import LogRecorder
+from adapters.tasks import ended, together, undisturbed
+from service import logs
+from service.agents import found
+from service.connecting import connect
+from service.log import Log, Unavailable
+from service.projecting import REACHED, Projecting, Reached, tables
+from service.room import Room
+from service.settings import Settings
+from service.watcher import Watcher
+
+AGAIN = 1.0  # seconds until a keeper that has died is started again
+GRACE = 3.0  # seconds that it has to end
+LOOK_EVERY = 0.2  # seconds between two looks at what runs in threads
+
+logger = getLogger(__name__)
+
+
+class Order(msgspec.Struct):
+    """What a keeper is told when it starts."""
+
+    settings: Settings
+    database: dict[str, str]
+
+
+# The replica's side
+
+
+async def kept(settings: Settings, database: Mapping[str, str]) -> None:
+    """Have a keeper, and another one when it dies; raise `Ahead`."""
+    order = msgspec.json.encode(Order(settings, dict(database)))
+    while True:
+        process = await started(order)
+        try:
+            said = await process.stdout.read()  # type: ignore[union-attr]
+            await process.wait()
+        finally:
+            await undisturbed(stopped(process))
+        if said:
+            raise Ahead(said.decode())
+        logger.warning("the keeper has ended (%s)", process.returncode)
+        await asyncio.sleep(AGAIN)
+
+
+async def started(order: bytes) -> Process:
+    """Start a keeper; it ends when its standard input does, so it never outlives us."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        __name__,
+        stdin=PIPE,
+        stdout=PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,  # Ctrl-C is for us alone
+    )
+    assert process.stdin
+    process.stdin.write(order + b"\n")
+    return process
+
+
+async def stopped(process: Process) -> None:
+    """Let it end, or make it."""
+    assert process.stdin
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(GRACE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+# The keeper's side
+
+
+async def keep(client: Client, order: Order) -> None:
+    """Lead whenever nobody else does; raise `Ahead`."""
+    settings = order.settings
+    with found(settings.volume_manager)(order.database) as manager:
+        room = Room(volume_types=settings.volume_types)
+        while True:
+            with suppress(NoLonger, PersistenceError, Unavailable):
+                async with leading(order.database) as held:
+                    await together(
+                        hold(held),
+                        Publisher(client, manager.recorder, settings.key).run(),
+                        project(client, manager.recorder, settings.key),
+                        watch(Log(manager.recorder, room), manager.recorder, settings),
+                    )
+            await asyncio.sleep(LOOK_EVERY)
+
+
+async def project(client: Client, recorder: LogRecorder, key: bytes) -> None:
+    """Keep the read models, and tell the replicas how far they have come."""
+    loop = asyncio.get_running_loop()
+
+    async def publish(body: bytes) -> None:
+        signed = {SIGNATURE: signature(key, REACHED, body)}
+        with suppress(Error):
+            await client.publish(REACHED, body, headers=signed)
+
+    def tell(reached: Reached) -> None:
+        asyncio.run_coroutine_threadsafe(publish(msgspec.json.encode(reached)), loop)
+
+    projecting = Projecting(recorder, tell)
+    await asyncio.to_thread(projecting.start)
+    try:
+        while not projecting.failure:  # noqa: ASYNC110 - a thread sets it
+            await asyncio.sleep(LOOK_EVERY)
+        raise projecting.failure
+    finally:
+        projecting.stop()
+
+
+async def watch(log: Log, recorder: LogRecorder, settings: Settings) -> None:
+    """Watch deadlines, deciding as a replica does."""
+    async with log.running():
+        await Watcher(log, tables(recorder), settings.deadlines).run()
+
+
+async def main(told: asyncio.StreamReader) -> int:
+    """Keep until the replica that started us has gone."""
+    order = msgspec.json.decode(await told.readline(), type=Order)
+    client = await connect(order.settings.nats_url, "keeper")
+    keeping = asyncio.ensure_future(keep(client, order))
+    left = asyncio.ensure_future(told.read())
+    await asyncio.wait({keeping, left}, return_when=asyncio.FIRST_COMPLETED)
+    failure = keeping.done() and keeping.exception()
+    await ended(keeping, left)
+    await client.close()
+    if isinstance(failure, Ahead):
+        sys.stdout.write(str(failure))
+        return 0
+    if failure:
+        logger.error("the keeper fails", exc_info=failure)
+    return int(bool(failure))
+
+
+async def run() -> int:
+    """Read what we are told, and keep."""
+    told = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(told), sys.stdin
+    )
+    return await main(told)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logs.set_up()
+    sys.exit(uvloop.run(run()))
