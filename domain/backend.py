@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -33,6 +34,7 @@ ADMINISTRATION = Lifecycle(Administration, [
 # fmt: on
 
 
+@lru_cache(maxsize=1024)
 def id_of(name: str) -> UUID:
     """Return the id under which the log knows a backend."""
     return uuid5(BACKENDS, name)

@@ -1078,6 +1078,8 @@ def strongest(
 ) -> AttachStatus:
     """Return the strongest status among attachments, of which some have changed."""
     held = {i: a.status for i, a in attachments.items()} | changed
+    if not held:
+        return AttachStatus.DETACHED
     return next((s for s in SHOWN if s in held.values()), AttachStatus.DETACHED)
 
 

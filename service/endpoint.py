@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from logging import getLogger
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -39,6 +41,7 @@ PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says 
 # What is shown of an aggregate: of which part, with what is known of the backends.
 View = Callable[[Any, UUID | None, Room], Any]
 
+logger = getLogger(__name__)
 encode = msgspec.json.Encoder().encode
 
 
@@ -328,7 +331,20 @@ def send_when_done(request: Request, answer: asyncio.Future[Reply], key: bytes) 
         return
     problem = answer.exception()
     reply = problem_of(problem) if isinstance(problem, Exception) else answer.result()
-    keep(asyncio.create_task(send(request, reply, key)))
+    _outgoing.append((request, reply, key))
+    if len(_outgoing) == 1:  # a batch's answers share a task
+        keep(asyncio.create_task(send_all()))
+
+
+async def send_all() -> None:
+    """Send every answer there is."""
+    while _outgoing:
+        try:
+            await send(*_outgoing[0])
+        except Exception:
+            logger.exception("an answer could not be sent")
+        finally:
+            _outgoing.popleft()
 
 
 async def send(request: Request, reply: Reply, key: bytes = b"") -> None:
@@ -341,7 +357,8 @@ async def send(request: Request, reply: Reply, key: bytes = b"") -> None:
         headers[SIGNATURE] = signature(key, request.subject, reply.body)
     if reply.age:
         headers["Holdfast-Age"] = f"{reply.age:.1f}"
-    with suppress(Error):
+    # Whoever wants no answer names no place for it.
+    with suppress(Error, ValueError):
         if reply.code:
             detail = said.one_line(msgspec.json.decode(reply.body)["detail"])
             await request.respond_error(str(reply.code), detail, reply.body, headers)
@@ -369,3 +386,4 @@ async def answered(log: Log, seconds: float) -> None:
 
 _parse = msgspec.json.Decoder(dict[str, Any]).decode
 _tasks: set[asyncio.Task[None]] = set()
+_outgoing: deque[tuple[Request, Reply, bytes]] = deque()

@@ -15,9 +15,9 @@ from service.text import is_text
 LONGEST_WAIT = 300.0
 UNREADABLE = "\ufffd"  # what bytes that are no UTF-8 become
 MOST = {
-    "Holdfast-Actor": 255,
-    "Holdfast-Reason": 1024,
-    "Holdfast-Request-Id": 128,
+    "holdfast-actor": 255,
+    "holdfast-reason": 1024,
+    "holdfast-request-id": 128,
 }
 SECONDS = re.compile(r"(\d{1,9}(\.\d{1,9})?)?", re.ASCII)
 # W3C Trace Context: version, trace id, parent id, flags; none of them all zeros.
@@ -48,8 +48,9 @@ def read(headers: Mapping[str, str] | None) -> Headers:
     headers = {name.lower(): value for name, value in headers.items()}
     wrong: dict[str, list[str]] = {}
     for name, most in MOST.items():
-        if problem := unprintable(headers.get(name.lower(), ""), most):
-            wrong[name] = [problem]
+        said = headers.get(name)
+        if said and (problem := unprintable(said, most)):
+            wrong[name.title()] = [problem]
     wait = seconds(headers.get("holdfast-wait", ""))
     if wait is None:
         wrong["Holdfast-Wait"] = [f"Must be seconds, from 0 to {LONGEST_WAIT:g}."]

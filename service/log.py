@@ -435,13 +435,13 @@ class Log:
         self._hide(batch)
         while True:
             try:
-                held = await self._patiently(batch, self.recorder.holds, unknown)
+                stored = await self._patiently(batch, self.recorder.holds, unknown)
             except PersistenceError:
                 await asyncio.sleep(PROBE_EVERY)
             else:
                 break
-        if held:
-            self._answer(batch, unknown.stored)
+        if stored:
+            self._answer(batch, stored)
         else:
             self._undo(batch)
 

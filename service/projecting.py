@@ -24,6 +24,7 @@ from service.log import replayed
 
 MODELS = (VOLUMES, ATTACHMENTS, BACKENDS, IN_FLIGHT)
 REACHED = f"{PREFIX}keeper.reached"
+PACE = 0.02  # seconds between two pages
 SETTLES = (Outcome, Volume.DeletionStarted)
 
 
@@ -46,7 +47,8 @@ class Projecting:
     def start(self) -> None:
         """Begin to follow, from where anybody has stopped."""
         self._tables.create_tables()
-        self._follower = Follower(self._recorder, self._handle, self._tables.reached())
+        reached = self._tables.reached()
+        self._follower = Follower(self._recorder, self._handle, reached, PACE)
         self._follower.start()
 
     def stop(self) -> None:

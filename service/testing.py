@@ -129,15 +129,15 @@ async def report(log: Log, volume_id: str, intent: int, **told: Any) -> Any:
 
 
 def lose_commit(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
-    """Close the connection at the next COMMIT, after it happened or before."""
+    """Close the connection at the next batch, after it was committed or before."""
     execute = psycopg.Cursor.execute
 
     def lose(cursor: psycopg.Cursor[Any], query: Any, *args: Any, **kw: Any) -> Any:
-        if query != "COMMIT":
+        if b"_append" not in query:
             return execute(cursor, query, *args, **kw)
         monkeypatch.undo()
         if committed:
-            execute(cursor, query)
+            execute(cursor, query, *args, **kw)
         cursor.connection.close()
         raise psycopg.OperationalError("connection lost")
 

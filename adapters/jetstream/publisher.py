@@ -28,6 +28,7 @@ from adapters.postgres.recorder import LogRecorder
 STREAM = "HOLDFAST_EVENTS"
 SUBJECTS = "holdfast.v1.events"
 AGAIN = 0.2  # seconds until the stream is looked for again
+PACE = 0.005  # seconds between two pages
 PATIENCE = 5.0  # seconds for the stream to acknowledge a page
 
 logger = getLogger(__name__)
@@ -62,7 +63,7 @@ class Publisher:
 
     async def _follow(self, after: int) -> None:
         """Publish what follows a position, until that fails."""
-        follower = Follower(self._recorder, self._handle, after)
+        follower = Follower(self._recorder, self._handle, after, PACE)
         follower.start()
         try:
             # A broker that is met anew may have lost the end of the stream, or all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from threading import Condition, Event, Thread
 
@@ -23,15 +24,21 @@ Handle = Callable[[Sequence[Notification]], None]
 class Follower(Thread):
     """Hands each page of the log to `handle`, which stores how far it has come.
 
+    Pages follow each other by `pace` seconds or more: what is written meanwhile
+    makes one page, which costs little more than one event.
+
     A failure ends the thread and is kept in `failure`: whoever started the
     follower watches it, because a follower that stops silently is a read model
     that lies.
     """
 
-    def __init__(self, recorder: LogRecorder, handle: Handle, after: int) -> None:
+    def __init__(
+        self, recorder: LogRecorder, handle: Handle, after: int, pace: float = 0.0
+    ) -> None:
         super().__init__(name=f"follower of {recorder.events_table_name}", daemon=True)
         self._recorder = recorder
         self._handle = handle
+        self._pace = pace
         self.reached = after
         self._moved = Condition()
         self._stopping = Event()
@@ -75,10 +82,12 @@ class Follower(Thread):
                 self.reached, PAGE, inclusive_of_start=False
             )
             if page:
+                began = time.monotonic()
                 self._handle(page)
                 with self._moved:
                     self.reached = page[-1].id
                     self._moved.notify_all()
+                self._stopping.wait(began + self._pace - time.monotonic())
             else:
                 # A tenth of a second only bounds how long `stop` takes.
                 for _ in connection.notifies(timeout=0.1, stop_after=1):

@@ -1,16 +1,16 @@
 """The log in PostgreSQL: appended in batches, in one order, each row chained.
 
 The library's recorder keeps the order by a table lock, and so does this one:
-position n is never visible before n - 1. It differs in that rows arrive by
-COPY, that the chain is continued, and that one transaction can also confirm
-what its decisions were based on and keep the answers that callers were given.
+position n is never visible before n - 1. It differs in that a batch is one call
+of a function, that the chain is continued, and that the same transaction confirms
+what its decisions were based on and keeps the answers that callers were given.
 Never set POSTGRES_ENABLE_DB_FUNCTIONS: it silently drops the lock, and readers
 that follow the log then miss events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -23,12 +23,11 @@ from eventsourcing.persistence import (
     StoredEvent,
 )
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
-from psycopg import ClientCursor, Cursor
-from psycopg.rows import DictRow, dict_row
+from psycopg import Cursor
+from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier
 
-from adapters.postgres.copying import END, SIGNATURE, hashed_fields, log_row, row
-from domain.chain import GENESIS, link
+from adapters.postgres.arrays import Array, bigints, blobs, texts, uuids
 
 CREATE_LOG = SQL("""
     CREATE TABLE IF NOT EXISTS {log} (
@@ -63,49 +62,107 @@ CREATE_ALLOCATIONS = SQL("""
         gib     bigint NOT NULL
     )
 """)
-LOCK = """
-    BEGIN; SET LOCAL lock_timeout = '5s';
-    LOCK TABLE {log} IN EXCLUSIVE MODE; NOTIFY {channel};
-    SELECT notification_id, chain FROM {log} ORDER BY notification_id DESC LIMIT 1
-"""
 MOVED_ON = """
-    SELECT id
-    FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[]) AS decided (id, version)
+    SELECT id FROM unnest(%s, %s) AS decided (id, version)
     WHERE version <> coalesce(
         (SELECT max(originator_version) FROM {log} WHERE originator_id = id), 0)
 """
-KEYS_USED = """
-    SELECT request_id, fingerprint, aggregate_id, version, part_id, position
-    FROM {keys} WHERE request_id = ANY (%(request_ids)s)
-"""
-IDS_TAKEN = """
-    SELECT part_id AS id FROM {parts} WHERE part_id = ANY (%(new_ids)s::uuid[])
-    UNION ALL
-    SELECT originator_id FROM {log}
-    WHERE originator_id = ANY (%(part_ids)s::uuid[]) AND originator_version = 1
-"""
-COPY_LOG = """
-    COPY {log} (originator_id, originator_version, topic, state, notification_id, chain)
-    FROM STDIN (FORMAT BINARY)
-"""
-COPY_KEYS = """
-    COPY {keys} (request_id, fingerprint, aggregate_id, version, part_id, position)
-    FROM STDIN (FORMAT BINARY)
-"""
-COPY_PARTS = "COPY {parts} (part_id, whole_id) FROM STDIN (FORMAT BINARY)"
-ALLOCATE = """
-    INSERT INTO {allocations} AS known (backend, gib)
-    SELECT * FROM unnest(%s::text[], %s::bigint[])
-    ON CONFLICT (backend) DO UPDATE SET gib = known.gib + excluded.gib
-    RETURNING backend, gib
-"""
+# The whole of a batch in one round trip: a transaction never waits for a client.
+# Under the lock each statement sees what others have stored. What the batch writes
+# needs no question, the primary key answers it.
+CREATE_APPEND = SQL("""
+    CREATE OR REPLACE FUNCTION {append}(
+        looked_at uuid[], looked_versions bigint[],
+        asked text[], new_ids uuid[], new_parts uuid[], wholes uuid[],
+        seen_backends text[], seen_gib bigint[],
+        ids uuid[], versions bigint[], topics text[], states bytea[],
+        kept text[], fingerprints bytea[], shown uuid[], shown_versions bigint[],
+        shown_parts uuid[], key_events bigint[], key_positions bigint[],
+        backends text[], taken_gib bigint[], limits bigint[],
+        OUT conflict jsonb, OUT last bigint, OUT allocated jsonb
+    ) LANGUAGE plpgsql SET lock_timeout = '5s' AS $append$
+    DECLARE
+        link bytea; links bytea[]; moved_on uuid[]; used jsonb; taken jsonb;
+    BEGIN
+        LOCK TABLE {log} IN EXCLUSIVE MODE;
+        moved_on := array(
+            SELECT id FROM unnest(looked_at, looked_versions) AS decided (id, version)
+            WHERE version <> coalesce(
+                (SELECT max(originator_version) FROM {log} WHERE originator_id = id), 0)
+            UNION ALL
+            SELECT part_id FROM {parts} WHERE part_id = ANY (new_ids)
+            UNION ALL
+            SELECT originator_id FROM {log}
+            WHERE originator_id = ANY (new_parts) AND originator_version = 1);
+        IF asked <> '{{}}' THEN
+            SELECT jsonb_agg(known) INTO used FROM {keys} AS known
+            WHERE request_id = ANY (asked);
+        END IF;
+        SELECT jsonb_object_agg(backend, gib) INTO taken FROM (
+            SELECT known.backend, known.gib FROM {allocations} AS known
+            JOIN unnest(seen_backends, seen_gib) AS seen (backend, gib)
+                ON known.backend = seen.backend AND known.gib < seen.gib
+            UNION
+            SELECT more.backend, coalesce(known.gib, 0)
+            FROM unnest(backends, taken_gib, limits) AS more (backend, gib, most)
+            LEFT JOIN {allocations} AS known ON known.backend = more.backend
+            WHERE more.gib > 0 AND coalesce(known.gib, 0) + more.gib > more.most
+        ) AS wrong;
+        IF moved_on <> '{{}}' OR used IS NOT NULL OR taken IS NOT NULL THEN
+            conflict := jsonb_build_object(
+                'moved_on', moved_on, 'used', coalesce(used, '[]'),
+                'allocated', coalesce(taken, '{{}}'));
+            RETURN;
+        END IF;
+        SELECT notification_id, chain INTO last, link FROM {log}
+        ORDER BY notification_id DESC LIMIT 1;
+        last := coalesce(last, 0);
+        link := coalesce(link, decode(repeat('00', 32), 'hex'));
+        FOR i IN 1 .. cardinality(ids) LOOP
+            link := sha256(link
+                || int4send(16) || uuid_send(ids[i])
+                || int4send(8) || int8send(versions[i])
+                || int4send(octet_length(topics[i])) || convert_to(topics[i], 'UTF8')
+                || int4send(octet_length(states[i])) || states[i]);
+            links[i] := link;
+        END LOOP;
+        INSERT INTO {log}
+            (originator_id, originator_version, topic, state, notification_id, chain)
+        SELECT id, version, topic, state, last + n, chain
+        FROM unnest(ids, versions, topics, states, links)
+            WITH ORDINALITY AS e (id, version, topic, state, chain, n)
+        ORDER BY n;
+        INSERT INTO {keys}
+            (request_id, fingerprint, aggregate_id, version, part_id, position)
+        SELECT id, print, aggregate, version, part,
+            CASE WHEN event > 0 THEN last + event ELSE position END
+        FROM unnest(kept, fingerprints, shown, shown_versions, shown_parts,
+                    key_events, key_positions)
+            AS k (id, print, aggregate, version, part, event, position);
+        INSERT INTO {parts} (part_id, whole_id) SELECT * FROM unnest(new_parts, wholes);
+        WITH now AS (
+            INSERT INTO {allocations} AS known (backend, gib)
+            SELECT * FROM unnest(backends, taken_gib)
+            ON CONFLICT (backend) DO UPDATE SET gib = known.gib + excluded.gib
+            RETURNING backend, gib)
+        SELECT coalesce(jsonb_object_agg(backend, gib), '{{}}') INTO allocated FROM now;
+        IF ids <> '{{}}' THEN
+            NOTIFY {channel};
+        END IF;
+    END $append$
+""")
+APPEND = "SELECT * FROM {append}(" + ", ".join(["%s"] * 22) + ")"
+LOCK = "LOCK TABLE {log} IN EXCLUSIVE MODE"
 ALLOCATED = "SELECT backend, gib FROM {allocations}"
 GIVEN_BACK = """
     SELECT known.backend, known.gib FROM {allocations} AS known
-    JOIN unnest(%(backends)s::text[], %(seen)s::bigint[]) AS seen (backend, gib)
+    JOIN unnest(%s, %s) AS seen (backend, gib)
     ON known.backend = seen.backend AND known.gib < seen.gib
 """
-HOLDS = "SELECT 1 FROM {log} WHERE notification_id = %s AND chain = %s"
+HOLDS = """
+    SELECT notification_id FROM {log}
+    WHERE originator_id = %s AND originator_version = %s AND state = %s
+"""
 HISTORIES = """
     SELECT topic, state, notification_id FROM {log} WHERE originator_id = ANY (%s)
     ORDER BY originator_id, originator_version
@@ -193,12 +250,11 @@ class Conflict(IntegrityError):
 
 
 class CommitUnknown(OperationalError):
-    """The connection was lost in COMMIT; only the log knows what became of it."""
+    """The connection was lost while committing; the log knows what came of it."""
 
-    def __init__(self, stored: Stored, chain: bytes) -> None:
+    def __init__(self, events: Sequence[StoredEvent]) -> None:
         super().__init__("the connection was lost while committing")
-        self.stored = stored
-        self.chain = chain
+        self.events = events
 
 
 class LogRecorder(PostgresApplicationRecorder):
@@ -213,7 +269,7 @@ class LogRecorder(PostgresApplicationRecorder):
             "log": Identifier(datastore.schema, self.events_table_name),
             **{
                 name: Identifier(datastore.schema, f"{self.events_table_name}_{name}")
-                for name in ("keys", "parts", "allocations")
+                for name in ("keys", "parts", "allocations", "append")
             },
             "channel": Identifier(self.channel_name),
         }
@@ -221,9 +277,11 @@ class LogRecorder(PostgresApplicationRecorder):
         self.sql = cache(self._named)
         create = self.sql_create_statements
         create[self.create_table_statement_index] = CREATE_LOG.format(**self._names)
+        # Two replicas that start at once would both make the same function.
+        create.insert(0, SQL("SELECT pg_advisory_xact_lock(7101)").format())
         create += [
             table.format(**self._names)
-            for table in (CREATE_KEYS, CREATE_PARTS, CREATE_ALLOCATIONS)
+            for table in (CREATE_KEYS, CREATE_PARTS, CREATE_ALLOCATIONS, CREATE_APPEND)
         ]
 
     def insert_events(
@@ -246,7 +304,8 @@ class LogRecorder(PostgresApplicationRecorder):
         if not (batch.events or batch.kept or batch.asked):
             return self._confirm(batch)
         try:
-            return self._store(batch)
+            with self.datastore.cursor() as cursor:
+                return self.append_with(cursor, batch)
         except Conflict:
             raise
         except IntegrityError:
@@ -254,16 +313,39 @@ class LogRecorder(PostgresApplicationRecorder):
             self._confirm(batch)
             raise
 
-    def holds(self, unknown: CommitUnknown) -> bool:
-        """Tell whether a commit of which nothing was heard has happened.
+    def append_with(self, cursor: Cursor[DictRow], batch: Batch) -> Stored:
+        """Store the batch in the transaction of a cursor, or in one of its own."""
+        try:
+            cursor.execute(self.sql(APPEND), arrays(batch), binary=True)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
+            # It may have happened. Trying again could store everything twice;
+            # the log knows.
+            if batch.events and cursor.connection.closed:
+                raise CommitUnknown(batch.events) from lost
+            raise
+        for told in cursor:
+            if told["conflict"]:
+                raise conflict_of(told["conflict"])
+            first = told["last"] + 1
+            return Stored(range(first, first + len(batch.events)), told["allocated"])
+        raise AssertionError
+
+    def holds(self, unknown: CommitUnknown) -> Stored | None:
+        """Return what came of a commit of which nothing was heard, None if nothing.
 
         The lock waits for the lost transaction, which may still be committing.
         """
-        position = unknown.stored.positions[-1]
+        last = unknown.events[-1]
+        sought = last.originator_id, last.originator_version, last.state
         with self.datastore.transaction(commit=False) as cursor:
-            self._lock_table(cursor)
-            cursor.execute(self.sql(HOLDS), (position, unknown.chain))
-            return cursor.fetchone() is not None
+            cursor.execute(self.sql(LOCK))
+            cursor.execute(self.sql(HOLDS), sought)
+            for found in cursor.fetchall():
+                end = found["notification_id"] + 1
+                cursor.execute(self.sql(ALLOCATED))
+                allocated = {row["backend"]: row["gib"] for row in cursor}
+                return Stored(range(end - len(unknown.events), end), allocated)
+        return None
 
     def histories(self, ids: Sequence[UUID]) -> list[Written]:
         """Return the aggregates' events, oldest first."""
@@ -291,112 +373,21 @@ class LogRecorder(PostgresApplicationRecorder):
             cursor.execute(self.sql(ALLOCATED))
             return {row["backend"]: row["gib"] for row in cursor.fetchall()}
 
-    def _store(self, batch: Batch) -> Stored:
-        with self.datastore.cursor() as cursor:
-            last, chain = self._begin(cursor, batch)
-            chain = self._copy_events(cursor, batch.events, last, chain)
-            self._copy(cursor, COPY_KEYS, key_rows(batch.kept, last))
-            self._copy(cursor, COPY_PARTS, part_rows(batch.parts))
-            allocated = self._allocate(cursor, batch)
-            positions = range(last + 1, last + 1 + len(batch.events))
-            stored = Stored(positions, allocated)
-            self._commit(cursor, stored, chain)
-        return stored
-
-    def _begin(self, cursor: Cursor[DictRow], batch: Batch) -> tuple[int, bytes]:
-        """Become the only writer and return the last position and its link.
-
-        Raises `Conflict` unless the batch was decided on the newest state.
-        """
-        # One round trip: under the lock each statement sees what others stored.
-        # What the batch writes needs no question, the primary key answers it.
-        written = {stored.originator_id for stored in batch.events}
-        looked_at = {i: v for i, v in batch.based_on.items() if i not in written}
-        asked = [
-            LOCK,
-            *[MOVED_ON] * bool(looked_at),
-            *[KEYS_USED] * bool(batch.asked),
-            *[IDS_TAKEN] * bool(batch.new_ids),
-            *[GIVEN_BACK] * bool(batch.seen),
-        ]
-        answers = ClientCursor(cursor.connection, row_factory=dict_row)
-        answers.execute(b";".join(map(self.sql, asked)), parameters(batch, looked_at))
-        found = dict(zip(asked, results(answers), strict=True))
-        moved_on = {row["id"] for row in found.get(MOVED_ON, ())}
-        moved_on |= {row["id"] for row in found.get(IDS_TAKEN, ())}
-        used = [Kept(**row) for row in found.get(KEYS_USED, ())]
-        given_back = {row["backend"]: row["gib"] for row in found.get(GIVEN_BACK, ())}
-        if moved_on or used or given_back:
-            raise Conflict(moved_on, used, given_back)
-        for last in found[LOCK]:
-            return last["notification_id"], last["chain"]
-        return 0, GENESIS
-
-    def _copy_events(
-        self,
-        cursor: Cursor[DictRow],
-        events: Sequence[StoredEvent],
-        last: int,
-        chain: bytes,
-    ) -> bytes:
-        """Continue the log after `last`, and return the new last link."""
-        rows = []
-        for position, stored in enumerate(events, start=last + 1):
-            hashed = hashed_fields(stored)
-            chain = link(chain, hashed)
-            rows.append(log_row(hashed, position, chain))
-        self._copy(cursor, COPY_LOG, rows)
-        return chain
-
-    def _copy(
-        self, cursor: Cursor[DictRow], statement: str, rows: Sequence[bytes]
-    ) -> None:
-        if rows:
-            with cursor.copy(self.sql(statement)) as copy:
-                copy.write(b"".join((SIGNATURE, *rows, END)))
-
-    def _allocate(self, cursor: Cursor[DictRow], batch: Batch) -> dict[str, int]:
-        """Take room of backends, or raise `Conflict` where others were first."""
-        taken = {backend: gib for backend, gib in batch.taken.items() if gib}
-        if not taken:
-            return {}
-        cursor.execute(self.sql(ALLOCATE), (list(taken), list(taken.values())))
-        allocated = {row["backend"]: row["gib"] for row in cursor.fetchall()}
-        over = [
-            backend
-            for backend, gib in taken.items()
-            if gib > 0 and allocated[backend] > batch.limits.get(backend, 2**62)
-        ]
-        if over:
-            before = {
-                backend: allocated[backend] - gib for backend, gib in taken.items()
-            }
-            raise Conflict(set(), (), before)
-        return allocated
-
     def _confirm(self, batch: Batch) -> Stored:
         """Raise `Conflict` unless a batch that stores nothing saw the newest state."""
-        asked = parameters(batch, batch.based_on)
+        looked_at, seen = batch.based_on, batch.seen
         with self.datastore.cursor() as cursor:
-            cursor.execute(self.sql(MOVED_ON), asked)
+            looked = uuids(looked_at), bigints(looked_at.values())
+            cursor.execute(self.sql(MOVED_ON), looked)
             moved_on = {row["id"] for row in cursor.fetchall()}
-            if batch.seen:
-                cursor.execute(self.sql(GIVEN_BACK), asked)
-            given_back = {r["backend"]: r["gib"] for r in cursor} if batch.seen else {}
+            given_back = {}
+            if seen:
+                thought = texts(seen), bigints(seen.values())
+                cursor.execute(self.sql(GIVEN_BACK), thought)
+                given_back = {row["backend"]: row["gib"] for row in cursor}
             if moved_on or given_back:
                 raise Conflict(moved_on, (), given_back)
         return Stored(range(0), {})
-
-    def _commit(self, cursor: Cursor[DictRow], stored: Stored, chain: bytes) -> None:
-        try:
-            cursor.execute("COMMIT")
-        except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
-            # It may have happened. Trying again could store everything twice;
-            # the log knows.
-            cursor.connection.close()
-            if stored.positions:
-                raise CommitUnknown(stored, chain) from lost
-            raise
 
     def _named(self, statement: str) -> bytes:
         """Name the tables of this log in a statement."""
@@ -404,44 +395,53 @@ class LogRecorder(PostgresApplicationRecorder):
         return statement.format(**names).encode()
 
 
-def parameters(batch: Batch, looked_at: Mapping[UUID, int]) -> dict[str, Any]:
-    """Return what the statements that confirm a batch ask about."""
-    return {
-        # Text: quoting a list of 512 UUIDs one by one would cost more than COPY.
-        "ids": f"{{{','.join(key.hex for key in looked_at)}}}",
-        "versions": f"{{{','.join(map(str, looked_at.values()))}}}",
-        "request_ids": list(batch.asked),
-        "part_ids": f"{{{','.join(key.hex for key in batch.parts)}}}",
-        "new_ids": f"{{{','.join(key.hex for key in batch.new_ids)}}}",
-        "backends": list(batch.seen),
-        "seen": list(batch.seen.values()),
-    }
-
-
-def key_rows(keys: Sequence[tuple[Kept, int]], last: int) -> list[bytes]:
-    """Return the rows of keys, given the last position before their batch."""
+def arrays(batch: Batch) -> list[Array]:
+    """Return a batch as the function that appends it takes it."""
+    events, kept = batch.events, [key for key, _ in batch.kept]
+    ids = cast("list[UUID]", [event.originator_id for event in events])
+    written = set(ids)
+    looked_at = {i: v for i, v in batch.based_on.items() if i not in written}
+    taken = {backend: gib for backend, gib in batch.taken.items() if gib}
     return [
-        row(
-            kept.request_id.encode(),
-            kept.fingerprint,
-            kept.aggregate_id.bytes,
-            kept.version.to_bytes(8),
-            kept.part_id.bytes if kept.part_id else None,
-            (last + 1 + index if index >= 0 else kept.position).to_bytes(8),
-        )
-        for kept, index in keys
+        uuids(looked_at),
+        bigints(looked_at.values()),
+        texts(batch.asked),
+        uuids(batch.new_ids),
+        uuids(batch.parts),
+        uuids(batch.parts.values()),
+        texts(batch.seen),
+        bigints(batch.seen.values()),
+        uuids(ids),
+        bigints(event.originator_version for event in events),
+        texts(event.topic for event in events),
+        blobs(event.state for event in events),
+        texts(key.request_id for key in kept),
+        blobs(key.fingerprint for key in kept),
+        uuids(key.aggregate_id for key in kept),
+        bigints(key.version for key in kept),
+        uuids(key.part_id for key in kept),
+        bigints(index + 1 for _, index in batch.kept),
+        bigints(key.position for key in kept),
+        texts(taken),
+        bigints(taken.values()),
+        bigints(batch.limits.get(backend, 2**62) for backend in taken),
     ]
 
 
-def part_rows(parts: Mapping[UUID, UUID]) -> list[bytes]:
-    """Return the rows of new parts."""
-    return [row(part.bytes, whole.bytes) for part, whole in parts.items()]
-
-
-def results(cursor: Cursor[DictRow]) -> Iterator[list[DictRow]]:
-    """Yield the rows of each statement of several that returns any."""
-    more: bool | None = True
-    while more:
-        if cursor.description:
-            yield cursor.fetchall()
-        more = cursor.nextset()
+def conflict_of(told: dict[str, Any]) -> Conflict:
+    """Return what got in the way, as the function tells it."""
+    return Conflict(
+        set(map(UUID, told["moved_on"])),
+        [
+            Kept(
+                used["request_id"],
+                bytes.fromhex(used["fingerprint"].removeprefix("\\x")),
+                UUID(used["aggregate_id"]),
+                used["version"],
+                UUID(used["part_id"]) if used["part_id"] else None,
+                used["position"],
+            )
+            for used in told["used"]
+        ],
+        told["allocated"],
+    )
