@@ -9,6 +9,7 @@ Each is signed, with its position, so that nobody else's message passes for ours
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from logging import getLogger
@@ -16,19 +17,21 @@ from logging import getLogger
 import msgspec
 from eventsourcing.persistence import Notification, PersistenceError
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from adapters.jetstream.signing import SIGNATURE, is_published, position_signature
+from adapters.jetstream.wire import publish
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import LogRecorder
+from domain.provenance import Provenance
 
 STREAM = "HOLDFAST_EVENTS"
 SUBJECTS = "holdfast.v1.events"
 AGAIN = 0.2  # seconds until the stream is looked for again
 PACE = 0.005  # seconds between two pages
+PLAIN = re.compile(r"[!#-$&-~]*")
 PATIENCE = 5.0  # seconds for the stream to acknowledge a page
 
 logger = getLogger(__name__)
@@ -43,7 +46,7 @@ class Ahead(Exception):
 
 
 class Publisher:
-    """Publishes a page without waiting in between, then waits for all its acks."""
+    """Publishes a page without waiting in between, then waits for its last ack."""
 
     def __init__(self, client: Client, recorder: LogRecorder, key: bytes) -> None:
         self._client = client
@@ -128,52 +131,42 @@ class Publisher:
         asyncio.run_coroutine_threadsafe(self._publish(page), self._loop).result()
 
     async def _publish(self, page: Sequence[Notification]) -> None:
-        missing, complete = len(page), asyncio.get_running_loop().create_future()
+        # Each names the one before it, so the last is taken only if all are.
+        *others, last = page
+        for event in others:
+            await self._send(event)
         inbox = self._client.new_inbox()
-
-        async def acknowledge(ack: Msg) -> None:
-            nonlocal missing
-            missing -= 1
-            refused = ack.headers or b'"error"' in ack.data
-            if refused and not complete.done():
-                complete.set_exception(NotAcknowledged(ack.data))
-            if not missing and not complete.done():
-                complete.set_result(None)
-
-        acks = await self._client.subscribe(inbox, cb=acknowledge)
+        acks = await self._client.subscribe(inbox, max_msgs=1)
         try:
-            for event in page:
-                subject = subject_of(event)
-                signed = position_signature(
-                    self._key, subject, event.state, int(event.id)
-                )
-                headers = headers_of(event) | {SIGNATURE: signed}
-                await self._client.publish(subject, event.state, inbox, headers)
-            await asyncio.wait_for(complete, PATIENCE)
+            await self._send(last, inbox)
+            ack = await acks.next_msg(PATIENCE)
         finally:
             if not self._client.is_closed:
                 await acks.unsubscribe()
+        if ack.headers or b'"error"' in ack.data:
+            raise NotAcknowledged(ack.data)
+
+    async def _send(self, event: Notification, reply: str = "") -> None:
+        subject = subject_of(event)
+        signed = position_signature(self._key, subject, event.state, int(event.id))
+        headers = headers_of(event, subject) | {SIGNATURE: signed}
+        await publish(self._client, subject, event.state, reply, headers)
 
 
 def subject_of(event: Notification) -> str:
     """Return `holdfast.v1.events.<noun>.<id>.<event>`; a backend's id is its name."""
     noun, _, happened = event.topic.partition(".")
-    return f"{SUBJECTS}.{noun}.{subject_id(noun, event)}.{happened}"
-
-
-def subject_id(noun: str, event: Notification) -> str:
-    """Return what callers know the aggregate by."""
+    known_by = str(event.originator_id)
     if noun == "backend":
-        return msgspec.json.decode(event.state, type=_Named).backend
-    return str(event.originator_id)
+        known_by = msgspec.json.decode(event.state, type=_Named).backend
+    return f"{SUBJECTS}.{noun}.{known_by}.{happened}"
 
 
-def headers_of(event: Notification) -> dict[str, str]:
+def headers_of(event: Notification, subject: str) -> dict[str, str]:
     """Return the CloudEvents attributes, binary mode, and how repeats are told."""
-    written = msgspec.json.decode(event.state, type=_Written)
-    noun = event.topic.partition(".")[0]
-    position = int(event.id)
+    written = _written(event.state)
     provenance = written.provenance
+    position = int(event.id)
     headers = {
         "Nats-Msg-Id": str(position),
         "Nats-Expected-Last-Sequence": str(position - 1),
@@ -181,21 +174,22 @@ def headers_of(event: Notification) -> dict[str, str]:
         "ce-id": str(position),
         "ce-type": f"holdfast.{event.topic}",
         "ce-source": "holdfast",
-        "ce-subject": subject_id(noun, event),
+        "ce-subject": subject.split(".")[-2],
         "ce-time": written.timestamp,
         "ce-version": str(event.originator_version),
-        "ce-actor": percent_encoded(provenance.get("actor", "")),
-        "ce-requestid": percent_encoded(provenance.get("request_id", "")),
-        "ce-causationid": provenance.get("causation_id", ""),
-        "traceparent": provenance.get("traceparent", ""),
+        "ce-actor": percent_encoded(provenance.actor),
+        "ce-requestid": percent_encoded(provenance.request_id),
+        "ce-causationid": provenance.causation_id,
+        "traceparent": provenance.traceparent,
     }
     return {name: value for name, value in headers.items() if value}
 
 
 def percent_encoded(value: str) -> str:
     """Return the value as CloudEvents carries it in a header: in ASCII."""
-    plain = (c if "!" <= c <= "~" and c not in '%"' else encoded(c) for c in value)
-    return "".join(plain)
+    if PLAIN.fullmatch(value):
+        return value
+    return "".join(c if PLAIN.fullmatch(c) else encoded(c) for c in value)
 
 
 def encoded(character: str) -> str:
@@ -204,8 +198,11 @@ def encoded(character: str) -> str:
 
 class _Written(msgspec.Struct):
     timestamp: str
-    provenance: dict[str, str]
+    provenance: Provenance
 
 
 class _Named(msgspec.Struct):
     backend: str
+
+
+_written = msgspec.json.Decoder(_Written).decode

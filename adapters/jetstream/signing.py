@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from hashlib import sha256
 
 SIGNATURE = "Holdfast-Signature"
 
 
 def signature(key: bytes, subject: str, body: bytes) -> str:
     """Return the HMAC-SHA256 of a message under the agents' key, hexadecimal."""
-    return hmac.new(key, subject.encode() + b"\0" + body, sha256).hexdigest()
+    return hmac.digest(key, subject.encode() + b"\0" + body, "sha256").hex()
 
 
 def is_signed(

@@ -21,6 +21,7 @@ _LENGTH = Struct("!i")
 _NULL = _LENGTH.pack(-1)
 _SIXTEEN = _LENGTH.pack(16)
 _BIGINT = Struct("!iq")
+_TRUE, _FALSE = _LENGTH.pack(1) + b"\1", _LENGTH.pack(1) + b"\0"
 
 
 class Array(bytes):
@@ -63,6 +64,12 @@ class Blobs(Array):
     OID, ITEM = 1001, 17
 
 
+class Booleans(Array):
+    """A `boolean[]`."""
+
+    OID, ITEM = 1000, 16
+
+
 def uuids(values: Iterable[UUID | None]) -> Array:
     """Return ids, or nothing, as an array."""
     return Uuids.of(
@@ -75,9 +82,17 @@ def bigints(values: Iterable[int]) -> Array:
     return Bigints.of(_BIGINT.pack(8, value) for value in values)
 
 
-def texts(values: Iterable[str]) -> Array:
-    """Return texts as an array."""
-    return Texts.of(map(_sized, (value.encode() for value in values)))
+def texts(values: Iterable[str | None]) -> Array:
+    """Return texts, or nothing, as an array."""
+    return Texts.of(
+        (_NULL if value is None else _sized(value.encode()) for value in values),
+        nulls=True,
+    )
+
+
+def booleans(values: Iterable[bool]) -> Array:
+    """Return truths as an array."""
+    return Booleans.of(_TRUE if value else _FALSE for value in values)
 
 
 def blobs(values: Iterable[bytes]) -> Array:
@@ -100,5 +115,5 @@ def _dumper(kind: type[Array]) -> type[Dumper]:
     return Packed
 
 
-for _kind in (Uuids, Bigints, Texts, Blobs):
+for _kind in (Uuids, Bigints, Texts, Blobs, Booleans):
     psycopg.adapters.register_dumper(_kind, _dumper(_kind))

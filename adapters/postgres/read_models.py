@@ -9,6 +9,7 @@ import msgspec
 from eventsourcing.postgres import PostgresDatastore
 from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
 
+from adapters.postgres.arrays import Array, bigints, blobs, booleans, texts
 from projections.reading import ReadModel, Row, Touched
 
 CREATE = SQL("""
@@ -34,7 +35,7 @@ REACH = SQL("UPDATE {position} SET position = %s")
 # What a row is made of only grows, so the newer of two is the right one.
 KEEP = SQL("""
     INSERT INTO {table} AS known (key, created, version, hidden, body, {names})
-    VALUES (%(key)s, %(created)s, %(version)s, %(hidden)s, %(body)s, {values})
+    SELECT * FROM unnest(%s, %s, %s, %s, %s, {values})
     ON CONFLICT (key) DO UPDATE SET (version, hidden, body, {names})
         = (excluded.version, excluded.hidden, excluded.body, {new})
     WHERE excluded.version >= known.version
@@ -116,11 +117,11 @@ class PostgresReadModels:
                 rows = [row for seen in touched for row in model.rows(seen)]
                 table = self._names[model.name]
                 if model.replaces:
-                    of = [str(seen.aggregate.id) for seen in touched]
-                    cursor.execute(
-                        DROP.format(table=table), (of, [row.key for row in rows])
-                    )
-                cursor.executemany(keep(model, table), list(map(parameters, rows)))
+                    of = texts(str(seen.aggregate.id) for seen in touched)
+                    kept = texts(row.key for row in rows)
+                    cursor.execute(DROP.format(table=table), (of, kept))
+                if rows:
+                    cursor.execute(keep(model, table), columns(model, rows))
             cursor.execute(REACH.format(**self._names), (position,))
 
     def find(
@@ -173,7 +174,7 @@ def keep(model: ReadModel, table: Identifier) -> Composed:
     return KEEP.format(
         table=table,
         names=comma.join(names),
-        values=comma.join(map(Placeholder, model.filters)),
+        values=comma.join([Placeholder()] * len(names)),
         new=comma.join(SQL("excluded.{}").format(name) for name in names),
     )
 
@@ -183,12 +184,13 @@ def found(row: dict[str, Any]) -> Found:
     return Found(row["key"], row["created"], row, row["body"])
 
 
-def parameters(row: Row) -> dict[str, Any]:
-    """Return a row as its statement takes it."""
-    return dict(row.filters) | {
-        "key": row.key,
-        "created": row.created,
-        "version": row.version,
-        "hidden": row.hidden,
-        "body": msgspec.json.encode(row.body),
-    }
+def columns(model: ReadModel, rows: Sequence[Row]) -> list[Array]:
+    """Return rows as their statement takes them: a list a column."""
+    return [
+        texts(row.key for row in rows),
+        bigints(row.created for row in rows),
+        bigints(row.version for row in rows),
+        booleans(row.hidden for row in rows),
+        blobs(msgspec.json.encode(row.body) for row in rows),
+        *(texts(row.filters[name] for row in rows) for name in model.filters),
+    ]
