@@ -387,6 +387,22 @@ def test_a_look_does_not_end_what_was_asked_for_since() -> None:
     assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
 
 
+def test_a_hold_is_of_one_host() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+
+    with pytest.raises(Refused, match="not reached from node-1"):
+        volume.connect(attachment_id, {"host": "node-2"})
+
+
+def test_an_instance_that_is_attached_is_not_told_of_another_mode() -> None:
+    volume = available()
+    volume.attach(instance="web-1", mode="ro")
+
+    with pytest.raises(Refused, match="not attached as rw"):
+        volume.attach(instance="web-1", mode="rw")
+
+
 def test_a_host_that_is_being_taken_off_does_not_stay() -> None:
     volume = available()
     attachment_id = connected(volume)

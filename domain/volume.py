@@ -587,6 +587,8 @@ class Volume(Aggregate):
         own = self._held_by(instance, host)
         if own and own.status is AttachStatus.ATTACHED:
             self._after("detach")  # refused where nothing may be attached either
+            if holder.get("mode") not in (None, own.mode):
+                raise Refused("attach", self.status, [f"attached as {holder['mode']}"])
             return
         claimed = own or self._unclaimed()
         mode = self._mode("attach", holder.get("mode"), claimed)
@@ -661,13 +663,17 @@ class Volume(Aggregate):
     ) -> None:
         """Ask for the attachment's host to reach the volume.
 
-        Of the several holds of an ordinary volume, one at a time is connected.
+        Of the several holds of an ordinary volume, one at a time is connected, and
+        each to one host: for another one it is detached first.
         """
         attachment = self.attachment(attachment_id)
         others = (a for i, a in self.attachments.items() if i != attachment_id)
         if not self.multiattach and any(other.connector for other in others):
             raise Refused("connect", self.status, ["multiattach"])
         self._after("connect")
+        host = attachment.connector and reached_from(attachment.connector)
+        if host and host != reached_from(connector):
+            raise Refused("connect", self.status, [f"reached from {host}"])
         mode = self._mode("connect", attachment.mode or connector_mode(connector), None)
         to = ATTACHMENT.after("connect", attachment)
         self._intend(

@@ -139,8 +139,9 @@ class Endpoint:
             reply = await asyncio.shield(replied)
             if self.waits and reply.intent and not reply.code:
                 reply = await self._outcome(replica, reply, wait or PATIENCE)
-            elif wait and not reply.code:
-                reply = await self._settled(replica.log, reply, wait)
+            elif (wait or self.waits) and not reply.code:
+                # What somebody has asked for already is waited for alike.
+                reply = await self._settled(replica.log, reply, wait or PATIENCE)
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
         await send(request, reply)

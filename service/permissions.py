@@ -16,38 +16,62 @@ SERVICE = "holdfast"
 CALLER = "caller"
 API = "$JS.API"
 
+# What callers ask for is done in an account of their own, so that whatever they
+# name for the answer, or for a consumer's messages, is theirs as well.
 # fmt: off
 ASKS = [
-    f"{PREFIX}>", "$SRV.>", "_INBOX.>",
+    f"{PREFIX}>", "$SRV.>",
     f"{API}.INFO", f"{API}.STREAM.NAMES", f"{API}.STREAM.LIST",
     f"{API}.STREAM.INFO.{STREAM}", f"{API}.STREAM.MSG.GET.{STREAM}",
     f"{API}.DIRECT.GET.{STREAM}", f"{API}.DIRECT.GET.{STREAM}.>",
-    f"{API}.CONSUMER.*.{STREAM}", f"{API}.CONSUMER.*.{STREAM}.>",
-    f"{API}.CONSUMER.DURABLE.CREATE.{STREAM}.>", f"{API}.CONSUMER.MSG.NEXT.{STREAM}.>",
+    f"{API}.CONSUMER.CREATE.{STREAM}", f"{API}.CONSUMER.CREATE.{STREAM}.>",
+    f"{API}.CONSUMER.DURABLE.CREATE.{STREAM}.>",
+    f"{API}.CONSUMER.MSG.NEXT.{STREAM}.>", f"{API}.CONSUMER.INFO.{STREAM}.>",
+    f"{API}.CONSUMER.NAMES.{STREAM}", f"{API}.CONSUMER.LIST.{STREAM}",
     f"$JS.ACK.{STREAM}.>", "$JS.FC.>",
 ]
 NEVER_ASKS = [
     f"{SUBJECTS}.>", f"{PREFIX}agent.>", f"{PREFIX}agents.>", f"{PREFIX}keeper.>",
 ]
-HEARS = ["_INBOX.>", f"{SUBJECTS}.>"]
 # fmt: on
+DELIVERED = "_INBOX.>"  # where consumers send what callers subscribe to
+LONGEST_ANSWER = "6m"  # a request may wait for 300 s
 
 
 def configured(password: str) -> str:
     """Return the lines of a NATS configuration that keep callers to their part."""
-    users = [
-        {"user": SERVICE, "password": password},
-        {
-            "user": CALLER,
-            "password": CALLER,
-            "permissions": {
-                "publish": {"allow": ASKS, "deny": NEVER_ASKS},
-                "subscribe": {"allow": HEARS},
-            },
+    answered = {"response_type": "Stream", "response_threshold": LONGEST_ANSWER}
+    accounts = {
+        "HOLDFAST": {
+            "jetstream": "enabled",
+            "users": [{"user": SERVICE, "password": password}],
+            "exports": [
+                *({"service": subject} | answered for subject in ASKS),
+                {"stream": DELIVERED},
+            ],
         },
-    ]
+        "CALLERS": {
+            "users": [
+                {
+                    "user": CALLER,
+                    "password": CALLER,
+                    "permissions": {
+                        "publish": {"allow": [*ASKS, "_INBOX.>"], "deny": NEVER_ASKS},
+                        "subscribe": {"allow": ["_INBOX.>"]},
+                    },
+                }
+            ],
+            "imports": [
+                *(
+                    {"service": {"account": "HOLDFAST", "subject": subject}}
+                    for subject in ASKS
+                ),
+                {"stream": {"account": "HOLDFAST", "subject": DELIVERED}},
+            ],
+        },
+    }
     # NATS reads JSON as its own format.
-    return f"authorization: {json.dumps({'users': users})}\nno_auth_user: {CALLER}\n"
+    return f"accounts: {json.dumps(accounts)}\nno_auth_user: {CALLER}\n"
 
 
 def with_password(url: str, password: str) -> str:

@@ -19,6 +19,8 @@ from service.settings import Settings, Unusable, database_of
 from service.up import up
 
 SHORTEST_KEY = 16
+# Ctrl-C, an orderly stop, and a terminal that was closed.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Told = Callable[[str], None]
 
@@ -84,8 +86,7 @@ def until_stopped(
 
     async def running() -> None:
         stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        hear(stopped.set)
         async with AsyncExitStack() as stack:
             starting = asyncio.ensure_future(main(stack))
             asked = asyncio.ensure_future(stopped.wait())
@@ -102,4 +103,19 @@ def until_stopped(
                 except Ahead as ahead:
                     raise Unusable(str(ahead)) from ahead
 
-    uvloop.run(running())
+    try:
+        uvloop.run(running())
+    finally:
+        leave_in_peace()
+
+
+def hear(stop: Callable[[], None]) -> None:
+    """Have each signal that means so stop us."""
+    for number in STOPS:
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def leave_in_peace() -> None:
+    """Hear of no more signals: whoever asks again while we leave, has asked."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -11,6 +12,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.micro import add_service
 
 from adapters.embedded.nats_server import NatsServer
 from service.permissions import configured, with_password
@@ -46,11 +48,13 @@ def as_caller(server: NatsServer, attempt: Try) -> list[str]:
             await message.respond(b"yes")
 
         await ours.subscribe("holdfast.v1.volume.create", "q", answer)
+        service = await add_service(ours, name="x", version="1.0.0")
         await ours.flush()
         caller = await nats.connect(server.url, error_cb=note)
         with suppress(TimeoutError, nats.errors.Error):
             await attempt(caller)
         await caller.flush()
+        await service.stop()
         info = await stream.stream_info(STREAM)
         assert info.state.messages == 1
         await stream.delete_stream(STREAM)
@@ -80,7 +84,17 @@ async def pulls(client: Client) -> None:
     await message.ack_sync()
 
 
-@pytest.mark.parametrize("attempt", [asks, reads, pulls])
+async def looks(client: Client) -> None:
+    info = await client.jetstream().stream_info(STREAM)
+    assert info.state.messages == 1
+
+
+async def discovers(client: Client) -> None:
+    answer = await client.request("$SRV.PING", timeout=2)
+    assert json.loads(answer.data)["name"] == "x"
+
+
+@pytest.mark.parametrize("attempt", [asks, reads, pulls, looks, discovers])
 def test_a_caller_may(server: NatsServer, attempt: Try) -> None:
     assert as_caller(server, attempt) == []
 
@@ -111,6 +125,12 @@ def test_a_caller_may(server: NatsServer, attempt: Try) -> None:
             id="empty the stream",
         ),
         pytest.param(
+            lambda c: c.request(
+                f"$JS.API.CONSUMER.DELETE.{STREAM}.agent", b"", timeout=0.2
+            ),
+            id="remove a consumer",
+        ),
+        pytest.param(
             lambda c: c.request(f"$JS.API.STREAM.UPDATE.{STREAM}", b"{}", timeout=0.2),
             id="change the stream",
         ),
@@ -120,6 +140,23 @@ def test_a_caller_may_not(server: NatsServer, attempt: Try) -> None:
     [refused] = as_caller(server, attempt)
 
     assert "permissions violation" in refused.lower()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "holdfast.v1.volume.create",
+        "$SRV.PING",
+        f"$JS.API.STREAM.INFO.{STREAM}",
+        "$JS.API.INFO",
+    ],
+)
+def test_no_answer_gets_into_the_stream(server: NatsServer, asked: str) -> None:
+    async def attempt(client: Client) -> None:
+        await client.publish(asked, b"{}", reply=SUBJECT)
+        await asks(client)
+
+    assert as_caller(server, attempt) == []
 
 
 def test_nobody_is_the_service_without_its_password(server: NatsServer) -> None:

@@ -129,6 +129,11 @@ async def ready(
 @contextmanager
 def sole_owner(data: Path) -> Iterator[None]:
     """Own the data folder; raise `Unusable` where that cannot be."""
+    if not str(data).isprintable():
+        raise Unusable(
+            f"the data folder {str(data)!r} cannot be used: PostgreSQL takes no such "
+            "name; choose another one with --data"
+        )
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(data / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

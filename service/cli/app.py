@@ -44,11 +44,17 @@ def options(
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; return 0 done, 1 refused, 2 wrong usage, 3 nobody there."""
     try:
-        return app(arguments, prog_name="holdfast", standalone_mode=False) or 0
+        code = app(arguments, prog_name="holdfast", standalone_mode=False) or 0
+        sys.stdout.flush()
     except Ended as end:
         said, code = str(end), end.code
     except typer.TyperException as wrong:
         said, code = usage(wrong), wrong.exit_code
+    except OSError as error:  # the output, a full disk for example
+        sys.stdout = None  # or the interpreter would try to flush it once more
+        said, code = f"the answer cannot be written: {error.strerror}", 1
+    else:
+        return code
     if said:
         print(f"holdfast: {one_line(said)}", file=sys.stderr)
     return code

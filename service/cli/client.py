@@ -15,6 +15,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 import nats
+import typer
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError
@@ -161,7 +162,10 @@ class Service:
         patience: float,
     ) -> dict[str, Any]:
         said = {name: value for name, value in message.items() if value is not None}
-        body = json.dumps(said).encode()
+        try:
+            body = json.dumps(said, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise Ended(f"{error.object!r} is no UTF-8; say it otherwise") from error
         asking = self._answer(subject, body, headers, patience)
         failed, answer = self._runner.run(asking)
         told: dict[str, Any] = json.loads(answer)
@@ -264,6 +268,13 @@ def data_folder() -> Path:
     """Return where `holdfast up` keeps everything, unless told otherwise."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(home) / "holdfast"
+
+
+def folder(said: str | Path) -> Path:
+    """Return the folder that is named; nothing names none."""
+    if said == "":
+        raise typer.BadParameter("names no folder")
+    return Path(said)
 
 
 def described(data: Path) -> dict[str, Any]:

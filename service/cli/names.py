@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from time import sleep
 from typing import Any
 from uuid import UUID
 
@@ -10,17 +11,28 @@ from service.cli.client import Caller, Ended, Problem, Service, data_folder
 
 HEXADECIMAL = frozenset("0123456789abcdef-")
 GONE = {"volume": "deleted", "attachment": "detached"}
+LAG = 0.2  # seconds
 MOST_TOLD = 5  # candidates of an ambiguous name
 
 
 def volume(service: Service, said: str) -> str:
     """Return the id of a volume that is there, or was."""
-    return only("volume", said, whole(said) or volumes(service, said))
+    found = whole(said) or soon(lambda: volumes(service, said))
+    return only("volume", said, found)
 
 
 def attachment(service: Service, said: str) -> str:
     """Return the id of an attachment that is there, or was."""
-    return only("attachment", said, whole(said) or begun(service, "attachment", said))
+    found = whole(said) or soon(lambda: begun(service, "attachment", said))
+    return only("attachment", said, found)
+
+
+def soon(look: Callable[[], list[Any]]) -> list[Any]:
+    """Look once more for what is not there: lists may lag behind what was just done."""
+    found = look()
+    if not found:
+        sleep(LAG)
+    return found or look()
 
 
 def whole(said: str) -> list[dict[str, Any]]:
@@ -33,11 +45,16 @@ def whole(said: str) -> list[dict[str, Any]]:
 
 def volumes(service: Service, said: str) -> list[dict[str, Any]]:
     """Return the volumes of that name, else those whose id begins so."""
-    for status in (None, GONE["volume"]):
+    return called(service, said) or begun(service, "volume", said)
+
+
+def called(service: Service, said: str) -> list[dict[str, Any]]:
+    """Return the volumes of that name: those that are there before those gone."""
+    for status in (None, GONE["volume"]) if said else ():
         named = service.pages("volume.list", name=said, status=status)
         if found := [item for page in named for item in page["items"]]:
             return found
-    return begun(service, "volume", said)
+    return []
 
 
 def begun(service: Service, noun: str, said: str) -> list[dict[str, Any]]:
@@ -71,12 +88,7 @@ def kind(service: Service, said: str) -> tuple[str, dict[str, str]]:
     """Return the noun of whatever is meant, and what its history is asked by."""
     if whole(said):
         return of_whole(service, said)
-    candidates = [("volume", item["id"]) for item in volumes(service, said)]
-    candidates += [
-        ("attachment", item["id"]) for item in begun(service, "attachment", said)
-    ]
-    backends = service.look("backend.list", name=said)["items"]
-    candidates += [("backend", item["name"]) for item in backends]
+    candidates = soon(lambda: candidates_of(service, said))
     if not candidates:
         raise Ended(
             f"nothing is {said!r}; `holdfast volume list`, `attachment list` and "
@@ -87,6 +99,18 @@ def kind(service: Service, said: str) -> tuple[str, dict[str, str]]:
         raise Ended(f"{said!r} is more than one thing: {told}; give more of the id")
     [(noun, key)] = candidates
     return noun, {"name" if noun == "backend" else "id": key}
+
+
+def candidates_of(service: Service, said: str) -> list[tuple[str, str]]:
+    """Return what has that name; else, what has an id that begins so."""
+    backends = service.look("backend.list", name=said)["items"] if said else []
+    candidates = [("backend", item["name"]) for item in backends]
+    candidates += [("volume", item["id"]) for item in called(service, said)]
+    return candidates or [
+        (noun, item["id"])
+        for noun in ("volume", "attachment")
+        for item in begun(service, noun, said)
+    ]
 
 
 def of_whole(service: Service, said: str) -> tuple[str, dict[str, str]]:

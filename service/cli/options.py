@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from service.cli import show
-from service.cli.client import Caller, Ended, Problem, Service, data_folder
+from service.cli.client import Caller, Ended, Problem, Service, data_folder, folder
 
 PANEL = "Every command"
 WAIT_SECONDS = 60
@@ -43,7 +43,7 @@ AsJson = Annotated[bool, typer.Option("--json",
 Nats = Annotated[str | None, typer.Option(envvar="HOLDFAST_NATS_URL", metavar="URL",
     help="Where the service's NATS is, if not where `up` says.", rich_help_panel=PANEL)]
 Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",
-    readable=False, default_factory=data_folder,
+    parser=folder, default_factory=data_folder,
     show_default="~/.local/share/holdfast",
     help="The data folder of the `up` to ask.", rich_help_panel=PANEL)]
 Actor = Annotated[str | None, typer.Option(callback=printable, metavar="NAME",

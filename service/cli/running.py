@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from service.cli.client import Ended, data_folder
+from service.cli.client import Ended, data_folder, folder
 
 # fmt: off
 Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",
-    readable=False, default_factory=data_folder,
+    parser=folder, default_factory=data_folder,
     show_default="~/.local/share/holdfast", help="The folder for everything it keeps.")]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", readable=False,
     help="Settings, a TOML file; otherwise HOLDFAST_* and defaults.")]
@@ -93,7 +93,7 @@ def demo(
         Path | None,
         typer.Option(
             metavar="DIR",
-            readable=False,
+            parser=folder,
             help="Keep everything there; otherwise in a folder that is removed.",
         ),
     ] = None,
