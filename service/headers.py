@@ -15,10 +15,11 @@ from service.text import is_text
 LONGEST_WAIT = 300.0
 UNREADABLE = "\ufffd"  # what bytes that are no UTF-8 become
 MOST = {
-    "holdfast-actor": 255,
-    "holdfast-reason": 1024,
-    "holdfast-request-id": 128,
+    "Holdfast-Actor": 255,
+    "Holdfast-Reason": 1024,
+    "Holdfast-Request-Id": 128,
 }
+BOUNDS = [(name, name.lower(), most) for name, most in MOST.items()]
 SECONDS = re.compile(r"(\d{1,9}(\.\d{1,9})?)?", re.ASCII)
 # W3C Trace Context: version, trace id, parent id, flags; none of them all zeros.
 TRACEPARENT = re.compile(
@@ -47,10 +48,10 @@ def read(headers: Mapping[str, str] | None) -> Headers:
         return NOTHING
     headers = {name.lower(): value for name, value in headers.items()}
     wrong: dict[str, list[str]] = {}
-    for name, most in MOST.items():
-        said = headers.get(name)
+    for name, key, most in BOUNDS:
+        said = headers.get(key)
         if said and (problem := unprintable(said, most)):
-            wrong[name.title()] = [problem]
+            wrong[name] = [problem]
     wait = seconds(headers.get("holdfast-wait", ""))
     if wait is None:
         wrong["Holdfast-Wait"] = [f"Must be seconds, from 0 to {LONGEST_WAIT:g}."]

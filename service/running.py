@@ -98,13 +98,12 @@ def until_stopped(
             work = asyncio.ensure_future(await starting)
             await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
             if work.done():
-                try:
-                    await work
-                except Ahead as ahead:
-                    raise Unusable(str(ahead)) from ahead
+                await work
 
     try:
         uvloop.run(running())
+    except Ahead as ahead:
+        raise Unusable(str(ahead)) from ahead
     finally:
         leave_in_peace()
 

@@ -315,6 +315,8 @@ class LogRecorder(PostgresApplicationRecorder):
 
     def append_with(self, cursor: Cursor[DictRow], batch: Batch) -> Stored:
         """Store the batch in the transaction of a cursor, or in one of its own."""
+        # A connection that was lost before we ask leaves no doubt: nothing happens.
+        cursor.connection.pgconn.consume_input()
         try:
             cursor.execute(self.sql(APPEND), arrays(batch), binary=True)
         except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
