@@ -1,8 +1,9 @@
 """The running service: commands in, replies out, everything wired together.
 
 `log` decides and stores, `endpoint` and `endpoints` put decisions on NATS
-subjects, `reading` keeps the read models in step, `watcher` leaves nothing in
-between. `serve`, `agents` and `up` choose the adapters; `running` runs them,
+subjects, `reading` answers lists. `keeper` is the process beside, which
+publishes, keeps the read models (`projecting`) and leaves nothing in between
+(`watcher`). `serve`, `agents` and `up` choose the adapters; `running` runs them,
 `cli` is the command line. Start with `service.log`.
 
 Imports: everything else; nothing imports it.

@@ -1,7 +1,8 @@
 """The log on JetStream: publishing it, and feeding agents from it.
 
 `publisher` puts every event on the stream, `agent` does what command events
-ask, `signing` shows that a report comes from an agent. Start with `agent`.
+ask, `signing` shows that a report comes from an agent, `wire` sends headers
+quickly. Start with `agent`.
 
 Imports: `domain`, `adapters.postgres` for the log to publish, NATS.
 """
