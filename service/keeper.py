@@ -54,13 +54,18 @@ class Order(msgspec.Struct):
 # The replica's side
 
 
-async def kept(settings: Settings, database: Mapping[str, str]) -> None:
-    """Have a keeper, and another one when it dies; raise `Ahead`."""
+async def kept(
+    settings: Settings, database: Mapping[str, str], first: Process | None = None
+) -> None:
+    """Have a keeper, `first` to begin with, another when it dies; raise `Ahead`."""
     order = msgspec.json.encode(Order(settings, dict(database)))
     while True:
-        process = await started(order)
+        process, first = first or await started(), None
+        assert process.stdin
+        assert process.stdout
         try:
-            said = await process.stdout.read()  # type: ignore[union-attr]
+            process.stdin.write(order + b"\n")
+            said = await process.stdout.read()
             await process.wait()
         finally:
             await undisturbed(stopped(process))
@@ -70,9 +75,12 @@ async def kept(settings: Settings, database: Mapping[str, str]) -> None:
         await asyncio.sleep(AGAIN)
 
 
-async def started(order: bytes) -> Process:
-    """Start a keeper; it ends when its standard input does, so it never outlives us."""
-    process = await asyncio.create_subprocess_exec(
+async def started() -> Process:
+    """Start a keeper, which waits to be told what to keep.
+
+    It ends when its standard input does, so it never outlives us.
+    """
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         __name__,
@@ -81,9 +89,6 @@ async def started(order: bytes) -> Process:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,  # Ctrl-C is for us alone
     )
-    assert process.stdin
-    process.stdin.write(order + b"\n")
-    return process
 
 
 async def stopped(process: Process) -> None:
@@ -128,12 +133,15 @@ async def project(client: Client, recorder: LogRecorder, key: bytes) -> None:
             await client.publish(REACHED, body, headers=signed)
 
     def tell(reached: Reached) -> None:
-        asyncio.run_coroutine_threadsafe(publish(msgspec.json.encode(reached)), loop)
+        told = publish(msgspec.json.encode(reached))
+        asyncio.run_coroutine_threadsafe(told, loop)
 
     projecting = Projecting(recorder, tell)
     await asyncio.to_thread(projecting.start)
     try:
-        while not projecting.failure:  # noqa: ASYNC110 - a thread sets it
+        while not projecting.failure:
+            # Told again, for whoever has begun to listen since.
+            tell(Reached(projecting.reached, []))
             await asyncio.sleep(LOOK_EVERY)
         raise projecting.failure
     finally:
@@ -148,7 +156,10 @@ async def watch(log: Log, recorder: LogRecorder, settings: Settings) -> None:
 
 async def main(told: asyncio.StreamReader) -> int:
     """Keep until the replica that started us has gone."""
-    order = msgspec.json.decode(await told.readline(), type=Order)
+    said = await told.readline()
+    if not said:  # there was nothing to keep after all
+        return 0
+    order = msgspec.json.decode(said, type=Order)
     client = await connect(order.settings.nats_url, "keeper")
     keeping = asyncio.ensure_future(keep(client, order))
     left = asyncio.ensure_future(told.read())

@@ -56,6 +56,11 @@ class Projecting:
         self._follower.stop()
 
     @property
+    def reached(self) -> int:
+        """Return the position up to which the read models are."""
+        return self._follower.reached
+
+    @property
     def failure(self) -> BaseException | None:
         """Why following has ended, if it has."""
         return self._follower.failure

@@ -32,16 +32,18 @@ class Reading:
         self._recorder = recorder
         self._log = log
         self._reached = 0
+        self.kept = False
         self._waiting: set[asyncio.Event] = set()
         self._remembered: dict[bytes, tuple[float, dict[str, Any]]] = {}
 
     async def begin(self) -> None:
         """Find out how far the read models are."""
         await self._log.read(self.tables.create_tables)
-        self.arrived(await self._log.read(self.tables.reached))
+        self._reached = await self._log.read(self.tables.reached)
 
     def arrived(self, position: int) -> None:
-        """Note that the read models have come to a position."""
+        """Note that the read models have come to a position, and that they are kept."""
+        self.kept = True
         self._reached = max(self._reached, position)
         for moved in self._waiting:
             moved.set()
@@ -110,7 +112,7 @@ class Reading:
                             await moved.wait()
                             continue
                     # What the keeper told may have been lost on its way.
-                    self.arrived(await self._log.read(self.tables.reached))
+                    self._reached = await self._log.read(self.tables.reached)
         except TimeoutError:
             raise Unavailable(
                 f"position {position} is not read yet, only {self._reached}; "

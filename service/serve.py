@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,11 +31,15 @@ GRACE = 2.0  # seconds that requests have to be answered when we stop
 
 @asynccontextmanager
 async def replica(
-    client: Client, settings: Settings, database: Mapping[str, str]
+    client: Client,
+    settings: Settings,
+    database: Mapping[str, str],
+    keeper: Process | None = None,
 ) -> AsyncIterator[tuple[Replica, asyncio.Future[Any]]]:
     """Serve every subject until left; entered, the replica answers.
 
-    With it comes the work that goes on beside, which ends only by failing.
+    With it comes the work that goes on beside, which ends only by failing. A
+    `keeper` may have been started already.
     """
     quicken()
     with found(settings.volume_manager)(database) as manager:
@@ -43,7 +48,7 @@ async def replica(
         running = Replica(log, reading, client, settings)
         async with log.running():
             work = asyncio.ensure_future(
-                together(until(log.working), kept(settings, database))
+                together(until(log.working), kept(settings, database, keeper))
             )
             try:
                 await running.listen()

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from logging import getLogger
 from pathlib import Path
@@ -25,6 +25,7 @@ from adapters.jetstream.agent import Agent
 from adapters.tasks import ended, together, until
 from service.agents import agent
 from service.connecting import connect
+from service.keeper import started, stopped
 from service.permissions import configured, with_password
 from service.replica import Replica
 from service.serve import replica
@@ -69,20 +70,16 @@ async def up(
             with_files(settings, data),
             agent_key=settings.agent_key or kept_secret(data / "agent.key"),
         )
-        password = kept_secret(data / PASSWORD)
-        port = chosen_port(nats_port)
-        broker = NatsServer(data / "nats", port, configured(password))
-        database = PostgresServer(data / "postgres")
-        for server in (broker, database):
-            server.start()
-            stack.callback(server.stop)
+        keeper = await started()  # it gets ready while the servers do
+        stack.push_async_callback(stopped, keeper)
+        broker, database = stack.enter_context(servers(data, chosen_port(nats_port)))
         url = broker.url
         client = await stack.enter_async_context(
             await connect(as_service(data, url), "holdfast up")
         )
         settings = replace(settings, nats_url=as_service(data, url))
         running, serving = await stack.enter_async_context(
-            replica(client, settings, database.settings)
+            replica(client, settings, database.settings, keeper)
         )
         agents = tuple(agent(client, settings, b) for b in settings.backends)
         working = asyncio.ensure_future(
@@ -97,6 +94,19 @@ async def up(
         describe(data, {"format": FORMAT, "nats_url": url, "pid": os.getpid()})
         stack.callback(describe, data, {"format": FORMAT})
         yield Running(url, running, agents, working)
+
+
+@contextmanager
+def servers(data: Path, port: int) -> Iterator[tuple[NatsServer, PostgresServer]]:
+    """Run the servers of a data folder; raise `ServerFailed`."""
+    config = configured(kept_secret(data / PASSWORD))
+    broker = NatsServer(data / "nats", port, config)
+    database = PostgresServer(data / "postgres")
+    with ExitStack() as stack:
+        for server in (broker, database):
+            server.start()
+            stack.callback(server.stop)
+        yield broker, database
 
 
 async def kept_running(*servers: NatsServer | PostgresServer) -> None:
@@ -115,12 +125,12 @@ async def kept_running(*servers: NatsServer | PostgresServer) -> None:
 async def ready(
     running: Replica, settings: Settings, work: asyncio.Future[Any]
 ) -> None:
-    """Return once every backend has told what it has, or that it does not work.
+    """Return once the keeper keeps, and every backend has told how it is.
 
     Raises what ended the work meanwhile.
     """
-    heard = running.log.room.fresh
-    while not all(heard(each.name) for each in settings.backends):
+    heard, reading = running.log.room.fresh, running.reading
+    while not (reading.kept and all(heard(each.name) for each in settings.backends)):
         if work.done():
             await work
         await asyncio.sleep(0.01)
