@@ -26,6 +26,7 @@ from adapters.tasks import ended, together, until
 from service.agents import agent
 from service.connecting import connect
 from service.keeper import started, stopped
+from service.log import NotFound
 from service.permissions import configured, with_password
 from service.replica import Replica
 from service.serve import replica
@@ -125,15 +126,26 @@ async def kept_running(*servers: NatsServer | PostgresServer) -> None:
 async def ready(
     running: Replica, settings: Settings, work: asyncio.Future[Any]
 ) -> None:
-    """Return once the keeper keeps, and every backend has told how it is.
+    """Return once the keeper keeps, and every backend is known and has told how it is.
 
     Raises what ended the work meanwhile.
     """
-    heard, reading = running.log.room.fresh, running.reading
-    while not (reading.kept and all(heard(each.name) for each in settings.backends)):
+    names = [backend.name for backend in settings.backends]
+    while not (running.reading.kept and all(map(running.log.room.fresh, names))):
         if work.done():
             await work
         await asyncio.sleep(0.01)
+    while not all([await known(running, name) for name in names]):
+        await asyncio.sleep(0.01)
+
+
+async def known(running: Replica, name: str) -> bool:
+    """Tell whether a backend was ever announced."""
+    try:
+        await running.backend(name)
+    except NotFound:
+        return False
+    return True
 
 
 @contextmanager
