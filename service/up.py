@@ -131,11 +131,13 @@ async def ready(
     Raises what ended the work meanwhile.
     """
     names = [backend.name for backend in settings.backends]
-    while not (running.reading.kept and all(map(running.log.room.fresh, names))):
+    while not (
+        running.reading.kept
+        and all(map(running.log.room.fresh, names))
+        and all([await known(running, name) for name in names])
+    ):
         if work.done():
             await work
-        await asyncio.sleep(0.01)
-    while not all([await known(running, name) for name in names]):
         await asyncio.sleep(0.01)
 
 
