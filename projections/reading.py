@@ -38,13 +38,18 @@ class Touched:
     aggregate: Aggregate
     events: list[tuple[Event, int]]
 
+    @property
+    def begun(self) -> bool:
+        """The page has the aggregate's first event."""
+        return self.events[0][0].originator_version == 1
+
 
 @dataclass(frozen=True)
 class ReadModel:
     """A question: its table's name, what can be asked for, and its rows.
 
     With `replaces`, what an aggregate had in the table goes before its new rows
-    come, for rows that end without a trace.
+    come, for rows that end without a trace; `aggregate_id` is one of the filters.
     """
 
     name: str

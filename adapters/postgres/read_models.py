@@ -23,6 +23,7 @@ CREATE = SQL("""
     )
 """)
 CREATE_ORDER = SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} (created, key)")
+CREATE_AGGREGATE = SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} (aggregate_id)")
 CREATE_POSITION = SQL("""
     CREATE TABLE IF NOT EXISTS {position} (
         one bool PRIMARY KEY, position bigint NOT NULL
@@ -98,6 +99,9 @@ class PostgresReadModels:
                 )
                 index = Identifier(f"read_{model.name}_order")
                 cursor.execute(CREATE_ORDER.format(index=index, table=table))
+                if model.replaces:
+                    index = Identifier(f"read_{model.name}_aggregate")
+                    cursor.execute(CREATE_AGGREGATE.format(index=index, table=table))
 
     def reached(self) -> int:
         """Return the position up to which the log has been read."""
@@ -116,8 +120,8 @@ class PostgresReadModels:
             for model in self._models:
                 rows = [row for seen in touched for row in model.rows(seen)]
                 table = self._names[model.name]
-                if model.replaces:
-                    of = texts(str(seen.aggregate.id) for seen in touched)
+                if model.replaces and (known := [t for t in touched if not t.begun]):
+                    of = texts(str(seen.aggregate.id) for seen in known)
                     kept = texts(row.key for row in rows)
                     cursor.execute(DROP.format(table=table), (of, kept))
                 if rows:
