@@ -7,8 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Any
 import msgspec
 import nats
 import psycopg
-from nats.errors import Error
 
 from adapters.embedded.nats_server import nats_server
 from adapters.embedded.postgres import postgres
@@ -84,24 +84,17 @@ class Bed:
             print(f"  refused: {found['refused']}", file=sys.stderr)
         return found
 
-    def ask(self, subject: str, seconds: float = 60, **message: Any) -> Any:
-        """Return the answer to one request, as soon as somebody gives one."""
+    def last(self) -> tuple[int]:
+        """Return the log's last position."""
+        with self.connect() as database:
+            row = database.execute(LAST).fetchone()
+            return (int(row[0]) if row else 0,)
 
-        async def answer() -> Any:
-            client = await nats.connect(self.url)
-            try:
-                async with asyncio.timeout(seconds):
-                    while True:
-                        with suppress(Error, TimeoutError):
-                            got = await client.request(
-                                PREFIX + subject, json.dumps(message).encode()
-                            )
-                            return json.loads(got.data)
-                        await asyncio.sleep(0.01)
-            finally:
-                await client.close()
-
-        return asyncio.run(answer())
+    def until_known(self, backend: str) -> None:
+        """Return once a backend was measured."""
+        with self.connect() as database:
+            while not database.execute(MEASURED, (backend,)).fetchone():
+                time.sleep(LOOK_EVERY)
 
     def connect(self) -> psycopg.Connection[Any]:
         """Return a connection to the database."""
@@ -127,7 +120,7 @@ class Bed:
                         sent = (await stream.stream_info(STREAM)).state.last_seq
                         if last and last == read and last[0] == sent:
                             break
-                        await asyncio.sleep(0.05)
+                        await asyncio.sleep(LOOK_EVERY)
             await client.close()
 
         asyncio.run(until_quiet())
@@ -154,6 +147,8 @@ class Bed:
 
 LAST = "SELECT coalesce(max(notification_id), 0) FROM holdfast_events"
 READ = "SELECT position FROM read_position"
+MEASURED = "SELECT 1 FROM read_measured WHERE name = %s"
+LOOK_EVERY = 0.05  # seconds
 
 
 @contextmanager
