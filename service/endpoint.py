@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PREFIX = "holdfast.v1."
 LARGEST_BODY = 64 * 1024
+LOOK_AGAIN = 1.0  # seconds that memory is believed without a word from anybody
 PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
 
 # What is shown of an aggregate: of which part, with what is known of the backends.
@@ -164,6 +165,13 @@ class Endpoint:
         with log.watching(reply.aggregate_id) as happened:
             try:
                 async with asyncio.timeout(wait):
+                    if reply.intent and log.is_in_flight(
+                        reply.aggregate_id, reply.intent
+                    ):
+                        # Looking now would cost a transaction to learn nothing.
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(LOOK_AGAIN):
+                                await happened.wait()
                     while True:
                         happened.clear()
                         shown, busy = await self._now(log, reply)

@@ -350,6 +350,11 @@ class Log:
             if not watchers:
                 self._watchers.pop(aggregate_id, None)
 
+    def is_in_flight(self, aggregate_id: UUID, intent: int) -> bool:
+        """Tell whether a backend is at work, as far as memory knows."""
+        known = self._live.get(aggregate_id)
+        return isinstance(known, Aggregate) and intent in known.in_flight
+
     def tell(self, changed: Iterable[UUID]) -> None:
         """Let those who watch know that something has happened."""
         for aggregate_id in changed:

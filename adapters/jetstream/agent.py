@@ -274,7 +274,8 @@ class Agent:
         intent = log.decode(topic, state)
         assert isinstance(intent, Intent)
         key = intent.originator_id, intent.originator_version
-        if intent.backend != self._name or key in self._taken | self._finished:
+        known = key in self._taken or key in self._finished
+        if intent.backend != self._name or known:
             return
         self._taken.add(key)
         earlier = self._last.get(intent.originator_id)
@@ -418,10 +419,13 @@ class Agent:
             # The first to be told is what setting up has found.
             await self._looked.wait()
             self._changed.clear()
+            began = asyncio.get_running_loop().time()
             await self._tell_measurement()
+            took = asyncio.get_running_loop().time() - began
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), MEASURE_EVERY)
-                await asyncio.sleep(AGAIN)  # what changes often is told now and then
+                # What changes often is told now and then, and at no great cost.
+                await asyncio.sleep(min(MEASURE_EVERY, max(AGAIN, 20 * took)))
 
     async def _tell_measurement(self) -> None:
         """Measure, and tell every replica that listens."""

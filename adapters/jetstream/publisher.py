@@ -30,7 +30,7 @@ from domain.provenance import Provenance
 STREAM = "HOLDFAST_EVENTS"
 SUBJECTS = "holdfast.v1.events"
 AGAIN = 0.2  # seconds until the stream is looked for again
-PACE = 0.005  # seconds between two pages
+PACE = 0.01  # seconds between two pages
 PLAIN = re.compile(r"[!#-$&-~]*")
 PATIENCE = 5.0  # seconds for the stream to acknowledge a page
 

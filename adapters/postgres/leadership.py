@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from logging import getLogger
@@ -81,7 +82,10 @@ async def connected(database: Mapping[str, str]) -> AsyncConnection[Any]:
     names = ("dbname", "host", "port", "user", "password")
     told: dict[str, Any] = {n: database[f"POSTGRES_{n.upper()}"] for n in names}
     connection = await AsyncConnection.connect(
-        **told, autocommit=True, connect_timeout=5
+        **told,
+        autocommit=True,
+        connect_timeout=5,
+        application_name=f"holdfast keeper {os.getpid()}",
     )
     await connection.execute(PRESENCE)
     return connection
