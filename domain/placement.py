@@ -6,9 +6,10 @@ capacity filter), for thin and for thick storage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +31,7 @@ class NoCapacity(Exception):
         return f"no backend has room for {self.size_gib} GiB more ({because})"
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A backend as it stands: `allocated_gib` is what the log has promised on it."""
 
     name: str

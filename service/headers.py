@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import msgspec
 from marshmallow import ValidationError
@@ -27,8 +26,7 @@ TRACEPARENT = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Headers:
+class Headers(msgspec.Struct, frozen=True):
     """What a caller said beside the message."""
 
     provenance: Provenance
@@ -52,20 +50,23 @@ def read(headers: Mapping[str, str] | None) -> Headers:
         said = headers.get(key)
         if said and (problem := unprintable(said, most)):
             wrong[name] = [problem]
-    wait = seconds(headers.get("holdfast-wait", ""))
+    said = headers.get("holdfast-wait")
+    wait = seconds(said) if said else 0.0
     if wait is None:
         wrong["Holdfast-Wait"] = [f"Must be seconds, from 0 to {LONGEST_WAIT:g}."]
-    if wrong:
+    if wrong or wait is None:
         raise ValidationError(wrong)
     trace = headers.get("traceparent", "")
+    if trace and not TRACEPARENT.fullmatch(trace):
+        trace = ""
     return Headers(
         Provenance(
             actor=headers.get("holdfast-actor", ""),
             reason=headers.get("holdfast-reason", ""),
             request_id=headers.get("holdfast-request-id", ""),
-            traceparent=trace if TRACEPARENT.fullmatch(trace) else "",
+            traceparent=trace,
         ),
-        wait or 0.0,
+        wait,
     )
 
 
@@ -76,7 +77,7 @@ def of_agent(known: Headers, headers: Mapping[str, str]) -> Headers:
         causation_id=headers.get("Holdfast-Causation-Id", ""),
         recorded_by=headers.get("Holdfast-Recorded-By", ""),
     )
-    return replace(known, provenance=provenance)
+    return msgspec.structs.replace(known, provenance=provenance)
 
 
 def unprintable(value: str, most: int) -> str | None:

@@ -18,12 +18,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from logging import getLogger
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+import msgspec
 from eventsourcing.persistence import (
     IntegrityError,
     InterfaceError,
@@ -103,8 +104,7 @@ Key = UUID | Part
 Live = dict[Key, Aggregate | UUID | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What a caller is told: JSON, and a code unless all is well.
 
     `aggregate_id`, `version` and `part_id` say what it shows, `intent` which
@@ -124,7 +124,8 @@ class Reply:
         """Return the reply with the position of the command's last event."""
         # The body was written when the command was decided, before later
         # commands of the batch changed the aggregate; the position came after.
-        return replace(self, body=b'%s,"position":%d}' % (self.body[:-1], position))
+        body = b'%s,"position":%d}' % (self.body[:-1], position)
+        return msgspec.structs.replace(self, body=body)
 
 
 class Decision:
@@ -602,7 +603,7 @@ class Log:
             raise self._unavailable() from None
         if shown := reply.aggregate_id:
             reply = reply.at(self._positions.get(shown, 0))
-        command.answered.set_result(replace(reply, age=self.age))
+        command.answered.set_result(msgspec.structs.replace(reply, age=self.age))
         return command.answered
 
     def _hide(self, batch: list[Command]) -> None:
@@ -665,7 +666,9 @@ class Log:
         history = self.recorder.history(first.aggregate_id, last=first.version)
         [(aggregate, _)] = replayed(history).values()
         intent = first.version if first.version in aggregate.in_flight else None
-        return replace(command.show(aggregate, first.part_id), intent=intent)
+        return msgspec.structs.replace(
+            command.show(aggregate, first.part_id), intent=intent
+        )
 
     def _kept(self, command: Command) -> Kept:
         """Return what is kept of a reply for a repeated request."""
@@ -697,7 +700,7 @@ class Log:
 def with_intent(reply: Reply, events: list[Event]) -> Reply:
     """Return the reply with the version that asks a backend for work, if any does."""
     if events and isinstance(events[-1], Intent):
-        return replace(reply, intent=events[-1].originator_version)
+        return msgspec.structs.replace(reply, intent=events[-1].originator_version)
     return reply
 
 
