@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -84,6 +85,6 @@ class Fold:
             self._known[key] = event.mutate(self._known.pop(key, None))
             touched.setdefault(key, []).append((event, position))
         found = [Touched(self._known[key], seen) for key, seen in touched.items()]
-        for key in list(self._known)[: max(0, len(self._known) - self._most)]:
+        for key in list(islice(self._known, max(0, len(self._known) - self._most))):
             del self._known[key]
         return found
