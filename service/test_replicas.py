@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -26,6 +26,7 @@ from service.testing import (
     AGENT,
     SERVE,
     Caller,
+    Small,
     caller,
     callers,
     configuration,
@@ -39,6 +40,8 @@ from service.testing import (
 )
 
 CLIENTS = 8
+
+RACERS = 50
 
 DIE_BEFORE_REPLYING = """
 import os, signal
@@ -65,8 +68,9 @@ def config(tmp_path: Path, broker: NatsServer, settings: dict[str, str]) -> Path
     return configuration(tmp_path, broker.url, settings)
 
 
+@pytest.mark.parametrize("others", [1, 3], ids=["of two", "of four"])
 def test_a_killed_replica_takes_nothing_with_it(
-    broker: NatsServer, config: Path, manager: VolumeManager
+    broker: NatsServer, config: Path, manager: VolumeManager, others: int
 ) -> None:
     seen: list[int] = []
 
@@ -75,7 +79,7 @@ def test_a_killed_replica_takes_nothing_with_it(
 
     async def scenario(kill: Callable[[], None]) -> list[int]:
         async with asyncio.timeout(50), callers(broker.url, CLIENTS) as askers:
-            await while_working(askers, seen, kill)
+            await while_working(askers, seen, kill, others + 1)
             rows = await asyncio.to_thread(lambda: list(verified(manager.recorder)))
             happened_once([language.decode(r.topic, r.state) for r in rows], askers)
             assert await asyncio.to_thread(follower.wait_for, len(rows), 10)
@@ -83,7 +87,10 @@ def test_a_killed_replica_takes_nothing_with_it(
 
     follower = Follower(manager.recorder, handle, after=0)
     follower.start()
-    with program(SERVE, config) as one, program(SERVE, config), program(AGENT, config):
+    with ExitStack() as stack:
+        one = stack.enter_context(program(SERVE, config))
+        for code in [SERVE] * others + [AGENT]:
+            stack.enter_context(program(code, config))
         positions = asyncio.run(scenario(one.kill))
     follower.stop()
 
@@ -91,13 +98,13 @@ def test_a_killed_replica_takes_nothing_with_it(
 
 
 async def while_working(
-    askers: list[Caller], seen: list[int], kill: Callable[[], None]
+    askers: list[Caller], seen: list[int], kill: Callable[[], None], replicas: int
 ) -> None:
-    """Kill a replica once both have answered, and work on for a while."""
+    """Kill a replica once all have answered, and work on for a while."""
 
-    async def both_have_answered() -> bool:
+    async def all_have_answered() -> bool:
         counts = await answered(askers[0].client)
-        return len(counts) == 2 and min(counts) > 100
+        return len(counts) == replicas and min(counts) > 100
 
     async def went_on() -> bool:
         return len(seen) > written + 200
@@ -109,7 +116,7 @@ async def while_working(
             for number, asker in enumerate(askers)
         )
     )
-    await eventually(both_have_answered)
+    await eventually(all_have_answered)
     kill()
     written = len(seen)
     await eventually(went_on)
@@ -161,3 +168,43 @@ def test_a_reply_that_was_lost_is_given_again(
     assert answer == again
     assert answer["id"] == str(created.originator_id)
     assert answer["status"] == "creating"
+
+
+@pytest.mark.parametrize(("ratio", "room"), [(1.0, 10), (2.0, 20)])
+def test_what_many_race_for_is_never_promised_twice(
+    tmp_path: Path,
+    broker: NatsServer,
+    settings: dict[str, str],
+    manager: VolumeManager,
+    *,
+    ratio: float,
+    room: int,
+) -> None:
+    small = f"{Small.__module__}.{Small.__qualname__}"
+    config = configuration(tmp_path, broker.url, settings, small, ratio)
+
+    async def race(askers: list[Caller], name: str) -> list[str]:
+        """Let everybody ask at once, and return whose volumes were made."""
+        asks = [
+            asker.insist("volume.create", f"{name}-{number}", size_gib=1)
+            for number, asker in enumerate(askers)
+        ]
+        answers = await asyncio.gather(*asks)
+        assert {a.get("type", "no-capacity") for a in answers} == {"no-capacity"}
+        return [answer["id"] for answer in answers if "id" in answer]
+
+    async def scenario() -> tuple[int, int]:
+        async with asyncio.timeout(50), callers(broker.url, RACERS) as askers:
+            await has_room(askers[0])
+            made = await race(askers, "first")
+            for volume_id in made[:5]:
+                await askers[0].until(
+                    "volume.delete", lambda v: v["status"] == "deleted", id=volume_id
+                )
+            return len(made), len(await race(askers, "second"))
+
+    with program(SERVE, config), program(SERVE, config), program(AGENT, config):
+        first, second = asyncio.run(scenario())
+
+    assert (first, second) == (room, 5)
+    assert manager.recorder.allocated() == {"files": room}

@@ -24,6 +24,7 @@ from signal import SIGKILL
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 import nats
 import psycopg
 import pytest
@@ -177,6 +178,7 @@ def configuration(
     nats_url: str,
     database: Mapping[str, str],
     driver: str = "adapters.file.driver.FileDriver",
+    ratio: float = 20.0,
     **deadlines: float,
 ) -> Path:
     """Write the settings of `serve` and `agent`, with one backend of files."""
@@ -195,6 +197,7 @@ def configuration(
         "[[backend]]",
         f'name = "{BACKEND}"',
         f'volume_driver = "{driver}"',
+        f"max_over_subscription_ratio = {ratio}",
         f"folder = {json.dumps(str(folder / 'volumes'))}",
     ]
     path = folder / "holdfast.toml"
@@ -434,3 +437,12 @@ class Mortal(FileDriver):
         if sentence.exists():
             sentence.unlink()
             os.kill(os.getpid(), SIGKILL)
+
+
+class Small(FileDriver):
+    """A file driver with room for 10 GiB, or for 20 where they are promised twice."""
+
+    def capabilities(self) -> Capabilities:
+        told = super().capabilities()
+        sizes = {"total_capacity_gb": 10.0, "free_capacity_gb": 10.0}
+        return msgspec.structs.replace(told, provisioned_capacity_gb=0.0, **sizes)
