@@ -7,13 +7,15 @@ import gc
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from nats.aio.client import Client
+from nats.errors import Error
 from nats.micro import add_service
+from nats.micro.service import Service
 
 from adapters.tasks import ended, together, until
 from service.agents import found
@@ -78,8 +80,20 @@ async def answering(
     try:
         yield
     finally:
-        await service.stop()
+        await drained(service)
         await answered(running.log, GRACE)
+
+
+async def drained(service: Service) -> None:
+    """Take no more requests, and begin with each that we were given.
+
+    `Service.stop` would forget those that wait to be handled.
+    """
+    # Nothing public drains them.
+    held = [*service._subscriptions.values()]  # noqa: SLF001
+    held += [endpoint._subscription for endpoint in service._endpoints]  # noqa: SLF001
+    with suppress(Error, TimeoutError):
+        await asyncio.gather(*(each.drain() for each in held if each))
 
 
 def quicken() -> None:

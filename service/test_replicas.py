@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -208,3 +209,39 @@ def test_what_many_race_for_is_never_promised_twice(
 
     assert (first, second) == (room, 5)
     assert manager.recorder.allocated() == {"files": room}
+
+
+def test_replicas_are_replaced_one_by_one_without_a_failed_request(
+    broker: NatsServer, config: Path
+) -> None:
+    async def ask_for_ever(asker: Caller, stopped: asyncio.Event) -> int:
+        number = 0
+        while not stopped.is_set():
+            number += 1
+            # Once each: nothing is asked again.
+            made = await asker.ask("volume.create", seconds=5, size_gib=1)
+            assert not made.code, made.body
+            shown = await asker.ask("volume.show", seconds=5, id=made.body["id"])
+            assert not shown.code, shown.body
+        return number
+
+    async def scenario(running: ExitStack) -> list[int]:
+        def start() -> subprocess.Popen[str]:
+            return running.enter_context(program(SERVE, config))
+
+        serving = [await asyncio.to_thread(start) for _ in range(2)]
+        async with asyncio.timeout(60), callers(broker.url, CLIENTS) as askers:
+            await has_room(askers[0])
+            stopped = asyncio.Event()
+            asking = asyncio.gather(*(ask_for_ever(a, stopped) for a in askers))
+            for old in serving:
+                await asyncio.to_thread(start)
+                old.terminate()
+                assert await asyncio.to_thread(old.wait, 10) == 0
+            stopped.set()
+            return await asking
+
+    with program(AGENT, config), ExitStack() as running:
+        asked = asyncio.run(scenario(running))
+
+    assert min(asked) > 0
