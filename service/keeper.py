@@ -106,6 +106,15 @@ async def stopped(process: Process) -> None:
 # The keeper's side
 
 
+async def keep_with_broker(order: Order) -> None:
+    """Keep once there is a broker; raise `Ahead`."""
+    client = await connect(order.settings.nats_url, "keeper")
+    try:
+        await keep(client, order)
+    finally:
+        await undisturbed(client.close())
+
+
 async def keep(client: Client, order: Order) -> None:
     """Lead whenever nobody else does; raise `Ahead`."""
     settings = order.settings
@@ -160,13 +169,11 @@ async def main(told: asyncio.StreamReader) -> int:
     if not said:  # there was nothing to keep after all
         return 0
     order = msgspec.json.decode(said, type=Order)
-    client = await connect(order.settings.nats_url, "keeper")
-    keeping = asyncio.ensure_future(keep(client, order))
+    keeping = asyncio.ensure_future(keep_with_broker(order))
     left = asyncio.ensure_future(told.read())
     await asyncio.wait({keeping, left}, return_when=asyncio.FIRST_COMPLETED)
     failure = keeping.done() and keeping.exception()
     await ended(keeping, left)
-    await client.close()
     if isinstance(failure, Ahead):
         sys.stdout.write(str(failure))
         return 0

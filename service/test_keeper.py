@@ -11,11 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL
 
+import msgspec
 import pytest
 
 from adapters.embedded.nats_server import nats_server
+from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of
+from service.keeper import Order, started, stopped
 from service.manager import VolumeManager
+from service.settings import database_of, load
 from service.testing import (
     AGENT,
     SERVE,
@@ -96,3 +100,20 @@ def test_the_next_keeper_takes_over(
 
     assert took < TAKEN_OVER
     assert positions == list(range(1, len(positions) + 1))
+
+
+def test_a_keeper_ends_with_its_replica_though_no_broker_answers(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    nowhere = f"nats://127.0.0.1:{free_port()}"
+    configured = load(configuration(tmp_path, nowhere, settings), {})
+
+    async def scenario() -> int | None:
+        process = await started()
+        assert process.stdin
+        order = msgspec.json.encode(Order(configured, database_of(configured)))
+        process.stdin.write(order + b"\n")
+        await stopped(process)
+        return process.returncode
+
+    assert asyncio.run(scenario()) == 0
