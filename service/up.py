@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from logging import getLogger
@@ -91,7 +91,7 @@ async def up(
             )
         )
         stack.push_async_callback(ended, working)
-        await ready(running, settings, working)
+        await ready(running, agents, settings, working)
         describe(data, {"format": FORMAT, "nats_url": url, "pid": os.getpid()})
         stack.callback(describe, data, {"format": FORMAT})
         yield Running(url, running, agents, working)
@@ -124,15 +124,19 @@ async def kept_running(*servers: NatsServer | PostgresServer) -> None:
 
 
 async def ready(
-    running: Replica, settings: Settings, work: asyncio.Future[Any]
+    running: Replica,
+    agents: Sequence[Agent],
+    settings: Settings,
+    work: asyncio.Future[Any],
 ) -> None:
-    """Return once the keeper keeps, and every backend is known and has told how it is.
+    """Return once the keeper keeps, and every backend is known, measured and served.
 
     Raises what ended the work meanwhile.
     """
     names = [backend.name for backend in settings.backends]
     while not (
         running.reading.kept
+        and all(agent.at_work.is_set() for agent in agents)
         and all(map(running.log.room.fresh, names))
         and all([await known(running, name) for name in names])
     ):

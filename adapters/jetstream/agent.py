@@ -152,6 +152,7 @@ class Agent:
     def __init__(
         self, client: Client, driver: Driver, name: str, key: bytes, host: str = ""
     ) -> None:
+        self.at_work = asyncio.Event()  # it has heard of all there is to do
         self._client = client
         self._driver = driver
         self._name = name
@@ -203,6 +204,7 @@ class Agent:
         await self._announce()
         position = await self._take_what_is_in_flight()
         subscription = await self._subscribe(position)
+        self.at_work.set()
         looked = asyncio.get_running_loop().time()
         try:
             while asyncio.get_running_loop().time() - looked < LOOK_AGAIN:

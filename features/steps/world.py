@@ -17,9 +17,9 @@ from features.steps.service import Service
 
 HURRIED = """
 [deadlines]
-creating = 0.4
-extending = 0.4
-deleting = 0.4
+creating = 1
+extending = 1
+deleting = 1
 reserved = 1
 attaching = 1
 detaching = 1

@@ -12,19 +12,19 @@ Feature: Giving up on a backend
     Scenario: A volume is not made
       Given backend "faulty" does not answer when asked to make a volume
       When a volume "db" of 1 GiB is created on backend "faulty"
-      Then "db" is error because "has not done it within 0.4 s"
+      Then "db" is error because "has not done it within 1 s"
 
     Scenario: A volume is not extended
       Given an available volume "db" of 1 GiB on backend "faulty"
       And backend "faulty" does not answer when asked to grow a volume
       When "db" is extended to 2 GiB
-      Then "db" is error_extending because "has not done it within 0.4 s"
+      Then "db" is error_extending because "has not done it within 1 s"
 
     Scenario: A volume is not deleted
       Given an available volume "db" on backend "faulty"
       And backend "faulty" does not answer when asked to remove a volume
       When "db" is deleted
-      Then "db" is error_deleting because "has not done it within 0.4 s"
+      Then "db" is error_deleting because "has not done it within 1 s"
 
   Rule: A host that is not served in time is told why
 
