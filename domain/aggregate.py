@@ -138,6 +138,8 @@ class Aggregate:
 
     status: Any
     updated_at: datetime
+    backend: str  # where it is, for what takes room
+    allocated_gib = 0  # what it takes of its backend's room
 
     def __init__(self, aggregate_id: UUID) -> None:
         self.id = aggregate_id

@@ -1068,8 +1068,6 @@ class Volume(Aggregate):
     description: str
     project: str
     size_gib: int
-    allocated_gib: int  # what it takes of its backend's room
-    backend: str
     volume_type: str | None
     multiattach: bool
     metadata: dict[str, str]

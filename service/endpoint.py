@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import compress
 from logging import getLogger
+from operator import not_
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from nats.errors import Error
 from nats.micro.request import Request
 
 from adapters.jetstream.signing import SIGNATURE, is_signed, signature
+from adapters.jetstream.wire import respond
 from adapters.tasks import ended
 from domain.aggregate import Aggregate, Event, Failure, Outcome
 from domain.lifecycle import Refused
@@ -26,7 +28,7 @@ from domain.provenance import Moment, Provenance
 from domain.volume import Status, Volume
 from service import headers as said
 from service.headers import Headers
-from service.log import Command, Decision, Log, Reply, Unavailable, decoded
+from service.log import Answer, Command, Decision, Log, Reply, Unavailable, decoded
 from service.problems import BackendFailed, Forbidden, Malformed, TooLarge, problem_of
 from service.quick import Load, quickly
 from service.room import Room
@@ -90,17 +92,17 @@ class Endpoint:
             headers = said.read(request.headers)
             if self.signed:
                 headers = trusted(replica, self.subject, request, headers)
-            replied = replica.log.submit(
+            answer = replica.log.submit(
                 self.command(request.data, headers, replica.log.room)
             )
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             await send(request, problem_of(problem), replica.key_if(self.signed))
             return
         if self.waits or headers.wait:
-            keep(asyncio.create_task(self._answer_later(replica, request, replied)))
+            keep(asyncio.create_task(self._answer_later(replica, request, answer)))
         else:
             key = replica.key_if(self.signed)
-            replied.add_done_callback(lambda done: send_when_done(request, done, key))
+            answer.then(lambda outcome: send_soon(request, outcome, key))
 
     def command(self, body: bytes, headers: Headers, room: Room) -> Command:
         """Return the command that a request stands for, or raise why not."""
@@ -127,17 +129,15 @@ class Endpoint:
             show,
             Moment(datetime.now(UTC), headers.provenance),
             fingerprint(self.subject, message) if headers.request_id else b"",
-            asyncio.get_running_loop().create_future(),
             self.query,
         )
 
     async def _answer_later(
-        self, replica: Replica, request: Request, replied: asyncio.Future[Reply]
+        self, replica: Replica, request: Request, answer: Answer
     ) -> None:
         wait = said.read(request.headers).wait
         try:
-            # Shielded: a repeat of the request may be waiting for it as well.
-            reply = await asyncio.shield(replied)
+            reply = await answer
             if self.waits and reply.intent and not reply.code:
                 reply = await self._outcome(replica, reply, wait or PATIENCE)
             elif (wait or self.waits) and not reply.code:
@@ -277,7 +277,6 @@ def asking(decide: Callable[[Decision], Reply]) -> Command:
         lambda *_: Reply(b"{}"),
         Moment(datetime.now(UTC), Provenance()),
         b"",
-        asyncio.get_running_loop().create_future(),
         query=True,
     )
 
@@ -334,26 +333,24 @@ def fingerprint(subject: str, message: dict[str, Any]) -> bytes:
     return sha256(subject.encode() + b"\0" + value).digest()
 
 
-def send_when_done(request: Request, answer: asyncio.Future[Reply], key: bytes) -> None:
+def send_soon(request: Request, outcome: Reply | Exception, key: bytes) -> None:
     """Send what came of a command: its reply, or why there is none."""
-    if answer.cancelled():
-        return
-    problem = answer.exception()
-    reply = problem_of(problem) if isinstance(problem, Exception) else answer.result()
+    reply = outcome if isinstance(outcome, Reply) else problem_of(outcome)
     _outgoing.append((request, reply, key))
     if len(_outgoing) == 1:  # a batch's answers share a task
         keep(asyncio.create_task(send_all()))
 
 
 async def send_all() -> None:
-    """Send every answer there is."""
-    while _outgoing:
-        try:
-            await send(*_outgoing[0])
-        except Exception:
-            logger.exception("an answer could not be sent")
-        finally:
-            _outgoing.popleft()
+    """Send every answer there is: those without headers, as most are, in one write."""
+    going = _outgoing.copy()
+    _outgoing.clear()
+    plain = [not (key or reply.code or reply.age) for _, reply, key in going]
+    bodies = compress(((request, reply.body) for request, reply, _ in going), plain)
+    with suppress(Error):
+        await respond(bodies)
+    for each in compress(going, map(not_, plain)):
+        await send(*each)
 
 
 async def send(request: Request, reply: Reply, key: bytes = b"") -> None:
@@ -395,4 +392,4 @@ async def answered(log: Log, seconds: float) -> None:
 
 _parse = msgspec.json.Decoder(dict[str, Any]).decode
 _tasks: set[asyncio.Task[None]] = set()
-_outgoing: deque[tuple[Request, Reply, bytes]] = deque()
+_outgoing: list[tuple[Request, Reply, bytes]] = []

@@ -15,10 +15,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from itertools import islice
 from logging import getLogger
 from typing import Any, NamedTuple, TypeVar
@@ -104,7 +111,7 @@ Key = UUID | Part
 Live = dict[Key, Aggregate | UUID | None]
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct):
     """What a caller is told: JSON, and a code unless all is well.
 
     `aggregate_id`, `version` and `part_id` say what it shows, `intent` which
@@ -128,23 +135,78 @@ class Reply(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, body=body)
 
 
+class Answer:
+    """What becomes of a command: its reply, or why there is none.
+
+    A future that tells at once, and not in the event loop's next turn: a batch's
+    answers come together, and go together.
+    """
+
+    __slots__ = ("_then", "outcome")
+
+    def __init__(self) -> None:
+        self.outcome: Reply | Exception | None = None
+        self._then: list[Callable[[Reply | Exception], None]] = []
+
+    def is_now(self, outcome: Reply | Exception) -> None:
+        """Tell those who wait; what is known already stays."""
+        if self.outcome is None:
+            self.outcome = outcome
+            told, self._then = self._then, []
+            for tell in told:
+                tell(outcome)
+
+    def then(self, tell: Callable[[Reply | Exception], None]) -> None:
+        """Have somebody told, now or later."""
+        if self.outcome is None:
+            self._then.append(tell)
+        else:
+            tell(self.outcome)
+
+    def __await__(self) -> Generator[Any, None, Reply]:
+        if self.outcome is None:
+            told = asyncio.Event()
+            self.then(lambda _: told.set())
+            yield from told.wait().__await__()
+        if isinstance(self.outcome, Reply):
+            return self.outcome
+        assert self.outcome
+        raise self.outcome
+
+
+class Touched(NamedTuple):
+    """An aggregate that a decision is about, None if there is none, as it was."""
+
+    aggregate: Aggregate | None
+    version: int
+    allocated_gib: int
+
+
+NOTHING = Touched(None, 0, 0)
+
+
 class Decision:
     """What one command looks at, and through it all that it may change."""
+
+    __slots__ = ("_live", "parts", "room", "touched")
 
     def __init__(self, live: Live, room: Room) -> None:
         self._live = live
         self.room = room
-        self.based_on: dict[UUID, int] = {}
+        self.touched: dict[UUID, Touched] = {}
         self.parts: dict[UUID, UUID] = {}
-        self._had: dict[UUID, int] = {}
 
     def get(self, kind: type[A], aggregate_id: UUID, key: object = None) -> A:
         """Return an aggregate, or raise `NotFound` naming it by its id or `key`."""
         aggregate: Any = self._known(aggregate_id)
-        self.based_on.setdefault(aggregate_id, aggregate.version if aggregate else 0)
+        if aggregate_id not in self.touched:
+            self.touched[aggregate_id] = (
+                Touched(aggregate, aggregate.version, aggregate.allocated_gib)
+                if aggregate
+                else NOTHING
+            )
         if not isinstance(aggregate, kind):
             raise NotFound(kind.__name__.lower(), key or aggregate_id)
-        self._had.setdefault(aggregate_id, allocated(aggregate))
         return aggregate
 
     def find(self, kind: type[A], aggregate_id: UUID) -> A | None:
@@ -157,11 +219,13 @@ class Decision:
     def add(self, aggregate: A) -> A:
         """Take in a new aggregate, or raise `Taken`."""
         existing: Any = self._live.get(aggregate.id)
-        self.based_on[aggregate.id] = existing.version if existing else 0
         if existing or self._live.get(Part(aggregate.id)):
+            self.touched[aggregate.id] = Touched(
+                None, existing.version if existing else 0, 0
+            )
             raise Taken(aggregate.id)
         self._live[aggregate.id] = aggregate
-        self._had[aggregate.id] = 0
+        self.touched[aggregate.id] = Touched(aggregate, 0, 0)
         return aggregate
 
     def whole(self, kind: type[A], part_id: UUID, noun: str) -> A:
@@ -182,13 +246,10 @@ class Decision:
 
     def collect(self) -> list[Event]:
         """Return what has been recorded."""
-        touched = (self._live.get(aggregate_id) for aggregate_id in self.based_on)
-        events = [
-            event
-            for aggregate in touched
-            if isinstance(aggregate, Aggregate)
-            for event in aggregate.collect_events()
-        ]
+        events: list[Event] = []
+        for aggregate, version, _ in self.touched.values():
+            if aggregate and aggregate.version != version:
+                events += aggregate.collect_events()
         for event in events:
             if part_id := event.adds_part:
                 self.parts[part_id] = event.originator_id
@@ -198,9 +259,8 @@ class Decision:
     def taken(self) -> dict[str, int]:
         """Return how many GiB more of each backend the decision takes."""
         taken: dict[str, int] = {}
-        for aggregate_id, had in self._had.items():
-            aggregate: Any = self._live.get(aggregate_id)
-            if more := allocated(aggregate) - had:
+        for aggregate, _, had in self.touched.values():
+            if aggregate and (more := aggregate.allocated_gib - had):
                 taken[aggregate.backend] = taken.get(aggregate.backend, 0) + more
         return taken
 
@@ -213,8 +273,7 @@ class Decision:
         return known
 
 
-@dataclass(slots=True, eq=False)
-class Command:
+class Command(msgspec.Struct, eq=False):
     """A request to decide something, and what came of it.
 
     `decide` may be called more than once and does nothing but ask and record.
@@ -226,18 +285,26 @@ class Command:
     show: Callable[[Aggregate, UUID | None], Reply]
     moment: Moment
     fingerprint: bytes
-    answered: asyncio.Future[Reply]
     query: bool = False
-    decision: Decision = field(init=False)
-    events: list[Event] = field(init=False)
-    taken: dict[str, int] = field(init=False)
-    seen: dict[str, int] = field(init=False)
-    reply: Reply = field(init=False)
     attempts: int = 0
+    answer: Answer = msgspec.field(default_factory=Answer)
+    # What has been decided, last.
+    decision: Any = None
+    reply: Any = None
+    events: Sequence[Event] = ()
+    taken: dict[str, int] = {}
+    seen: dict[str, int] = {}
 
     @property
     def request_id(self) -> str:
         return self.moment.provenance.request_id
+
+
+class Asked(NamedTuple):
+    """What is remembered of a command with a request id."""
+
+    fingerprint: bytes
+    answer: Answer
 
 
 class Log:
@@ -263,7 +330,7 @@ class Log:
         self._positions: dict[UUID, int] = {}
         self._waiting: list[Command] = []
         self._absent: dict[Key, list[Command]] = {}
-        self._keyed: dict[str, Command] = {}
+        self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
         self._decided = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -298,8 +365,8 @@ class Log:
         """How many seconds ago the log was last reached, 0 where it can be."""
         return time.monotonic() - self._confirmed if self._away else 0.0
 
-    def submit(self, command: Command) -> asyncio.Future[Reply]:
-        """Decide the command and return the reply that follows its commit.
+    def submit(self, command: Command) -> Answer:
+        """Decide the command and return the answer, which follows its commit.
 
         Raises `Unavailable` rather than keep more waiting than can be served
         soon, and `KeyReused`.
@@ -308,15 +375,16 @@ class Log:
             return self._from_memory(command)
         if self.unanswered >= self._most_waiting:
             raise Unavailable("too many commands are waiting; ask again later")
-        if command.request_id:
-            first = self._keyed.setdefault(command.request_id, command)
-            if first.fingerprint != command.fingerprint:
-                raise KeyReused
-            if first is not command:
-                return first.answered
+        if request_id := command.request_id:
+            asked = Asked(command.fingerprint, command.answer)
+            first = self._keyed.setdefault(request_id, asked)
+            if first is not asked:
+                if first.fingerprint != command.fingerprint:
+                    raise KeyReused
+                return first.answer
         self.unanswered += 1
         self._decide(command)
-        return command.answered
+        return command.answer
 
     async def read(self, what: Callable[..., K], *args: Any) -> K:
         """Return what a function reads from the database in a thread of its own."""
@@ -382,12 +450,13 @@ class Log:
 
     def _note(self, command: Command, decision: Decision) -> None:
         """Note what has to be stored of a decision, or confirmed of a refusal."""
-        command.events, command.taken, command.seen = [], {}, {}
+        command.events, command.taken, command.seen = (), {}, {}
         if not command.reply.code:
-            command.events = decision.collect()
+            command.events = events = decision.collect()
             command.taken = decision.taken()
-            command.reply = with_intent(command.reply, command.events)
             self.room.take(command.taken)
+            if events and isinstance(events[-1], Intent):
+                command.reply.intent = events[-1].originator_version
             return
         self._take_back(decision)
         # What another replica has given back may be what was missing.
@@ -400,7 +469,7 @@ class Log:
             self._drop(decision)
 
     def _drop(self, decision: Decision) -> None:
-        keys: list[Key] = [*decision.based_on, *map(Part, decision.parts)]
+        keys: list[Key] = [*decision.touched, *map(Part, decision.parts)]
         for key in keys:
             self._live.pop(key, None)
 
@@ -461,7 +530,8 @@ class Log:
         taken: dict[str, int] = {}
         seen: dict[str, int] = {}
         for command in batch:
-            based_on = command.decision.based_on | based_on
+            for aggregate_id, touched in command.decision.touched.items():
+                based_on.setdefault(aggregate_id, touched.version)
             events += command.events
             parts |= command.decision.parts
             for backend, gib in command.taken.items():
@@ -505,7 +575,7 @@ class Log:
         if isinstance(why, Conflict):
             answered = why.answered
             self.room.allocated |= why.allocated
-        wanted: set[Key] = {i for c in undone for i in c.decision.based_on}
+        wanted: set[Key] = {i for c in undone for i in c.decision.touched}
         wanted |= {Part(i) for c in undone for i in c.decision.parts}
         if isinstance(why, Conflict):
             wanted |= why.moved_on | set(map(Part, why.moved_on))
@@ -592,7 +662,7 @@ class Log:
         self._away = None
         self._confirmed = time.monotonic()
 
-    def _from_memory(self, command: Command) -> asyncio.Future[Reply]:
+    def _from_memory(self, command: Command) -> Answer:
         """Answer a query from what is known, while nothing can be confirmed."""
         if not command.query:
             raise self._unavailable()
@@ -603,8 +673,8 @@ class Log:
             raise self._unavailable() from None
         if shown := reply.aggregate_id:
             reply = reply.at(self._positions.get(shown, 0))
-        command.answered.set_result(msgspec.structs.replace(reply, age=self.age))
-        return command.answered
+        command.answer.is_now(msgspec.structs.replace(reply, age=self.age))
+        return command.answer
 
     def _hide(self, batch: list[Command]) -> None:
         """Show nobody what may not have happened, and let nothing build on it."""
@@ -637,7 +707,7 @@ class Log:
     def _forget_oldest(self) -> None:
         """Keep memory bounded, without what waiting commands have looked at."""
         if max(len(self._live), len(self._positions)) > self._most_live:
-            busy = {i for command in self._waiting for i in command.decision.based_on}
+            busy = {i for command in self._waiting for i in command.decision.touched}
             for key in excess(self._live, self._most_live):
                 if key not in busy:
                     del self._live[key]
@@ -645,7 +715,7 @@ class Log:
                 if aggregate_id not in busy and aggregate_id not in self._live:
                     del self._positions[aggregate_id]
         for request_id in excess(self._keyed, self._most_live):
-            if self._keyed[request_id].answered.done():
+            if self._keyed[request_id].answer.outcome:
                 del self._keyed[request_id]
 
     async def _repeat(self, command: Command, first: Kept) -> None:
@@ -687,35 +757,20 @@ class Log:
         self.unanswered -= 1
         if reply.code:  # a refusal is not remembered: its repeat is decided anew
             self._keyed.pop(command.request_id, None)
-        if not command.answered.done():
-            command.answered.set_result(reply)
+        command.answer.is_now(reply)
 
     def _fail(self, command: Command, why: Exception) -> None:
         self.unanswered -= 1
         self._keyed.pop(command.request_id, None)
-        if not command.answered.done():
-            command.answered.set_exception(why)
-
-
-def with_intent(reply: Reply, events: list[Event]) -> Reply:
-    """Return the reply with the version that asks a backend for work, if any does."""
-    if events and isinstance(events[-1], Intent):
-        return msgspec.structs.replace(reply, intent=events[-1].originator_version)
-    return reply
+        command.answer.is_now(why)
 
 
 def concerned(command: Command, why: IntegrityError) -> bool:
     """Tell whether it was this command that others got in the way of."""
     if not isinstance(why, Conflict):
         return True
-    changed = why.moved_on & (command.decision.based_on.keys() | command.decision.parts)
+    changed = why.moved_on & (command.decision.touched.keys() | command.decision.parts)
     return bool(changed or why.allocated.keys() & (command.taken | command.seen))
-
-
-def allocated(aggregate: Any) -> int:
-    """Return how many GiB of its backend an aggregate takes."""
-    taken: int = getattr(aggregate, "allocated_gib", 0)
-    return taken
 
 
 def replayed(history: Iterable[Written]) -> dict[UUID, tuple[Aggregate, int]]:

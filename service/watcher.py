@@ -156,7 +156,5 @@ class Watcher:
             causation_id=str(cause or ""),
             recorded_by="watcher",
         )
-        answered = asyncio.get_running_loop().create_future()
         moment = Moment(datetime.now(UTC), provenance)
-        command = Command(decided, lambda *_: Reply(b"{}"), moment, b"", answered)
-        self._log.submit(command).add_done_callback(lambda done: done.exception())
+        self._log.submit(Command(decided, lambda *_: Reply(b"{}"), moment, b""))
