@@ -158,14 +158,29 @@ class Aggregate:
     def record(self, event: type[Event], **data: Any) -> None:
         """Note that something has happened, and let it take effect."""
         timestamp, provenance = MOMENT.get()
-        self._happen(event, timestamp, provenance, data)
+        self._happened(
+            event(
+                originator_id=self.id,
+                originator_version=self.version + 1,
+                timestamp=timestamp,
+                provenance=provenance,
+                **data,
+            )
+        )
 
     def settle(self, event: type[Outcome], intent: Intent, **data: Any) -> None:
         """Note what came of an intent, as asked for by whoever asked for that."""
         timestamp, reported = MOMENT.get()
-        provenance = intent.provenance.led_to(reported)
-        data["intent"] = intent.originator_version
-        self._happen(event, timestamp, provenance, data)
+        self._happened(
+            event(
+                originator_id=self.id,
+                originator_version=self.version + 1,
+                timestamp=timestamp,
+                provenance=intent.provenance.led_to(reported),
+                intent=intent.originator_version,
+                **data,
+            )
+        )
 
     def intended(self, version: int) -> Intent:
         """Return the intent recorded at that version, or raise `NotInFlight`."""
@@ -179,19 +194,6 @@ class Aggregate:
         collected, self._pending = self._pending, []
         return collected
 
-    def _happen(
-        self,
-        event: type[Event],
-        timestamp: datetime,
-        provenance: Provenance,
-        data: dict[str, Any],
-    ) -> None:
-        happened = event(
-            originator_id=self.id,
-            originator_version=self.version + 1,
-            timestamp=timestamp,
-            provenance=provenance,
-            **data,
-        )
-        happened.mutate(self)
-        self._pending.append(happened)
+    def _happened(self, event: Event) -> None:
+        event.mutate(self)
+        self._pending.append(event)
