@@ -279,8 +279,8 @@ class Command(msgspec.Struct, eq=False):
     attempts: int = 0
     answer: Answer = msgspec.field(default_factory=Answer)
     # What has been decided, last.
-    decision: Any = None
-    reply: Any = None
+    decision: Decision = msgspec.UNSET  # type: ignore[assignment]
+    reply: Reply = msgspec.UNSET  # type: ignore[assignment]
     events: Sequence[Event] = ()
     taken: dict[str, int] = {}
     seen: dict[str, int] = {}
@@ -520,8 +520,8 @@ class Log:
         taken: dict[str, int] = {}
         seen: dict[str, int] = {}
         for command in batch:
-            for aggregate_id, touched in command.decision.touched.items():
-                based_on.setdefault(aggregate_id, touched.version)
+            for aggregate_id, (_, version, _) in command.decision.touched.items():
+                based_on.setdefault(aggregate_id, version)
             events += command.events
             parts |= command.decision.parts
             for backend, gib in command.taken.items():
