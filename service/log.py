@@ -531,7 +531,9 @@ class Log:
             if command.request_id:
                 asked.append(command.request_id)
                 if not command.reply.code:
-                    last = len(events) - 1 if command.events else -1
+                    last = len(events) - 1
+                    if not command.events:
+                        last = last_of(command.reply.aggregate_id, events)
                     keys.append((self._kept(command), last))
         stored = list(map(self._mapper.to_stored_event, events))
         limits = {backend: self.room.limit(backend) for backend in taken}
@@ -758,6 +760,16 @@ class Log:
 def parts_of(ids: Iterable[UUID]) -> Iterator[Part]:
     """Return ids as those of parts."""
     return (Part(each.int) for each in ids)
+
+
+def last_of(aggregate_id: UUID | None, events: Sequence[Event]) -> int:
+    """Return the index of an aggregate's last event, -1 if there is none.
+
+    What adds nothing shows what another command of its batch has added.
+    """
+    indexes = reversed(range(len(events)))
+    of = (i for i in indexes if events[i].originator_id == aggregate_id)
+    return next(of, -1)
 
 
 def concerned(command: Command, why: IntegrityError) -> bool:

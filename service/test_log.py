@@ -299,6 +299,23 @@ def unreachable(*_: Any, **__: Any) -> Any:
     raise OperationalError("gone")
 
 
+def test_what_had_nothing_to_do_in_its_batch_is_told_the_same_for_ever(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asks = (ask(log, delete, key, id=volume_id) for key in ("one", "two"))
+            _, second = await asyncio.gather(*asks)
+        async with live(manager.recorder) as log:
+            return [second, await ask(log, delete, "two", id=volume_id)]
+
+    first, again = asyncio.run(scenario())
+
+    assert first["status"] == "deleting"
+    assert again == first
+
+
 def test_what_could_not_be_stored_is_forgotten(
     manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
