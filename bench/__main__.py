@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import accept, lag, replay, start
+from bench import accept, lag, overload, replay, start
 from bench.bed import bed
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -26,7 +26,7 @@ def main(*, quick: bool) -> None:
     found: dict[str, float] = {}
     console = Console()
     with console.status("starting the servers") as status, bed() as on:
-        for part in (accept, lag, start, replay):
+        for part in (accept, overload, lag, start, replay):
             for name, figure in part.measured(on, status.update, quick=quick):
                 found[name] = round(figure, 4)
                 console.log(f"{name} {figure:,.4g}")
@@ -49,6 +49,8 @@ FLOORS = {
     "accepted_ratio_256": "0.15",
     "available_ratio_256": "0.03",
     "lag_p99_ms": "100 at most",
+    "overload_ratio_10": "0.80",
+    "overload_ratio_100": "",
     "replay_ratio": "0.20",
     "accepted_ratio_1m_events": "0.90",
     "start_seconds_1m_events": "3 at most",

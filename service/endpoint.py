@@ -8,16 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import compress
 from logging import getLogger
-from operator import not_
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import msgspec
 from marshmallow import Schema
 from nats.errors import Error
-from nats.micro.request import Request
+from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request
 
 from adapters.jetstream.signing import SIGNATURE, is_signed, signature
 from adapters.jetstream.wire import respond
@@ -28,7 +26,16 @@ from domain.provenance import Moment, Provenance
 from domain.volume import Status, Volume
 from service import headers as said
 from service.headers import Headers
-from service.log import Answer, Command, Decision, Log, Reply, Unavailable, decoded
+from service.log import (
+    TOO_MANY,
+    Answer,
+    Command,
+    Decision,
+    Log,
+    Reply,
+    Unavailable,
+    decoded,
+)
 from service.problems import BackendFailed, Forbidden, Malformed, TooLarge, problem_of
 from service.quick import Load, quickly
 from service.room import Room
@@ -88,6 +95,9 @@ class Endpoint:
     async def answer(self, replica: Replica, request: Request) -> None:
         """Take one request; its answer follows when its events are durable."""
         # nats-py awaits one handler at a time, so only the answer may wait.
+        if replica.log.full and not self.signed:
+            send_soon(request, FULL, b"")
+            return
         try:
             headers = said.read(request.headers)
             if self.signed:
@@ -96,7 +106,7 @@ class Endpoint:
                 self.command(request.data, headers, replica.log.room)
             )
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
-            await send(request, problem_of(problem), replica.key_if(self.signed))
+            await send((request, problem_of(problem), replica.key_if(self.signed)))
             return
         if self.waits or headers.wait:
             keep(asyncio.create_task(self._answer_later(replica, request, answer)))
@@ -145,7 +155,7 @@ class Endpoint:
                 reply = await self._settled(replica.log, reply, wait or PATIENCE)
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
-        await send(request, reply)
+        await send((request, reply, b""))
 
     async def _outcome(self, replica: Replica, asked: Reply, wait: float) -> Reply:
         """Return the answer that follows from what the backend did."""
@@ -236,7 +246,7 @@ class Query:
             reply = Reply(encode(found), age=age)
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
-        await send(request, reply, replica.key_if(self.signed))
+        await send((request, reply, replica.key_if(self.signed)))
 
 
 def endpoint(
@@ -334,42 +344,44 @@ def fingerprint(subject: str, message: dict[str, Any]) -> bytes:
 
 
 def send_soon(request: Request, outcome: Reply | Exception, key: bytes) -> None:
-    """Send what came of a command: its reply, or why there is none."""
+    """Send what came of a command with the rest of its batch."""
     reply = outcome if isinstance(outcome, Reply) else problem_of(outcome)
     _outgoing.append((request, reply, key))
-    if len(_outgoing) == 1:  # a batch's answers share a task
+    if len(_outgoing) == 1:
         keep(asyncio.create_task(send_all()))
 
 
 async def send_all() -> None:
-    """Send every answer there is: those without headers, as most are, in one write."""
+    """Send every answer that there is."""
     going = _outgoing.copy()
     _outgoing.clear()
-    plain = [not (key or reply.code or reply.age) for _, reply, key in going]
-    bodies = compress(((request, reply.body) for request, reply, _ in going), plain)
-    with suppress(Error):
-        await respond(bodies)
-    for each in compress(going, map(not_, plain)):
-        await send(*each)
+    await send(*going)
 
 
-async def send(request: Request, reply: Reply, key: bytes = b"") -> None:
-    """Send one answer, signed where a `key` is; an agent believes no other.
+async def send(*answers: tuple[Request, Reply, bytes]) -> None:
+    """Send answers, signed where a key is with them; an agent believes no other.
 
     One that cannot be sent is asked for again.
     """
+    with suppress(Error):
+        await respond(
+            (request, reply.body, headers_of(reply, request.subject, key))
+            for request, reply, key in answers
+        )
+
+
+def headers_of(reply: Reply, subject: str, key: bytes) -> dict[str, str]:
+    """Return what stands beside the body of an answer: for most, nothing."""
     headers: dict[str, str] = {}
     if key:
-        headers[SIGNATURE] = signature(key, request.subject, reply.body)
+        headers[SIGNATURE] = signature(key, subject, reply.body)
     if reply.age:
         headers["Holdfast-Age"] = f"{reply.age:.1f}"
-    # Whoever wants no answer names no place for it.
-    with suppress(Error, ValueError):
-        if reply.code:
-            detail = said.one_line(msgspec.json.decode(reply.body)["detail"])
-            await request.respond_error(str(reply.code), detail, reply.body, headers)
-        else:
-            await request.respond(reply.body, headers or None)
+    if reply.code:
+        detail = msgspec.json.decode(reply.body)["detail"]
+        headers[ERROR_HEADER] = said.one_line(detail)
+        headers[ERROR_CODE_HEADER] = str(reply.code)
+    return headers
 
 
 def keep(task: asyncio.Task[None]) -> None:
@@ -389,6 +401,9 @@ async def answered(log: Log, seconds: float) -> None:
                 await asyncio.sleep(0.005)
     await ended(*_tasks)
 
+
+# Refusing must cost little: what comes beyond measure is not even read.
+FULL = problem_of(Unavailable(TOO_MANY))
 
 _parse = msgspec.json.Decoder(dict[str, Any]).decode
 _tasks: set[asyncio.Task[None]] = set()

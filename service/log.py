@@ -26,6 +26,7 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from itertools import islice
 from logging import getLogger
 from typing import Any, NamedTuple, NewType, TypeVar
@@ -60,6 +61,8 @@ K = TypeVar("K")
 
 AWAY_AFTER = 3.0  # seconds that a batch may take before no other waits for it
 PROBE_EVERY = 0.2  # seconds
+SOON = 1.0  # seconds that a command may have waited when others are still taken
+TOO_MANY = "too many commands are waiting; ask again later"
 NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
 logger = getLogger(__name__)
@@ -322,6 +325,7 @@ class Log:
         self._absent: dict[Key, list[Command]] = {}
         self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
+        self._late = False
         self._decided = asyncio.Event()
         self._wanted = asyncio.Event()
         self._watchers: dict[UUID, set[asyncio.Event]] = {}
@@ -351,6 +355,11 @@ class Log:
                 thread.shutdown()
 
     @property
+    def full(self) -> bool:
+        """Whether as many commands wait as can be served soon."""
+        return self._late or self.unanswered >= self._most_waiting
+
+    @property
     def age(self) -> float:
         """How many seconds ago the log was last reached, 0 where it can be."""
         return time.monotonic() - self._confirmed if self._away else 0.0
@@ -363,8 +372,9 @@ class Log:
         """
         if self._away:
             return self._from_memory(command)
-        if self.unanswered >= self._most_waiting:
-            raise Unavailable("too many commands are waiting; ask again later")
+        # What is reported on work is taken: it leaves less to do.
+        if self.full and not command.moment.provenance.recorded_by:
+            raise Unavailable(TOO_MANY)
         if request_id := command.request_id:
             asked = Asked(command.fingerprint, command.answer)
             first = self._keyed.setdefault(request_id, asked)
@@ -469,6 +479,7 @@ class Log:
             await self._decided.wait()
             batch = self._waiting[: self.LARGEST_BATCH]
             del self._waiting[: self.LARGEST_BATCH]
+            self._late = bool(self._waiting) and age_of(batch[0]) > SOON
             if not self._waiting:
                 self._decided.clear()
             try:
@@ -760,6 +771,11 @@ class Log:
 def parts_of(ids: Iterable[UUID]) -> Iterator[Part]:
     """Return ids as those of parts."""
     return (Part(each.int) for each in ids)
+
+
+def age_of(command: Command) -> float:
+    """Return how many seconds ago a command was asked for."""
+    return (datetime.now(UTC) - command.moment.timestamp).total_seconds()
 
 
 def last_of(aggregate_id: UUID | None, events: Sequence[Event]) -> int:

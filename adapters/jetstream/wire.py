@@ -18,17 +18,29 @@ async def publish(
     client: Client, subject: str, body: bytes, reply: str, headers: Mapping[str, str]
 ) -> None:
     """Publish as `Client.publish` does; names and values must be fit for headers."""
+    await write(client, message(subject, body, headers, reply))
+
+
+async def respond(answers: Iterable[tuple[Request, bytes, Mapping[str, str]]]) -> None:
+    """Answer requests of one client in one write, each with a body and its headers.
+
+    Whoever wants no answer names no place for it.
+    """
+    asked = [(request._msg, body, headers) for request, body, headers in answers]  # noqa: SLF001
+    told = [message(msg.reply, body, more) for msg, body, more in asked if msg.reply]
+    if told:
+        await write(asked[0][0]._client, b"".join(told))  # noqa: SLF001
+
+
+def message(
+    subject: str, body: bytes, headers: Mapping[str, str], reply: str = ""
+) -> bytes:
+    """Return a message as the protocol has it."""
+    if not headers:
+        return bytes(pub_cmd(subject, reply, body))
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     head = f"NATS/1.0\r\n{lines}\r\n".encode()
-    await write(client, hpub_cmd(subject, reply, head, body))
-
-
-async def respond(answers: Iterable[tuple[Request, bytes]]) -> None:
-    """Answer several requests of one client at once, without headers."""
-    asked = [(request._msg, body) for request, body in answers]  # noqa: SLF001
-    commands = [pub_cmd(msg.reply, "", body) for msg, body in asked if msg.reply]
-    if commands:
-        await write(asked[0][0]._client, b"".join(commands))  # noqa: SLF001
+    return bytes(hpub_cmd(subject, reply, head, body))
 
 
 async def write(client: Client, commands: bytes) -> None:
