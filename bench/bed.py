@@ -144,7 +144,7 @@ class Bed:
 
 
 LAST = "SELECT coalesce(max(notification_id), 0) FROM holdfast_events"
-READ = "SELECT position FROM read_position"
+READ = "SELECT min(position) FROM read_models"
 MEASURED = "SELECT 1 FROM read_measured WHERE name = %s"
 LOOK_EVERY = 0.05  # seconds
 

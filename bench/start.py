@@ -42,7 +42,7 @@ def measured(
         for written in fill(manager, events):
             tell(f"writing {written:,} of {events:,} events")
         with on.connect() as database:
-            database.execute("UPDATE read_position SET position = %s", on.last())
+            database.execute("UPDATE read_models SET position = %s", on.last())
     began = time.perf_counter()
     with on.serving() as process:
         yield f"start_seconds_{named}", time.perf_counter() - began

@@ -45,4 +45,6 @@ ATTACHMENTS = ReadModel(
     "attachments",
     ("status", "volume_id", "host", "instance", "backend", "project", "since"),
     rows,
+    nouns=frozenset({"volume"}),
+    aging="status",
 )

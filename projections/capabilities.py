@@ -26,4 +26,6 @@ def rows(touched: Touched) -> Iterable[Row]:
         )
 
 
-BACKENDS = ReadModel("backends", ("name", "host", "status"), rows)
+BACKENDS = ReadModel(
+    "backends", ("name", "host", "status"), rows, nouns=frozenset({"backend"})
+)

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from domain.aggregate import Intent
 from projections.reading import ReadModel, Row, Touched
 
 
 def rows(touched: Touched) -> Iterable[Row]:
-    """Return a row for each intent in flight, with the event as the log has it."""
+    """Return a row for each intent that is in flight since the page."""
     aggregate = touched.aggregate
-    positions = {event.originator_version: at for event, at in touched.events}
-    for version, intent in aggregate.in_flight.items():
-        yield Row(
-            f"{aggregate.id}/{version}",
-            positions.get(version, 0),
-            aggregate.version,
-            {
-                "backend": intent.backend,
-                "aggregate_id": str(aggregate.id),
-                "topic": intent.TOPIC,
-                "since": intent.timestamp.isoformat(),
-            },
-            hidden=False,
-            body=intent,
-        )
+    for intent, position in touched.events:
+        version = intent.originator_version
+        if isinstance(intent, Intent) and version in aggregate.in_flight:
+            yield Row(
+                f"{aggregate.id}/{version}",
+                position,
+                version,
+                {
+                    "backend": intent.backend,
+                    "aggregate_id": str(aggregate.id),
+                    "topic": intent.TOPIC,
+                    "since": intent.timestamp.isoformat(),
+                },
+                hidden=False,
+                body=intent,
+            )
+
+
+def ended(touched: Touched) -> Iterable[str]:
+    """Return the keys of what was in flight before the page, and is no longer."""
+    aggregate = touched.aggregate
+    for version in touched.before:
+        if version not in aggregate.in_flight:
+            yield f"{aggregate.id}/{version}"
 
 
 IN_FLIGHT = ReadModel(
-    "in_flight", ("backend", "aggregate_id", "topic", "since"), rows, replaces=True
+    "in_flight",
+    ("backend", "aggregate_id", "topic", "since"),
+    rows,
+    nouns=frozenset({"volume", "backend"}),
+    ended=ended,
+    aging="topic",
 )

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from domain.aggregate import Aggregate, Event
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of a read model.
 
     `created` is the position that puts lists in order; a row that is known keeps
@@ -32,31 +31,37 @@ class Row:
     body: Any
 
 
-@dataclass(frozen=True)
-class Touched:
-    """An aggregate after a page, the page's events of it, and their positions."""
+class Touched(NamedTuple):
+    """An aggregate after a page, the page's events of it, and their positions.
+
+    `before` are the versions of what was in flight when the page began.
+    """
 
     aggregate: Aggregate
     events: list[tuple[Event, int]]
+    before: tuple[int, ...] = ()
 
-    @property
-    def begun(self) -> bool:
-        """The page has the aggregate's first event."""
-        return self.events[0][0].originator_version == 1
+
+def none(_: Touched) -> Iterable[str]:
+    """Return no keys: rows stay."""
+    return ()
 
 
 @dataclass(frozen=True)
 class ReadModel:
     """A question: its table's name, what can be asked for, and its rows.
 
-    With `replaces`, what an aggregate had in the table goes before its new rows
-    come, for rows that end without a trace; `aggregate_id` is one of the filters.
+    `nouns` are the aggregates that it is about, `ended` the keys of rows that end
+    without a trace. With `aging`, rows can be asked for that have stayed with the
+    same value of that filter; `since` is one of the filters.
     """
 
     name: str
     filters: tuple[str, ...]
     rows: Callable[[Touched], Iterable[Row]]
-    replaces: bool = False
+    nouns: frozenset[str]
+    ended: Callable[[Touched], Iterable[str]] = none
+    aging: str | None = None
 
 
 class Fold:
@@ -78,13 +83,16 @@ class Fold:
         wanted = {e.originator_id for e, _ in events} - begun - self._known.keys()
         if wanted:
             self._known |= self._load(sorted(wanted), before)
-        touched: dict[UUID, list[tuple[Event, int]]] = {}
+        touched: dict[UUID, Touched] = {}
         for event, position in events:
             key = event.originator_id
             # Moved to the end: what is at the front was not used for longest.
-            self._known[key] = event.mutate(self._known.pop(key, None))
-            touched.setdefault(key, []).append((event, position))
-        found = [Touched(self._known[key], seen) for key, seen in touched.items()]
+            known = self._known.pop(key, None)
+            in_flight = tuple(known.in_flight) if known else ()
+            self._known[key] = event.mutate(known)
+            seen = touched.get(key) or Touched(self._known[key], [], in_flight)
+            seen.events.append((event, position))
+            touched[key] = seen
         for key in list(islice(self._known, max(0, len(self._known) - self._most))):
             del self._known[key]
-        return found
+        return list(touched.values())

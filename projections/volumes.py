@@ -30,5 +30,8 @@ def rows(touched: Touched) -> Iterable[Row]:
 
 
 VOLUMES = ReadModel(
-    "volumes", ("status", "backend", "project", "name", "group_id"), rows
+    "volumes",
+    ("status", "backend", "project", "name", "group_id"),
+    rows,
+    nouns=frozenset({"volume"}),
 )

@@ -365,13 +365,15 @@ async def send(*answers: tuple[Request, Reply, bytes]) -> None:
     """
     with suppress(Error):
         await respond(
-            (request, reply.body, headers_of(reply, request.subject, key))
+            (request, headers_of(reply, request.subject, key), reply.body)
             for request, reply, key in answers
         )
 
 
-def headers_of(reply: Reply, subject: str, key: bytes) -> dict[str, str]:
-    """Return what stands beside the body of an answer: for most, nothing."""
+def headers_of(reply: Reply, subject: str, key: bytes) -> str:
+    """Return what stands before the body of an answer: for most, nothing."""
+    if not (key or reply.age or reply.code):
+        return ""
     headers: dict[str, str] = {}
     if key:
         headers[SIGNATURE] = signature(key, subject, reply.body)
@@ -381,7 +383,7 @@ def headers_of(reply: Reply, subject: str, key: bytes) -> dict[str, str]:
         detail = msgspec.json.decode(reply.body)["detail"]
         headers[ERROR_HEADER] = said.one_line(detail)
         headers[ERROR_CODE_HEADER] = str(reply.code)
-    return headers
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 def keep(task: asyncio.Task[None]) -> None:

@@ -21,10 +21,9 @@ import msgspec
 import uvloop
 from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
-from nats.errors import Error
 
 from adapters.jetstream.publisher import Ahead, Publisher
-from adapters.jetstream.signing import SIGNATURE, signature
+from adapters.postgres.follower import Follower
 from adapters.postgres.leadership import NoLonger, hold, leading
 from adapters.postgres.recorder import LogRecorder
 from adapters.tasks import ended, together, undisturbed
@@ -32,9 +31,10 @@ from service import logs
 from service.agents import found
 from service.connecting import connect
 from service.log import Log, Unavailable
-from service.projecting import REACHED, Projecting, Reached, tables
+from service.projecting import Projecting, tables
 from service.room import Room
 from service.settings import Settings
+from service.telling import Telling
 from service.watcher import Watcher
 
 AGAIN = 1.0  # seconds until a keeper that has died is started again
@@ -123,36 +123,36 @@ async def keep(client: Client, order: Order) -> None:
         while True:
             with suppress(NoLonger, PersistenceError, Unavailable):
                 async with leading(order.database) as held:
+                    log = Log(manager.recorder, room)
                     await together(
                         hold(held),
-                        Publisher(client, manager.recorder, settings.key).run(),
-                        project(client, manager.recorder, settings.key),
-                        watch(Log(manager.recorder, room), manager.recorder, settings),
+                        follow(client, manager.recorder, settings),
+                        watch(log, manager.recorder, settings),
                     )
             await asyncio.sleep(LOOK_EVERY)
 
 
-async def project(client: Client, recorder: LogRecorder, key: bytes) -> None:
-    """Keep the read models, and tell the replicas how far they have come."""
-    loop = asyncio.get_running_loop()
-
-    async def publish(body: bytes) -> None:
-        signed = {SIGNATURE: signature(key, REACHED, body)}
-        with suppress(Error):
-            await client.publish(REACHED, body, headers=signed)
-
-    def tell(reached: Reached) -> None:
-        told = publish(msgspec.json.encode(reached))
-        asyncio.run_coroutine_threadsafe(told, loop)
-
-    projecting = Projecting(recorder, tell)
-    await asyncio.to_thread(projecting.start)
+async def follow(client: Client, recorder: LogRecorder, settings: Settings) -> None:
+    """Publish the log and keep the read models, both from one reading of it."""
+    newest = await asyncio.to_thread(recorder.max_notification_id)
+    follower = Follower(recorder, newest or 0)
+    follower.start()
+    publisher = Publisher(client, follower, settings.key)
     try:
-        while not projecting.failure:
-            # Told again, for whoever has begun to listen since.
-            tell(Reached(projecting.reached, []))
-            await asyncio.sleep(LOOK_EVERY)
-        raise projecting.failure
+        await together(publisher.run(), project(client, publisher, settings))
+    finally:
+        follower.stop()
+
+
+async def project(client: Client, publisher: Publisher, settings: Settings) -> None:
+    """Keep the read models, and tell the replicas how far they have come."""
+    telling = Telling(client, publisher, settings.key)
+    projecting = Projecting(publisher.follower, telling.tell)
+    projecting.start()
+    try:
+        await together(
+            telling.again_and_again(projecting), telling.measure_again_and_again()
+        )
     finally:
         projecting.stop()
 

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
 from marshmallow import ValidationError
 
-from adapters.postgres.read_models import Found
+from adapters.postgres.read_models import Failure, Found
 from adapters.postgres.recorder import LogRecorder
 from projections.in_flight import IN_FLIGHT
 from service import history
@@ -22,6 +23,17 @@ PATIENCE = 5.0  # seconds that a list may wait for `min_position`
 LOOK_AGAIN = 0.5  # seconds until it is looked for, though nobody told
 MOST_REMEMBERED = 64
 MOST_IN_FLIGHT = 250
+
+
+class Stopped(Unavailable):
+    """A read model could not take in an event, and is kept no longer."""
+
+    def __init__(self, model: str, failure: Failure) -> None:
+        super().__init__(
+            f"{model} stopped before position {failure.position} ({failure.topic}): "
+            f"{failure.message}; once that is mended, run "
+            f"`holdfast projections rebuild {model}`"
+        )
 
 
 class Reading:
@@ -61,8 +73,9 @@ class Reading:
         }
         key = msgspec.json.encode([model, asked], order="sorted")
         try:
-            await self._wait_for(asked["min_position"])
-            page = await self._page(model, conditions, asked["limit"], asked["cursor"])
+            page = await self._page(model, conditions, asked)
+        except Stopped:
+            raise
         except Unavailable as away:
             return self._from_memory(key, asked["min_position"], away)
         self._remembered.pop(key, None)
@@ -77,15 +90,13 @@ class Reading:
         It is what there is at `position`; what the log says later is not here.
         """
         newest = await self._log.read(self._recorder.max_notification_id) or 0
-        await self._wait_for(newest)
-        found = await self._log.read(
-            lambda: self.tables.find(
-                IN_FLIGHT.name,
-                {"backend": backend},
-                hidden=False,
-                after=(after, "~"),
-                limit=MOST_IN_FLIGHT + 1,
-            )
+        found, _ = await self._found(
+            IN_FLIGHT.name,
+            newest,
+            {"backend": backend},
+            hidden=False,
+            after=(after, "~"),
+            limit=MOST_IN_FLIGHT + 1,
         )
         page = history.fitting(found[:MOST_IN_FLIGHT], lambda row: len(row.body))
         items = [
@@ -99,42 +110,54 @@ class Reading:
         more = len(found) > len(page)
         return {"items": items, "more": more, "position": newest}
 
-    async def _wait_for(self, position: int) -> None:
-        """Return when the read models are there, or raise `Unavailable`."""
+    async def _found(
+        self, model: str, position: int, *asked: Any, **more: Any
+    ) -> tuple[list[Found], int]:
+        """Return rows of a read model that has come to a position, and to which.
+
+        Raises `Unavailable` where it has not in time, or has stopped.
+        """
         moved = asyncio.Event()
         self._waiting.add(moved)
         try:
             async with asyncio.timeout(PATIENCE):
-                while self._reached < position:
+                while True:
                     moved.clear()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK_AGAIN):
-                            await moved.wait()
-                            continue
-                    # What the keeper told may have been lost on its way.
-                    self._reached = await self._log.read(self.tables.reached)
+                    find = partial(self.tables.find, model, *asked, **more)
+                    rows, reached, failure = await self._log.read(find)
+                    if failure:
+                        raise Stopped(model, failure)
+                    if reached >= position:
+                        return rows, reached
+                    await self._told(moved, position)
         except TimeoutError:
             raise Unavailable(
-                f"position {position} is not read yet, only {self._reached}; "
-                "ask again later"
+                f"position {position} is not read yet; ask again later"
             ) from None
         finally:
             self._waiting.discard(moved)
 
+    async def _told(self, moved: asyncio.Event, position: int) -> None:
+        """Return when the position may be reached; what is told may get lost."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN):
+                await moved.wait()
+                while self._reached < position:
+                    moved.clear()
+                    await moved.wait()
+
     async def _page(
-        self, model: str, conditions: dict[str, str], limit: int, cursor: str | None
+        self, model: str, conditions: dict[str, str], asked: Mapping[str, Any]
     ) -> dict[str, Any]:
-        reached = self._reached
-        found = await self._log.read(
-            lambda: self.tables.find(
-                model,
-                conditions,
-                hidden="status" in conditions,
-                after=place_of(cursor),
-                limit=limit + 1,
-            )
+        found, reached = await self._found(
+            model,
+            asked["min_position"],
+            conditions,
+            hidden="status" in conditions,
+            after=place_of(asked["cursor"]),
+            limit=asked["limit"] + 1,
         )
-        page = history.fitting(found[:limit], lambda row: len(row.body))
+        page = history.fitting(found[: asked["limit"]], lambda row: len(row.body))
         return {
             "items": [msgspec.json.decode(row.body) for row in page],
             "next": place_behind(page[-1]) if len(found) > len(page) else None,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from eventsourcing.persistence import Notification, OperationalError
+from eventsourcing.persistence import OperationalError
 
-from adapters.postgres.follower import Follower
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import Batch, Stored
 from domain.volume import Volume
@@ -39,6 +38,7 @@ from service.testing import (
     ask,
     available,
     eventually,
+    following,
     live,
     lose_commit,
     report,
@@ -687,11 +687,6 @@ def test_room_that_another_replica_gave_back_is_there(manager: VolumeManager) ->
 
 
 def test_a_follower_sees_every_event_once_and_in_order(manager: VolumeManager) -> None:
-    seen: list[int] = []
-
-    def handle(page: Sequence[Notification]) -> None:
-        seen.extend(int(event.id) for event in page)
-
     async def client(log: Log) -> None:
         for _ in range(40):
             volume_id = await available(log, multiattach=True)
@@ -701,12 +696,9 @@ def test_a_follower_sees_every_event_once_and_in_order(manager: VolumeManager) -
         async with live(manager.recorder) as one, live(manager.recorder) as two:
             await asyncio.gather(*(client(log) for log in (one, two) for _ in range(8)))
 
-    follower = Follower(manager.recorder, handle, after=0)
-    follower.start()
-    asyncio.run(scenario())
     written = EMPTY + 2 * 8 * 40 * 3
+    with following(manager.recorder) as seen:
+        asyncio.run(scenario())
 
-    assert follower.wait_for(written, seconds=10)
-    follower.stop()
     assert seen == list(range(1, written + 1))
     assert len(list(verified(manager.recorder))) == written

@@ -6,19 +6,17 @@ import asyncio
 import json
 import random
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
 import pytest
-from eventsourcing.persistence import Notification
 from nats.aio.client import Client
 from nats.errors import Error
 
 from adapters.embedded.nats_server import NatsServer
-from adapters.postgres.follower import Follower
 from adapters.postgres.reading import verified
 from domain import log as language
 from domain.volume import Volume
@@ -32,6 +30,7 @@ from service.testing import (
     callers,
     configuration,
     eventually,
+    following,
     happened_once,
     has_room,
     load,
@@ -73,27 +72,19 @@ def config(tmp_path: Path, broker: NatsServer, settings: dict[str, str]) -> Path
 def test_a_killed_replica_takes_nothing_with_it(
     broker: NatsServer, config: Path, manager: VolumeManager, others: int
 ) -> None:
-    seen: list[int] = []
-
-    def handle(page: Sequence[Notification]) -> None:
-        seen.extend(int(event.id) for event in page)
-
     async def scenario(kill: Callable[[], None]) -> list[int]:
         async with asyncio.timeout(50), callers(broker.url, CLIENTS) as askers:
             await while_working(askers, seen, kill, others + 1)
             rows = await asyncio.to_thread(lambda: list(verified(manager.recorder)))
             happened_once([language.decode(r.topic, r.state) for r in rows], askers)
-            assert await asyncio.to_thread(follower.wait_for, len(rows), 10)
             return await published(askers[0].client, len(rows))
 
-    follower = Follower(manager.recorder, handle, after=0)
-    follower.start()
     with ExitStack() as stack:
+        seen = stack.enter_context(following(manager.recorder))
         one = stack.enter_context(program(SERVE, config))
         for code in [SERVE] * others + [AGENT]:
             stack.enter_context(program(code, config))
         positions = asyncio.run(scenario(one.kill))
-    follower.stop()
 
     assert positions == seen == list(range(1, len(seen) + 1))
 

@@ -21,6 +21,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import SIGKILL
+from threading import Event as Flag
+from threading import Thread
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -33,6 +35,7 @@ from nats.errors import Error
 
 from adapters.file.driver import FileDriver
 from adapters.jetstream.publisher import STREAM, SUBJECTS
+from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Event
 from domain.ports import Capabilities, Cause
@@ -143,6 +146,28 @@ def lose_commit(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
         raise psycopg.OperationalError("connection lost")
 
     monkeypatch.setattr(psycopg.Cursor, "execute", lose)
+
+
+@contextmanager
+def following(recorder: LogRecorder) -> Iterator[list[int]]:
+    """Yield the positions that a follower sees; left, they go to the log's end."""
+    seen: list[int] = []
+    follower, over = Follower(recorder, 0), Flag()
+
+    def follow() -> None:
+        while not (over.is_set() and len(seen) >= recorder.max_notification_id()):
+            page = follower.after(seen[-1] if seen else 0, 0.1)
+            seen.extend(event.position for event in page)
+
+    following = Thread(target=follow, daemon=True)
+    follower.start()
+    following.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        following.join(30)
+        follower.stop()
 
 
 async def eventually(so: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:

@@ -23,6 +23,9 @@ from domain.attachment import AttachStatus
 from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance
 from domain.volume import Volume
+from projections.attachment_status import ATTACHMENTS
+from projections.in_flight import IN_FLIGHT
+from projections.reading import ReadModel
 from service.log import Command, Decision, Log, Reply, Unavailable
 from service.problems import problem_of
 from service.settings import Deadlines
@@ -87,20 +90,19 @@ class Watcher:
         """Decide about everything that is overdue now."""
         for topic, deadline in WORK.items():
             seconds = deadline(self._deadlines)
-            for row in await self._overdue("in_flight", "topic", topic, seconds):
+            for row in await self._overdue(IN_FLIGHT, topic, seconds):
                 self._submit(row.created, self._give_up(row, seconds))
         for status, decide in HOLDS.items():
             seconds = getattr(self._deadlines, status)
-            found = await self._overdue("attachments", "status", status, seconds)
-            for row in found:
+            for row in await self._overdue(ATTACHMENTS, status, seconds):
                 self._submit(0, self._about(row, status, decide, seconds))
 
     async def _overdue(
-        self, model: str, column: str, value: str, seconds: float
+        self, model: ReadModel, value: str, seconds: float
     ) -> list[Found]:
         before = datetime.now(UTC) - timedelta(seconds=seconds)
         return await self._log.read(
-            self._tables.overdue, model, column, value, before.isoformat()
+            self._tables.overdue, model.name, value, before.isoformat()
         )
 
     def _give_up(self, row: Found, seconds: float) -> Callable[[Decision], Any]:

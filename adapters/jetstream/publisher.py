@@ -15,22 +15,21 @@ from contextlib import suppress
 from logging import getLogger
 
 import msgspec
-from eventsourcing.persistence import Notification, PersistenceError
+from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from adapters.jetstream.signing import SIGNATURE, is_published, position_signature
-from adapters.jetstream.wire import publish
+from adapters.jetstream.wire import message, send
 from adapters.postgres.follower import Follower
-from adapters.postgres.recorder import LogRecorder
+from adapters.postgres.recorder import Written
 from domain.provenance import Provenance
 
 STREAM = "HOLDFAST_EVENTS"
 SUBJECTS = "holdfast.v1.events"
 AGAIN = 0.2  # seconds until the stream is looked for again
-PACE = 0.01  # seconds between two pages
 PLAIN = re.compile(r"[!#-$&-~]*")
 PATIENCE = 5.0  # seconds for the stream to acknowledge a page
 
@@ -48,36 +47,44 @@ class Ahead(Exception):
 class Publisher:
     """Publishes a page without waiting in between, then waits for its last ack."""
 
-    def __init__(self, client: Client, recorder: LogRecorder, key: bytes) -> None:
+    def __init__(self, client: Client, follower: Follower, key: bytes) -> None:
         self._client = client
-        self._recorder = recorder
+        self.follower = follower
+        self._recorder = follower.recorder
         self._key = key
+        self.reached = 0
 
     async def run(self) -> None:
         """Publish for ever, beginning again from the stream where it fails.
 
         Raises `Ahead`.
         """
-        self._loop = asyncio.get_running_loop()
         while True:
             with suppress(Error, NotAcknowledged, PersistenceError, TimeoutError):
-                await self._follow(await self._last_sequence())
+                self.reached = await self._last_sequence()
+                await self._follow()
             await asyncio.sleep(AGAIN)
 
-    async def _follow(self, after: int) -> None:
-        """Publish what follows a position, until that fails."""
-        follower = Follower(self._recorder, self._handle, after, PACE)
-        follower.start()
+    async def _follow(self) -> None:
+        """Publish what follows the stream's end, until that fails."""
+        # A broker that is met anew may have lost the end of the stream, or all.
+        stats = self._client.stats
+        met = stats["reconnects"]
+        inbox = self._client.new_inbox()
+        acks = await self._client.subscribe(inbox)
+        after = self.follower.after
         try:
-            # A broker that is met anew may have lost the end of the stream, or all.
-            stats = self._client.stats
-            met = stats["reconnects"]
-            while follower.is_alive() and stats["reconnects"] == met:  # noqa: ASYNC110
-                await asyncio.sleep(AGAIN)
+            while stats["reconnects"] == met:
+                page = await asyncio.to_thread(after, self.reached, AGAIN)
+                if page:
+                    await self._publish(page, inbox)
+                    refused = await acks.next_msg(PATIENCE)
+                    if refused.headers or b'"error"' in refused.data:
+                        raise NotAcknowledged(refused.data)
+                    self.reached = page[-1].position
         finally:
-            follower.ask_to_stop()
-        if follower.failure:
-            raise follower.failure
+            if not self._client.is_closed:
+                await acks.unsubscribe()
 
     async def _last_sequence(self) -> int:
         stream = self._client.jetstream()
@@ -126,63 +133,65 @@ class Publisher:
             sequence,
         )
 
-    def _handle(self, page: Sequence[Notification]) -> None:
-        """Publish a page, from the follower's thread."""
-        asyncio.run_coroutine_threadsafe(self._publish(page), self._loop).result()
-
-    async def _publish(self, page: Sequence[Notification]) -> None:
+    async def _publish(self, page: Sequence[Written], inbox: str) -> None:
         # Each names the one before it, so the last is taken only if all are.
-        *others, last = page
-        for event in others:
-            await self._send(event)
-        inbox = self._client.new_inbox()
-        acks = await self._client.subscribe(inbox, max_msgs=1)
-        try:
-            await self._send(last, inbox)
-            ack = await acks.next_msg(PATIENCE)
-        finally:
-            if not self._client.is_closed:
-                await acks.unsubscribe()
-        if ack.headers or b'"error"' in ack.data:
-            raise NotAcknowledged(ack.data)
-
-    async def _send(self, event: Notification, reply: str = "") -> None:
-        subject = subject_of(event)
-        signed = position_signature(self._key, subject, event.state, int(event.id))
-        headers = headers_of(event, subject) | {SIGNATURE: signed}
-        await publish(self._client, subject, event.state, reply, headers)
+        messages = [as_message(self._key, event) for event in page[:-1]]
+        messages.append(as_message(self._key, page[-1], inbox))
+        await send(self._client, messages)
 
 
-def subject_of(event: Notification) -> str:
-    """Return `holdfast.v1.events.<noun>.<id>.<event>`; a backend's id is its name."""
-    noun, _, happened = event.topic.partition(".")
-    known_by = str(event.originator_id)
-    if noun == "backend":
-        known_by = msgspec.json.decode(event.state, type=_Named).backend
-    return f"{SUBJECTS}.{noun}.{known_by}.{happened}"
+class Said(msgspec.Struct):
+    """What an event says of itself, as far as it does."""
+
+    originator_id: str = "unknown"
+    originator_version: int = 0
+    timestamp: str = ""
+    provenance: Provenance = Provenance()
+    backend: str | None = None
 
 
-def headers_of(event: Notification, subject: str) -> dict[str, str]:
-    """Return the CloudEvents attributes, binary mode, and how repeats are told."""
-    written = _written(event.state)
-    provenance = written.provenance
-    position = int(event.id)
-    headers = {
-        "Nats-Msg-Id": str(position),
-        "Nats-Expected-Last-Sequence": str(position - 1),
-        "ce-specversion": "1.0",
-        "ce-id": str(position),
-        "ce-type": f"holdfast.{event.topic}",
-        "ce-source": "holdfast",
-        "ce-subject": subject.split(".")[-2],
-        "ce-time": written.timestamp,
-        "ce-version": str(event.originator_version),
-        "ce-actor": percent_encoded(provenance.actor),
-        "ce-requestid": percent_encoded(provenance.request_id),
-        "ce-causationid": provenance.causation_id,
-        "traceparent": provenance.traceparent,
-    }
-    return {name: value for name, value in headers.items() if value}
+def as_message(key: bytes, event: Written, reply: str = "") -> bytes:
+    """Return an event as CloudEvents' binary mode has it, signed.
+
+    Its subject is `holdfast.v1.events.<noun>.<id>.<event>`; a backend's id is its
+    name. Beside the attributes it says how repeats are told.
+    """
+    topic, state, position = event
+    said = said_in(state)
+    by = said.provenance
+    noun, _, happened = topic.partition(".")
+    known_by = said.backend if noun == "backend" else said.originator_id
+    subject = f"{SUBJECTS}.{noun}.{known_by}.{happened}"
+    headers = (
+        f"Nats-Msg-Id: {position}\r\n"
+        f"Nats-Expected-Last-Sequence: {position - 1}\r\n"
+        "ce-specversion: 1.0\r\n"
+        f"ce-id: {position}\r\n"
+        f"ce-type: holdfast.{topic}\r\n"
+        "ce-source: holdfast\r\n"
+        f"ce-subject: {known_by}\r\n"
+        f"ce-time: {said.timestamp}\r\n"
+        f"ce-version: {said.originator_version}\r\n"
+        f"{line('ce-actor', percent_encoded(by.actor))}"
+        f"{line('ce-requestid', percent_encoded(by.request_id))}"
+        f"{line('ce-causationid', by.causation_id)}"
+        f"{line('traceparent', by.traceparent)}"
+        f"{SIGNATURE}: {position_signature(key, subject, state, position)}\r\n"
+    )
+    return message(subject, reply, headers, state)
+
+
+def said_in(state: bytes) -> Said:
+    """Return what an event says; one that nobody can read is published all the same."""
+    try:
+        return _said(state)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Said()
+
+
+def line(name: str, value: str) -> str:
+    """Return a header, or nothing where there is nothing to say."""
+    return value and f"{name}: {value}\r\n"
 
 
 def percent_encoded(value: str) -> str:
@@ -196,13 +205,4 @@ def encoded(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode())
 
 
-class _Written(msgspec.Struct):
-    timestamp: str
-    provenance: Provenance
-
-
-class _Named(msgspec.Struct):
-    backend: str
-
-
-_written = msgspec.json.Decoder(_Written).decode
+_said = msgspec.json.Decoder(Said).decode

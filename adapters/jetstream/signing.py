@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
 
 SIGNATURE = "Holdfast-Signature"
 
 
 def signature(key: bytes, subject: str, body: bytes) -> str:
     """Return the HMAC-SHA256 of a message under the agents' key, hexadecimal."""
-    return hmac.digest(key, subject.encode() + b"\0" + body, "sha256").hex()
+    signing = _keyed(key).copy()
+    signing.update(subject.encode() + b"\0" + body)
+    return signing.hexdigest()
 
 
 def is_signed(
@@ -35,3 +38,8 @@ def is_published(
 ) -> bool:
     """Tell whether a message of the stream is the log's event of that position."""
     return is_signed(key, f"{sequence} {subject}", body, headers)
+
+
+@lru_cache(maxsize=16)
+def _keyed(key: bytes) -> hmac.HMAC:
+    return hmac.new(key, digestmod="sha256")

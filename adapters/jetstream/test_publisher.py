@@ -19,6 +19,7 @@ from nats.js.api import StreamConfig
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream.publisher import STREAM, SUBJECTS, Ahead, Publisher
+from adapters.postgres.follower import Follower
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done
@@ -56,10 +57,13 @@ async def publishing(url: str, recorder: LogRecorder) -> AsyncIterator[Client]:
     client = await nats.connect(
         url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=unmoved
     )
-    task = asyncio.create_task(Publisher(client, recorder, KEY).run())
+    follower = Follower(recorder, 0)
+    follower.start()
+    task = asyncio.create_task(Publisher(client, follower, KEY).run())
     try:
         yield client
     finally:
+        follower.stop()
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -167,7 +171,7 @@ def test_a_stream_of_another_log_is_not_added_to(
         for _ in range(2):
             await stream.publish(f"{SUBJECTS}.volume.x.created", b"{}")
         try:
-            await Publisher(client, manager.recorder, KEY).run()
+            await Publisher(client, Follower(manager.recorder, 0), KEY).run()
         finally:
             await client.close()
 

@@ -1,53 +1,46 @@
 """Publishing at the cost of the bytes.
 
-nats-py checks and encodes each message and its headers one by one, which for the
-dozen headers of an event, or a batch of answers, costs more than all else about it.
+nats-py checks and encodes a message's headers one by one, which for the dozen
+of an event costs more than everything else about it, and hands each message over
+by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
 from nats.micro.request import Request
 from nats.protocol.command import hpub_cmd, pub_cmd
 
-
-async def publish(
-    client: Client, subject: str, body: bytes, reply: str, headers: Mapping[str, str]
-) -> None:
-    """Publish as `Client.publish` does; names and values must be fit for headers."""
-    await write(client, message(subject, body, headers, reply))
+AT_ONCE = 256  # messages
 
 
-async def respond(answers: Iterable[tuple[Request, bytes, Mapping[str, str]]]) -> None:
-    """Answer requests of one client in one write, each with a body and its headers.
-
-    Whoever wants no answer names no place for it.
-    """
-    asked = [(request._msg, body, headers) for request, body, headers in answers]  # noqa: SLF001
-    told = [message(msg.reply, body, more) for msg, body, more in asked if msg.reply]
-    if told:
-        await write(asked[0][0]._client, b"".join(told))  # noqa: SLF001
-
-
-def message(
-    subject: str, body: bytes, headers: Mapping[str, str], reply: str = ""
-) -> bytes:
-    """Return a message as the protocol has it."""
+def message(subject: str, reply: str, headers: str, body: bytes) -> bytes:
+    """Return a message as it is sent; each header is a line that ends in CRLF."""
     if not headers:
         return bytes(pub_cmd(subject, reply, body))
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    head = f"NATS/1.0\r\n{lines}\r\n".encode()
+    head = f"NATS/1.0\r\n{headers}\r\n".encode()
     return bytes(hpub_cmd(subject, reply, head, body))
 
 
-async def write(client: Client, commands: bytes) -> None:
-    """Send what is written as the protocol has it; nothing public takes bytes."""
-    if client.is_closed:
-        raise ConnectionClosedError
-    await client._send_command(commands)  # noqa: SLF001
-    flushes = client._flush_queue  # noqa: SLF001
-    if flushes is not None and flushes.empty():
-        await client._flush_pending()  # noqa: SLF001
+async def send(client: Client, messages: Sequence[bytes]) -> None:
+    """Send messages, never more ahead of the broker than a few hundred."""
+    for start in range(0, len(messages), AT_ONCE):
+        if client.is_closed:
+            raise ConnectionClosedError
+        # Nothing public takes bytes.
+        await client._send_command(b"".join(messages[start : start + AT_ONCE]))  # noqa: SLF001
+        await client._flush_pending(force_flush=True)  # noqa: SLF001
+
+
+async def respond(answers: Iterable[tuple[Request, str, bytes]]) -> None:
+    """Answer requests of one client, each with headers and a body.
+
+    Whoever wants no answer names no place for it.
+    """
+    asked = [(each._msg, headers, body) for each, headers, body in answers]  # noqa: SLF001
+    told = [message(msg.reply, "", more, body) for msg, more, body in asked if msg.reply]
+    if told:
+        await send(asked[0][0]._client, told)  # noqa: SLF001

@@ -1,95 +1,111 @@
-"""Following the log: every event once, in order, a page at a time."""
+"""Following the log: every event once, in order, whoever wants it and how fast."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from threading import Condition, Event, Thread
+from typing import Any
 
-from eventsourcing.persistence import (
-    InterfaceError,
-    Notification,
-    OperationalError,
-)
+from eventsourcing.persistence import InterfaceError, OperationalError
 from psycopg import Connection, sql
+from psycopg.rows import tuple_row
 
-from adapters.postgres.recorder import LogRecorder
+from adapters.postgres.recorder import LogRecorder, Written
 
 PAGE = 1000
+KEPT = 2 * PAGE  # events in memory
 AGAIN = 0.2  # seconds until the database is looked for again
+# After each page it waits, longer after a longer one: what is written meanwhile
+# makes one page, which costs little more than one event.
+PACE = 0.001  # seconds for each event
+SLOWEST = 0.025  # seconds
 
-Handle = Callable[[Sequence[Notification]], None]
+PAGES = """
+    SELECT topic, state, notification_id FROM {log}
+    WHERE notification_id > %s ORDER BY notification_id LIMIT %s
+"""
 
 
 class Follower(Thread):
-    """Hands each page of the log to `handle`, which stores how far it has come.
+    """Reads the log as it grows, once for all who want to know what follows a position.
 
-    Pages follow each other by `pace` seconds or more: what is written meanwhile
-    makes one page, which costs little more than one event.
-
-    A failure ends the thread and is kept in `failure`: whoever started the
-    follower watches it, because a follower that stops silently is a read model
-    that lies.
+    Each of them has a position of its own: who keeps up is served from memory, who
+    is further behind from the database, and none waits for another.
     """
 
-    def __init__(
-        self, recorder: LogRecorder, handle: Handle, after: int, pace: float = 0.0
-    ) -> None:
+    def __init__(self, recorder: LogRecorder, after: int) -> None:
         super().__init__(name=f"follower of {recorder.events_table_name}", daemon=True)
-        self._recorder = recorder
-        self._handle = handle
-        self._pace = pace
+        self.recorder = recorder
         self.reached = after
+        self._kept: list[Written] = []
         self._moved = Condition()
         self._stopping = Event()
-        self.failure: Exception | None = None
+        self._failure: Exception | None = None
+
+    def stop(self) -> None:
+        """End the thread after its current page."""
+        self._stopping.set()
+        self.join()
 
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
                 self._follow_while_there()
-        except Exception as failure:  # noqa: BLE001 - kept for whoever watches
-            self.failure = failure
+        except Exception as failure:  # noqa: BLE001 - raised where pages are awaited
+            self._failure = failure
 
-    def wait_for(self, position: int, seconds: float) -> bool:
-        """Return whether the position was reached in time; woken, not polling."""
+    def after(self, position: int, seconds: float) -> Sequence[Written]:
+        """Return what follows a position, nothing if nothing does in time.
+
+        Raises what has ended the thread: one that stops silently is a read model
+        that lies.
+        """
         with self._moved:
-            return self._moved.wait_for(lambda: self.reached >= position, seconds)
+            self._moved.wait_for(self._beyond(position), seconds)
+            kept = self._kept
+            if self._failure:
+                raise self._failure
+            if self.reached <= position:
+                return ()
+        first = self.reached + 1 - len(kept)
+        if position + 1 >= first:
+            return kept[position + 1 - first :]
+        with self.recorder.datastore.get_connection() as connection:
+            return self._read(connection, position)
 
-    def ask_to_stop(self) -> None:
-        """Let the thread end after its current page."""
-        self._stopping.set()
-
-    def stop(self) -> None:
-        """End the thread after its current page."""
-        self.ask_to_stop()
-        self.join()
+    def _beyond(self, position: int) -> Callable[[], bool]:
+        return lambda: self.reached > position or self._failure is not None
 
     def _follow_while_there(self) -> None:
         """Follow until stopped, or until the database is away for a moment."""
         try:
-            with self._recorder.datastore.get_connection() as connection:
+            with self.recorder.datastore.get_connection() as connection:
                 self._follow(connection)
         except (OperationalError, InterfaceError):
             self._stopping.wait(AGAIN)
 
-    def _follow(self, connection: Connection[object]) -> None:
-        channel = sql.Identifier(self._recorder.channel_name)
+    def _follow(self, connection: Connection[Any]) -> None:
+        channel = sql.Identifier(self.recorder.channel_name)
         # Listening begins before the first look, so nothing falls in between.
         connection.execute(sql.SQL("LISTEN {}").format(channel))
         while not self._stopping.is_set():
-            page = self._recorder.select_notifications(
-                self.reached, PAGE, inclusive_of_start=False
-            )
+            page = self._read(connection, self.reached)
             if page:
-                began = time.monotonic()
-                self._handle(page)
-                with self._moved:
-                    self.reached = page[-1].id
-                    self._moved.notify_all()
-                self._stopping.wait(began + self._pace - time.monotonic())
+                self._keep(page)
+                self._stopping.wait(min(SLOWEST, PACE * len(page)))
             else:
-                # A tenth of a second only bounds how long `stop` takes.
+                # A tenth of a second only bounds how long stopping takes.
                 for _ in connection.notifies(timeout=0.1, stop_after=1):
                     pass
         connection.execute(sql.SQL("UNLISTEN *"))
+
+    def _keep(self, page: list[Written]) -> None:
+        with self._moved:
+            self._kept = [*self._kept, *page][-KEPT:]
+            self.reached = page[-1].position
+            self._moved.notify_all()
+
+    def _read(self, connection: Connection[Any], position: int) -> list[Written]:
+        with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+            cursor.execute(self.recorder.sql(PAGES), (position, PAGE))
+            return list(map(Written._make, cursor.fetchall()))

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
 from eventsourcing.postgres import PostgresDatastore
-from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
+from psycopg import Cursor
+from psycopg.sql import SQL, Composable, Identifier, Placeholder
 
 from adapters.postgres.arrays import Array, bigints, blobs, booleans, texts
 from projections.reading import ReadModel, Row, Touched
 
+CREATE_KEPT = SQL("""
+    CREATE TABLE IF NOT EXISTS {kept} (
+        name       text   NOT NULL,
+        generation bigint NOT NULL,
+        position   bigint NOT NULL,
+        failure    bytea,
+        PRIMARY KEY (name, generation)
+    )
+""")
+CREATE_MEASURED = SQL("""
+    CREATE TABLE IF NOT EXISTS {measured} (name text PRIMARY KEY, body bytea NOT NULL)
+""")
 CREATE = SQL("""
     CREATE TABLE IF NOT EXISTS {table} (
         key     text   PRIMARY KEY,
@@ -22,44 +36,126 @@ CREATE = SQL("""
         {columns}
     )
 """)
-CREATE_ORDER = SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} (created, key)")
-CREATE_AGGREGATE = SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} (aggregate_id)")
-CREATE_POSITION = SQL("""
-    CREATE TABLE IF NOT EXISTS {position} (
-        one bool PRIMARY KEY, position bigint NOT NULL
+CREATE_ORDER = SQL("CREATE INDEX IF NOT EXISTS {order} ON {table} (created, key)")
+CREATE_AGING = SQL("CREATE INDEX IF NOT EXISTS {by_age} ON {table} ({aging}, since)")
+BEGIN = SQL("INSERT INTO {kept} VALUES (%s, %s, %s)")
+# Readers ask by the model's name for whatever table there is of it.
+SHOW = SQL("CREATE VIEW {view} AS SELECT * FROM {table}")
+HIDE = SQL("DROP VIEW {view}")
+# Version 0.1.0 had one table a model, and one position for all.
+OLD = SQL("SELECT to_regclass({name}) IS NOT NULL AS there")
+OLD_POSITION = SQL("SELECT position FROM {position}")
+DROP_OLD = SQL("DROP TABLE {position}")
+RENAME = SQL("ALTER TABLE {view} RENAME TO {renamed}")
+RENAME_ORDER = SQL("ALTER INDEX {old_order} RENAME TO {order}")
+
+KEPT = SQL("""
+    CREATE TABLE IF NOT EXISTS {kept} (
+        name       text   NOT NULL,
+        generation bigint NOT NULL,
+        position   bigint NOT NULL,
+        failure    bytea,
+        PRIMARY KEY (name, generation)
     )
-""")
-FIRST_POSITION = SQL("INSERT INTO {position} VALUES (true, 0) ON CONFLICT DO NOTHING")
-LOCK = SQL("SELECT position FROM {position} FOR UPDATE")
-REACHED = SQL("SELECT position FROM {position}")
-REACH = SQL("UPDATE {position} SET position = %s")
-# What a row is made of only grows, so the newer of two is the right one.
-KEEP = SQL("""
-    INSERT INTO {table} AS known (key, created, version, hidden, body, {names})
-    SELECT * FROM unnest(%s, %s, %s, %s, %s, {values})
-    ON CONFLICT (key) DO UPDATE SET (version, hidden, body, {names})
-        = (excluded.version, excluded.hidden, excluded.body, {new})
-    WHERE excluded.version >= known.version
-""")
-# An intent keeps its place in the log: the row that is replaced knows it.
-DROP = SQL("DELETE FROM {table} WHERE aggregate_id = ANY (%s) AND NOT key = ANY (%s)")
-FIND = SQL("""
-    SELECT * FROM {table}
-    WHERE (created, key) > (%(after)s, %(after_key)s) {conditions}
-    ORDER BY created, key LIMIT %(limit)s
-""")
-OVERDUE = SQL("""
-    SELECT * FROM {table}
-    WHERE {column} = %s AND since < %s ORDER BY created LIMIT 1000
 """)
 CREATE_MEASURED = SQL("""
     CREATE TABLE IF NOT EXISTS {measured} (name text PRIMARY KEY, body bytea NOT NULL)
+""")
+CREATE = SQL("""
+    CREATE TABLE IF NOT EXISTS {table} (
+        key     text   PRIMARY KEY,
+        created bigint NOT NULL,
+        version bigint NOT NULL,
+        hidden  bool   NOT NULL,
+        body    bytea  NOT NULL,
+        {columns}
+    )
+""")
+CREATE_ORDER = SQL("CREATE INDEX IF NOT EXISTS {order} ON {table} (created, key)")
+CREATE_AGING = SQL("CREATE INDEX IF NOT EXISTS {by_age} ON {table} ({aging}, since)")
+BEGIN = SQL("INSERT INTO {kept} VALUES (%s, %s, %s)")
+# Version 0.1.0 had one position for all.
+OLD_POSITION = SQL("SELECT to_regclass(%s) IS NOT NULL AS old")
+ADOPT = SQL("SELECT position FROM {position}")
+ADOPTED = SQL("DROP TABLE {position}")
+
+KEPT = SQL("SELECT * FROM {kept} ORDER BY name, generation")
+GENERATIONS = SQL("SELECT * FROM {kept} WHERE name = %s ORDER BY generation FOR UPDATE")
+REACHED = SQL("SELECT coalesce(max(position), 0) AS position FROM {kept}")
+# Losing the last moments of a read model only repeats them, so nothing waits for
+# the disk. A model that is not where it was thought to be keeps nothing.
+STORE = SQL("""
+    WITH moved AS (
+        UPDATE {kept} SET position = %s, failure = NULL
+        WHERE position = %s AND (name, generation) IN ({models})
+        RETURNING name, generation
+    ){changes}
+    SELECT count(*) AS moved, set_config('synchronous_commit', 'off', true) FROM moved
+""")
+# What a row is made of only grows, so the newer of two is the right one.
+KEEP = SQL(""", {change} AS (
+    INSERT INTO {table} AS known (key, created, version, hidden, body, {names})
+    SELECT * FROM unnest(%s, %s, %s, %s, %s, {values}) WHERE {moved}
+    ON CONFLICT (key) DO UPDATE SET (version, hidden, body, {names})
+        = (excluded.version, excluded.hidden, excluded.body, {new})
+    WHERE excluded.version >= known.version
+)""")
+DROP = SQL(", {change} AS (DELETE FROM {table} WHERE key = ANY (%s) AND {moved})")
+CHANGES = {"keep": KEEP, "drop": DROP}
+MOVED = SQL(
+    "EXISTS (SELECT FROM moved WHERE (name, generation) = ({name}, {generation}))"
+)
+STOP = SQL("""
+    UPDATE {kept} SET failure = %s
+    WHERE name = %s AND generation = %s AND position = %s
+""")
+IMPATIENT = SQL("SET LOCAL lock_timeout = '2s'")
+DROP_TABLE = SQL("DROP TABLE IF EXISTS {table}")
+FORGET = SQL("DELETE FROM {kept} WHERE name = %s AND generation = %s")
+FIND = SQL("""
+    WITH live AS (
+        SELECT position, failure FROM {kept} WHERE name = {model}
+        ORDER BY generation LIMIT 1
+    )
+    SELECT * FROM live LEFT JOIN (
+        SELECT * FROM {view}
+        WHERE (created, key) > (%(after)s, %(after_key)s) {conditions}
+        ORDER BY created, key LIMIT %(limit)s
+    ) AS found ON true ORDER BY created, key
+""")
+OVERDUE = SQL("""
+    SELECT * FROM {view}
+    WHERE {aging} = %s AND since < %s ORDER BY since LIMIT 1000
+""")
+OLDEST = SQL("""
+    SELECT value, (SELECT min(since) FROM {view} WHERE {aging} = value) AS since
+    FROM unnest(%s) AS asked (value)
 """)
 MEASURE = SQL("""
     INSERT INTO {measured} VALUES (%s, %s)
     ON CONFLICT (name) DO UPDATE SET body = excluded.body
 """)
 MEASURED = SQL("SELECT name, body FROM {measured}")
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a read model has stopped: the event that it could not take in."""
+
+    position: int
+    topic: str
+    message: str
+
+
+class Kept(NamedTuple):
+    """A table of a read model, the position it has come to, and why it stopped.
+
+    Of several generations the lowest is read, and the others are being built.
+    """
+
+    name: str
+    generation: int
+    position: int
+    failure: Failure | None
 
 
 class Found(NamedTuple):
@@ -71,62 +167,116 @@ class Found(NamedTuple):
     body: bytes
 
 
+class Page(NamedTuple):
+    """Rows that were asked for, and how far their read model is."""
+
+    rows: list[Found]
+    position: int
+    failure: Failure | None
+
+
 class PostgresReadModels:
     """Keeps rows; a page is stored with the position it reaches."""
 
     def __init__(
         self, datastore: PostgresDatastore, models: Sequence[ReadModel]
     ) -> None:
+        self.models = {model.name: model for model in models}
         self._datastore = datastore
-        self._models = models
         self._names = {
-            name: Identifier(datastore.schema, f"read_{name}")
-            for name in ("position", "measured", *(model.name for model in models))
+            "kept": Identifier(datastore.schema, "read_models"),
+            "measured": Identifier(datastore.schema, "read_measured"),
+            "position": Identifier(datastore.schema, "read_position"),
         }
+        # Composing a statement costs as much as storing a page.
+        self._storing = cache(self._store)
 
     def create_tables(self) -> None:
         """Make what is missing."""
         with self._datastore.transaction(commit=True) as cursor:
             # Two replicas that start at once would both make the same table.
             cursor.execute("SELECT pg_advisory_xact_lock(7102)")
-            for statement in (CREATE_POSITION, FIRST_POSITION, CREATE_MEASURED):
+            for statement in (CREATE_KEPT, CREATE_MEASURED):
                 cursor.execute(statement.format(**self._names))
-            for model in self._models:
-                columns = (SQL("{} text").format(Identifier(c)) for c in model.filters)
-                table = self._names[model.name]
-                cursor.execute(
-                    CREATE.format(table=table, columns=SQL(", ").join(columns))
-                )
-                index = Identifier(f"read_{model.name}_order")
-                cursor.execute(CREATE_ORDER.format(index=index, table=table))
-                if model.replaces:
-                    index = Identifier(f"read_{model.name}_aggregate")
-                    cursor.execute(CREATE_AGGREGATE.format(index=index, table=table))
+            cursor.execute(KEPT.format(**self._names))
+            missing = self.models.keys() - {row["name"] for row in cursor.fetchall()}
+            position = self._adopt(cursor, missing)
+            for name in missing:
+                self._create(cursor, name, 1, position)
+                cursor.execute(SHOW.format(**self._named(name, 1)))
+
+    def kept(self) -> list[Kept]:
+        """Return the tables of all read models."""
+        with self._datastore.cursor() as cursor:
+            cursor.execute(KEPT.format(**self._names))
+            return [
+                kept(row) for row in cursor.fetchall() if row["name"] in self.models
+            ]
 
     def reached(self) -> int:
         """Return the position up to which the log has been read."""
         with self._datastore.cursor() as cursor:
             cursor.execute(REACHED.format(**self._names))
-            row = cursor.fetchone()
-            return int(row["position"]) if row else 0
+            return int((cursor.fetchone() or {"position": 0})["position"])
 
-    def store(self, touched: Sequence[Touched], position: int) -> None:
-        """Store what a page has touched, unless another replica has."""
+    def store(
+        self, tables: Sequence[Kept], touched: Sequence[Touched], position: int
+    ) -> bool:
+        """Store what a page has touched in tables that are where the page begins.
+
+        Returns whether all of them were.
+        """
+        changes: list[tuple[str, Kept]] = []
+        values: list[Any] = [position, tables[0].position]
+        for table in tables:
+            model = self.models[table.name]
+            if rows := [row for seen in touched for row in model.rows(seen)]:
+                changes.append(("keep", table))
+                values += columns(model, rows)
+            if ended := [key for seen in touched for key in model.ended(seen)]:
+                changes.append(("drop", table))
+                values.append(texts(ended))
+        statement = self._storing(
+            tuple(table[:2] for table in tables),
+            tuple((change, *table[:2]) for change, table in changes),
+        )
+        with self._datastore.cursor() as cursor:
+            cursor.execute(statement, values)
+            told = cursor.fetchone()
+            return bool(told and told["moved"] == len(tables))
+
+    def stop(self, table: Kept, failure: Failure) -> None:
+        """Note why a table is kept no longer."""
+        told = msgspec.json.encode(failure)
         with self._datastore.transaction(commit=True) as cursor:
-            cursor.execute(LOCK.format(**self._names))
-            row = cursor.fetchone()
-            if row and row["position"] >= position:
-                return
-            for model in self._models:
-                rows = [row for seen in touched for row in model.rows(seen)]
-                table = self._names[model.name]
-                if model.replaces and (known := [t for t in touched if not t.begun]):
-                    of = texts(str(seen.aggregate.id) for seen in known)
-                    kept = texts(row.key for row in rows)
-                    cursor.execute(DROP.format(table=table), (of, kept))
-                if rows:
-                    cursor.execute(keep(model, table), columns(model, rows))
-            cursor.execute(REACH.format(**self._names), (position,))
+            cursor.execute(STOP.format(**self._names), (told, *table[:3]))
+
+    def rebuild(self, name: str) -> Kept:
+        """Return the table that is being built beside the one that is read.
+
+        One that has stopped is begun anew.
+        """
+        with self._datastore.transaction(commit=True) as cursor:
+            live, *others = self._generations(cursor, name)
+            for other in others:
+                if not other.failure:
+                    return other
+                self._drop(cursor, other)
+            generation = max([live, *others]).generation + 1
+            self._create(cursor, name, generation, 0)
+            return Kept(name, generation, 0, None)
+
+    def swap(self, built: Kept) -> None:
+        """Have readers read the table that was built, and drop the one before."""
+        names = self._named(built.name, built.generation)
+        with self._datastore.transaction(commit=True) as cursor:
+            cursor.execute(IMPATIENT)
+            live, *others = self._generations(cursor, built.name)
+            if any(other.generation == built.generation for other in others):
+                # First the view, which waits for those who are reading.
+                cursor.execute(HIDE.format(**names))
+                self._drop(cursor, live)
+                cursor.execute(SHOW.format(**names))
 
     def find(
         self,
@@ -136,7 +286,7 @@ class PostgresReadModels:
         hidden: bool,
         after: tuple[int, str],
         limit: int,
-    ) -> list[Found]:
+    ) -> Page:
         """Return rows in order, those behind `after` that meet the conditions."""
         asked: list[Composable] = [
             SQL("AND {} = {}").format(Identifier(name), Placeholder(name))
@@ -145,19 +295,27 @@ class PostgresReadModels:
         if not hidden:
             asked.append(SQL("AND NOT hidden"))
         statement = FIND.format(
-            table=self._names[model], conditions=SQL(" ").join(asked)
+            **self._named(model), model=model, conditions=SQL(" ").join(asked)
         )
         more = {"after": after[0], "after_key": after[1], "limit": limit}
         with self._datastore.cursor() as cursor:
             cursor.execute(statement, dict(conditions) | more)
+            rows = cursor.fetchall()
+        live = kept(rows[0] | {"name": model, "generation": 0})
+        there = [found(row) for row in rows if row["key"] is not None]
+        return Page(there, live.position, live.failure)
+
+    def overdue(self, model: str, value: str, since: str) -> list[Found]:
+        """Return rows that have been as they are since before a moment."""
+        with self._datastore.cursor() as cursor:
+            cursor.execute(OVERDUE.format(**self._named(model)), (value, since))
             return list(map(found, cursor.fetchall()))
 
-    def overdue(self, model: str, column: str, value: str, since: str) -> list[Found]:
-        """Return rows that have been as they are since before a moment."""
-        statement = OVERDUE.format(table=self._names[model], column=Identifier(column))
+    def oldest(self, model: str, values: Iterable[str]) -> dict[str, str | None]:
+        """Return since when the row has stayed with each value that did for longest."""
         with self._datastore.cursor() as cursor:
-            cursor.execute(statement, (value, since))
-            return list(map(found, cursor.fetchall()))
+            cursor.execute(OLDEST.format(**self._named(model)), (texts(values),))
+            return {row["value"]: row["since"] for row in cursor.fetchall()}
 
     def measure(self, name: str, body: bytes) -> None:
         """Keep what a backend's agent has told last."""
@@ -170,17 +328,84 @@ class PostgresReadModels:
             cursor.execute(MEASURED.format(**self._names))
             return {row["name"]: row["body"] for row in cursor.fetchall()}
 
+    def _adopt(self, cursor: Cursor[Any], missing: Iterable[str]) -> int:
+        """Take over the tables of version 0.1.0, and return where they are."""
+        position = f'"{self._datastore.schema}".read_position'
+        cursor.execute(OLD.format(name=position))
+        if not (cursor.fetchone() or {})["there"]:
+            return 0
+        cursor.execute(OLD_POSITION.format(**self._names))
+        reached = int((cursor.fetchone() or {"position": 0})["position"])
+        for name in missing:
+            names = self._named(name, 1)
+            renamed = Identifier(f"read_{name}_1")
+            cursor.execute(RENAME.format(**names, renamed=renamed))
+            order = Identifier(self._datastore.schema, f"read_{name}_order")
+            cursor.execute(RENAME_ORDER.format(**names, old_order=order))
+        cursor.execute(DROP_OLD.format(**self._names))
+        return reached
 
-def keep(model: ReadModel, table: Identifier) -> Composed:
-    """Return the statement that keeps a row of a read model."""
-    names = [Identifier(name) for name in model.filters]
-    comma = SQL(", ")
-    return KEEP.format(
-        table=table,
-        names=comma.join(names),
-        values=comma.join([Placeholder()] * len(names)),
-        new=comma.join(SQL("excluded.{}").format(name) for name in names),
-    )
+    def _create(
+        self, cursor: Cursor[Any], name: str, generation: int, position: int
+    ) -> None:
+        """Make a table of a read model and note where it is."""
+        model, names = self.models[name], self._named(name, generation)
+        filters = (SQL("{} text").format(Identifier(c)) for c in model.filters)
+        cursor.execute(CREATE.format(**names, columns=SQL(", ").join(filters)))
+        cursor.execute(CREATE_ORDER.format(**names))
+        if model.aging:
+            cursor.execute(CREATE_AGING.format(**names))
+        cursor.execute(BEGIN.format(**names), (name, generation, position))
+
+    def _generations(self, cursor: Cursor[Any], name: str) -> list[Kept]:
+        """Return a read model's tables, and let nobody change them meanwhile."""
+        cursor.execute(GENERATIONS.format(**self._names), (name,))
+        return [kept(row) for row in cursor.fetchall()]
+
+    def _drop(self, cursor: Cursor[Any], table: Kept) -> None:
+        cursor.execute(DROP_TABLE.format(**self._named(*table[:2])))
+        cursor.execute(FORGET.format(**self._names), table[:2])
+
+    def _named(self, name: str, generation: int = 0) -> dict[str, Identifier]:
+        """Return the names of a read model's things; other tables as ever."""
+        schema, table = self._datastore.schema, f"read_{name}_{generation}"
+        return self._names | {
+            "view": Identifier(schema, f"read_{name}"),
+            "table": Identifier(schema, table),
+            "order": Identifier(f"{table}_order"),
+            "by_age": Identifier(f"{table}_by_age"),
+            "aging": Identifier(self.models[name].aging or ""),
+        }
+
+    def _store(
+        self,
+        tables: tuple[tuple[str, int], ...],
+        changes: tuple[tuple[str, str, int], ...],
+    ) -> bytes:
+        comma, parts = SQL(", "), []
+        for number, (change, name, generation) in enumerate(changes):
+            filters = [Identifier(column) for column in self.models[name].filters]
+            parts.append(
+                CHANGES[change].format(
+                    **self._named(name, generation),
+                    change=Identifier(f"change_{number}"),
+                    moved=MOVED.format(name=name, generation=generation),
+                    names=comma.join(filters),
+                    values=comma.join([Placeholder()] * len(filters)),
+                    new=comma.join(SQL("excluded.{}").format(f) for f in filters),
+                )
+            )
+        named = (SQL("({}, {})").format(*table) for table in tables)
+        return STORE.format(
+            **self._names, models=comma.join(named), changes=SQL("").join(parts)
+        ).as_bytes(None)
+
+
+def kept(row: dict[str, Any]) -> Kept:
+    """Return what is noted about a table."""
+    told = row["failure"]
+    failure = msgspec.json.decode(told, type=Failure) if told else None
+    return Kept(row["name"], row["generation"], row["position"], failure)
 
 
 def found(row: dict[str, Any]) -> Found:
@@ -195,6 +420,9 @@ def columns(model: ReadModel, rows: Sequence[Row]) -> list[Array]:
         bigints(row.created for row in rows),
         bigints(row.version for row in rows),
         booleans(row.hidden for row in rows),
-        blobs(msgspec.json.encode(row.body) for row in rows),
+        blobs(encode(row.body) for row in rows),
         *(texts(row.filters[name] for row in rows) for name in model.filters),
     ]
+
+
+encode = msgspec.json.Encoder().encode

@@ -17,6 +17,7 @@ COPY_OUT = """
           ORDER BY notification_id) TO STDOUT (FORMAT BINARY)
 """
 LINK_BEFORE = "SELECT chain FROM {log} WHERE notification_id = %s"
+STATE = "SELECT state FROM {log} WHERE notification_id = %s"
 LAST = "SELECT coalesce(max(notification_id), 0) AS last FROM {log}"
 
 
@@ -80,6 +81,14 @@ def link_before(cursor: Any, recorder: LogRecorder, first: int) -> bytes:
         raise Broken(first - 1)
     chain: bytes = found["chain"]
     return chain
+
+
+def state_at(recorder: LogRecorder, position: int) -> bytes | None:
+    """Return the event at a position as the log has it, if there is one."""
+    with recorder.datastore.cursor() as cursor:
+        cursor.execute(recorder.sql(STATE), (position,), binary=True)
+        found = cursor.fetchone()
+    return found["state"] if found else None
 
 
 def rebuilt(recorder: LogRecorder) -> dict[UUID, Any]:
