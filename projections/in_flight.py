@@ -9,7 +9,10 @@ from projections.reading import ReadModel, Row, Touched
 
 
 def rows(touched: Touched) -> Iterable[Row]:
-    """Return a row for each intent that is in flight since the page."""
+    """Return a row for each intent that is in flight since the page.
+
+    What it asks is the event in the log, where the row was created.
+    """
     aggregate = touched.aggregate
     for intent, position in touched.events:
         version = intent.originator_version
@@ -25,7 +28,7 @@ def rows(touched: Touched) -> Iterable[Row]:
                     "since": intent.timestamp.isoformat(),
                 },
                 hidden=False,
-                body=intent,
+                body=None,
             )
 
 

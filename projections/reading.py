@@ -78,11 +78,8 @@ class Fold:
 
     def page(self, events: list[tuple[Event, int]]) -> list[Touched]:
         """Apply a page and return what it touched."""
-        before = events[0][1] - 1
-        begun = {e.originator_id for e, _ in events if e.originator_version == 1}
-        wanted = {e.originator_id for e, _ in events} - begun - self._known.keys()
-        if wanted:
-            self._known |= self._load(sorted(wanted), before)
+        if wanted := self._missing(events):
+            self._known |= self._load(sorted(wanted), events[0][1] - 1)
         touched: dict[UUID, Touched] = {}
         for event, position in events:
             key = event.originator_id
@@ -96,3 +93,14 @@ class Fold:
         for key in list(islice(self._known, max(0, len(self._known) - self._most))):
             del self._known[key]
         return list(touched.values())
+
+    def _missing(self, events: list[tuple[Event, int]]) -> set[UUID]:
+        """Return the aggregates that a page goes on with and that are not known."""
+        begun, missing = set(), set()
+        for event, _ in events:
+            key = event.originator_id
+            if event.originator_version == 1:
+                begun.add(key)
+            elif key not in self._known and key not in begun:
+                missing.add(key)
+        return missing

@@ -13,6 +13,7 @@ import msgspec
 from marshmallow import ValidationError
 
 from adapters.postgres.read_models import Failure, Found
+from adapters.postgres.reading import written_at
 from adapters.postgres.recorder import LogRecorder
 from projections.in_flight import IN_FLIGHT
 from service import history
@@ -98,14 +99,16 @@ class Reading:
             after=(after, "~"),
             limit=MOST_IN_FLIGHT + 1,
         )
-        page = history.fitting(found[:MOST_IN_FLIGHT], lambda row: len(row.body))
+        positions = [row.created for row in found[:MOST_IN_FLIGHT]]
+        written = await self._log.read(written_at, self._recorder, positions)
+        page = history.fitting(written, lambda event: len(event.state))
         items = [
             {
-                "position": row.created,
-                "topic": row.filters["topic"],
-                "event": msgspec.Raw(row.body),
+                "position": event.position,
+                "topic": event.topic,
+                "event": msgspec.Raw(event.state),
             }
-            for row in page
+            for event in page
         ]
         more = len(found) > len(page)
         return {"items": items, "more": more, "position": newest}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
 
 from adapters.postgres.read_models import Failure, Kept, PostgresReadModels
-from adapters.postgres.reading import state_at
+from adapters.postgres.reading import written_at
 from adapters.postgres.recorder import LogRecorder
 from projections.attachment_status import ATTACHMENTS
 from projections.in_flight import IN_FLIGHT
@@ -105,18 +106,15 @@ def standing(versions: Sequence[Kept], newest: int, lag: float) -> Standing:
 
 def seconds_behind(recorder: LogRecorder, position: int) -> float:
     """Return how long what follows a position has been in the log, 0 for nothing."""
-    state = state_at(recorder, position + 1)
-    if state is None:
-        return 0.0
-    try:
-        at = _timestamp(state).timestamp
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return 0.0
-    return max(0.0, (datetime.now(UTC) - at).total_seconds())
+    for event in written_at(recorder, [position + 1]):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            since = datetime.now(UTC) - _timed(event.state).timestamp
+            return max(0.0, since.total_seconds())
+    return 0.0
 
 
 class _Timed(msgspec.Struct):
     timestamp: datetime
 
 
-_timestamp = msgspec.json.Decoder(_Timed).decode
+_timed = msgspec.json.Decoder(_Timed).decode

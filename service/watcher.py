@@ -9,13 +9,11 @@ command, on the newest state, so several watchers do no harm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
 from typing import Any
 from uuid import UUID
-
-import msgspec
 
 from adapters.postgres.read_models import Found, PostgresReadModels
 from domain.aggregate import NotDone
@@ -88,29 +86,32 @@ class Watcher:
 
     async def look(self) -> None:
         """Decide about everything that is overdue now."""
-        for topic, deadline in WORK.items():
-            seconds = deadline(self._deadlines)
-            for row in await self._overdue(IN_FLIGHT, topic, seconds):
-                self._submit(row.created, self._give_up(row, seconds))
-        for status, decide in HOLDS.items():
-            seconds = getattr(self._deadlines, status)
-            for row in await self._overdue(ATTACHMENTS, status, seconds):
-                self._submit(0, self._about(row, status, decide, seconds))
+        work = {topic: of(self._deadlines) for topic, of in WORK.items()}
+        for row in await self._overdue(IN_FLIGHT, work):
+            seconds = work[row.filters["topic"]]
+            self._submit(row.created, self._give_up(row, seconds))
+        holds = {str(s): getattr(self._deadlines, s) for s in HOLDS}
+        for row in await self._overdue(ATTACHMENTS, holds):
+            status = AttachStatus(row.filters["status"])
+            about = self._about(row, status, HOLDS[status], holds[status])
+            self._submit(0, about)
 
     async def _overdue(
-        self, model: ReadModel, value: str, seconds: float
+        self, model: ReadModel, seconds: Mapping[str, float]
     ) -> list[Found]:
-        before = datetime.now(UTC) - timedelta(seconds=seconds)
-        return await self._log.read(
-            self._tables.overdue, model.name, value, before.isoformat()
-        )
+        """Return rows that have stayed with one of these values for too long."""
+        now = datetime.now(UTC)
+        before = {
+            value: (now - timedelta(seconds=allowed)).isoformat()
+            for value, allowed in seconds.items()
+        }
+        return await self._log.read(self._tables.overdue, model.name, before)
 
     def _give_up(self, row: Found, seconds: float) -> Callable[[Decision], Any]:
         """Return the decision that work which was not settled in time has failed."""
         aggregate_id, _, version = row.key.partition("/")
-        intent = msgspec.json.decode(row.body)
         said = (
-            f"the agent of backend {intent['backend']} has not done it within "
+            f"the agent of backend {row.filters['backend']} has not done it within "
             f"{seconds:g} s; see whether it runs, then ask again"
         )
 

@@ -84,10 +84,10 @@ def bigints(values: Iterable[int]) -> Array:
 
 def texts(values: Iterable[str | None]) -> Array:
     """Return texts, or nothing, as an array."""
-    return Texts.of(
-        (_NULL if value is None else _sized(value.encode()) for value in values),
-        nulls=True,
-    )
+    asked = list(values)
+    # A column has few values, or each once.
+    known = {v: _NULL if v is None else _sized(v.encode()) for v in set(asked)}
+    return Texts.of([known[value] for value in asked], nulls=True)
 
 
 def booleans(values: Iterable[bool]) -> Array:

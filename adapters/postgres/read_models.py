@@ -124,8 +124,10 @@ FIND = SQL("""
     ) AS found ON true ORDER BY created, key
 """)
 OVERDUE = SQL("""
-    SELECT * FROM {view}
-    WHERE {aging} = %s AND since < %s ORDER BY since LIMIT 1000
+    SELECT found.* FROM unnest(%s, %s) AS due (value, before) CROSS JOIN LATERAL (
+        SELECT * FROM {view} WHERE {aging} = value AND since < before
+        ORDER BY since LIMIT 1000
+    ) AS found
 """)
 OLDEST = SQL("""
     SELECT value, (SELECT min(since) FROM {view} WHERE {aging} = value) AS since
@@ -305,10 +307,11 @@ class PostgresReadModels:
         there = [found(row) for row in rows if row["key"] is not None]
         return Page(there, live.position, live.failure)
 
-    def overdue(self, model: str, value: str, since: str) -> list[Found]:
-        """Return rows that have been as they are since before a moment."""
+    def overdue(self, model: str, before: Mapping[str, str]) -> list[Found]:
+        """Return rows that have stayed with a value since before a moment."""
+        due = texts(before), texts(before.values())
         with self._datastore.cursor() as cursor:
-            cursor.execute(OVERDUE.format(**self._named(model)), (value, since))
+            cursor.execute(OVERDUE.format(**self._named(model)), due)
             return list(map(found, cursor.fetchall()))
 
     def oldest(self, model: str, values: Iterable[str]) -> dict[str, str | None]:

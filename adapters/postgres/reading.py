@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from adapters.postgres.arrays import bigints
 from adapters.postgres.copying import Row, log_rows
-from adapters.postgres.recorder import LogRecorder
+from adapters.postgres.recorder import LogRecorder, Written
 from domain import log
 from domain.chain import GENESIS, Broken, link
 
@@ -17,7 +18,10 @@ COPY_OUT = """
           ORDER BY notification_id) TO STDOUT (FORMAT BINARY)
 """
 LINK_BEFORE = "SELECT chain FROM {log} WHERE notification_id = %s"
-STATE = "SELECT state FROM {log} WHERE notification_id = %s"
+WRITTEN = """
+    SELECT topic, state, notification_id FROM {log} WHERE notification_id = ANY (%s)
+    ORDER BY notification_id
+"""
 LAST = "SELECT coalesce(max(notification_id), 0) AS last FROM {log}"
 
 
@@ -83,12 +87,11 @@ def link_before(cursor: Any, recorder: LogRecorder, first: int) -> bytes:
     return chain
 
 
-def state_at(recorder: LogRecorder, position: int) -> bytes | None:
-    """Return the event at a position as the log has it, if there is one."""
+def written_at(recorder: LogRecorder, positions: Sequence[int]) -> list[Written]:
+    """Return the events at these positions, as far as there are any."""
     with recorder.datastore.cursor() as cursor:
-        cursor.execute(recorder.sql(STATE), (position,), binary=True)
-        found = cursor.fetchone()
-    return found["state"] if found else None
+        cursor.execute(recorder.sql(WRITTEN), (bigints(positions),), binary=True)
+        return [Written(*row.values()) for row in cursor.fetchall()]
 
 
 def rebuilt(recorder: LogRecorder) -> dict[UUID, Any]:
