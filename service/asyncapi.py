@@ -26,6 +26,7 @@ from service.endpoints import ENDPOINTS
 from service.headers import LONGEST_WAIT, MOST
 from service.problems import PROBLEMS
 from service.schema import Connector, Printable
+from service.standing import Standing
 
 Document = dict[str, Any]
 
@@ -214,7 +215,12 @@ def ref(kind: str, name: str) -> Document:
 
 
 TEXT = {"type": "string"}
-SEEN = (resources.VolumeSeen, resources.AttachmentSeen, resources.BackendSeen)
+SEEN = (
+    resources.VolumeSeen,
+    resources.AttachmentSeen,
+    resources.BackendSeen,
+    Standing,
+)
 CLOUD_EVENT = [
     *("ce-specversion", "ce-id", "ce-type", "ce-source", "ce-subject", "ce-time"),
     *("ce-version", "ce-actor", "ce-requestid", "ce-causationid", "traceparent"),

@@ -147,7 +147,8 @@ async def follow(client: Client, recorder: LogRecorder, settings: Settings) -> N
 async def project(client: Client, publisher: Publisher, settings: Settings) -> None:
     """Keep the read models, and tell the replicas how far they have come."""
     telling = Telling(client, publisher, settings.key)
-    projecting = Projecting(publisher.follower, telling.tell)
+    follower = publisher.follower
+    projecting = Projecting(follower, tables(follower.recorder), telling.tell)
     projecting.start()
     try:
         await together(

@@ -36,7 +36,6 @@ from service.log import replayed
 
 MODELS = (VOLUMES, ATTACHMENTS, BACKENDS, IN_FLIGHT)
 REACHED = f"{PREFIX}keeper.reached"
-NOUNS = {model.name: model.nouns for model in MODELS}
 LOOK_EVERY = 0.5  # seconds between two looks at what is to be rebuilt
 SETTLING = {
     topic
@@ -78,21 +77,18 @@ class Lane:
     tables: list[Kept] = field(default_factory=list)
     most: int | None = None  # events at a time
 
-    @property
-    def nouns(self) -> frozenset[str]:
-        """The aggregates that it is about."""
-        return frozenset().union(*(NOUNS[table.name] for table in self.tables))
-
 
 class Projecting(Thread):
     """Follows the log and stores what it comes to; `tell` is called in its thread."""
 
-    def __init__(self, follower: Follower, tell: Tell) -> None:
+    def __init__(
+        self, follower: Follower, tables: PostgresReadModels, tell: Tell
+    ) -> None:
         super().__init__(name="projecting", daemon=True)
         self._follower = follower
         self._recorder = follower.recorder
         self._tell = tell
-        self._tables = tables(follower.recorder)
+        self._tables = tables
         self._stopping = Flag()
         self._ahead = Lane(self._new_fold(), 0)
         self._behind: list[Lane] = []
@@ -183,7 +179,8 @@ class Projecting(Thread):
             lane.position = page[-1].position if page else lane.position
 
     def _take_in(self, lane: Lane, page: Sequence[Written]) -> None:
-        nouns = lane.nouns
+        models = [self._tables.models[table.name] for table in lane.tables]
+        nouns = frozenset[str]().union(*(model.nouns for model in models))
         events: list[tuple[Event, int]] = [
             (language.decode(seen.topic, seen.state), seen.position)
             for seen in page

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import attachment, audit, backend, running, volume
+from service.cli import attachment, audit, backend, projections, running, volume
 from service.cli.client import Ended, one_line
 
 HELP = """Volumes that outlive the machines that use them.
@@ -19,7 +19,7 @@ Begin with `holdfast demo`, a story, or `holdfast up`, which keeps running.
 app = typer.Typer(
     name="holdfast", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (running, volume, attachment, backend, audit):
+for module in (running, volume, attachment, backend, audit, projections):
     app.add_typer(module.app)
 
 

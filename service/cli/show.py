@@ -44,6 +44,10 @@ BACKENDS = {
     "DISABLED": "disabled", "FREE GIB": "capabilities.free_capacity_gb",
     "VOLUMES": "capabilities.total_volumes",
 }
+PROJECTIONS = {
+    "NAME": "name", "STATUS": "status", "BEHIND": "behind",
+    "SECONDS": "lag_seconds", "PROGRESS": "progress", "ERROR": "error.message",
+}
 # fmt: on
 # Fields of an event's data that only tell how it hangs together.
 INTERNAL = {"status", "intent", "volume_id"}

@@ -149,7 +149,8 @@ def test_a_history_tells_how_the_status_moved() -> None:
 def test_every_subject_has_a_command(subject: str) -> None:
     noun, verb = re.sub(r"^holdfast\.v1\.", "", subject).replace("_", "-").split(".")
 
-    ended = CliRunner().invoke(app, [noun, verb, "--help"])
+    named = "projections" if noun == "projection" else noun
+    ended = CliRunner().invoke(app, [named, verb, "--help"])
 
     assert ended.exit_code == 0, ended.output
     assert "--json" in ended.output

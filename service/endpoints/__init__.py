@@ -6,12 +6,20 @@ may not. What the messages share is in `service.schema`.
 
 from __future__ import annotations
 
-from service.endpoints import agents, attachments, audit, backends, volumes
+from service.endpoints import (
+    agents,
+    attachments,
+    audit,
+    backends,
+    projections,
+    volumes,
+)
 
 ENDPOINTS = (
     *volumes.ENDPOINTS,
     *attachments.ENDPOINTS,
     *backends.ENDPOINTS,
     *audit.ENDPOINTS,
+    *projections.ENDPOINTS,
 )
 FOR_AGENTS = agents.ENDPOINTS
