@@ -1,7 +1,7 @@
 """Where a new volume goes: pure decisions over what is known of the backends.
 
-The arithmetic is Cinder's (scheduler, calculate_capacity_factors and the
-capacity filter), for thin and for thick storage.
+The arithmetic is Cinder's (scheduler, calculate_capacity_factors and the capacity
+filter), for thin and for thick storage; where its releases differ, the stricter.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from domain.ports import Capabilities
+    from domain.volume_type import VolumeType
 
 
 class NoCapacity(Exception):
@@ -31,6 +32,44 @@ class NoCapacity(Exception):
         return f"no backend has room for {self.size_gib} GiB more ({because})"
 
 
+class Storage:
+    """A backend's storage as it was measured, and what follows until it is again."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._capabilities = msgspec.to_builtins(capabilities)
+        self._provisioned_gib = capabilities.provisioned_capacity_gb
+        self._bounds = {thin: bounds(capabilities, thin=thin) for thin in (True, False)}
+        self._unmet: dict[VolumeType, str | None] = {}
+
+    def limit_gib(self, *, thin: bool) -> int:
+        """Return how many GiB may be promised at all."""
+        return self._bounds[thin][0]
+
+    def virtual_free_gib(self, allocated_gib: int, *, thin: bool = True) -> float:
+        """Return how many GiB can still be promised."""
+        limit, free = self._bounds[thin]
+        promised = max(allocated_gib, self._provisioned_gib)
+        return max(0.0, min(limit - promised, free))
+
+    def unmet(self, kind: VolumeType) -> str | None:
+        """Return what volumes of a type ask and do not find, or None."""
+        if kind not in self._unmet:
+            self._unmet[kind] = kind.unmet(self._capabilities)
+        return self._unmet[kind]
+
+
+def bounds(known: Capabilities, *, thin: bool) -> tuple[int, float]:
+    """Return how many GiB may be promised, in all and of what is free now.
+
+    Only `thin` volumes on thin storage may be promised the same room twice.
+    """
+    reserved = floor(known.total_capacity_gb * known.reserved_percentage / 100)
+    twice = thin and known.thin_provisioning_support
+    ratio = max(1.0, known.max_over_subscription_ratio) if twice else 1.0
+    limit = floor((known.total_capacity_gb - reserved) * ratio)
+    return max(0, limit), (known.free_capacity_gb - reserved) * ratio
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """A backend as it stands: `allocated_gib` is what the log has promised on it."""
 
@@ -40,63 +79,68 @@ class Candidate(msgspec.Struct, frozen=True):
     up: bool
     working: bool
     reason: str | None
-    capabilities: Capabilities | None
+    storage: Storage | None
     allocated_gib: int
 
 
-def limit_gib(capabilities: Capabilities) -> int:
-    """Return how many GiB may be promised at all."""
-    total = capabilities.total_capacity_gb
-    usable = total - floor(total * capabilities.reserved_percentage / 100)
-    if capabilities.thin_provisioning_support:
-        usable *= max(1.0, capabilities.max_over_subscription_ratio)
-    return max(0, floor(usable))
-
-
-def virtual_free_gib(capabilities: Capabilities, allocated_gib: int) -> float:
-    """Return how many GiB can still be promised."""
-    promised = max(allocated_gib, capabilities.provisioned_capacity_gb)
-    free = limit_gib(capabilities) - promised
-    ratio = (
-        max(1.0, capabilities.max_over_subscription_ratio)
-        if capabilities.thin_provisioning_support
-        else 1.0
-    )
-    return max(0.0, min(free, capabilities.free_capacity_gb * ratio))
-
-
-def passed_over(
-    candidate: Candidate, size_gib: int, *, growing: bool = False
-) -> str | None:
-    """Return why the backend cannot take so much more, or None if it can.
-
-    What is `growing` is there already, whatever else may go there.
-    """
-    known = candidate.capabilities
-    if not candidate.enabled and not growing:
-        return f"is disabled: {candidate.disabled_reason}"
+def unable(candidate: Candidate) -> str | None:
+    """Return why the backend can do nothing for a volume, or None if it can."""
     if not candidate.up:
         return "its agent does not report"
-    if not candidate.working or known is None:
+    if not candidate.working or candidate.storage is None:
         return f"does not work: {candidate.reason}"
-    free = virtual_free_gib(known, candidate.allocated_gib)
-    if free < size_gib:
-        return f"has room for {floor(free)} GiB"
     return None
 
 
-def roomiest(candidates: Iterable[Candidate], size_gib: int) -> str:
-    """Return the name of the backend with the most room, or raise `NoCapacity`."""
-    considered: dict[str, str] = {}
-    best: tuple[float, str] | None = None
+def unfit(candidate: Candidate, kind: VolumeType) -> str | None:
+    """Return why no volume of the type may go to the backend, or None if one may."""
+    if not candidate.enabled:
+        return f"is disabled: {candidate.disabled_reason}"
+    if why := unable(candidate):
+        return why
+    if unmet := candidate.storage and candidate.storage.unmet(kind):
+        return f"lacks {unmet}"
+    return None
+
+
+def room_gib(candidate: Candidate, kind: VolumeType) -> float:
+    """Return how many GiB of volumes of the type can still be promised."""
+    if candidate.storage is None:
+        return 0.0
+    return candidate.storage.virtual_free_gib(candidate.allocated_gib, thin=kind.thin)
+
+
+def roomiest(
+    candidates: Iterable[Candidate], size_gib: int, kind: VolumeType
+) -> Candidate:
+    """Return the backend with the most room, the first by name among equals.
+
+    Raises `NoCapacity` where none fits.
+    """
+    passed_over: dict[str, str] = {}
+    best: tuple[float, str, Candidate] | None = None
     for candidate in candidates:
-        why = passed_over(candidate, size_gib)
-        if why or candidate.capabilities is None:
-            considered[candidate.name] = str(why)
-            continue
-        free = virtual_free_gib(candidate.capabilities, candidate.allocated_gib)
-        if best is None or (-free, candidate.name) < best:
-            best = (-free, candidate.name)
+        why = unfit(candidate, kind)
+        free = 0.0 if why else room_gib(candidate, kind)
+        if why or free < size_gib:
+            passed_over[candidate.name] = why or too_full(free)
+        elif best is None or (-free, candidate.name) < best[:2]:
+            best = -free, candidate.name, candidate
     if best is None:
-        raise NoCapacity(size_gib, considered)
-    return best[1]
+        raise NoCapacity(size_gib, dict(sorted(passed_over.items())))
+    return best[2]
+
+
+def check_growth(candidate: Candidate, more_gib: int, kind: VolumeType) -> None:
+    """Raise `NoCapacity` unless a volume that is there can grow.
+
+    Whether others may go there, or could be made there, is not asked.
+    """
+    free = room_gib(candidate, kind)
+    why = unable(candidate) or (too_full(free) if free < more_gib else None)
+    if why:
+        raise NoCapacity(more_gib, {candidate.name: why})
+
+
+def too_full(free_gib: float) -> str:
+    return f"has room for {floor(free_gib)} GiB"

@@ -6,16 +6,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from domain.placement import (
     Candidate,
     NoCapacity,
-    limit_gib,
-    passed_over,
+    Storage,
+    check_growth,
     roomiest,
-    virtual_free_gib,
 )
 from domain.ports import Capabilities
+from domain.volume_type import VolumeType
 
 THIN = Capabilities(
     volume_backend_name="files",
@@ -36,6 +38,14 @@ THICK = msgspec.structs.replace(
 )
 
 
+PLAIN = VolumeType(None, {})
+THICK_TYPE = VolumeType("solid", {"provisioning:type": "thick"})
+
+
+def but(capabilities: Capabilities, **changes: Any) -> Storage:
+    return Storage(msgspec.structs.replace(capabilities, **changes))
+
+
 def candidate(name: str = "files", **but: Any) -> Candidate:
     told: dict[str, Any] = {
         "enabled": True,
@@ -43,42 +53,58 @@ def candidate(name: str = "files", **but: Any) -> Candidate:
         "up": True,
         "working": True,
         "reason": None,
-        "capabilities": THIN,
+        "storage": Storage(THIN),
         "allocated_gib": 0,
     }
     return Candidate(name, **told | but)
 
 
 def test_thin_storage_may_be_promised_more_than_once() -> None:
-    assert (limit_gib(THIN), limit_gib(THICK)) == (200, 100)
+    assert Storage(THIN).limit_gib(thin=True) == 200
 
 
-def test_what_is_reserved_is_not_promised() -> None:
-    reserving = msgspec.structs.replace(THICK, reserved_percentage=10)
+@pytest.mark.parametrize(("storage", "thin"), [(THICK, True), (THIN, False)])
+def test_thick_storage_and_thick_volumes_are_promised_once(
+    storage: Capabilities, *, thin: bool
+) -> None:
+    assert Storage(storage).limit_gib(thin=thin) == 100
 
-    assert limit_gib(reserving) == 90
+
+@pytest.mark.parametrize(
+    ("storage", "limit", "free"), [(THIN, 180, 80), (THICK, 90, 40)]
+)
+def test_what_is_reserved_is_not_promised(
+    storage: Capabilities, limit: int, free: int
+) -> None:
+    reserving = but(storage, reserved_percentage=10)
+
+    assert reserving.limit_gib(thin=True) == limit
+    assert reserving.virtual_free_gib(0) == free
 
 
 def test_what_the_log_has_promised_is_not_free() -> None:
-    assert virtual_free_gib(THIN, 180) == 20
+    assert Storage(THIN).virtual_free_gib(180) == 20
 
 
 def test_what_others_have_put_there_is_not_free() -> None:
-    filled = msgspec.structs.replace(THIN, provisioned_capacity_gb=190.0)
-
-    assert virtual_free_gib(filled, 0) == 10
+    assert but(THIN, provisioned_capacity_gb=190.0).virtual_free_gib(0) == 10
 
 
 def test_a_full_disk_takes_nothing_whatever_may_be_promised() -> None:
-    full = msgspec.structs.replace(THIN, free_capacity_gb=0.0)
-
-    assert virtual_free_gib(full, 0) == 0
+    assert but(THIN, free_capacity_gb=0.0).virtual_free_gib(0) == 0
 
 
-def test_the_roomiest_takes_the_volume() -> None:
-    found = roomiest([candidate("a", allocated_gib=150), candidate("b")], 10)
+@pytest.mark.parametrize(
+    ("allocated", "chosen"), [((150, 0), "b"), ((0, 150), "a"), ((0, 0), "a")]
+)
+def test_the_roomiest_takes_the_volume(allocated: Any, chosen: str) -> None:
+    two = [
+        candidate(name, allocated_gib=gib)
+        for name, gib in zip("ab", allocated, strict=True)
+    ]
 
-    assert found == "b"
+    assert roomiest(two, 10, PLAIN).name == chosen
+    assert roomiest(reversed(two), 10, PLAIN).name == chosen
 
 
 @pytest.mark.parametrize(
@@ -88,16 +114,127 @@ def test_the_roomiest_takes_the_volume() -> None:
         ({"up": False}, "its agent does not report"),
         ({"working": False, "reason": "no disk"}, "does not work: no disk"),
         ({"allocated_gib": 195}, "has room for 5 GiB"),
+        (
+            {"storage": Storage(THICK)},
+            "lacks thin_provisioning_support <is> True (it has False)",
+        ),
     ],
 )
 def test_each_that_is_passed_over_is_said_why(but: dict[str, Any], why: str) -> None:
+    thin = VolumeType("thin", {"thin_provisioning_support": "<is> True"})
+
     with pytest.raises(NoCapacity) as refusal:
-        roomiest([candidate(**but)], 10)
+        roomiest([candidate(**but)], 10, thin)
 
     assert refusal.value.considered == {"files": why}
 
 
-def test_a_disabled_backend_lets_its_volumes_grow() -> None:
+def test_a_thick_volume_is_counted_once_on_thin_storage() -> None:
+    used = candidate(allocated_gib=95)
+
+    assert roomiest([used], 10, PLAIN) is used
+    with pytest.raises(NoCapacity, match="has room for 5 GiB"):
+        roomiest([used], 10, THICK_TYPE)
+
+
+def test_a_volume_grows_where_no_other_may_go() -> None:
     disabled = candidate(enabled=False, disabled_reason="old")
 
-    assert passed_over(disabled, 10, growing=True) is None
+    check_growth(disabled, 10, VolumeType("fast", {"QoS_support": "<is> True"}))
+
+
+@pytest.mark.parametrize(
+    ("but", "why"),
+    [
+        ({"up": False}, "its agent does not report"),
+        ({"allocated_gib": 195}, "has room for 5 GiB"),
+    ],
+)
+def test_a_volume_grows_only_where_there_is_room(but: Any, why: str) -> None:
+    with pytest.raises(NoCapacity) as refusal:
+        check_growth(candidate(**but), 10, PLAIN)
+
+    assert refusal.value.considered == {"files": why}
+
+
+# Any backends, any volume
+
+GIB = st.integers(0, 50).map(float)
+MOSTLY = st.sampled_from([True, True, True, True, False])
+STORAGES = st.builds(
+    msgspec.structs.replace,
+    st.sampled_from([THIN, THICK]),
+    total_capacity_gb=GIB.map(lambda gib: gib + 10),
+    free_capacity_gb=GIB,
+    provisioned_capacity_gb=GIB,
+    reserved_percentage=st.sampled_from([0, 0, 10, 33, 100]),
+    max_over_subscription_ratio=st.sampled_from([0.5, 1.0, 1.5, 20.0]),
+    QoS_support=MOSTLY,
+)
+CANDIDATES = st.lists(
+    st.builds(
+        candidate,
+        st.sampled_from("abcdef"),
+        enabled=MOSTLY,
+        up=MOSTLY,
+        working=MOSTLY,
+        storage=STORAGES.map(Storage),
+        allocated_gib=st.integers(0, 60),
+    ),
+    max_size=6,
+    unique_by=lambda each: each.name,
+)
+TYPES = st.sampled_from(
+    [PLAIN, THICK_TYPE, VolumeType("fast", {"QoS_support": "<is> True"})]
+)
+SIZES = st.integers(1, 20)
+
+
+def room_for(each: Candidate, kind: VolumeType) -> float:
+    """Return how much more of the type can go there, 0 where none may."""
+    if not (each.enabled and each.up and each.working and each.storage):
+        return 0
+    if each.storage.unmet(kind):
+        return 0
+    return each.storage.virtual_free_gib(each.allocated_gib, thin=kind.thin)
+
+
+@given(CANDIDATES, SIZES, TYPES)
+def test_where_one_fits_the_roomiest_is_chosen(
+    backends: list[Candidate], size_gib: int, kind: VolumeType
+) -> None:
+    most = max((room_for(each, kind) for each in backends), default=0)
+    assume(most >= size_gib)
+
+    chosen = roomiest(backends, size_gib, kind)
+
+    assert chosen.name == min(e.name for e in backends if room_for(e, kind) == most)
+
+
+@given(CANDIDATES, SIZES, TYPES)
+def test_where_none_fits_each_has_its_reason(
+    backends: list[Candidate], size_gib: int, kind: VolumeType
+) -> None:
+    assume(all(room_for(each, kind) < size_gib for each in backends))
+
+    with pytest.raises(NoCapacity) as refusal:
+        roomiest(backends, size_gib, kind)
+
+    assert list(refusal.value.considered) == sorted(each.name for each in backends)
+    assert all(refusal.value.considered.values())
+
+
+@given(told=STORAGES, allocated=st.integers(0, 60), size_gib=SIZES, thin=st.booleans())
+def test_what_fits_stays_within_the_limit(
+    told: Capabilities, allocated: int, size_gib: int, *, thin: bool
+) -> None:
+    storage = Storage(told)
+
+    if storage.virtual_free_gib(allocated, thin=thin) >= size_gib:
+        assert allocated + size_gib <= storage.limit_gib(thin=thin)
+        # Cinder's capacity filter, of Newton.
+        promised = told.provisioned_capacity_gb + size_gib
+        ratio = max(1, told.max_over_subscription_ratio)
+        assert promised / told.total_capacity_gb <= ratio
+        if not (thin and told.thin_provisioning_support):
+            assert size_gib <= told.free_capacity_gb

@@ -62,6 +62,7 @@ K = TypeVar("K")
 AWAY_AFTER = 3.0  # seconds that a batch may take before no other waits for it
 PROBE_EVERY = 0.2  # seconds
 SOON = 1.0  # seconds that a command may have waited when others are still taken
+NO_LIMIT = 2**62  # GiB: what is given back is under none
 TOO_MANY = "too many commands are waiting; ask again later"
 NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
@@ -181,13 +182,14 @@ Touched = tuple[Aggregate | None, int, int]
 class Decision:
     """What one command looks at, and through it all that it may change."""
 
-    __slots__ = ("_live", "parts", "room", "touched")
+    __slots__ = ("_live", "limits", "parts", "room", "touched")
 
     def __init__(self, live: Live, room: Room) -> None:
         self._live = live
         self.room = room
         self.touched: dict[UUID, Touched] = {}
         self.parts: dict[UUID, UUID] = {}
+        self.limits: dict[str, int] = {}
 
     def get(self, kind: type[A], aggregate_id: UUID, key: object = None) -> A:
         """Return an aggregate, or raise `NotFound` naming it by its id or `key`."""
@@ -528,15 +530,12 @@ class Log:
         keys: list[tuple[Kept, int]] = []
         asked: list[str] = []
         parts: dict[UUID, UUID] = {}
-        taken: dict[str, int] = {}
         seen: dict[str, int] = {}
         for command in batch:
             for aggregate_id, (_, version, _) in command.decision.touched.items():
                 based_on.setdefault(aggregate_id, version)
             events += command.events
             parts |= command.decision.parts
-            for backend, gib in command.taken.items():
-                taken[backend] = taken.get(backend, 0) + gib
             for backend, gib in command.seen.items():
                 seen[backend] = max(gib, seen.get(backend, 0))
             if command.request_id:
@@ -547,9 +546,9 @@ class Log:
                         last = last_of(command.reply.aggregate_id, events)
                     keys.append((self._kept(command), last))
         stored = list(map(self._mapper.to_stored_event, events))
-        limits = {backend: self.room.limit(backend) for backend in taken}
+        room = room_of(batch)
         return self.recorder.append(
-            Batch(stored, based_on, keys, asked, parts, taken, limits, seen)
+            Batch(stored, based_on, keys, asked, parts, *room, seen)
         )
 
     def _answer(self, batch: list[Command], stored: Stored) -> None:
@@ -794,6 +793,21 @@ def concerned(command: Command, why: IntegrityError) -> bool:
         return True
     changed = why.moved_on & (command.decision.touched.keys() | command.decision.parts)
     return bool(changed or why.allocated.keys() & (command.taken | command.seen))
+
+
+def room_of(batch: Iterable[Command]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return how many GiB of each backend commands take, and what must not be passed.
+
+    Each command was decided within a limit of its own, for what is taken up to it.
+    """
+    taken: dict[str, int] = {}
+    left: dict[str, int] = {}
+    for command in batch:
+        for backend, gib in command.taken.items():
+            taken[backend] = so_far = taken.get(backend, 0) + gib
+            own = command.decision.limits.get(backend, NO_LIMIT) - so_far
+            left[backend] = min(own, left.get(backend, own))
+    return taken, {backend: left[backend] + gib for backend, gib in taken.items()}
 
 
 def replayed(history: Iterable[Written]) -> dict[UUID, tuple[Aggregate, int]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from domain.backend import Administration, Backend, id_of
-from domain.placement import Candidate, NoCapacity, passed_over, roomiest
+from domain.placement import Candidate, check_growth, roomiest
+from domain.volume import Volume
+from domain.volume_type import VolumeType
 from service.log import Decision, NotFound
 
 
@@ -15,39 +17,52 @@ def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:
     Raises `NotFound` for a backend or a volume type that is not known, and
     `NoCapacity`.
     """
-    kind = described["volume_type"]
-    specs = log.room.volume_types.get(kind, {})
-    if kind and kind not in log.room.volume_types:
-        raise NotFound("volume_type", kind)
-    wanted = described["backend"] or specs.get("volume_backend_name")
+    asked, named = described["volume_type"], described["backend"]
+    kind = log.room.volume_types.get(asked)
+    if kind is None:
+        raise NotFound("volume_type", asked)
+    if described["multiattach"]:
+        kind = kind.shared
     # One that has told what it has before it was announced is passed over.
-    known = (n for n in sorted(log.room.measured) if log.find(Backend, id_of(n)))
-    candidates = [candidate(log, n) for n in ([wanted] if wanted else known)]
-    shared = described["multiattach"] or specs.get("multiattach") == "<is> True"
-    return described | {
-        "backend": roomiest(candidates, described["size_gib"]),
-        "multiattach": shared,
-    }
+    backends = (
+        [log.get(Backend, id_of(named), named)]
+        if named
+        else [b for n in log.room.measured if (b := log.find(Backend, id_of(n)))]
+    )
+    candidates = [candidate(log, backend) for backend in backends]
+    chosen = roomiest(candidates, described["size_gib"], kind)
+    keep_within(log, chosen, kind)
+    return described | {"backend": chosen.name, "multiattach": kind.multiattach}
 
 
-def check_room(log: Decision, backend: str, more_gib: int) -> None:
-    """Raise `NoCapacity` unless the backend has room for a volume to grow."""
-    why = passed_over(candidate(log, backend), more_gib, growing=True)
-    if why:
-        raise NoCapacity(more_gib, {backend: why})
+def check_room(log: Decision, asked: Volume, more_gib: int) -> None:
+    """Raise `NoCapacity` unless the volume's backend has room for it to grow."""
+    # A type that is no longer defined asks for nothing.
+    types = log.room.volume_types
+    kind = types.get(asked.volume_type) or types[None]
+    backend = log.get(Backend, id_of(asked.backend), asked.backend)
+    grown = candidate(log, backend)
+    check_growth(grown, more_gib, kind)
+    keep_within(log, grown, kind)
 
 
-def candidate(log: Decision, name: str) -> Candidate:
-    """Return a backend as it stands; raise `NotFound` for one that is not known."""
-    backend = log.get(Backend, id_of(name), name)
+def keep_within(log: Decision, chosen: Candidate, kind: VolumeType) -> None:
+    """Let the transaction confirm that the room is still there."""
+    assert chosen.storage  # there is room in it
+    log.limits[chosen.name] = chosen.storage.limit_gib(thin=kind.thin)
+
+
+def candidate(log: Decision, backend: Backend) -> Candidate:
+    """Return a backend as it stands."""
+    name = backend.name
     known = log.room.measured.get(name)
     return Candidate(
         name,
         backend.status == Administration.ENABLED,
         backend.disabled_reason,
-        log.room.state(name) == "up",
+        log.room.is_up(name),
         bool(known and known.working),
         known.reason if known else None,
-        known.capabilities if known else None,
+        known.storage if known else None,
         log.room.taken(name),
     )

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import cached_property
+from time import time
 from typing import Any
 
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from domain.placement import limit_gib, virtual_free_gib
+from domain.placement import Storage
 from domain.ports import Capabilities
+from domain.volume_type import VolumeType
 from projections.resources import BackendSeen, instant
 
 
@@ -29,6 +32,16 @@ class Measured:
     reason: str | None
     reported_at: datetime
 
+    @cached_property
+    def storage(self) -> Storage | None:
+        """What follows from it for those who look for room."""
+        return Storage(self.capabilities) if self.capabilities else None
+
+    @cached_property
+    def told_at(self) -> float:
+        """When that was, in seconds: asked for every volume that is placed."""
+        return self.reported_at.timestamp()
+
 
 class Room:
     """What one replica knows of the backends."""
@@ -38,7 +51,9 @@ class Room:
         down_after: float = 60.0,
         volume_types: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        self.volume_types = volume_types or {}
+        self.volume_types: dict[str | None, VolumeType] = {None: VolumeType(None, {})}
+        for kind, specs in (volume_types or {}).items():
+            self.volume_types[kind] = VolumeType(kind, specs)
         self.measured: dict[str, Measured] = {}
         self.allocated: dict[str, int] = {}
         self._promised: dict[str, int] = {}
@@ -59,18 +74,10 @@ class Room:
         for backend, more in gib.items():
             self._promised[backend] = self._promised.get(backend, 0) - more
 
-    def limit(self, backend: str) -> int:
-        """Return how many GiB may be taken at all."""
+    def is_up(self, backend: str) -> bool:
+        """Tell whether the backend's agent reports."""
         known = self.measured.get(backend)
-        return limit_gib(known.capabilities) if known and known.capabilities else 0
-
-    def state(self, backend: str) -> str:
-        """Return "up" while the backend's agent reports, else "down"."""
-        known = self.measured.get(backend)
-        if known is None:
-            return "down"
-        silent = (datetime.now(UTC) - known.reported_at).total_seconds()
-        return "up" if silent < self._down_after else "down"
+        return known is not None and time() - known.told_at < self._down_after
 
     def fresh(self, backend: str) -> bool:
         """Tell whether the backend has reported to this replica itself."""
@@ -84,7 +91,7 @@ class Room:
     def why_not_working(self, backend: str) -> str | None:
         """Return why the backend cannot do its work, or None if it can."""
         known = self.measured.get(backend)
-        if known is None or self.state(backend) == "down":
+        if known is None or not self.is_up(backend):
             return "its agent does not report"
         return None if known.working else known.reason
 
@@ -92,19 +99,20 @@ class Room:
         """Return a backend with what its agent last told, and what is taken of it."""
         name = backend.name
         known = self.measured.get(name)
-        told = known.capabilities if known else None
         return replace(
             backend,
-            state=self.state(name),
+            state="up" if self.is_up(name) else "down",
             working=self.why_not_working(name) is None,
-            capabilities=told and self._described(name, told),
+            capabilities=known and self._described(name, known),
             reported_at=known and instant(known.reported_at),
         )
 
-    def _described(self, name: str, told: Capabilities) -> dict[str, Any]:
+    def _described(self, name: str, known: Measured) -> dict[str, Any] | None:
+        if known.storage is None:
+            return None
         taken = self.allocated.get(name, 0)
-        described: dict[str, Any] = to_builtins(told)
+        described: dict[str, Any] = to_builtins(known.capabilities)
         return described | {
             "allocated_capacity_gb": taken,
-            "virtual_free_gb": round(virtual_free_gib(told, taken), 2),
+            "virtual_free_gb": round(known.storage.virtual_free_gib(taken), 2),
         }

@@ -14,6 +14,7 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
+from domain.volume_type import Unclear, VolumeType
 from service.problems import words
 
 FILE_DRIVER = "adapters.file.driver.FileDriver"
@@ -124,6 +125,14 @@ class BackendSchema(Schema):
     )
 
 
+def clear(specs: dict[str, str]) -> None:
+    """Refuse extra specs that no backend could be held to."""
+    try:
+        VolumeType(None, specs)
+    except Unclear as unclear:
+        raise ValidationError(str(unclear)) from unclear
+
+
 class SettingsSchema(Strict):
     volume_manager = fields.String(load_default=MANAGER)
     volume_driver = fields.String(load_default="")  # the way it is run decides
@@ -142,7 +151,7 @@ class SettingsSchema(Strict):
     )
     volume_types = fields.Dict(
         fields.String(),
-        fields.Dict(fields.String(), fields.String()),
+        fields.Dict(fields.String(), fields.String(), validate=clear),
         data_key="volume_type",
         load_default=dict,
     )

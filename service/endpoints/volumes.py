@@ -115,7 +115,7 @@ def extend(log: Decision, volume_id: UUID, size_gib: int) -> Volume:
     asked = log.get(Volume, volume_id)
     before = asked.allocated_gib
     asked.extend(size_gib)
-    placing.check_room(log, asked.backend, size_gib - before)
+    placing.check_room(log, asked, size_gib - before)
     return asked
 
 
