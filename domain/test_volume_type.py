@@ -84,6 +84,7 @@ def test_a_spec_that_is_met(key: str, said: str) -> None:
         ("levels", "bronze"),
         ("compression", "<is> False"),
         ("nothing", "None"),
+        ("disk", ">= 1"),
         ("capabilities:disk:size", "7"),
         ("capabilities:QoS_support:really", "<is> False"),
         ("capabilities:compression", "<is> True"),

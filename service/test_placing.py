@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from domain.backend import Backend, id_of
 from domain.placement import NoCapacity
 from domain.ports import Capabilities
-from domain.provenance import MOMENT, Moment, Provenance
-from service.log import Decision, Live
+from service.log import Decision, Live, NotFound
 from service.placing import place
 from service.room import Measured, Room
+from service.settings import Unusable, load
 
 ROOMY = Capabilities(
     volume_backend_name="files",
@@ -31,18 +34,75 @@ ROOMY = Capabilities(
 ASKED = {"backend": None, "volume_type": None, "multiattach": False, "size_gib": 1}
 
 
+TYPES = {"fast": {"QoS_support": "<is> True"}, "shared": {"multiattach": "<is> True"}}
+
+
+def decision(announced: tuple[str, ...] = ("files",), **told: Capabilities) -> Decision:
+    """Return what a command looks at where these backends are known."""
+    room = Room(volume_types=TYPES)
+    live: Live = {}
+    for name, capabilities in told.items():
+        now = datetime.now(UTC)
+        room.know(name, Measured(capabilities, True, None, now))  # noqa: FBT003
+        known = Backend.announced(name, "node-1", "a.Driver", "local")
+        live[id_of(name)] = known if name in announced else None
+    return Decision(live, room)
+
+
+def but(**changes: Any) -> Capabilities:
+    return msgspec.structs.replace(ROOMY, **changes)
+
+
 def test_a_backend_that_nobody_announced_is_passed_over() -> None:
-    MOMENT.set(Moment(datetime.now(UTC), Provenance()))
-    announced = Backend.announced("files", "node-1", "a.Driver", "local")
-    room = Room()
-    for name in ("early", "files"):
-        room.know(
-            name,
-            Measured(ROOMY, working=True, reason=None, reported_at=datetime.now(UTC)),
-        )
-    live: Live = {id_of("files"): announced, id_of("early"): None}
+    log = decision(("files",), early=ROOMY, files=ROOMY)
 
-    assert place(Decision(live, room), ASKED)["backend"] == "files"
+    assert place(log, ASKED)["backend"] == "files"
 
-    with pytest.raises(NoCapacity):
-        place(Decision(dict.fromkeys(live), room), ASKED)
+    with pytest.raises(NoCapacity) as refusal:
+        place(decision((), early=ROOMY), ASKED)
+    assert refusal.value.considered == {}
+
+
+def test_a_type_that_nobody_defined_is_not_found() -> None:
+    with pytest.raises(NotFound, match="golden"):
+        place(decision(files=ROOMY), ASKED | {"volume_type": "golden"})
+
+
+@pytest.mark.parametrize("named", [None, "files"])
+@pytest.mark.parametrize(
+    ("asked", "has", "why"),
+    [
+        ({"volume_type": "fast"}, {}, "lacks QoS_support <is> True (it has False)"),
+        (
+            {"multiattach": True},
+            {"multiattach": False},
+            "lacks multiattach <is> True (it has False)",
+        ),
+        ({"size_gib": 10}, {}, "has room for 9 GiB"),
+    ],
+)
+def test_a_backend_is_passed_over_named_or_not(
+    named: str | None, asked: dict[str, Any], has: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(NoCapacity) as refusal:
+        place(decision(files=but(**has)), ASKED | {"backend": named} | asked)
+
+    assert refusal.value.considered == {"files": why}
+
+
+@pytest.mark.parametrize(
+    ("asked", "shared"),
+    [({}, False), ({"multiattach": True}, True), ({"volume_type": "shared"}, True)],
+)
+def test_a_volume_is_shared_where_it_or_its_type_says_so(
+    asked: dict[str, Any], *, shared: bool
+) -> None:
+    assert place(decision(files=ROOMY), ASKED | asked)["multiattach"] is shared
+
+
+def test_a_type_that_nobody_can_be_held_to_is_refused_at_start(tmp_path: Path) -> None:
+    config = tmp_path / "holdfast.toml"
+    config.write_text('[volume_type.gold]\nQoS_support = "<all-in> True"\n')
+
+    with pytest.raises(Unusable, match=r"gold: .*QoS_support: <all-in> is no operator"):
+        load(config, {})

@@ -37,6 +37,12 @@ multiattach = "<is> True"
 [volume_type.archive]
 volume_backend_name = "small"
 
+[volume_type.modest]
+volume_backend_name = "<or> small <or> spare"
+
+[volume_type.guaranteed]
+QoS_support = "<is> True"
+
 [[backend]]
 name = "files"
 volume_driver = "adapters.file.driver.FileDriver"

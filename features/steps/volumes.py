@@ -226,6 +226,16 @@ def create_of_type(world: World, name: str, kind: str) -> None:
     create(world, name, 1, volume_type=kind, backend=None)
 
 
+@when(
+    says(
+        'a volume "{name:Name}" of type "{kind:Name}" is created'
+        ' on backend "{backend:Name}"'
+    )
+)
+def create_of_type_on(world: World, name: str, kind: str, backend: str) -> None:
+    create(world, name, 1, volume_type=kind, backend=backend)
+
+
 @when(says('a volume "{name:Name}" is created for the project "{project:Name}"'))
 def create_for(world: World, name: str, project: str) -> None:
     create(world, name, 1, project=world.own(project))

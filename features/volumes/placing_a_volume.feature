@@ -15,6 +15,24 @@ Feature: Placing a volume
       When a volume "db" of 1 GiB is created anywhere
       Then "db" is of the backend "spare"
 
+  Rule: A volume of a type goes where the type finds what it asks
+
+    Scenario: The roomiest backend is not what the type asks
+      When a volume "db" of type "modest" is created
+      Then "db" is of the backend "spare"
+
+    Scenario: No backend is
+      When a volume "db" of type "guaranteed" is created
+      Then the request is refused as no-capacity with "roomy: lacks QoS_support <is> True"
+      And it is said that "small" was passed over because it "lacks QoS_support <is> True (it has False)"
+      And nothing is recorded
+
+    Scenario: The backend that was named is not
+      When a volume "db" of type "archive" is created on backend "roomy"
+      Then the request is refused as no-capacity
+      And it is said that "roomy" was passed over because it "lacks volume_backend_name small (it has roomy)"
+      And nothing is recorded
+
   Rule: A named backend is taken at its word
 
     Scenario: There is more room elsewhere
