@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from eventsourcing.persistence import OperationalError
 
@@ -34,9 +36,12 @@ from service.log import (
     Unavailable,
 )
 from service.manager import VolumeManager
+from service.room import Measured, Room
 from service.testing import (
+    WORKING,
     ask,
     available,
+    capabilities,
     eventually,
     following,
     live,
@@ -610,6 +615,44 @@ def test_growing_takes_room_like_making(manager: VolumeManager) -> None:
 
     assert Counter(a["status"] for a in answers) == {"extending": 5, 409: 5}
     assert manager.recorder.allocated() == {"files": 20}
+
+
+THIN = msgspec.structs.replace(
+    capabilities(10), thin_provisioning_support=True, max_over_subscription_ratio=2.0
+)
+SOLID = {"solid": {"provisioning:type": "thick"}}
+
+
+def thin(log: Log) -> Log:
+    log.room.know("files", Measured(THIN, *WORKING, datetime.now(UTC)))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("used", "kinds", "made"),
+    [
+        (10, ["solid", None], [False, True]),
+        (9, ["solid", None], [True, True]),
+        (9, [None, "solid"], [True, False]),
+    ],
+)
+def test_a_thick_volume_on_thin_storage_is_within_its_own_limit(
+    manager: VolumeManager, used: int, kinds: list[str | None], made: list[bool]
+) -> None:
+    async def scenario() -> list[Any]:
+        one, two = (live(manager.recorder, room=Room(volume_types=SOLID)) for _ in "ab")
+        async with one as one_log, two as other:
+            await ask(thin(one_log), create, size_gib=used)
+            # The other has not heard of it.
+            asks = (
+                ask(thin(other), create, size_gib=1, volume_type=kind) for kind in kinds
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert ["id" in answer for answer in answers] == made
+    assert manager.recorder.allocated() == {"files": used + sum(made)}
 
 
 async def made(log: Log) -> str:

@@ -26,6 +26,7 @@ from service.testing import (
     SERVE,
     Caller,
     Small,
+    Solid,
     caller,
     callers,
     configuration,
@@ -162,17 +163,22 @@ def test_a_reply_that_was_lost_is_given_again(
     assert answer["status"] == "creating"
 
 
-@pytest.mark.parametrize(("ratio", "room"), [(1.0, 10), (2.0, 20)])
+@pytest.mark.parametrize(
+    ("storage", "room"),
+    [((Small, 1.0), 10), ((Small, 2.0), 20), ((Solid, 2.0), 10)],
+    ids=["thin", "thin and promised twice", "thick"],
+)
 def test_what_many_race_for_is_never_promised_twice(
     tmp_path: Path,
     broker: NatsServer,
     settings: dict[str, str],
     manager: VolumeManager,
     *,
-    ratio: float,
+    storage: tuple[type[Small], float],
     room: int,
 ) -> None:
-    small = f"{Small.__module__}.{Small.__qualname__}"
+    driver, ratio = storage
+    small = f"{driver.__module__}.{driver.__qualname__}"
     config = configuration(tmp_path, broker.url, settings, small, ratio)
 
     async def race(askers: list[Caller], name: str) -> list[str]:

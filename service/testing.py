@@ -471,3 +471,12 @@ class Small(FileDriver):
         told = super().capabilities()
         sizes = {"total_capacity_gb": 10.0, "free_capacity_gb": 10.0}
         return msgspec.structs.replace(told, provisioned_capacity_gb=0.0, **sizes)
+
+
+class Solid(Small):
+    """A small one that has room once, whatever may be promised twice elsewhere."""
+
+    def capabilities(self) -> Capabilities:
+        told = super().capabilities()
+        kind = {"thin_provisioning_support": False, "thick_provisioning_support": True}
+        return msgspec.structs.replace(told, **kind)
