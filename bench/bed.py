@@ -22,9 +22,10 @@ import psycopg
 
 from adapters.embedded.nats_server import nats_server
 from adapters.embedded.postgres import postgres
-from adapters.jetstream.agent import PREFIX, Measurement
+from adapters.jetstream.agent import Measurement
 from adapters.jetstream.publisher import STREAM
 from adapters.jetstream.signing import SIGNATURE, signature
+from adapters.jetstream.telling import PREFIX
 from domain.ports import Capabilities
 
 KEY = "0123456789abcdef0123456789abcdef"

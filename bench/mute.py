@@ -1,4 +1,4 @@
-"""A backend's agent that announces it, measures it, and does nothing else.
+"""A backend's agent that takes it over, measures it, and does nothing else.
 
 python -m bench.mute URL
 """
@@ -15,14 +15,14 @@ from nats.errors import Error
 from bench.bed import MUTE, endless, signed
 
 EVERY = 2.0  # seconds
-ABOUT = {"name": MUTE, "host": "bench", "driver": "bench", "storage_protocol": "local"}
+ABOUT = {"name": MUTE, "host": "bench", "holder": "bench"}
 
 
 async def main(url: str) -> None:
     """Tell for ever that there is room."""
     client = await nats.connect(url)
     while True:
-        subject, body, headers = signed("agent.announce", ABOUT)
+        subject, body, headers = signed("agent.take_lease", ABOUT)
         try:
             await client.request(subject, body, headers=headers)
         except (Error, TimeoutError):

@@ -25,6 +25,7 @@ E, D = Administration.ENABLED, Administration.DISABLED
 # fmt: off
 ADMINISTRATION = Lifecycle(Administration, [
     # command            from     to
+    ["take_lease",       [E, D],  "="],
     ["announce",         [E, D],  "="],
     ["enable",           D,       E  ],
     ["disable",          [E, D],  D  ],
@@ -32,6 +33,19 @@ ADMINISTRATION = Lifecycle(Administration, [
     ["initialized",      [E, D],  "="],
 ])
 # fmt: on
+
+
+class LeaseLost(Exception):
+    """The agent that tells it does not serve the backend, or no longer."""
+
+    def __init__(self, backend: str, told: int, lease: int) -> None:
+        super().__init__(backend, told, lease)
+        self.backend = backend
+        self.told = told
+        self.lease = lease
+
+    def __str__(self) -> str:
+        return f"lease {self.told} of backend {self.backend} is not {self.lease}"
 
 
 @lru_cache(maxsize=1024)
@@ -44,6 +58,24 @@ class Backend(Aggregate):
     """Where volumes are; new ones go only to an enabled one."""
 
     # Events: each names the backend, for its readers know it by nothing else.
+
+    class LeaseTaken(aggregate.Event, frozen=True, kw_only=True):
+        """An agent takes the backend over: what others tell of it counts no more."""
+
+        TOPIC = "backend.lease_taken"
+        backend: str
+        number: int
+        holder: str
+        host: str
+
+        def mutate(self, backend: Backend | None) -> Backend:
+            backend = backend or Backend(self.originator_id)
+            super().mutate(backend)
+            return backend
+
+        def apply(self, backend: Backend) -> None:
+            backend.name = self.backend
+            backend.lease = self.number
 
     class Announced(aggregate.Event, frozen=True, kw_only=True):
         """An agent serves the backend for the first time, or from elsewhere."""
@@ -107,17 +139,38 @@ class Backend(Aggregate):
     # Commands
 
     @classmethod
-    def announced(cls, name: str, host: str, driver: str, protocol: str) -> Backend:
-        """Take in a backend that was never heard of."""
+    def taken_over(cls, name: str, number: int, holder: str, host: str) -> Backend:
+        """Take in a backend that was never heard of, from its first agent."""
         return cls.begin(
-            Backend.Announced,
+            Backend.LeaseTaken,
             id_of(name),
             status=Administration.ENABLED,
             backend=name,
+            number=number,
+            holder=holder,
             host=host,
-            driver=driver,
-            storage_protocol=protocol,
         )
+
+    def take_lease(self, number: int, holder: str, host: str) -> None:
+        """Let one agent serve the backend from now on, and no other.
+
+        Raises `LeaseLost` for a number that is not higher than all before.
+        """
+        if number <= self.lease:
+            raise LeaseLost(self.name, number, self.lease)
+        self.record(
+            Backend.LeaseTaken,
+            status=ADMINISTRATION.after("take_lease", self),
+            backend=self.name,
+            number=number,
+            holder=holder,
+            host=host,
+        )
+
+    def check_lease(self, number: int) -> None:
+        """Raise `LeaseLost` unless it is the number of the agent that serves it."""
+        if number != self.lease:
+            raise LeaseLost(self.name, number, self.lease)
 
     def announce(self, host: str, driver: str, protocol: str) -> None:
         """Note where the backend is served from, if that has changed."""
@@ -166,8 +219,8 @@ class Backend(Aggregate):
     def __init__(self, aggregate_id: UUID) -> None:
         super().__init__(aggregate_id)
         self.disabled_reason: str | None = None
+        self.lease = 0
+        # Known once it is announced.
+        self.host = self.driver = self.storage_protocol = ""
 
     name: str
-    host: str
-    driver: str
-    storage_protocol: str

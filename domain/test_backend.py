@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from domain.aggregate import Done, NotDone, NotInFlight
-from domain.backend import Administration, Backend, id_of
+from domain.backend import Administration, Backend, LeaseLost, id_of
 
 
 def announced() -> Backend:
-    return Backend.announced("files", "node-1", "FileDriver", "local")
+    backend = Backend.taken_over("files", 1, "disk 7 of node-1", "node-1")
+    backend.announce("node-1", "FileDriver", "local")
+    return backend
 
 
 def test_a_new_backend_is_enabled() -> None:
@@ -24,7 +26,7 @@ def test_announcing_what_is_known_adds_nothing() -> None:
 
     backend.announce("node-1", "FileDriver", "local")
 
-    assert backend.version == 1
+    assert backend.version == 2
 
 
 def test_a_backend_that_moved_says_so() -> None:
@@ -32,7 +34,35 @@ def test_a_backend_that_moved_says_so() -> None:
 
     backend.announce("node-2", "FileDriver", "local")
 
-    assert (backend.version, backend.host) == (2, "node-2")
+    assert (backend.version, backend.host) == (3, "node-2")
+
+
+def test_whoever_takes_a_backend_over_ends_the_lease_before() -> None:
+    backend = announced()
+
+    backend.take_lease(2, "disk 9 of node-2", "node-2")
+
+    backend.check_lease(2)
+    with pytest.raises(LeaseLost):
+        backend.check_lease(1)
+
+
+def test_a_disabled_backend_is_taken_over_as_it_is() -> None:
+    backend = announced()
+    backend.disable("a disk is being replaced")
+
+    backend.take_lease(2, "disk 9 of node-2", "node-2")
+
+    assert backend.status == Administration.DISABLED
+
+
+@pytest.mark.parametrize("number", [0, 1, 4, 5])
+def test_the_number_of_a_lease_only_grows(number: int) -> None:
+    backend = announced()
+    backend.take_lease(5, "disk 9 of node-2", "node-2")
+
+    with pytest.raises(LeaseLost):
+        backend.take_lease(number, "disk 7 of node-1", "node-1")
 
 
 def test_disabling_twice_for_one_reason_adds_nothing() -> None:
@@ -58,17 +88,17 @@ def test_enabling_clears_the_reason() -> None:
 def test_initializing_is_settled_once(result: Done | NotDone) -> None:
     backend = announced()
     backend.initialize()
-    backend.report(2, result)
+    backend.report(3, result)
 
     with pytest.raises(NotInFlight):
-        backend.report(2, result)
+        backend.report(3, result)
 
 
 def test_replaying_the_log_gives_the_same_backend() -> None:
     backend = announced()
     backend.disable("a disk is being replaced")
     backend.initialize()
-    backend.report(3, NotDone("out_of_sight", "no disk"))
+    backend.report(4, NotDone("out_of_sight", "no disk"))
 
     history = backend.collect_events()
     replayed: Any = reduce(lambda before, event: event.mutate(before), history, None)

@@ -14,10 +14,11 @@ from domain.ports import Driver
 from service.settings import LVM_DRIVER, BackendSettings, Settings, Unusable
 
 
-def agent(client: Client, settings: Settings, backend: BackendSettings) -> Agent:
+def agent(
+    client: Client, settings: Settings, backend: BackendSettings, holder: str
+) -> Agent:
     """Return the agent of one backend; raise `Unusable` for a driver that is not."""
-    driver = driver_of(backend)
-    return Agent(client, driver, backend.name, settings.agent_key.encode())
+    return Agent(client, driver_of(backend), backend.name, settings.key, holder)
 
 
 def driver_of(backend: BackendSettings) -> Driver:

@@ -101,7 +101,7 @@ class Endpoint:
         try:
             headers = said.read(request.headers)
             if self.signed:
-                headers = trusted(replica, self.subject, request, headers)
+                check_signature(replica, self.subject, request)
             answer = replica.log.submit(
                 self.command(request.data, headers, replica.log.room)
             )
@@ -224,13 +224,18 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Query:
-    """A subject that is answered from a read model, or by reading the log."""
+    """A subject that is answered from a read model, or by reading the log.
+
+    Agents believe only answers that are `signed`; some subjects are asked only
+    `by_agents`.
+    """
 
     subject: str
     takes: Schema
     load: Load
-    ask: Callable[..., Awaitable[dict[str, Any]]]
+    ask: Callable[..., Awaitable[dict[str, Any] | Reply]]
     signed: bool = False
+    by_agents: bool = False
     doc: str = ""
 
     async def answer(self, replica: Replica, request: Request) -> None:
@@ -240,10 +245,10 @@ class Query:
     async def _answer(self, replica: Replica, request: Request) -> None:
         try:
             said.read(request.headers)
+            if self.by_agents:
+                check_signature(replica, self.subject, request)
             loaded = self.load(parsed(request.data))
-            found = await self.ask(replica, **loaded)
-            age = found.pop("age", None)
-            reply = Reply(encode(found), age=age)
+            reply = as_reply(await self.ask(replica, **loaded))
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
         await send((request, reply, replica.key_if(self.signed)))
@@ -269,13 +274,13 @@ def endpoint(
 
 
 def query(
-    subject: str, *, takes: Schema, signed: bool = False
-) -> Callable[[Callable[..., Awaitable[dict[str, Any]]]], Query]:
+    subject: str, *, takes: Schema, **more: Any
+) -> Callable[[Callable[..., Awaitable[dict[str, Any] | Reply]]], Query]:
     """Put the reading below on `subject`."""
 
-    def place(ask: Callable[..., Awaitable[dict[str, Any]]]) -> Query:
+    def place(ask: Callable[..., Awaitable[dict[str, Any] | Reply]]) -> Query:
         load, doc = quickly(takes), str(ask.__doc__)
-        return Query(PREFIX + subject, takes, load, ask, signed, doc)
+        return Query(PREFIX + subject, takes, load, ask, doc=doc, **more)
 
     return place
 
@@ -316,13 +321,18 @@ async def outcome_of(log: Log, asked: Reply, wait: float) -> tuple[Event, int]:
             ) from None
 
 
-def trusted(
-    replica: Replica, subject: str, request: Request, headers: Headers
-) -> Headers:
-    """Return the headers with what only an agent may say, or raise `Forbidden`."""
+def check_signature(replica: Replica, subject: str, request: Request) -> None:
+    """Raise `Forbidden` for what no agent has sent."""
     if not is_signed(replica.key, subject, request.data, request.headers):
         raise Forbidden
-    return said.of_agent(headers, request.headers or {})
+
+
+def as_reply(found: dict[str, Any] | Reply) -> Reply:
+    """Return what was found as the answer, unless it is one."""
+    if isinstance(found, Reply):
+        return found
+    age = found.pop("age", None)
+    return Reply(encode(found), age=age)
 
 
 def parsed(body: bytes) -> dict[str, Any]:

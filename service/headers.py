@@ -70,16 +70,6 @@ def read(headers: Mapping[str, str] | None) -> Headers:
     )
 
 
-def of_agent(known: Headers, headers: Mapping[str, str]) -> Headers:
-    """Return the headers with what led to an agent's report, and who the agent is."""
-    provenance = msgspec.structs.replace(
-        known.provenance,
-        causation_id=headers.get("Holdfast-Causation-Id", ""),
-        recorded_by=headers.get("Holdfast-Recorded-By", ""),
-    )
-    return msgspec.structs.replace(known, provenance=provenance)
-
-
 def unprintable(value: str, most: int) -> str | None:
     """Return what is wrong with a value, or None."""
     if len(value) > most:

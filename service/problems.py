@@ -9,7 +9,9 @@ from uuid import uuid4
 import msgspec
 from marshmallow import ValidationError
 
+from adapters.postgres.leases import LeaseHeld
 from domain.aggregate import NotInFlight
+from domain.backend import LeaseLost
 from domain.lifecycle import Refused
 from domain.placement import NoCapacity
 from domain.volume import Undersized, UnknownAttachment
@@ -51,6 +53,8 @@ PROBLEMS: dict[type[Exception], tuple[str, int]] = {
     Taken: ("conflict", 409),
     KeyReused: ("conflict", 409),
     Contended: ("conflict", 409),
+    LeaseHeld: ("conflict", 409),
+    LeaseLost: ("conflict", 409),
     NoCapacity: ("no-capacity", 409),
     TooLarge: ("too-large", 413),
     BackendFailed: ("fault", 500),

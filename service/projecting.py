@@ -20,7 +20,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import InterfaceError, OperationalError
 
-from adapters.jetstream.agent import PREFIX
+from adapters.jetstream.telling import PREFIX
 from adapters.postgres.follower import AGAIN, Follower
 from adapters.postgres.read_models import Failure, Kept, PostgresReadModels
 from adapters.postgres.recorder import LogRecorder, Written

@@ -10,8 +10,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
-from adapters.jetstream.agent import PREFIX, Measurement
+from adapters.jetstream.agent import Measurement
 from adapters.jetstream.signing import is_signed
+from adapters.jetstream.telling import PREFIX
+from adapters.postgres.leases import Leases
 from domain.backend import Backend, id_of
 from projections import resources
 from projections.resources import BackendSeen
@@ -35,6 +37,7 @@ class Replica:
     reading: Reading
     client: Client
     settings: Settings
+    leases: Leases
 
     @property
     def key(self) -> bytes:
@@ -64,6 +67,7 @@ class Replica:
     async def listen(self) -> None:
         """Take in what agents and the keeper tell, and told before we started."""
         await self.reading.begin()
+        await self.log.read(self.leases.create_table)
         await self.client.subscribe(REACHED, cb=self._reached)
         for name, body in (await self.log.read(self.reading.tables.measured)).items():
             self.log.room.measured[name] = measured(body)
@@ -81,8 +85,8 @@ class Replica:
             return
         name, told = message.subject.split(".")[-2], measured(message.data)
         known = self.log.room.measured.get(name)
-        if known and told.reported_at <= known.reported_at:
-            return  # an old one, which somebody sent again
+        if known and told.told_at <= known.told_at:
+            return  # an old one, or of an agent that serves the backend no more
         self.log.room.know(name, told)
         try:
             await self.log.read(self.reading.tables.measure, name, message.data)
@@ -104,4 +108,6 @@ class Replica:
 def measured(body: bytes) -> Measured:
     """Return what an agent told."""
     told = msgspec.json.decode(body, type=Measurement)
-    return Measured(told.capabilities, told.working, told.reason, told.reported_at)
+    return Measured(
+        told.capabilities, told.working, told.reason, told.reported_at, told.lease
+    )

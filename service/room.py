@@ -31,6 +31,12 @@ class Measured:
     working: bool
     reason: str | None
     reported_at: datetime
+    lease: int = 0
+
+    @property
+    def told_at(self) -> tuple[int, datetime]:
+        """What orders measurements: whose it is, then when that agent measured."""
+        return self.lease, self.reported_at
 
     @cached_property
     def storage(self) -> Storage | None:

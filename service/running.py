@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from nats.aio.client import Client
 
 from adapters.jetstream.publisher import Ahead
+from adapters.tasks import ended
 from service.agents import agent
 from service.connecting import connect
+from service.holding import held, lock_of
 from service.serve import replica
-from service.settings import Settings, Unusable, database_of
+from service.settings import BackendSettings, Settings, Unusable, database_of
 from service.up import up
 
 SHORTEST_KEY = 16
@@ -65,9 +68,17 @@ def run_agent(settings: Settings, name: str | None, told: Told) -> None:
             await connect(settings.nats_url, "agent")
         )
         told(settings.nats_url)
-        return asyncio.ensure_future(agent(client, settings, named[0]).run())
+        working = asyncio.ensure_future(served(client, settings, named[0]))
+        stack.push_async_callback(ended, working)
+        return working
 
     until_stopped(main)
+
+
+async def served(client: Client, settings: Settings, backend: BackendSettings) -> None:
+    """Serve a backend, once no other agent on this host does."""
+    async with held(lock_of(settings, backend.name)) as holder:
+        await agent(client, settings, backend, holder).run()
 
 
 def check_key(settings: Settings) -> None:

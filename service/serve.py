@@ -17,6 +17,7 @@ from nats.errors import Error
 from nats.micro import add_service
 from nats.micro.service import Service
 
+from adapters.postgres.leases import Leases
 from adapters.tasks import ended, together, until
 from service.agents import found
 from service.endpoint import Answering, answered
@@ -47,7 +48,8 @@ async def replica(
     with found(settings.volume_manager)(database) as manager:
         log = Log(manager.recorder, Room(volume_types=settings.volume_types))
         reading = Reading(manager.recorder, log)
-        running = Replica(log, reading, client, settings)
+        leases = Leases(manager.recorder.datastore)
+        running = Replica(log, reading, client, settings, leases)
         async with log.running():
             work = asyncio.ensure_future(
                 together(until(log.working), kept(settings, database, keeper))

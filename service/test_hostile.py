@@ -13,7 +13,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from adapters.jetstream.agent import PREFIX
+from adapters.jetstream.telling import PREFIX
 from service import settings as settings_of
 from service.endpoint import Endpoint
 from service.endpoints import ENDPOINTS, FOR_AGENTS
@@ -100,10 +100,11 @@ async def entered_client(url: str) -> Client:
 def test_no_body_brings_a_subject_down(run: Any, endpoint: Any) -> None:
     async def scenario(ask: Ask) -> None:
         subject = endpoint.subject.removeprefix(PREFIX)
-        signed = isinstance(endpoint, Endpoint) and endpoint.signed
+        asks = isinstance(endpoint, Endpoint)
+        agents_only = endpoint.signed if asks else endpoint.by_agents
         for body, kind in BODIES:
             answer = await ask(subject, body)
-            assert answer["type"] == ("forbidden" if signed else kind), body[:40]
+            assert answer["type"] == ("forbidden" if agents_only else kind), body[:40]
 
     run(scenario)
 
@@ -180,8 +181,11 @@ def test_a_cursor_that_is_none_of_ours_is_invalid(run: Any, cursor: str) -> None
 @pytest.mark.parametrize(
     "report",
     [
-        ("agent.announce", {"name": "x", "host": "h", "driver": "d"}),
-        ("agent.done", {"noun": "volume", "id": ID, "intent": 1}),
+        ("agent.take_lease", {"name": "x", "holder": "h", "host": "h"}),
+        ("agent.renew_lease", {"name": "x", "lease": 1}),
+        ("agent.release_lease", {"name": "x", "lease": 1}),
+        ("agent.announce", {"name": "x", "lease": 1, "host": "h", "driver": "d"}),
+        ("agent.report", {"name": "x", "lease": 1, "reports": []}),
     ],
 )
 def test_only_an_agent_may_report(run: Any, report: tuple[str, dict[str, Any]]) -> None:

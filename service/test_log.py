@@ -17,11 +17,11 @@ from eventsourcing.persistence import OperationalError
 
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import Batch, Stored
+from domain.aggregate import NotDone
 from domain.volume import Volume
 from projections import resources
 from service import log as module
 from service.endpoint import asking, endpoint
-from service.endpoints.agents import not_done
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
 from service.endpoints.attachments import show as show_attachment
@@ -50,7 +50,7 @@ from service.testing import (
     send,
 )
 
-EMPTY = 1  # the position of the backend's announcement, which every log begins with
+EMPTY = 1  # the position of the backend's lease, which every log begins with
 
 
 def last(manager: VolumeManager) -> int:
@@ -666,9 +666,8 @@ async def grown_in_vain(log: Log) -> str:
     return volume_id
 
 
-async def fail(log: Log, volume_id: str, intent: int) -> Any:
-    about: dict[str, Any] = {"noun": "volume", "id": volume_id, "intent": intent}
-    return await ask(log, not_done, **about, code="broken", message="it broke")
+async def fail(log: Log, volume_id: str, intent: int) -> None:
+    await report(log, volume_id, intent, NotDone("broken", "it broke"))
 
 
 async def deleted(log: Log) -> str:

@@ -104,7 +104,7 @@ def test_a_caller_may(server: NatsServer, attempt: Try) -> None:
     [
         pytest.param(lambda c: c.publish(SUBJECT, b"forged"), id="write to the stream"),
         pytest.param(
-            lambda c: c.request("holdfast.v1.agent.done", b"{}", timeout=0.2),
+            lambda c: c.request("holdfast.v1.agent.report", b"{}", timeout=0.2),
             id="report as an agent",
         ),
         pytest.param(

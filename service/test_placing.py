@@ -44,7 +44,7 @@ def decision(announced: tuple[str, ...] = ("files",), **told: Capabilities) -> D
     for name, capabilities in told.items():
         now = datetime.now(UTC)
         room.know(name, Measured(capabilities, True, None, now))  # noqa: FBT003
-        known = Backend.announced(name, "node-1", "a.Driver", "local")
+        known = Backend.taken_over(name, 1, "a holder", "node-1")
         live[id_of(name)] = known if name in announced else None
     return Decision(live, room)
 

@@ -35,20 +35,22 @@ from nats.errors import Error
 
 from adapters.file.driver import FileDriver
 from adapters.jetstream.publisher import STREAM, SUBJECTS
+from adapters.jetstream.reporting import Report
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import LogRecorder
-from domain.aggregate import Event
+from domain.aggregate import Done, Event, NotDone
 from domain.ports import Capabilities, Cause
 from domain.provenance import Provenance
 from domain.volume import Volume
 from service.endpoint import Endpoint
-from service.endpoints.agents import announce, done
+from service.endpoints.agents import from_agent, reporting, take_over
 from service.endpoints.volumes import create
 from service.headers import NOTHING, Headers
 from service.log import Log
 from service.room import Measured
 
 BACKEND = "files"
+LEASE = 1
 WORKING = True, None
 ROOT = Path(__file__).parents[1]
 
@@ -102,8 +104,8 @@ async def live(
     async with Log(recorder, **bounds).running() as log:
         told = Measured(capabilities(total_gib), *WORKING, datetime.now(UTC))
         log.room.know(BACKEND, told)
-        about = {"host": "node-1", "driver": "Shelf", "storage_protocol": "local"}
-        await ask(log, announce, name=BACKEND, **about)
+        lease = BACKEND, LEASE, "shelf 1 of node-1", "node-1"
+        await log.submit(from_agent(BACKEND, lambda seen: take_over(seen, *lease)))
         yield log
 
 
@@ -127,9 +129,14 @@ async def available(log: Log, **described: Any) -> str:
     return volume_id
 
 
-async def report(log: Log, volume_id: str, intent: int, **told: Any) -> Any:
-    """Let the backend report that it did what it was asked."""
-    return await ask(log, done, noun="volume", id=volume_id, intent=intent, **told)
+async def report(
+    log: Log, volume_id: str, intent: int, not_done: NotDone | None = None, **told: Any
+) -> None:
+    """Let the backend report that it did what it was asked, or why not."""
+    done = None if not_done else Done(**told)
+    told_of = "volume", UUID(volume_id), intent
+    it = Report(*told_of, causation_id="", done=done, not_done=not_done)
+    await log.submit(reporting(BACKEND, LEASE, it))
 
 
 def lose_commit(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:

@@ -25,6 +25,7 @@ from adapters.jetstream.agent import Agent
 from adapters.tasks import ended, together, until
 from service.agents import agent
 from service.connecting import connect
+from service.holding import holder_of
 from service.keeper import started, stopped
 from service.log import NotFound
 from service.permissions import configured, with_password
@@ -66,7 +67,7 @@ async def up(
     the main thread: the servers end with the thread that started them.
     """
     async with AsyncExitStack() as stack:
-        stack.enter_context(sole_owner(data))
+        holder = stack.enter_context(sole_owner(data))
         settings = replace(
             with_files(settings, data),
             agent_key=settings.agent_key or kept_secret(data / "agent.key"),
@@ -82,7 +83,7 @@ async def up(
         running, serving = await stack.enter_async_context(
             replica(client, settings, database.settings, keeper)
         )
-        agents = tuple(agent(client, settings, b) for b in settings.backends)
+        agents = tuple(agent(client, settings, b, holder) for b in settings.backends)
         working = asyncio.ensure_future(
             together(
                 until(serving),
@@ -155,8 +156,11 @@ async def known(running: Replica, name: str) -> bool:
 
 
 @contextmanager
-def sole_owner(data: Path) -> Iterator[None]:
-    """Own the data folder; raise `Unusable` where that cannot be."""
+def sole_owner(data: Path) -> Iterator[str]:
+    """Own the data folder, and yield the owner's name for its agents' leases.
+
+    Raises `Unusable` where that cannot be.
+    """
     if not str(data).isprintable():
         raise Unusable(
             f"the data folder {str(data)!r} cannot be used: PostgreSQL takes no such "
@@ -173,7 +177,7 @@ def sole_owner(data: Path) -> Iterator[None]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         check_format(data)
-        yield
+        yield holder_of(lock)
     except BlockingIOError:
         raise Unusable(
             f"another holdfast runs on {data}; stop it, or choose another folder "

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -20,6 +20,7 @@ from adapters.jetstream import agent as module
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.publisher import STREAM
 from adapters.postgres.reading import verified
+from adapters.tasks import ended
 from domain import log as language
 from domain.ports import Capabilities, Cause, DriverFailed
 from domain.volume import Volume
@@ -92,15 +93,17 @@ class House:
     shelf: Shelf
     asker: Caller
     stack: AsyncExitStack
+    working: asyncio.Future[Any] = field(default_factory=asyncio.Future)
 
-    async def start_agent(self) -> asyncio.Task[None]:
+    async def start_agent(self) -> None:
+        """Start the backend's agent, or another one when the last has ended."""
+        await ended(self.working)
         client = await connect(self.settings.nats_url, "agent")
         self.stack.push_async_callback(client.close)
         driver: Any = self.shelf
-        agent = Agent(client, driver, "files", self.settings.agent_key.encode())
-        task = asyncio.create_task(agent.run())
-        self.stack.callback(task.cancel)
-        return task
+        agent = Agent(client, driver, "files", self.settings.key, "the only holder")
+        self.working = asyncio.create_task(agent.run())
+        self.stack.push_async_callback(ended, self.working)
 
     async def create(self, **more: Any) -> str:
         made = await self.asker.insist("volume.create", **{"size_gib": 1} | more)

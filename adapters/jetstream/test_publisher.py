@@ -185,7 +185,7 @@ def test_an_event_says_who_asked_for_it_and_why_it_is(
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     moment = MOMENT.get()
     MOMENT.set(Moment(moment.timestamp, Provenance("Zoë", "", "key 1", "7", trace)))
-    backend = Backend.announced("files", "node-1", "FileDriver", "local")
+    backend = Backend.taken_over("files", 1, "a holder", "node-1")
     manager.recorder.insert_events(
         list(map(LogMapper().to_stored_event, backend.collect_events()))
     )
@@ -197,14 +197,14 @@ def test_an_event_says_who_asked_for_it_and_why_it_is(
 
     message = asyncio.run(scenario())
 
-    assert message.subject == "holdfast.v1.events.backend.files.announced"
+    assert message.subject == "holdfast.v1.events.backend.files.lease_taken"
     assert len(message.headers.pop("Holdfast-Signature")) == 64
     assert message.headers == {
         "Nats-Msg-Id": "1",
         "Nats-Expected-Last-Sequence": "0",
         "ce-specversion": "1.0",
         "ce-id": "1",
-        "ce-type": "holdfast.backend.announced",
+        "ce-type": "holdfast.backend.lease_taken",
         "ce-source": "holdfast",
         "ce-subject": "files",
         "ce-time": moment.timestamp.isoformat().replace("+00:00", "Z"),

@@ -139,6 +139,32 @@ def enable(world: World, backend: str) -> None:
     world.ask("backend.enable", name=world.backend(backend))
 
 
+@when(says('another agent comes to serve backend "{backend:Name}"'))
+def another_agent(world: World, backend: str) -> None:
+    about = {"name": backend, "holder": "another", "host": "node-2"}
+    world.tell("agent.take_lease", **about)
+
+
+@when(
+    says('the first agent of backend "{backend:Name}" tells that "{name:Name}" is made')
+)
+def first_agent_reports(world: World, backend: str, name: str) -> None:
+    told = {"noun": "volume", "id": world.volumes[name], "intent": 1}
+    done = told | {"causation_id": "", "done": {"location": "/elsewhere"}}
+    world.tell("agent.report", name=backend, lease=1, reports=[done])
+
+
+@when(says('the first agent of backend "{backend:Name}" asks for its work'))
+def first_agent_asks(world: World, backend: str) -> None:
+    world.tell("agent.in_flight", name=backend, lease=1, after=0)
+
+
+@then("that agent is told that its lease is over")
+def lease_is_over(world: World) -> None:
+    [told] = world.answer.get("refused", [world.answer])
+    assert told["detail"].startswith("lease 1 of backend faulty is not ")
+
+
 @when(says('backend "{backend:Name}" is looked at'))
 def look_at(world: World, backend: str) -> None:
     world.ask("backend.show", name=world.backend(backend))

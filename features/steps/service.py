@@ -17,8 +17,9 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from adapters.jetstream.signing import SIGNATURE, signature
 from features.steps.faulty import FaultyDriver
-from service.up import as_service
+from service.up import as_service, kept_secret
 
 ROOT = Path(__file__).parents[2]
 RUN = """
@@ -130,6 +131,20 @@ class Service:
     ) -> dict[str, Any]:
         """Ask once."""
         return answered(self.run(self._asked(command, headers, body)))
+
+    def tell(self, subject: str, told: dict[str, Any]) -> dict[str, Any]:
+        """Tell it something as an agent does."""
+
+        async def tell() -> Msg:
+            data, subject_ = self.folder / "data", f"holdfast.v1.{subject}"
+            body = json.dumps(told).encode()
+            key = kept_secret(data / "agent.key").encode()
+            signed = {SIGNATURE: signature(key, subject_, body)}
+            agent = await nats.connect(as_service(data, self._url))
+            async with agent:
+                return await agent.request(subject_, body, PATIENCE, headers=signed)
+
+        return answered(self.run(tell()))
 
     def ask_at_once(self, *asked: Asked) -> list[dict[str, Any]]:
         """Ask for all of it in the same moment, each over a connection of its own."""

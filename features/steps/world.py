@@ -97,6 +97,12 @@ class World:
             self._told.append(self.answer)
         return self.answer
 
+    def tell(self, subject: str, **message: Any) -> dict[str, Any]:
+        """Say something as an agent."""
+        self.ended_at = self.end_of_log()
+        self.answer = self.service.tell(subject, message)
+        return self.answer
+
     def do(self, command: str, **message: Any) -> dict[str, Any]:
         """Run a command that has to succeed."""
         answer = self.look(command, **message)

@@ -1,101 +1,208 @@
-"""Subjects under `agent`: what a backend's agent tells, signed with the agents' key."""
+"""Subjects under `agent`: what a backend's agent tells, signed with the agents' key.
+
+All but the first two name the lease under which the agent serves the backend; an
+old one is refused.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
+import msgspec
 from marshmallow import fields, validate
 
-from domain.aggregate import Aggregate, Done, NotDone
+from adapters.jetstream.reporting import Report
+from adapters.postgres.leases import TERM
 from domain.backend import Backend, id_of
 from domain.log import AGGREGATES
+from domain.provenance import Moment, Provenance
 from projections import resources
-from service.endpoint import endpoint, query
-from service.log import Decision
-from service.schema import (
-    WORD,
-    Message,
-    StrictBoolean,
-    StrictInteger,
-    StrictUUID,
-)
+from service.endpoint import asking, endpoint, query
+from service.log import Command, Decision, Reply
+from service.problems import problem_of
+from service.schema import WORD, Message, StrictInteger
 
 if TYPE_CHECKING:
     from service.replica import Replica
 
 
-class Announce(Message):
+class TakeLease(Message):
     name = fields.String(required=True, validate=WORD)
+    holder = fields.String(required=True, validate=WORD)
+    host = fields.String(required=True, validate=WORD)
+
+
+@query("agent.take_lease", takes=TakeLease(), signed=True, by_agents=True)
+async def take_lease(
+    replica: Replica, name: str, holder: str, host: str
+) -> dict[str, Any] | Reply:
+    """Let an agent serve a backend, unless another one does."""
+    last = 0
+
+    def look(log: Decision) -> None:
+        nonlocal last
+        known = log.find(Backend, id_of(name))
+        last = known.lease if known else 0
+
+    await replica.log.submit(asking(answered(look)))
+    # A number that comes to nothing is never given again.
+    number = await replica.log.read(replica.leases.take, name, holder, host, last)
+    taking = from_agent(name, lambda log: take_over(log, name, number, holder, host))
+    reply = await replica.log.submit(taking)
+    return reply if reply.code else {"lease": number, "term": TERM}
+
+
+def take_over(log: Decision, name: str, number: int, holder: str, host: str) -> None:
+    """Record a lease, of a backend that may be new."""
+    known = log.find(Backend, id_of(name))
+    if known is None:
+        log.add(Backend.taken_over(name, number, holder, host))
+    else:
+        known.take_lease(number, holder, host)
+
+
+class Leased(Message):
+    name = fields.String(required=True, validate=WORD)
+    lease = StrictInteger(required=True, validate=validate.Range(min=1))
+
+
+@query("agent.renew_lease", takes=Leased(), signed=True, by_agents=True)
+async def renew_lease(replica: Replica, name: str, lease: int) -> dict[str, Any]:
+    """Let an agent serve its backend for another term."""
+    await replica.log.read(replica.leases.renew, name, lease)
+    return {"lease": lease, "term": TERM}
+
+
+@query("agent.release_lease", takes=Leased(), signed=True, by_agents=True)
+async def release_lease(replica: Replica, name: str, lease: int) -> dict[str, Any]:
+    """Let the next agent serve a backend at once."""
+    await replica.log.read(replica.leases.release, name, lease)
+    return {}
+
+
+class Announce(Leased):
     host = fields.String(required=True, validate=WORD)
     driver = fields.String(required=True, validate=WORD)
     storage_protocol = fields.String(required=True, validate=WORD)
 
 
 @endpoint("agent.announce", takes=Announce(), gives=resources.backend, signed=True)
-def announce(
-    log: Decision, name: str, host: str, driver: str, storage_protocol: str
-) -> Backend:
-    """Take in a backend, or note that it is served from elsewhere."""
-    known = log.find(Backend, id_of(name))
-    if known is None:
-        return log.add(Backend.announced(name, host, driver, storage_protocol))
-    known.announce(host, driver, storage_protocol)
-    return known
-
-
-class Report(Message):
-    noun = fields.String(required=True, validate=validate.OneOf(list(AGGREGATES)))
-    aggregate_id = StrictUUID(required=True, data_key="id")
-    intent = StrictInteger(required=True, validate=validate.Range(min=1))
-
-
-class ReportDone(Report):
-    location = fields.String(load_default="")
-    connection = fields.Dict(load_default=None, allow_none=True)
-    found = StrictBoolean(load_default=False)
-
-
-def bare(seen: Aggregate, *_: Any) -> dict[str, Any]:
-    """Return as much as an agent wants to know."""
-    return {"id": seen.id, "status": seen.status, "version": seen.version}
-
-
-@endpoint("agent.done", takes=ReportDone(), gives=bare, signed=True)
-def done(
-    log: Decision, noun: str, aggregate_id: UUID, intent: int, **told: Any
-) -> Aggregate:
-    """Accept that a backend did what it was asked."""
-    reported: Any = log.get(AGGREGATES[noun], aggregate_id)
-    reported.report(intent, Done(**told))
-    return reported  # type: ignore[no-any-return]
-
-
-class ReportNotDone(Report):
-    code = fields.String(required=True, validate=WORD)
-    message = fields.String(required=True)
-    busy = StrictBoolean(load_default=False)
-
-
-@endpoint("agent.not_done", takes=ReportNotDone(), gives=bare, signed=True)
-def not_done(
-    log: Decision, noun: str, aggregate_id: UUID, intent: int, **told: Any
-) -> Aggregate:
-    """Accept that a backend could not do what it was asked."""
-    reported: Any = log.get(AGGREGATES[noun], aggregate_id)
-    reported.report(intent, NotDone(**told))
-    return reported  # type: ignore[no-any-return]
+def announce(log: Decision, name: str, lease: int, **about: str) -> Backend:
+    """Note what a backend is, and where it is served from."""
+    backend = leased(log, name, lease)
+    backend.announce(about["host"], about["driver"], about["storage_protocol"])
+    return backend
 
 
 class InFlight(Message):
     name = fields.String(required=True, validate=WORD)
+    lease = StrictInteger(load_default=None, allow_none=True)
     after = StrictInteger(required=True, validate=validate.Range(min=0))
 
 
 @query("agent.in_flight", takes=InFlight(), signed=True)
-async def in_flight(replica: Replica, name: str, after: int) -> dict[str, Any]:
-    """List what is asked of a backend and not settled, in the order of the log."""
+async def in_flight(
+    replica: Replica, name: str, lease: int | None, after: int
+) -> dict[str, Any] | Reply:
+    """List what is asked of a backend and not settled, in the order of the log.
+
+    Whoever only looks needs no lease.
+    """
+    if lease is not None:
+        looking = asking(answered(lambda log: leased(log, name, lease)))
+        reply = await replica.log.submit(looking)
+        if reply.code:
+            return reply
     return await replica.reading.in_flight(name, after)
 
 
-ENDPOINTS = (announce, done, not_done, in_flight)
+class Told(fields.Field[list[Report]]):
+    """Reports; their shape is the agent's own, so it needs no schema here."""
+
+    default_error_messages = {"invalid": "Not a list of reports."}  # noqa: RUF012
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Report]:
+        try:
+            return msgspec.convert(value, list[Report])
+        except msgspec.ValidationError as error:
+            raise self.make_error("invalid") from error
+
+
+class Reports(Leased):
+    reports = Told(required=True)
+
+
+@query("agent.report", takes=Reports(), signed=True, by_agents=True)
+async def report(
+    replica: Replica, name: str, lease: int, reports: list[Report]
+) -> dict[str, Any]:
+    """Accept what came of intents, each by itself, and say which are refused."""
+    answers = [replica.log.submit(reporting(name, lease, told)) for told in reports]
+    replies = [await answer for answer in answers]
+    return {
+        "refused": [
+            {"report": number, "code": reply.code, "detail": detail_of(reply)}
+            for number, reply in enumerate(replies)
+            if reply.code
+        ]
+    }
+
+
+def reporting(name: str, lease: int, told: Report) -> Command:
+    """Return the command that settles an intent."""
+
+    def decide(log: Decision) -> None:
+        leased(log, name, lease)
+        reported: Any = log.get(AGGREGATES[told.noun], told.id)
+        reported.report(told.intent, told.result)
+
+    cause = {"causation_id": told.causation_id, "traceparent": told.traceparent}
+    return from_agent(name, decide, **cause)
+
+
+def leased(log: Decision, name: str, lease: int) -> Backend:
+    """Return a backend as its agent may change it, or raise `LeaseLost`."""
+    backend = log.get(Backend, id_of(name), name)
+    backend.check_lease(lease)
+    return backend
+
+
+def from_agent(name: str, decide: Callable[[Decision], Any], **cause: str) -> Command:
+    """Return a command of a backend's agent."""
+    who = f"agent {name}"
+    return Command(
+        answered(decide),
+        lambda *_: Reply(b"{}"),
+        Moment(datetime.now(UTC), Provenance(actor=who, recorded_by=who, **cause)),
+        b"",
+    )
+
+
+def answered(decide: Callable[[Decision], Any]) -> Callable[[Decision], Reply]:
+    """Return the decision with what there is to answer: nothing, or why not."""
+
+    def answer(log: Decision) -> Reply:
+        try:
+            decide(log)
+        except Exception as problem:  # noqa: BLE001 - a refusal is an answer too
+            return problem_of(problem)
+        return Reply(b"{}")
+
+    return answer
+
+
+def detail_of(reply: Reply) -> str:
+    detail: str = msgspec.json.decode(reply.body)["detail"]
+    return detail
+
+
+ENDPOINTS = (
+    take_lease,
+    renew_lease,
+    release_lease,
+    announce,
+    in_flight,
+    report,
+)

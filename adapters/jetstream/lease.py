@@ -1,0 +1,113 @@
+"""An agent's lease of its backend: the right to touch the storage, for a while.
+
+One agent at a time has it. Its number is in the log, and every report carries it:
+what is told under an old one is refused. It is good for a term from when a renewal
+was asked for, not from when it was answered, so whoever was away is late before
+anybody else may take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from logging import getLogger
+from time import CLOCK_BOOTTIME, clock_gettime
+from typing import Any
+
+from nats.errors import Error
+
+from adapters.jetstream.telling import AGAIN, Refusal, Service
+
+RENEW_EVERY = 2.0  # seconds
+TRY_EVERY = 0.5  # seconds until a lease that another agent has is asked for again
+LEAVING = 1.0  # seconds that giving it back may take
+
+logger = getLogger(__name__)
+
+
+class Lapsed(Exception):
+    """The lease under which something was to be done is not ours now."""
+
+
+class Lease:
+    """The lease of one backend, good or not."""
+
+    def __init__(self, service: Service, name: str, holder: str, host: str) -> None:
+        self.number = 0
+        self._service = service
+        self._about = {"name": name, "holder": holder, "host": host}
+        self._name = name
+        self._until = 0.0
+        self._granted = asyncio.Condition()
+        self._said = ""
+
+    def is_good(self, number: int) -> bool:
+        """Tell whether the storage may be touched under that number, in any thread."""
+        return number == self.number and now() < self._until
+
+    async def held(self) -> int:
+        """Return the lease's number once it is good."""
+        async with self._granted:
+            await self._granted.wait_for(lambda: self.is_good(self.number))
+            return self.number
+
+    async def other(self, number: int, seconds: float) -> None:
+        """Return when we hold it under another number, or the time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._granted:
+                await self._granted.wait_for(lambda: self.number not in (0, number))
+
+    async def keep(self) -> None:
+        """Take it, renew it, and take it anew where it was lost, for ever."""
+        while True:
+            try:
+                await (self._renew() if self.number else self._take())
+            except (Error, TimeoutError):
+                await asyncio.sleep(AGAIN)
+            except Refusal as refusal:
+                self._lose(str(refusal))
+                await asyncio.sleep(TRY_EVERY)
+            else:
+                await asyncio.sleep(RENEW_EVERY)
+
+    def drop(self) -> None:
+        """Touch the storage no more."""
+        self._until = 0.0
+
+    async def give_back(self) -> None:
+        """Let the next agent have it at once."""
+        if self.number:
+            about = {"name": self._name, "lease": self.number}
+            with suppress(Error, TimeoutError, Refusal):
+                await self._service.tell("agent.release_lease", about, LEAVING)
+
+    async def _take(self) -> None:
+        asked = now()
+        told = await self._service.tell("agent.take_lease", self._about)
+        if self._said:
+            logger.warning("this agent serves backend %s now", self._name)
+            self._said = ""
+        await self._grant(asked, told)
+
+    async def _renew(self) -> None:
+        asked = now()
+        about = {"name": self._name, "lease": self.number}
+        await self._grant(asked, await self._service.tell("agent.renew_lease", about))
+
+    async def _grant(self, asked: float, told: Any) -> None:
+        async with self._granted:
+            self.number = told["lease"]
+            self._until = asked + told["term"]
+            self._granted.notify_all()
+
+    def _lose(self, why: str) -> None:
+        self.number = 0
+        self.drop()
+        if why != self._said:
+            logger.warning("waiting: %s", why)
+            self._said = why
+
+
+def now() -> float:
+    """Return seconds on a clock that goes on while the machine is suspended."""
+    return clock_gettime(CLOCK_BOOTTIME)

@@ -1,0 +1,110 @@
+"""Reporting what came of intents: what gathers behind one message makes the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from logging import getLogger
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+from nats.errors import Error
+
+from adapters.jetstream.telling import AGAIN, Refusal, Service
+from domain.aggregate import Done, NotDone
+
+LARGEST = 48 * 1024  # bytes of reports in one message; a message may have 64 KiB
+
+logger = getLogger(__name__)
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of one intent, of which aggregate: it was done, or it was not."""
+
+    noun: str
+    id: UUID
+    intent: int
+    causation_id: str
+    traceparent: str = ""
+    done: Done | None = None
+    not_done: NotDone | None = None
+
+    @property
+    def result(self) -> Done | NotDone:
+        """What there is to tell."""
+        return self.not_done or self.done or Done()
+
+
+class Unanswered(NamedTuple):
+    """A report, encoded, until the service has taken it."""
+
+    lease: int
+    body: bytes
+    answered: asyncio.Future[None]
+
+
+class Reporter:
+    """Tells the service what came of intents, many in one message."""
+
+    def __init__(self, service: Service, name: str) -> None:
+        self._service = service
+        self._name = name
+        self._waiting: deque[Unanswered] = deque()
+        self._some = asyncio.Event()
+
+    async def report(self, lease: int, report: Report) -> None:
+        """Return when the service has answered; a refusal is an answer."""
+        answered = asyncio.get_running_loop().create_future()
+        self._waiting.append(Unanswered(lease, msgspec.json.encode(report), answered))
+        self._some.set()
+        await answered
+
+    async def run(self) -> None:
+        """Report for ever."""
+        while True:
+            await self._some.wait()
+            batch = self._next()
+            try:
+                await self._send(batch)
+            except (Error, TimeoutError):
+                self._put_back(batch)
+                await asyncio.sleep(AGAIN)
+
+    def _next(self) -> list[Unanswered]:
+        """Take what fits into one message, under one lease."""
+        batch = [self._waiting.popleft()]
+        size = len(batch[0].body)
+        while self._waiting and self._waiting[0].lease == batch[0].lease:
+            size += len(self._waiting[0].body)
+            if size > LARGEST:
+                break
+            batch.append(self._waiting.popleft())
+        if not self._waiting:
+            self._some.clear()
+        return batch
+
+    async def _send(self, batch: list[Unanswered]) -> None:
+        reports = [msgspec.Raw(each.body) for each in batch]
+        told = {"name": self._name, "lease": batch[0].lease, "reports": reports}
+        again: list[Unanswered] = []
+        try:
+            answer = await self._service.tell("agent.report", told)
+        except Refusal as refusal:
+            logger.warning("%d reports are refused: %s", len(batch), refusal)
+        else:
+            for refused in answer["refused"]:
+                if refused["code"] >= 500:  # noqa: PLR2004 - not now
+                    again.append(batch[refused["report"]])
+                else:
+                    logger.warning("a report is refused: %s", refused["detail"])
+        for each in batch:
+            if each not in again and not each.answered.done():
+                each.answered.set_result(None)
+        if again:
+            self._put_back(again)
+            await asyncio.sleep(AGAIN)
+
+    def _put_back(self, batch: list[Unanswered]) -> None:
+        self._waiting.extendleft(reversed(batch))
+        self._some.set()

@@ -1,0 +1,59 @@
+"""What an agent tells the service: signed, and so is what it is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from nats.aio.client import Client
+
+from adapters.jetstream.signing import SIGNATURE, is_signed, signature
+
+PREFIX = "holdfast.v1."
+AGAIN = 0.2  # seconds until a broker or a service that is away is tried again
+PATIENCE = 5.0  # seconds for an answer
+
+
+class Refusal(Exception):
+    """The service does not accept what it was told."""
+
+
+class Service:
+    """The service, as one of its agents asks it."""
+
+    def __init__(self, client: Client, key: bytes) -> None:
+        self._client = client
+        self._key = key
+
+    async def tell(self, subject: str, body: Any, seconds: float = PATIENCE) -> Any:
+        """Return what is answered.
+
+        Raises `Refusal`, `TimeoutError` where the service cannot answer now, and
+        what nats-py does.
+        """
+        encoded = msgspec.json.encode(body)
+        answer = await self._client.request(
+            PREFIX + subject,
+            encoded,
+            timeout=seconds,
+            headers=self._signed(subject, encoded),
+        )
+        code = (answer.headers or {}).get("Nats-Service-Error-Code", "")
+        if not is_signed(self._key, PREFIX + subject, answer.data, answer.headers):
+            raise TimeoutError(f"{subject} was answered by somebody else")
+        if code.startswith("5"):
+            raise TimeoutError(subject)
+        told = msgspec.json.decode(answer.data)
+        if code:
+            raise Refusal(told["detail"])
+        return told
+
+    async def publish(self, subject: str, body: Any, to: str = "") -> None:
+        """Tell whoever listens, or the one who asked, at `to`."""
+        encoded = msgspec.json.encode(body)
+        await self._client.publish(
+            to or PREFIX + subject, encoded, headers=self._signed(subject, encoded)
+        )
+
+    def _signed(self, subject: str, body: bytes) -> dict[str, str]:
+        return {SIGNATURE: signature(self._key, PREFIX + subject, body)}

@@ -1,0 +1,95 @@
+"""What a driver does for each intent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from logging import getLogger
+from typing import Any
+
+from domain.aggregate import Done
+from domain.backend import Backend
+from domain.ports import Cause, Driver, DriverFailed
+from domain.volume import Volume
+
+logger = getLogger(__name__)
+
+
+def create(driver: Driver, event: Volume.Created, cause: Cause) -> Done:
+    """Make the storage."""
+    return Done(location=driver.create(event, cause))
+
+
+def extend(driver: Driver, event: Volume.ExtensionStarted, _: Cause) -> Done:
+    """Grow the storage."""
+    driver.extend(event.originator_id, event.size_gib)
+    return Done()
+
+
+def delete(driver: Driver, event: Volume.DeletionStarted, _: Cause) -> Done:
+    """Remove the storage, and before it every way to reach it."""
+    driver.remove_export(event.originator_id)
+    driver.delete(event.originator_id, event.made_at.isoformat())
+    return Done()
+
+
+def connect(
+    driver: Driver, event: Volume.ConnectionStarted | Volume.ExportStarted, _: Cause
+) -> Done:
+    """Let a host reach the volume; half a way is taken back, and no other host's."""
+    try:
+        connection = driver.connect(event.originator_id, event.connector)
+    except DriverFailed:
+        if not event.shared:
+            with suppress(DriverFailed):
+                driver.disconnect(event.originator_id, event.connector)
+        raise
+    return Done(connection=connection)
+
+
+def disconnect(driver: Driver, event: Volume.DisconnectionStarted, _: Cause) -> Done:
+    """Take the volume away from a host, unless another hold reaches it from there."""
+    if not event.shared:
+        driver.disconnect(event.originator_id, event.connector)
+    return Done()
+
+
+def unexport(driver: Driver, event: Volume.ExportRemovalStarted, _: Cause) -> Done:
+    """Take the volume away from a host, or from every host."""
+    try:
+        if event.connector is None:
+            driver.remove_export(event.originator_id)
+        elif not event.shared:
+            driver.disconnect(event.originator_id, event.connector)
+    except DriverFailed:
+        if not event.force:
+            raise
+        logger.warning("forced: %s", event.originator_id, exc_info=True)
+    return Done()
+
+
+def look_for_session(driver: Driver, event: Volume.SessionLookedFor, _: Cause) -> Done:
+    """Look whether a host uses the volume, and take it away from one that does not."""
+    found = driver.has_session(event.originator_id, event.connector)
+    if event.connector and not found and not event.shared:
+        driver.disconnect(event.originator_id, event.connector)
+    return Done(found=found)
+
+
+def initialize(driver: Driver, _: Backend.InitializationStarted, __: Cause) -> Done:
+    """Look at the storage anew."""
+    driver.set_up()
+    return Done()
+
+
+WORK: dict[str, Callable[[Driver, Any, Cause], Done]] = {
+    Volume.Created.TOPIC: create,
+    Volume.ExtensionStarted.TOPIC: extend,
+    Volume.DeletionStarted.TOPIC: delete,
+    Volume.ConnectionStarted.TOPIC: connect,
+    Volume.DisconnectionStarted.TOPIC: disconnect,
+    Volume.ExportStarted.TOPIC: connect,
+    Volume.ExportRemovalStarted.TOPIC: unexport,
+    Volume.SessionLookedFor.TOPIC: look_for_session,
+    Backend.InitializationStarted.TOPIC: initialize,
+}
