@@ -85,7 +85,7 @@ class Replica:
             return
         name, told = message.subject.split(".")[-2], measured(message.data)
         known = self.log.room.measured.get(name)
-        if known and told.told_at <= known.told_at:
+        if known and told.order <= known.order:
             return  # an old one, or of an agent that serves the backend no more
         self.log.room.know(name, told)
         try:

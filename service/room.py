@@ -34,7 +34,7 @@ class Measured:
     lease: int = 0
 
     @property
-    def told_at(self) -> tuple[int, datetime]:
+    def order(self) -> tuple[int, datetime]:
         """What orders measurements: whose it is, then when that agent measured."""
         return self.lease, self.reported_at
 

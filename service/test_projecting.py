@@ -103,7 +103,7 @@ def volumes(number: int, name: str = "db") -> Iterator[Volume]:
 
 
 def backend(name: str) -> Backend:
-    return Backend.announced(name, "node-1", "FileDriver", "local")
+    return Backend.taken_over(name, 1, "a holder", "node-1")
 
 
 def failing_on(name: str) -> tuple[ReadModel, ...]:

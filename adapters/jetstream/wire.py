@@ -41,6 +41,8 @@ async def respond(answers: Iterable[tuple[Request, str, bytes]]) -> None:
     Whoever wants no answer names no place for it.
     """
     asked = [(each._msg, headers, body) for each, headers, body in answers]  # noqa: SLF001
-    told = [message(msg.reply, "", more, body) for msg, more, body in asked if msg.reply]
+    told = [
+        message(msg.reply, "", more, body) for msg, more, body in asked if msg.reply
+    ]
     if told:
         await send(asked[0][0]._client, told)  # noqa: SLF001
