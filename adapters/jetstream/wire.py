@@ -1,13 +1,14 @@
-"""Publishing at the cost of the bytes.
+"""Messages at the cost of the bytes.
 
-nats-py checks and encodes a message's headers one by one, which for the dozen
-of an event costs more than everything else about it, and hands each message over
-by itself.
+nats-py checks a message's headers one by one, and their names letter by letter,
+which for the dozen headers of an event costs more than everything else about it,
+and hands each message over by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
@@ -15,6 +16,30 @@ from nats.micro.request import Request
 from nats.protocol.command import hpub_cmd, pub_cmd
 
 AT_ONCE = 256  # messages
+
+
+class QuickClient(Client):
+    """A client that looks at the name of a header once."""
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """Return headers as `Client` does; `test_wire` holds the two together."""
+        told: dict[str, str] = {}
+        for line in raw.split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            if colon and (known := name_of(name)) is not None:
+                told[known] = value.strip().decode("utf-8", "replace")
+        return told
+
+
+@lru_cache(maxsize=1024)
+def name_of(raw: bytes) -> str | None:
+    """Return a header's name, or None for what is none: other than one ASCII word."""
+    try:
+        name = raw.strip().decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return None if any(map(str.isspace, name)) else name
 
 
 def message(subject: str, reply: str, headers: str, body: bytes) -> bytes:

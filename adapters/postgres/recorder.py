@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import msgspec
 import psycopg
 from eventsourcing.persistence import (
     IntegrityError,
@@ -175,8 +176,7 @@ HISTORY = """
 PARTS = "SELECT part_id, whole_id FROM {parts} WHERE part_id = ANY (%s)"
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """What the first answer to a request showed, kept for when it is repeated.
 
     An answer is an aggregate, or a part of it, as it was at a version. So it is

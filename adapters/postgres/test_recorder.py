@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from eventsourcing.persistence import OperationalError
+from msgspec.structs import replace
 
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt, verified, verify
