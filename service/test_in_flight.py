@@ -1,0 +1,225 @@
+"""After a restart a thousand volumes in flight are settled, whatever the log has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from adapters.embedded.nats_server import nats_server
+from adapters.postgres.mapper import LogMapper
+from adapters.postgres.reading import rebuilt
+from adapters.postgres.recorder import Batch
+from domain.aggregate import Done, Event
+from domain.ports import Capabilities, Cause
+from domain.volume import Volume
+from service.manager import VolumeManager
+from service.testing import (
+    AGENT,
+    BACKEND,
+    SERVE,
+    caller,
+    capabilities,
+    configuration,
+    eventually,
+    nothing_is_in_flight,
+    program,
+)
+
+IN_FLIGHT = 1000
+PAGE = 500
+HOST = {"host": "node-1"}
+
+
+class Nothing:
+    """Storage without any: what takes time here is everything else."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        reserved_percentage: int,
+        max_over_subscription_ratio: float,
+    ) -> None:
+        pass
+
+    def set_up(self) -> None:
+        pass
+
+    def capabilities(self) -> Capabilities:
+        return capabilities(1_000_000)
+
+    def create(self, asked: Volume.Created, cause: Cause) -> str:
+        return f"/nothing/{asked.originator_id}"
+
+    def delete(self, volume_id: UUID, made_at: str) -> None:
+        pass
+
+    def extend(self, volume_id: UUID, size_gib: int) -> None:
+        pass
+
+    def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:
+        return {"driver_volume_type": "none", "data": {}}
+
+    def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
+        pass
+
+    def remove_export(self, volume_id: UUID) -> None:
+        pass
+
+    def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
+        return False
+
+
+# Volumes at work, one for each thing that a backend is asked
+
+
+def creating() -> Volume:
+    return Volume.create(uuid4(), size_gib=1, backend=BACKEND)
+
+
+def available() -> Volume:
+    volume = creating()
+    volume.report(1, Done(location="/nothing"))
+    return volume
+
+
+def extending() -> Volume:
+    volume = available()
+    volume.extend(2)
+    return volume
+
+
+def deleting() -> Volume:
+    volume = available()
+    volume.delete()
+    return volume
+
+
+def deleting_by_force() -> Volume:
+    volume = creating()
+    volume.delete(force=True)
+    return volume
+
+
+def attaching() -> Volume:
+    volume = available()
+    volume.hold(held := uuid4(), instance="web-1")
+    volume.connect(held, HOST)
+    return volume
+
+
+def attached() -> Volume:
+    volume = attaching()
+    volume.report(volume.version, Done(connection={}))
+    volume.complete(next(iter(volume.attachments)))
+    return volume
+
+
+def detaching() -> Volume:
+    volume = attached()
+    volume.detach()
+    return volume
+
+
+def looked_after() -> Volume:
+    volume = attached()
+    [held] = volume.attachments
+    volume.begin_detaching(held)
+    volume.look_for_session(held)
+    return volume
+
+
+def exported() -> Volume:
+    volume = available()
+    volume.export(HOST)
+    return volume
+
+
+def unexported() -> Volume:
+    volume = exported()
+    volume.report(volume.version, Done(connection={}))
+    volume.unexport(HOST)
+    return volume
+
+
+# fmt: off
+SETTLED: dict[Callable[[], Volume], str] = {
+    creating:          "available",
+    extending:         "available",
+    deleting:          "deleted",
+    deleting_by_force: "deleted",
+    attaching:         "attaching",  # and waits for its host
+    detaching:         "available",
+    looked_after:      "available",
+    exported:          "available",
+    unexported:        "available",
+}
+# fmt: on
+
+
+def write(manager: VolumeManager, volumes: list[Volume]) -> None:
+    """Write the histories of volumes, and the room that they take."""
+    encode = LogMapper().to_stored_event
+    for start in range(0, len(volumes), PAGE):
+        page = volumes[start : start + PAGE]
+        events: list[Event] = [e for volume in page for e in volume.collect_events()]
+        parts = {e.adds_part: e.originator_id for e in events if e.adds_part}
+        taken = {BACKEND: sum(volume.allocated_gib for volume in page)}
+        stored = list(map(encode, events))
+        manager.recorder.append(Batch(stored, parts=parts, taken=taken))
+
+
+@pytest.mark.slow
+def test_a_thousand_in_flight_are_settled_in_time_whatever_the_log_has(
+    tmp_path: Path, settings: dict[str, str], manager: VolumeManager
+) -> None:
+    kinds = list(SETTLED)
+
+    def seconds_to_settle(others: int) -> float:
+        """Return how long a service takes that is started behind so many more."""
+        write(manager, [available() for _ in range(others)])
+        asked = [kinds[n % len(kinds)] for n in range(IN_FLIGHT)]
+        volumes = [begin() for begin in asked]
+        write(manager, volumes)
+        with program(SERVE, config):
+            asyncio.run(until_known())
+        began = time.monotonic()
+        with program(SERVE, config), program(AGENT, config):
+            asyncio.run(until_settled())
+            took = time.monotonic() - began
+        fold = rebuilt(manager.recorder)
+        found = [str(fold[volume.id].status) for volume in volumes]
+        assert Counter(zip(asked, found, strict=True)) == Counter(
+            (begun, SETTLED[begun]) for begun in asked
+        )
+        return took
+
+    async def until_known() -> None:
+        async with caller(url) as asker:
+            last = manager.recorder.max_notification_id()
+
+            async def so() -> bool:
+                page = await asker.insist("volume.list", limit=1)
+                return bool(page["position"] == last)
+
+            await eventually(so)
+
+    async def until_settled() -> None:
+        async with asyncio.timeout(120), caller(url) as asker:
+            await nothing_is_in_flight(asker)
+
+    with nats_server(tmp_path / "nats") as url:
+        driver = f"{__name__}.{Nothing.__name__}"
+        config = configuration(tmp_path, url, settings, driver=driver)
+        few = seconds_to_settle(2_000)
+        many = seconds_to_settle(18_000)
+
+    print(f"{few:.1f} s behind 2,000 volumes, {many:.1f} s behind 21,000")
+    assert many < 2 * few + 2
