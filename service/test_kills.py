@@ -34,7 +34,7 @@ from service.up import as_service
 
 KILLS = 10
 CLIENTS = 16
-WHOLE = {"volume", "made-by.json"}
+WHOLE = {"volume", "made-by"}
 
 
 def test_what_was_acknowledged_outlives_every_kill(tmp_path: Path) -> None:

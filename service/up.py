@@ -38,7 +38,7 @@ from service.settings import (
     Unusable,
 )
 
-FORMAT = 1  # of the data folder; raised when an older version could not read it
+FORMAT = 2  # of the data folder; raised when an older version could not read it
 NATS_PORT = 4222
 PASSWORD = "nats.password"
 DESCRIPTION = "holdfast.json"

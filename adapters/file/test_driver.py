@@ -52,9 +52,26 @@ def created(driver: FileDriver, size_gib: int = 1) -> UUID:
 def test_a_volume_says_which_event_made_it(driver: FileDriver, folder: Path) -> None:
     volume = created(driver)
 
-    made_by = json.loads((folder / str(volume) / "made-by.json").read_text())
+    made_by = (folder / str(volume) / "made-by").readlink()
 
-    assert made_by == {"position": CAUSE.position, "at": CAUSE.at}
+    assert str(made_by) == f"{CAUSE.position} {CAUSE.at}"
+
+
+def test_what_holdfast_0_1_0_made_is_known_and_can_be_removed(
+    driver: FileDriver, folder: Path
+) -> None:
+    event = asked()
+    home = folder / str(event.originator_id)
+    home.mkdir()
+    (home / "volume").touch()
+    told = {"position": CAUSE.position, "at": CAUSE.at}
+    (home / "made-by.json").write_text(json.dumps(told))
+
+    assert driver.create(event, CAUSE) == str(home / "volume")
+    driver.extend(event.originator_id, 2)
+    driver.delete(event.originator_id, CAUSE.at)
+
+    assert names(folder) == set()
 
 
 def test_a_volume_takes_no_space_until_it_is_written(driver: FileDriver) -> None:
@@ -106,7 +123,6 @@ def test_a_volume_is_durable_before_it_has_its_name_and_its_name_before_the_answ
 
     making = f".{volume}.making"
     assert calls == [
-        f"fsync {making}/made-by.json",
         f"fsync {making}/volume",
         f"fsync {making}",
         f"rename {making}",
@@ -126,6 +142,7 @@ def test_a_volumes_disappearance_is_durable_before_its_data_goes(
         f"rename {volume}",
         "fsync .",
         f"unlink .{volume}.deleting/volume",
+        f"unlink .{volume}.deleting/made-by",
         f"unlink .{volume}.deleting/made-by.json",
     ]
 
@@ -190,15 +207,17 @@ def calls(
 # What cannot be explained is never adopted, and left alone
 
 
-@pytest.mark.parametrize("made_by", [None, b"", b"{", b'{"position": "7"}'])
+@pytest.mark.parametrize("made_by", [None, b"", b"{", b'{"position": "7"}', "seven"])
 def test_what_does_not_say_what_made_it_is_neither_adopted_nor_deleted(
-    driver: FileDriver, folder: Path, made_by: bytes | None
+    driver: FileDriver, folder: Path, made_by: bytes | str | None
 ) -> None:
     event = asked()
     home = folder / str(event.originator_id)
     home.mkdir()
     (home / "volume").write_text("whose?")
-    if made_by is not None:
+    if isinstance(made_by, str):
+        (home / "made-by").symlink_to(made_by)
+    elif made_by is not None:
         (home / "made-by.json").write_bytes(made_by)
 
     with pytest.raises(DriverFailed, match="does not say which event made it"):
@@ -275,7 +294,7 @@ def test_creating_again_finishes_what_is_missing(driver: FileDriver) -> None:
 
 
 @pytest.mark.parametrize("kind", ["making", "deleting"])
-@pytest.mark.parametrize("files", [[], ["made-by.json"], ["made-by.json", "volume"]])
+@pytest.mark.parametrize("files", [[], ["made-by"], ["made-by.json", "volume"]])
 def test_setting_up_removes_leftovers(
     driver: FileDriver, folder: Path, kind: str, files: list[str]
 ) -> None:
@@ -454,17 +473,15 @@ def test_a_filesystem_without_blocks_is_full(tmp_path: Path) -> None:
             created(driver)
 
 
-def test_blocks_that_run_out_on_the_way_leave_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with tmpfs(tmp_path, "size=4m"):
-        driver = FileDriver(tmp_path)
-        monkeypatch.setattr(driver, "_make_room", lambda _: fill(tmp_path))
+@pytest.mark.parametrize("inodes", [2, 3])
+def test_what_runs_out_on_the_way_leaves_nothing(tmp_path: Path, inodes: int) -> None:
+    with tmpfs(tmp_path, f"size=4m,nr_inodes={inodes}"):
+        driver = FileDriver(tmp_path, max_over_subscription_ratio=1e6)
 
         with pytest.raises(NoSpace, match="No space left on device"):
             created(driver)
 
-        assert names(tmp_path) == {"filler"}
+        assert names(tmp_path) == set()
 
 
 def test_a_driver_starts_on_a_full_disk_and_deletes(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ SPAWN.set_forkserver_preload(["adapters.file.driver", "adapters.contracts.driver
 
 VOLUME, BYSTANDER = UUID(int=1), UUID(int=2)
 STEPS = [
-    *("mkdir", "open", "write", "ftruncate", "fsync"),
+    *("mkdir", "symlink", "open", "ftruncate", "fsync"),
     *("close", "rename", "unlink", "rmdir"),
 ]
 
@@ -251,5 +251,5 @@ def contents(folder: Path) -> Contents:
         files = names(folder / name)
         size = (folder / name / "volume").stat().st_size
         explained = FileDriver(folder)._volumes.cause(UUID(name)) == CAUSE
-        found[UUID(name)] = size, explained and files == {"volume", "made-by.json"}
+        found[UUID(name)] = size, explained and files == {"volume", "made-by"}
     return found

@@ -1,13 +1,17 @@
 """What lies on the disk, and how it gets there whole.
 
     <folder>/<volume id>/volume         the data, a sparse file
-    <folder>/<volume id>/made-by.json   what made it: position in the log, and time
+    <folder>/<volume id>/made-by        what made it: position in the log, and time
     <folder>/.<volume id>.making        half-made
     <folder>/.<volume id>.deleting      half-removed
 
 A volume appears and disappears by one rename of its directory, so what a kill or
 a power cut leaves is whole, absent, or has a name that says to remove it. Nothing
 else in the folder is touched.
+
+What made a volume is the text of a symbolic link: that is whole or absent, and is
+durable with the directory, where a file would be an inode and an fsync more.
+Holdfast 0.1.0 wrote such a file, `made-by.json`.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from uuid import UUID
 
 import msgspec
@@ -27,7 +33,9 @@ from adapters.file.holders import holders
 from domain.ports import Cause
 
 DATA = "volume"
-MADE_BY = "made-by.json"
+MADE_BY = "made-by"
+OLD_MADE_BY = "made-by.json"
+OURS = (DATA, MADE_BY, OLD_MADE_BY)
 
 ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 VOLUME = re.compile(ID)
@@ -40,6 +48,7 @@ class Volumes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen: os.stat_result | None = None
+        self._names = Names(folder)
 
     def set_up(self) -> None:
         """Make the folder if there is none, and remember which it is."""
@@ -70,8 +79,11 @@ class Volumes:
         try:
             if not stat.S_ISDIR(home.lstat().st_mode):
                 raise Unexplained(home)
-            return msgspec.json.decode((home / MADE_BY).read_bytes(), type=Cause)
-        except (FileNotFoundError, msgspec.MsgspecError) as error:
+        except FileNotFoundError:
+            return None
+        try:
+            return cause_in(home)
+        except (FileNotFoundError, ValueError, msgspec.MsgspecError) as error:
             if not os.path.lexists(home):
                 return None
             raise Unexplained(home) from error
@@ -101,13 +113,13 @@ class Volumes:
         making = self._making(volume_id)
         self._build(making, size_bytes, cause)
         making.rename(self._home(volume_id))
-        sync(self._folder)
+        self._names.sync()
 
     def finish(self, volume_id: UUID, size_bytes: int) -> None:
         """Make durable what an earlier attempt made, and add what it lacks."""
         truncate(self.path(volume_id), size_bytes, os.O_RDWR | os.O_CREAT)
         sync(self._home(volume_id))
-        sync(self._folder)
+        self._names.sync()
 
     def grow(self, volume_id: UUID, size_bytes: int) -> None:
         """Make the volume at least that large, durably, or raise `Gone`."""
@@ -122,7 +134,7 @@ class Volumes:
         Raises `StillOpen` if anything uses it, `Crowded` if it is not alone.
         """
         home, deleting = self._home(volume_id), self._deleting(volume_id)
-        if strangers := sorted(names(home) - {DATA, MADE_BY}):
+        if strangers := sorted(names(home).difference(OURS)):
             raise Crowded(home, strangers)
         self._closed(volume_id, home)
         home.rename(deleting)
@@ -132,7 +144,7 @@ class Volumes:
         except (StillOpen, OSError):
             deleting.rename(home)
             raise
-        sync(self._folder)
+        self._names.sync()
         empty(deleting)
 
     def clean(self, volume_id: UUID) -> None:
@@ -167,7 +179,7 @@ class Volumes:
     def _build(self, home: Path, size_bytes: int, cause: Cause) -> None:
         home.mkdir(0o700)
         try:
-            write(home / MADE_BY, msgspec.json.encode(cause))
+            (home / MADE_BY).symlink_to(f"{cause.position} {cause.at}")
             truncate(home / DATA, size_bytes, os.O_RDWR | os.O_CREAT)
             sync(home)
         except OSError:
@@ -180,7 +192,38 @@ class Volumes:
             empty(path)
         if leftovers:
             # A removal that was cut short must not be undone by a power cut.
-            sync(self._folder)
+            self._names.sync()
+
+
+class Names:
+    """The names in a directory; those who change some at once share an fsync."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._asked = count(1)
+        self._newest = 0
+        self._durable = 0
+        self._turn = Lock()
+
+    def sync(self) -> None:
+        """Make every change durable that was made before."""
+        number = self._newest = next(self._asked)
+        with self._turn:
+            if number > self._durable:
+                # Whoever has a number by now has made its change.
+                newest = self._newest
+                sync(self._directory)
+                self._durable = newest
+
+
+def cause_in(home: Path) -> Cause:
+    """Return what made a volume, as it says itself."""
+    try:
+        position, at = str((home / MADE_BY).readlink()).split(" ")
+    except FileNotFoundError:
+        old = (home / OLD_MADE_BY).read_bytes()
+        return msgspec.json.decode(old, type=Cause)
+    return Cause(int(position), at)
 
 
 def names(directory: Path) -> set[str]:
@@ -189,22 +232,10 @@ def names(directory: Path) -> set[str]:
 
 
 def empty(home: Path) -> None:
-    """Remove a directory and the two files that we put into it."""
-    for name in (DATA, MADE_BY):
+    """Remove a directory and the files that we put into it."""
+    for name in OURS:
         (home / name).unlink(missing_ok=True)
     home.rmdir()
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a small new file, durably."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        # A full disk may take a part of it and say nothing.
-        while content:
-            content = content[os.write(file, content) :]
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def truncate(path: Path, size_bytes: int, flags: int) -> None:
