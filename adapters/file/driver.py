@@ -48,10 +48,10 @@ class FileDriver:
             self._volumes.rehearse()
 
     def capabilities(self) -> Capabilities:
-        """Measure the filesystem, and look at every volume (10,000 in 70 ms)."""
+        """Measure the filesystem, and count what was set up and made since."""
         with self._at_work(f"measure {self._folder}"):
             space = os.statvfs(self._folder)
-            sizes = list(self._volumes.sizes())
+            sizes = self._volumes.sizes()
         return Capabilities(
             volume_backend_name=self._name,
             vendor_name="Holdfast",

@@ -49,13 +49,16 @@ class Volumes:
         self._folder = folder
         self._seen: os.stat_result | None = None
         self._names = Names(folder)
+        # Looking at 10,000 volumes takes 70 ms, so what is there is looked at once.
+        self._sizes: dict[UUID, int] = {}
 
     def set_up(self) -> None:
-        """Make the folder if there is none, and remember which it is."""
+        """Make the folder if there is none, and remember what it is and has."""
         if not self._folder.is_dir():
             self._folder.mkdir(0o700, parents=True)
             sync(self._folder.parent)
         self._seen = self._folder.stat()
+        self._sizes = dict(self._found())
 
     def look(self) -> None:
         """Raise `OutOfSight` unless the folder is the one that was set up.
@@ -99,34 +102,32 @@ class Volumes:
             raise Gone(volume_id, path)
         return found.st_size
 
-    def sizes(self) -> Iterator[int]:
-        """Yield the size of each volume, in bytes."""
-        with os.scandir(self._folder) as entries:
-            paths = [entry.path for entry in entries if VOLUME.fullmatch(entry.name)]
-        for path in paths:
-            # Another thread may have just removed it.
-            with suppress(FileNotFoundError, NotADirectoryError):
-                yield os.lstat(f"{path}/{DATA}").st_size
+    def sizes(self) -> list[int]:
+        """Return the size of each volume, in bytes, as it was set up and changed."""
+        return list(self._sizes.values())
 
     def make(self, volume_id: UUID, size_bytes: int, cause: Cause) -> None:
         """Make a volume that is not there, whole or not at all."""
         making = self._making(volume_id)
         self._build(making, size_bytes, cause)
         making.rename(self._home(volume_id))
+        self._sizes[volume_id] = size_bytes
         self._names.sync()
 
     def finish(self, volume_id: UUID, size_bytes: int) -> None:
         """Make durable what an earlier attempt made, and add what it lacks."""
-        truncate(self.path(volume_id), size_bytes, os.O_RDWR | os.O_CREAT)
+        flags = os.O_RDWR | os.O_CREAT
+        self._sizes[volume_id] = truncate(self.path(volume_id), size_bytes, flags)
         sync(self._home(volume_id))
         self._names.sync()
 
     def grow(self, volume_id: UUID, size_bytes: int) -> None:
         """Make the volume at least that large, durably, or raise `Gone`."""
         try:
-            truncate(self.path(volume_id), size_bytes, os.O_RDWR)
+            grown = truncate(self.path(volume_id), size_bytes, os.O_RDWR)
         except FileNotFoundError as error:
             raise Gone(volume_id, self.path(volume_id)) from error
+        self._sizes[volume_id] = grown
 
     def remove(self, volume_id: UUID) -> None:
         """Remove a volume that is there.
@@ -144,6 +145,7 @@ class Volumes:
         except (StillOpen, OSError):
             deleting.rename(home)
             raise
+        self._sizes.pop(volume_id, None)
         self._names.sync()
         empty(deleting)
 
@@ -162,6 +164,13 @@ class Volumes:
         rehearsal = self._making(UUID(int=0))
         self._build(rehearsal, 1, Cause(0, ""))
         empty(rehearsal)
+
+    def _found(self) -> Iterator[tuple[UUID, int]]:
+        with os.scandir(self._folder) as entries:
+            names = [entry.name for entry in entries if VOLUME.fullmatch(entry.name)]
+        for name in names:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                yield UUID(name), os.lstat(self._folder / name / DATA).st_size
 
     def _home(self, volume_id: UUID) -> Path:
         return self._folder / str(volume_id)
@@ -238,13 +247,15 @@ def empty(home: Path) -> None:
     home.rmdir()
 
 
-def truncate(path: Path, size_bytes: int, flags: int) -> None:
-    """Make the file at least that large, durably; never smaller."""
+def truncate(path: Path, size_bytes: int, flags: int) -> int:
+    """Make the file at least that large, durably, and return how large it is now."""
     file = os.open(path, flags | os.O_NOFOLLOW, 0o600)
     try:
-        if os.fstat(file).st_size < size_bytes:
+        size = os.fstat(file).st_size
+        if size < size_bytes:
             os.ftruncate(file, size_bytes)
         os.fsync(file)
+        return max(size, size_bytes)
     finally:
         os.close(file)
 
