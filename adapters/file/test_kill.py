@@ -25,9 +25,10 @@ from adapters.file.volumes import names
 SPAWN = multiprocessing.get_context("forkserver")
 SPAWN.set_forkserver_preload(["adapters.file.driver", "adapters.contracts.drivers"])
 
+WHOLE = {"volume", f"made-by {CAUSE.position} {CAUSE.at}"}
 VOLUME, BYSTANDER = UUID(int=1), UUID(int=2)
 STEPS = [
-    *("mkdir", "symlink", "open", "ftruncate", "fsync"),
+    *("mkdir", "open", "ftruncate", "fsync", "link"),
     *("close", "rename", "unlink", "rmdir"),
 ]
 
@@ -251,5 +252,5 @@ def contents(folder: Path) -> Contents:
         files = names(folder / name)
         size = (folder / name / "volume").stat().st_size
         explained = FileDriver(folder)._volumes.cause(UUID(name)) == CAUSE
-        found[UUID(name)] = size, explained and files == {"volume", "made-by"}
+        found[UUID(name)] = size, explained and files == WHOLE
     return found

@@ -21,7 +21,7 @@ from adapters.file.driver import FileDriver
 from adapters.file.volumes import names
 from domain.ports import Cause, DriverFailed, VolumeIsBusy
 
-STEPS = ["mkdir", "symlink", "open", "ftruncate", "fsync", "rename", "unlink", "rmdir"]
+STEPS = ["mkdir", "link", "open", "ftruncate", "fsync", "rename", "unlink", "rmdir"]
 VOLUMES = st.sampled_from([UUID(int=n) for n in (1, 2, 3)])
 MADE_AT = "2026-01-01T00:00:00Z"
 CAUSES = st.sampled_from([Cause(n, MADE_AT) for n in (1, 2)])

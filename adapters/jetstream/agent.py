@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from logging import getLogger
@@ -33,6 +32,7 @@ from nats.errors import Error
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
+from adapters.hands import Hands
 from adapters.jetstream.lease import Lapsed, Lease
 from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.jetstream.reporting import Report, Reporter
@@ -100,7 +100,7 @@ class Agent:
         self._busy = 0
         self._quiet = asyncio.Event()
         self._setting_up = asyncio.Lock()
-        self._threads = ThreadPoolExecutor(AT_ONCE, f"agent-{name}")
+        self._hands = Hands(AT_ONCE, f"agent-{name}")
 
     async def run(self) -> None:
         """Work for ever, beginning again where the broker was away."""
@@ -133,10 +133,9 @@ class Agent:
     async def _leave(self) -> None:
         """Let the next agent take over at once, unless something still goes on."""
         self._lease.drop()
-        ending = asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
-                await ending
+                await asyncio.to_thread(self._hands.end)
                 await self._lease.give_back()
 
     # What there is to do
@@ -386,8 +385,7 @@ class Agent:
             return what(*args)
 
         self._check(lease)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, under_lease)
+        return await self._hands.do(under_lease)
 
     def _check(self, lease: int) -> None:
         if not self._lease.is_good(lease):
