@@ -17,7 +17,7 @@ from adapters.tasks import ended
 from service.agents import agent
 from service.connecting import connect
 from service.holding import held, lock_of
-from service.serve import replica
+from service.serve import quicken, replica
 from service.settings import BackendSettings, Settings, Unusable, database_of
 from service.up import up
 
@@ -77,6 +77,7 @@ def run_agent(settings: Settings, name: str | None, told: Told) -> None:
 
 async def served(client: Client, settings: Settings, backend: BackendSettings) -> None:
     """Serve a backend, once no other agent on this host does."""
+    quicken()
     async with held(lock_of(settings, backend.name)) as holder:
         await agent(client, settings, backend, holder).run()
 

@@ -11,9 +11,8 @@ a power cut leaves is whole, absent, or has a name that says to remove it. Nothi
 else in the folder is touched.
 
 What made a volume is in the name of a second link to its data: that is durable with
-the directory, where a file would be an inode and an fsync more. Where much is deleted
-an inode is dear: ext4 looks for one that was not used for minutes, for 300 us.
-Holdfast 0.1.0 wrote such a file, `made-by.json`.
+the directory, where a file would be an inode and an fsync more. Holdfast 0.1.0 wrote
+such a file, `made-by.json`.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ class Agent:
         return await stream.pull_subscribe_bind(made.name, STREAM)
 
     def _take_message(self, message: Msg, lease: int) -> None:
-        position = message.metadata.sequence.stream
+        position = sequence_of(message)
         signed = message.subject, message.data, message.headers, position
         if not is_published(self._key, *signed):
             logger.warning("message %d of the stream is not the log's", position)
@@ -390,6 +390,14 @@ class Agent:
     def _check(self, lease: int) -> None:
         if not self._lease.is_good(lease):
             raise Lapsed
+
+
+def sequence_of(message: Msg) -> int:
+    """Return a message's place in the stream, without the rest of its metadata."""
+    match message.reply.split("."):
+        case ["$JS", "ACK", _, _, _, sequence, _, _, _]:
+            return int(sequence)
+    return message.metadata.sequence.stream
 
 
 def in_words(failure: Exception) -> str:
