@@ -8,9 +8,6 @@ import subprocess
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import free_port
@@ -18,7 +15,6 @@ from adapters.file.failures import GIB
 from adapters.postgres.reading import rebuilt, verified
 from domain import log as language
 from domain.volume import Status, Volume
-from projections import resources
 from service.manager import VolumeManager
 from service.testing import (
     UP,
@@ -26,6 +22,7 @@ from service.testing import (
     caller,
     callers,
     happened_once,
+    lists_tell,
     load,
     nothing_is_in_flight,
     program,
@@ -92,30 +89,12 @@ async def compare(data: Path, askers: list[Caller]) -> None:
     volumes = {key: seen for key, seen in fold.items() if isinstance(seen, Volume)}
     happened_once(log, askers)
     assert allocated == {"files": sum(v.allocated_gib for v in volumes.values())}
-    assert await listed(askers[0], "volume") == {
-        str(key): as_json(resources.volume(volume)) for key, volume in volumes.items()
-    }
-    assert await listed(askers[0], "attachment") == {
-        str(key): as_json(resources.attachment(volume, key))
-        for volume in volumes.values()
-        for key in volume.attachments | volume.gone
-    }
+    await lists_tell(askers[0], volumes.values())
     assert on_disk(data / "volumes") == {
         str(key): volume.size_gib * GIB
         for key, volume in volumes.items()
         if volume.status != Status.DELETED
     }
-
-
-def as_json(shown: Any) -> Any:
-    return msgspec.json.decode(msgspec.json.encode(shown))
-
-
-async def listed(asker: Caller, noun: str) -> dict[str, Any]:
-    gone = "deleted" if noun == "volume" else "detached"
-    items = await asker.all(f"{noun}.list")
-    items += await asker.all(f"{noun}.list", status=gone)
-    return {item["id"]: item for item in items}
 
 
 def on_disk(folder: Path) -> dict[str, int]:

@@ -247,3 +247,48 @@ def test_who_is_not_where_the_page_begins_stores_nothing(
 
     assert not moved
     assert rows(recorder) == before
+
+
+def test_the_tables_of_version_0_1_0_are_taken_over(manager: VolumeManager) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored([backend("files"), *volumes(20)]))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+    before = rows(recorder)
+    as_version_0_1_0(recorder)
+    recorder.insert_events(stored(volumes(4)))
+
+    with projecting(known, recorder):
+        adopted = {kept.position for kept in known.kept()}
+        until(lambda: caught_up(known, recorder))
+
+    assert min(adopted) > 0
+    after = rows(recorder)
+    assert all(row in after[name] for name in NAMES for row in before[name])
+    assert len(after["volumes"]) == 24
+
+
+def as_version_0_1_0(recorder: LogRecorder) -> None:
+    """Bring the tables to what they were: one a model, one position for all."""
+    schema = recorder.datastore.schema
+    with recorder.datastore.transaction(commit=True) as cursor:
+        cursor.execute(SQL("SET LOCAL search_path TO {}").format(Identifier(schema)))
+        cursor.execute(b"""
+            CREATE TABLE read_position (one bool PRIMARY KEY, position bigint NOT NULL);
+            INSERT INTO read_position SELECT true, max(position) FROM read_models;
+            DROP TABLE read_models
+        """)
+        for name in NAMES:
+            old = SQL("""
+                DROP VIEW {view};
+                ALTER TABLE {table} RENAME TO {view};
+                ALTER INDEX {order} RENAME TO {old_order}
+            """)
+            cursor.execute(
+                old.format(
+                    view=Identifier(f"read_{name}"),
+                    table=Identifier(f"read_{name}_1"),
+                    order=Identifier(f"read_{name}_1_order"),
+                    old_order=Identifier(f"read_{name}_order"),
+                )
+            )

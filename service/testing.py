@@ -13,6 +13,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterator,
     Mapping,
     Sequence,
@@ -42,6 +43,7 @@ from domain.aggregate import Done, Event, NotDone
 from domain.ports import Capabilities, Cause
 from domain.provenance import Provenance
 from domain.volume import Volume
+from projections import resources
 from service.endpoint import Endpoint
 from service.endpoints.agents import from_agent, reporting, take_over
 from service.endpoints.volumes import create
@@ -399,6 +401,30 @@ async def nothing_is_in_flight(asker: Caller) -> None:
         return not answer["items"]
 
     await asker.until("agent.in_flight", so, name="files", after=0)
+
+
+async def lists_tell(asker: Caller, volumes: Collection[Volume]) -> None:
+    """The lists are what the log comes to."""
+    assert await listed(asker, "volume") == {
+        str(volume.id): as_json(resources.volume(volume)) for volume in volumes
+    }
+    assert await listed(asker, "attachment") == {
+        str(key): as_json(resources.attachment(volume, key))
+        for volume in volumes
+        for key in volume.attachments | volume.gone
+    }
+
+
+async def listed(asker: Caller, noun: str, **asked: Any) -> dict[str, Any]:
+    """Return all there is of a noun by its id, what is gone as well."""
+    gone = "deleted" if noun == "volume" else "detached"
+    items = await asker.all(f"{noun}.list", **asked)
+    items += await asker.all(f"{noun}.list", status=gone, **asked)
+    return {item["id"]: item for item in items}
+
+
+def as_json(shown: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(shown))
 
 
 def happened_once(log: Sequence[Event], askers: Sequence[Caller]) -> None:

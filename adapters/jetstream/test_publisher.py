@@ -179,6 +179,20 @@ def test_a_stream_of_another_log_is_not_added_to(
         asyncio.run(scenario())
 
 
+def test_an_event_that_nobody_can_read_is_published_all_the_same(
+    broker: NatsServer, manager: VolumeManager, history: list[StoredEvent]
+) -> None:
+    poison = [StoredEvent(uuid4(), 1, "volume.created", b) for b in (b"{}", b"\xff")]
+    manager.recorder.insert_events([*poison, *history[:2]])
+
+    async def scenario() -> list[int]:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 4)
+            return await positions(client, range(1, 5))
+
+    assert asyncio.run(scenario()) == [1, 2, 3, 4]
+
+
 def test_an_event_says_who_asked_for_it_and_why_it_is(
     broker: NatsServer, manager: VolumeManager
 ) -> None:

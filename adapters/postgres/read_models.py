@@ -49,36 +49,6 @@ DROP_OLD = SQL("DROP TABLE {position}")
 RENAME = SQL("ALTER TABLE {view} RENAME TO {renamed}")
 RENAME_ORDER = SQL("ALTER INDEX {old_order} RENAME TO {order}")
 
-KEPT = SQL("""
-    CREATE TABLE IF NOT EXISTS {kept} (
-        name       text   NOT NULL,
-        generation bigint NOT NULL,
-        position   bigint NOT NULL,
-        failure    bytea,
-        PRIMARY KEY (name, generation)
-    )
-""")
-CREATE_MEASURED = SQL("""
-    CREATE TABLE IF NOT EXISTS {measured} (name text PRIMARY KEY, body bytea NOT NULL)
-""")
-CREATE = SQL("""
-    CREATE TABLE IF NOT EXISTS {table} (
-        key     text   PRIMARY KEY,
-        created bigint NOT NULL,
-        version bigint NOT NULL,
-        hidden  bool   NOT NULL,
-        body    bytea  NOT NULL,
-        {columns}
-    )
-""")
-CREATE_ORDER = SQL("CREATE INDEX IF NOT EXISTS {order} ON {table} (created, key)")
-CREATE_AGING = SQL("CREATE INDEX IF NOT EXISTS {by_age} ON {table} ({aging}, since)")
-BEGIN = SQL("INSERT INTO {kept} VALUES (%s, %s, %s)")
-# Version 0.1.0 had one position for all.
-OLD_POSITION = SQL("SELECT to_regclass(%s) IS NOT NULL AS old")
-ADOPT = SQL("SELECT position FROM {position}")
-ADOPTED = SQL("DROP TABLE {position}")
-
 KEPT = SQL("SELECT * FROM {kept} ORDER BY name, generation")
 GENERATIONS = SQL("SELECT * FROM {kept} WHERE name = %s ORDER BY generation FOR UPDATE")
 REACHED = SQL("SELECT coalesce(max(position), 0) AS position FROM {kept}")

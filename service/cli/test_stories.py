@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import uuid4
 
 from service.cli.conftest import Shell
@@ -137,3 +138,27 @@ def test_a_folder_where_nothing_runs_is_no_service(shell: Shell) -> None:
 
     assert ended.returncode == 3
     assert "holdfast up" in ended.stderr
+
+
+def test_a_read_model_is_rebuilt(shell: Shell) -> None:
+    made = shell.told("volume", "create", "listed", "--size", "1", "--wait")
+    [before] = [i for i in projections(shell) if i["name"] == "volumes"]
+
+    rebuilt = shell.told("projections", "rebuild", "volumes")
+
+    assert rebuilt["generation"] == before["generation"] + 1
+    assert rebuilt["position"] >= made["position"]
+    assert {item["status"] for item in projections(shell)} == {"following"}
+    assert "listed" in shell.run("volume", "list").stdout
+
+
+def test_a_read_model_that_is_not_is_refused_with_those_that_are(shell: Shell) -> None:
+    ended = shell.run("projections", "rebuild", "unknown")
+
+    assert ended.returncode == 1
+    assert "there are attachments, backends, in_flight, volumes" in ended.stderr
+
+
+def projections(shell: Shell) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = shell.told("projections", "list")["items"]
+    return items
