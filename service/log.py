@@ -52,7 +52,7 @@ from adapters.postgres.recorder import (
 )
 from adapters.tasks import ended, together
 from domain import log
-from domain.aggregate import Aggregate, Event, Intent
+from domain.aggregate import Aggregate, Event, Intent, OutOfOrder
 from domain.provenance import MOMENT, Moment
 from service.room import Room
 
@@ -88,6 +88,10 @@ class Taken(Exception):
         return f"the id {self.args[0]} is taken"
 
 
+class Unreadable(Exception):
+    """The log has an event of it that this version cannot read."""
+
+
 class Unavailable(Exception):
     """The log cannot be reached, or has too much to do already."""
 
@@ -108,7 +112,7 @@ class NotLive(BaseException):  # control flow: no `except Exception` may swallow
 Part = NewType("Part", int)
 Key = UUID | Part
 # An aggregate, or the id of what a part is a part of; None: there is no such thing.
-Live = dict[Key, Aggregate | UUID | None]
+Live = dict[Key, "Aggregate | UUID | Unreadable | None"]
 
 
 class Reply(msgspec.Struct):
@@ -262,6 +266,8 @@ class Decision:
         except KeyError:
             raise NotLive(key) from None
         self._live[key] = known  # now the one used last
+        if isinstance(known, Unreadable):
+            raise known
         return known
 
 
@@ -632,8 +638,16 @@ class Log:
 
     def _replay(
         self, ids: list[UUID], parts: list[UUID]
-    ) -> tuple[dict[UUID, tuple[Aggregate, int]], dict[UUID, UUID]]:
-        found = replayed(self.recorder.histories(ids)) if ids else {}
+    ) -> tuple[dict[UUID, tuple[Any, int]], dict[UUID, UUID]]:
+        found: dict[UUID, tuple[Any, int]] = {}
+        try:
+            found |= replayed(self.recorder.histories(ids)) if ids else {}
+        except (log.UnknownTopic, OutOfOrder, msgspec.DecodeError) as wrong:
+            if ids[1:]:  # nobody else's commands may suffer
+                for each in ids:
+                    found |= self._replay([each], [])[0]
+            else:
+                found[ids[0]] = Unreadable(*wrong.args), 0
         return found, self.recorder.wholes(parts) if parts else {}
 
     async def _probe(self) -> None:
@@ -727,6 +741,8 @@ class Log:
             # Others of its batch have been decided anew, and go on.
             self._lose(str(failure))
             self._fail(command, Unavailable("the database cannot be reached"))
+        except Exception as problem:  # noqa: BLE001 - nobody else's command may suffer
+            self._fail(command, problem)
         else:
             self._reply(command, reply.at(first.position))
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import OperationalError, StoredEvent
 
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import Batch, Stored
@@ -744,3 +744,23 @@ def test_a_follower_sees_every_event_once_and_in_order(manager: VolumeManager) -
 
     assert seen == list(range(1, written + 1))
     assert len(list(verified(manager.recorder))) == written
+
+
+def test_what_cannot_be_read_of_one_volume_stops_no_other_command(
+    manager: VolumeManager,
+) -> None:
+    key = uuid4()
+    poison = StoredEvent(key, 1, "volume.created", b"{}")
+
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            good = await available(log)
+            await asyncio.to_thread(manager.recorder.insert_events, [poison])
+        async with live(manager.recorder) as log:
+            asked = [ask(log, show, id=str(i)) for i in (key, good)]
+            return [*await asyncio.gather(*asked), await ask(log, show, id=str(key))]
+
+    poisoned, shown, again = asyncio.run(scenario())
+
+    assert (poisoned["type"], again["type"]) == ("fault", "fault")
+    assert shown["status"] == "available"
