@@ -1,0 +1,239 @@
+"""Every status in between has its deadline, and what happens then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from adapters.postgres.reading import rebuilt
+from adapters.postgres.recorder import Batch
+from domain import log as language
+from domain.aggregate import Aggregate, Done
+from domain.attachment import AttachStatus
+from domain.backend import Administration, Backend
+from domain.provenance import MOMENT, Moment, Provenance
+from domain.volume import Status, Volume
+from service.log import Log, decoded
+from service.manager import VolumeManager
+from service.projecting import tables
+from service.settings import Deadlines
+from service.standing import measured
+from service.test_projecting import caught_up, projecting, stored, until
+from service.testing import eventually
+from service.watcher import HOLDS, WORK, Watcher
+
+# Each its own, so that none can be taken for another's.
+DEADLINES = Deadlines(
+    creating=100,
+    extending=200,
+    deleting=300,
+    reserved=400,
+    attaching=500,
+    detaching=600,
+)
+HOST = {"host": "node-1"}
+KEY = UUID(int=7)
+
+
+def being_made() -> Volume:
+    return Volume.create(uuid4(), size_gib=1, backend="files")
+
+
+def available() -> Volume:
+    volume = being_made()
+    volume.report(1, Done(location="/volumes/db"))
+    return volume
+
+
+def reserved() -> Volume:
+    volume = available()
+    volume.hold(KEY, host="node-1")
+    return volume
+
+
+def connecting() -> Volume:
+    volume = reserved()
+    volume.connect(KEY, HOST)
+    return volume
+
+
+def connected() -> Volume:
+    volume = connecting()
+    volume.report(volume.version, Done(connection={"driver_volume_type": "local"}))
+    return volume
+
+
+def attached() -> Volume:
+    volume = connected()
+    volume.complete(KEY)
+    return volume
+
+
+def being_initialized() -> Backend:
+    backend = Backend.taken_over("files", 1, "holder", "node-1")
+    backend.initialize()
+    return backend
+
+
+def after(begun: Callable[[], Volume], ask: Callable[[Volume], None]) -> Any:
+    """Return what makes a volume and then asks something of it."""
+
+    def begin() -> Volume:
+        volume = begun()
+        ask(volume)
+        return volume
+
+    return begin
+
+
+@dataclass(frozen=True)
+class Case:
+    """How it comes to wait, for how long at most, and what is recorded then."""
+
+    begin: Callable[[], Aggregate]
+    meanwhile: str  # the status, of the attachment where it is one's
+    deadline: str
+    recorded: str
+    status: str
+
+
+# fmt: off
+CASES = {
+    # The agent owes a word.
+    "volume.created": Case(
+        being_made, "creating", "creating", "volume.creation_failed", "error"),
+    "volume.extension_started": Case(
+        after(available, lambda v: v.extend(2)), "extending",
+        "extending", "volume.extension_failed", "error_extending"),
+    "volume.deletion_started": Case(
+        after(available, lambda v: v.delete()), "deleting",
+        "deleting", "volume.deletion_failed", "error_deleting"),
+    "volume.connection_started": Case(
+        connecting, "attaching", "attaching", "volume.connection_failed", "available"),
+    "volume.export_started": Case(
+        after(available, lambda v: v.export(HOST)), "available",
+        "attaching", "volume.export_failed", "available"),
+    "volume.disconnection_started": Case(
+        after(attached, lambda v: v.detach(KEY)), "detaching",
+        "detaching", "volume.disconnection_failed", "in-use"),
+    "volume.export_removal_started": Case(
+        after(available, lambda v: v.unexport()), "available",
+        "detaching", "volume.export_removal_failed", "available"),
+    "volume.session_looked_for": Case(
+        after(connected, lambda v: v.look_for_session(KEY)), "attaching",
+        "detaching", "volume.session_unclear", "attaching"),
+    "backend.initialization_started": Case(
+        being_initialized, "enabled",
+        "creating", "backend.initialization_failed", "enabled"),
+    # The caller does.
+    "reserved": Case(
+        reserved, "reserved", "reserved", "volume.released", "available"),
+    "attaching": Case(
+        connected, "attaching", "attaching", "volume.session_looked_for", "attaching"),
+    "detaching": Case(
+        after(attached, lambda v: v.begin_detaching(KEY)), "detaching",
+        "detaching", "volume.session_looked_for", "detaching"),
+}
+# fmt: on
+
+
+def status_of(aggregate: Any) -> str:
+    """Return the status of the only attachment, or else of the whole."""
+    held = list(getattr(aggregate, "attachments", {}).values())
+    return str(held[0].status if held else aggregate.status)
+
+
+def begun(case: Case, seconds: float) -> Aggregate:
+    """Let it come to wait so many seconds before its deadline."""
+    ago = getattr(DEADLINES, case.deadline) - seconds
+    then = datetime.now(UTC) - timedelta(seconds=ago)
+    MOMENT.set(Moment(then, Provenance(actor="web-1", request_id="key 1")))
+    return case.begin()
+
+
+def watched(manager: VolumeManager, aggregate: Aggregate) -> list[Any]:
+    """Return what a keeper that begins only now lets happen to it."""
+    recorder, known = manager.recorder, tables(manager.recorder)
+    written = stored([aggregate])
+    parts = dict.fromkeys(getattr(aggregate, "attachments", ()), aggregate.id)
+    recorder.append(Batch(written, {aggregate.id: 0}, parts=parts))
+
+    async def scenario() -> None:
+        async with Log(recorder).running() as log:
+            await Watcher(log, known, DEADLINES).look()
+
+            async def all_is_decided() -> bool:
+                return not log.unanswered
+
+            await eventually(all_is_decided)
+
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+        asyncio.run(scenario())
+    history = decoded(recorder.history(aggregate.id))
+    return [event for event, _ in history[len(written) :]]
+
+
+@pytest.mark.parametrize("waits", CASES)
+def test_what_is_overdue_does_not_stay_as_it_is(
+    manager: VolumeManager, waits: str
+) -> None:
+    case = CASES[waits]
+    aggregate = begun(case, -30)
+    assert status_of(aggregate) == case.meanwhile
+
+    [happened] = watched(manager, aggregate)
+
+    assert case.recorded == happened.TOPIC
+    assert happened.status == case.status
+    assert happened.provenance.recorded_by == "watcher"
+    if waits in WORK:
+        allowed = getattr(DEADLINES, case.deadline)
+        assert happened.code == "deadline"
+        assert f"backend files has not done it within {allowed} s" in happened.message
+        assert happened.provenance.request_id == "key 1"
+        assert happened.intent not in rebuilt(manager.recorder)[aggregate.id].in_flight
+    else:
+        assert happened.provenance.reason == "its deadline has passed"
+
+
+@pytest.mark.parametrize("waits", CASES)
+def test_what_has_time_is_left_alone(manager: VolumeManager, waits: str) -> None:
+    assert watched(manager, begun(CASES[waits], 30)) == []
+
+
+@pytest.mark.parametrize("waits", CASES)
+def test_the_age_of_what_waits_is_told(manager: VolumeManager, waits: str) -> None:
+    case = CASES[waits]
+    watched(manager, begun(case, 30))
+
+    told = measured(tables(manager.recorder), manager.recorder, 0)
+
+    allowed = getattr(DEADLINES, case.deadline)
+    assert allowed - 30 <= told.oldest[waits] < allowed
+    assert set(told.oldest) == set(CASES)
+
+
+def test_room_that_was_taken_for_nothing_is_given_back(manager: VolumeManager) -> None:
+    volume = begun(CASES["volume.created"], -30)
+
+    watched(manager, volume)
+
+    assert rebuilt(manager.recorder)[volume.id].allocated_gib == 0
+
+
+def test_all_that_can_wait_has_its_deadline_and_its_case() -> None:
+    statuses = [*Status, *AttachStatus, *Administration]
+    working = {str(s) for s in statuses if s.endswith("ing")}
+    between = {s for s in working if not s.startswith("error_")} | {"reserved"}
+
+    assert WORK.keys() == set(language.INTENTS)
+    assert CASES.keys() == WORK.keys() | HOLDS.keys()
+    assert between <= {case.meanwhile for case in CASES.values()}
+    assert {c.deadline for c in CASES.values()} == {f.name for f in fields(Deadlines)}
