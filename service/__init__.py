@@ -2,10 +2,10 @@
 
 `log` decides and stores, `endpoint` and `endpoints` put decisions on NATS
 subjects, `reading` answers lists. `keeper` is the process beside, which
-publishes, keeps the read models (`projecting`) and leaves nothing in between
-(`watcher`). `serve`, `agents` and `up` choose the adapters, `holding` tells who may
-be an agent here; `running` runs them, `cli` is the command line. Start with
-`service.log`.
+publishes, keeps the read models (`projecting`), leaves nothing in between
+(`watcher`) and tells how far behind the log they are (`standing`, `telling`).
+`serve`, `agents` and `up` choose the adapters, `holding` tells who may be an agent
+here; `running` runs them, `cli` is the command line. Start with `service.log`.
 
 Imports: everything else; nothing imports it.
 """

@@ -245,6 +245,24 @@ def test_an_agent_whose_consumer_has_gone_finds_its_work(
     assert run(scenario) == ["create"]
 
 
+def test_what_the_stream_does_not_bring_is_asked_for_again(
+    run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN", 1)
+
+    async def scenario(house: House) -> list[str]:
+        await house.settled(await house.create())
+        client = house.asker.client
+        for consumer in await client.jetstream().consumers_info(STREAM):
+            pause = f"$JS.API.CONSUMER.PAUSE.{STREAM}.{consumer.name}"
+            await client.request(pause, b'{"pause_until": "2999-01-01T00:00:00Z"}')
+        volume_id = await house.create()
+        await house.settled(volume_id)
+        return house.shelf.of(volume_id)
+
+    assert run(scenario) == ["create"]
+
+
 def test_a_storage_that_cannot_be_measured_does_not_end_its_agent(
     run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
