@@ -580,10 +580,9 @@ def test_what_may_come_to_nothing_is_shown_to_nobody(
 
 def test_the_last_room_is_given_once(manager: VolumeManager) -> None:
     async def scenario() -> list[Any]:
-        room = {"total_gib": 20}
         async with (
-            live(manager.recorder, **room) as one,
-            live(manager.recorder, **room) as two,
+            live(manager.recorder, total_gib=20) as one,
+            live(manager.recorder, total_gib=20) as two,
         ):
             asks = (
                 ask(log, create, size_gib=1) for _ in range(25) for log in (one, two)
@@ -599,10 +598,9 @@ def test_the_last_room_is_given_once(manager: VolumeManager) -> None:
 
 def test_growing_takes_room_like_making(manager: VolumeManager) -> None:
     async def scenario() -> list[Any]:
-        room = {"total_gib": 20}
         async with (
-            live(manager.recorder, **room) as one,
-            live(manager.recorder, **room) as two,
+            live(manager.recorder, total_gib=20) as one,
+            live(manager.recorder, total_gib=20) as two,
         ):
             ids = [await available(one) for _ in range(10)]
             asks = (
@@ -708,10 +706,9 @@ def test_what_is_not_used_is_given_back_exactly(
 
 def test_room_that_another_replica_gave_back_is_there(manager: VolumeManager) -> None:
     async def scenario() -> list[Any]:
-        room = {"total_gib": 1}
         async with (
-            live(manager.recorder, **room) as one,
-            live(manager.recorder, **room) as two,
+            live(manager.recorder, total_gib=1) as one,
+            live(manager.recorder, total_gib=1) as two,
         ):
             answers = []
             for log, other in ((one, two), (two, one)) * 2:

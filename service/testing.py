@@ -100,14 +100,17 @@ def capabilities(total_gib: float) -> Capabilities:
 
 @asynccontextmanager
 async def live(
-    recorder: LogRecorder, total_gib: float = 10_000, **bounds: Any
+    recorder: LogRecorder,
+    total_gib: float = 10_000,
+    backend: str = BACKEND,
+    **bounds: Any,
 ) -> AsyncIterator[Log]:
     """Run a live log that knows a backend."""
     async with Log(recorder, **bounds).running() as log:
         told = Measured(capabilities(total_gib), *WORKING, datetime.now(UTC))
-        log.room.know(BACKEND, told)
-        lease = BACKEND, LEASE, "shelf 1 of node-1", "node-1"
-        await log.submit(from_agent(BACKEND, lambda seen: take_over(seen, *lease)))
+        log.room.know(backend, told)
+        lease = backend, LEASE, "shelf 1 of node-1", "node-1"
+        await log.submit(from_agent(backend, lambda seen: take_over(seen, *lease)))
         yield log
 
 
@@ -132,13 +135,18 @@ async def available(log: Log, **described: Any) -> str:
 
 
 async def report(
-    log: Log, volume_id: str, intent: int, not_done: NotDone | None = None, **told: Any
+    log: Log,
+    volume_id: str,
+    intent: int,
+    not_done: NotDone | None = None,
+    backend: str = BACKEND,
+    **told: Any,
 ) -> None:
     """Let the backend report that it did what it was asked, or why not."""
     done = None if not_done else Done(**told)
     told_of = "volume", UUID(volume_id), intent
     it = Report(*told_of, causation_id="", done=done, not_done=not_done)
-    await log.submit(reporting(BACKEND, LEASE, it))
+    await log.submit(reporting(backend, LEASE, it))
 
 
 def lose_commit(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
