@@ -7,9 +7,9 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import msgspec
 import pytest
@@ -23,12 +23,14 @@ from service.settings import database_of, load
 from service.testing import (
     AGENT,
     SERVE,
+    Caller,
     caller,
     configuration,
     eventually,
     has_room,
     program,
     published,
+    settled,
 )
 
 TAKEN_OVER = 5.0  # seconds
@@ -37,26 +39,27 @@ LEADERS = b"""
     WHERE locktype = 'advisory' AND classid = 7103 AND granted
 """
 
+CONNECTED = b"SELECT pid FROM pg_stat_activity WHERE application_name = %s"
+
 Replicas = list[subprocess.Popen[str]]
 
 
 @pytest.fixture
 def url(tmp_path: Path, settings: dict[str, str]) -> Iterator[str]:
     with nats_server(tmp_path / "nats") as url:
-        configuration(tmp_path, url, settings)
+        configuration(tmp_path, url, settings, reserved=2)
         yield url
 
 
 @contextmanager
-def replicas(folder: Path) -> Iterator[Replicas]:
-    """Run two replicas and an agent."""
+def replicas(folder: Path, number: int) -> Iterator[Replicas]:
+    """Run replicas and an agent."""
     config = folder / "holdfast.toml"
-    with (
-        program(SERVE, config) as one,
-        program(SERVE, config) as two,
-        program(AGENT, config),
-    ):
-        yield [one, two]
+    with ExitStack() as running:
+        enter = running.enter_context
+        serving = [enter(program(SERVE, config)) for _ in range(number)]
+        enter(program(AGENT, config))
+        yield serving
 
 
 def leaders(manager: VolumeManager, among: Replicas) -> list[int]:
@@ -76,30 +79,120 @@ async def one_leads(manager: VolumeManager, among: Replicas) -> int:
     return leaders(manager, among)[0]
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["keeper", "replica"])
+@pytest.fixture
+def frozen() -> Iterator[list[int]]:
+    """Take who was frozen, and thaw them in the end, or they stay for ever."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        thaw(pid)
+
+
+def thaw(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, SIGCONT)
+
+
+def lose(leader: int, how: str, among: Replicas, frozen: list[int]) -> None:
+    """Take the leading keeper away."""
+    if how == "frozen":
+        frozen.append(leader)
+        os.kill(leader, SIGSTOP)
+    elif how == "killed":
+        os.kill(leader, SIGKILL)
+    else:
+        next(r for r in among if leader in children_of(r.pid)).kill()
+
+
+async def waits(manager: VolumeManager, keeper: int) -> None:
+    """Return once a keeper that was thawed waits for another one to go."""
+
+    async def is_so() -> bool:
+        with manager.recorder.datastore.cursor() as cursor:
+            cursor.execute(CONNECTED, (f"holdfast keeper {keeper}",))
+            return bool(cursor.fetchone())
+
+    await eventually(is_so)
+
+
+NUMBERS = pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
+
+
+@NUMBERS
+@pytest.mark.parametrize("how", ["killed", "killed with its replica", "frozen"])
 def test_the_next_keeper_takes_over(
-    tmp_path: Path, url: str, manager: VolumeManager, *, whole: bool
+    tmp_path: Path,
+    url: str,
+    manager: VolumeManager,
+    frozen: list[int],
+    how: str,
+    number: int,
 ) -> None:
     async def scenario(running: Replicas) -> tuple[float, list[int]]:
-        async with asyncio.timeout(40), caller(url) as asker:
+        async with asyncio.timeout(60), caller(url) as asker:
             await has_room(asker)
             await asker.insist("volume.create", size_gib=1)
             leader = await one_leads(manager, running)
-            replica = next(r for r in running if leader in children_of(r.pid))
-            os.kill(replica.pid if whole else leader, SIGKILL)
+            lose(leader, how, running, frozen)
             began = time.monotonic()
             made = await asker.insist("volume.create", "second", size_gib=1)
             await asker.insist("volume.list", min_position=made["position"])
-            positions = await published(asker.client, made["position"])
+            await published(asker.client, made["position"])
             took = time.monotonic() - began
             assert await one_leads(manager, running) != leader
-            return took, positions
+            for pid in frozen:
+                thaw(pid)
+                await waits(manager, pid)
+            last = await asker.insist("volume.create", "third", size_gib=1)
+            return took, await published(asker.client, last["position"])
 
-    with replicas(tmp_path) as running:
+    with replicas(tmp_path, number) as running:
         took, positions = asyncio.run(scenario(running))
 
     assert took < TAKEN_OVER
     assert positions == list(range(1, len(positions) + 1))
+
+
+@NUMBERS
+@pytest.mark.parametrize("how", ["not at all", "killed", "frozen"])
+def test_what_is_overdue_is_seen_to_once_though_the_leader_is_lost(
+    tmp_path: Path,
+    url: str,
+    manager: VolumeManager,
+    frozen: list[int],
+    how: str,
+    number: int,
+) -> None:
+    async def scenario(running: Replicas) -> list[list[str]]:
+        async with asyncio.timeout(60), caller(url) as asker:
+            await has_room(asker)
+            leader = await one_leads(manager, running)
+            ids = [await reserved(asker) for _ in range(5)]
+            if how != "not at all":
+                lose(leader, how, running, frozen)
+            for volume_id in ids:
+                await asker.until(
+                    "volume.show", lambda v: v["status"] == "available", id=volume_id
+                )
+            for pid in frozen:
+                thaw(pid)
+                await waits(manager, pid)
+            histories = [await asker.insist("volume.history", id=i) for i in ids]
+            return [[e["event"] for e in each["items"]] for each in histories]
+
+    with replicas(tmp_path, number) as running:
+        histories = asyncio.run(scenario(running))
+
+    assert [each.count("volume.released") for each in histories] == [1] * 5
+
+
+async def reserved(asker: Caller) -> str:
+    """Return the id of a volume that somebody has reserved."""
+    made = await asker.insist("volume.create", size_gib=1)
+    await settled(asker, made["id"])
+    await asker.insist("attachment.create", volume_id=made["id"], host="node-1")
+    volume_id: str = made["id"]
+    return volume_id
 
 
 def test_a_keeper_ends_with_its_replica_though_no_broker_answers(

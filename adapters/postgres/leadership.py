@@ -15,12 +15,16 @@ from adapters.tasks import undisturbed
 
 LEADER = 7103  # the advisory lock's number
 LOOK_EVERY = 0.5  # seconds between two looks at the lock, held or not
-# A leader whose host is gone says no goodbye: PostgreSQL asks after it.
-PRESENCE = """
-    SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1;
-    SET tcp_keepalives_count = 3
-"""
+SILENT = 2.5  # seconds without one after which a leader leads no longer
 OBTAIN = "SELECT pg_try_advisory_lock(%s, hashtext(%s))"
+# A leader that is frozen, or whose host is gone, keeps its connection and so the
+# lock: it says no goodbye. But it does not look any more, and that is seen.
+END_SILENT = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+        AND classid = %s AND objid = hashtext(%s)::oid
+        AND clock_timestamp() - state_change > make_interval(secs => %s)
+"""
 
 logger = getLogger(__name__)
 
@@ -35,8 +39,9 @@ async def leading(
 ) -> AsyncIterator[AsyncConnection[Any]]:
     """Wait until we lead, and lead until left; `hold` tells when that is over.
 
-    The lock is a connection's, so a leader that dies is followed within
-    `LOOK_EVERY` seconds, or 4 s where its whole host is gone.
+    The lock is a connection's, so a leader that dies is followed within `LOOK_EVERY`
+    seconds, and one that is silent after `SILENT` seconds. That one may wake, and go
+    on for a moment: what a leader does must be right though another has done it.
     """
     connection = await obtained(database)
     try:
@@ -50,7 +55,7 @@ async def hold(connection: AsyncConnection[Any]) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY)
         try:
-            async with asyncio.timeout(5 * LOOK_EVERY):
+            async with asyncio.timeout(SILENT):
                 await connection.execute("SELECT 1")
         except (Error, TimeoutError) as lost:
             raise NoLonger from lost
@@ -78,21 +83,23 @@ async def obtained(database: Mapping[str, str]) -> AsyncConnection[Any]:
 
 
 async def connected(database: Mapping[str, str]) -> AsyncConnection[Any]:
-    """Return a connection that is missed soon after it is gone."""
+    """Return a connection that says whose it is."""
     names = ("dbname", "host", "port", "user", "password")
     told: dict[str, Any] = {n: database[f"POSTGRES_{n.upper()}"] for n in names}
-    connection = await AsyncConnection.connect(
+    return await AsyncConnection.connect(
         **told,
         autocommit=True,
         connect_timeout=5,
         application_name=f"holdfast keeper {os.getpid()}",
     )
-    await connection.execute(PRESENCE)
-    return connection
 
 
 async def locked(connection: AsyncConnection[Any], database: Mapping[str, str]) -> bool:
     """Tell whether the connection has got the lock of its schema."""
-    schema = database.get("POSTGRES_SCHEMA", "public")
-    found = await (await connection.execute(OBTAIN, (LEADER, schema))).fetchone()
-    return bool(found and found[0])
+    lock = LEADER, database.get("POSTGRES_SCHEMA", "public")
+    found = await (await connection.execute(OBTAIN, lock)).fetchone()
+    if found and found[0]:
+        return True
+    if (await connection.execute(END_SILENT, (*lock, SILENT))).rowcount:
+        logger.warning("the leader was silent for %s s; it leads no longer", SILENT)
+    return False
