@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from signal import SIGKILL
@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from adapters.embedded.nats_server import NatsServer
-from adapters.postgres.reading import verified
+from adapters.postgres.reading import rebuilt, verified
 from domain import log as language
 from domain.volume import Volume
 from service.manager import VolumeManager
@@ -78,6 +78,7 @@ def test_a_killed_replica_takes_nothing_with_it(
             await while_working(askers, seen, kill, others + 1)
             rows = await asyncio.to_thread(lambda: list(verified(manager.recorder)))
             happened_once([language.decode(r.topic, r.state) for r in rows], askers)
+            await reads_as_written(askers[0], manager)
             return await published(askers[0].client, len(rows))
 
     with ExitStack() as stack:
@@ -88,6 +89,18 @@ def test_a_killed_replica_takes_nothing_with_it(
         positions = asyncio.run(scenario(one.kill))
 
     assert positions == seen == list(range(1, len(seen) + 1))
+
+
+async def reads_as_written(asker: Caller, manager: VolumeManager) -> None:
+    """What is listed, and what is counted, is what the log comes to."""
+    made = await asyncio.to_thread(rebuilt, manager.recorder)
+    volumes = [each for each in made.values() if isinstance(each, Volume)]
+    last = manager.recorder.max_notification_id()
+    listed = await asker.all("volume.list", min_position=last)
+    there = {str(v.id): v.version for v in volumes if v.status != "deleted"}
+    assert {item["id"]: item["version"] for item in listed} == there
+    taken = sum(volume.allocated_gib for volume in volumes)
+    assert manager.recorder.allocated() == {"files": taken}
 
 
 async def while_working(
@@ -130,6 +143,45 @@ async def answered(client: Client) -> list[int]:
             counts.append(sum(each["num_requests"] for each in told["endpoints"]))
     await replies.unsubscribe()
     return counts
+
+
+@pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
+def test_what_reaches_several_replicas_at_once_is_done_once(
+    broker: NatsServer, config: Path, manager: VolumeManager, number: int
+) -> None:
+    async def scenario() -> list[list[Any]]:
+        async with asyncio.timeout(50), callers(broker.url, CLIENTS) as askers:
+
+            async def all_have_answered() -> bool:
+                made.append(await at_once(askers, f"key-{len(made)}"))
+                counts = await answered(askers[0].client)
+                return len(made) > 20 and len(counts) == number and min(counts) > 20
+
+            made: list[list[Any]] = []
+            await eventually(all_have_answered)
+            return made
+
+    with ExitStack() as stack:
+        for code in [SERVE] * number + [AGENT]:
+            stack.enter_context(program(code, config))
+        made = asyncio.run(scenario())
+
+    log = [language.decode(r.topic, r.state) for r in verified(manager.recorder)]
+    created = [e for e in log if isinstance(e, Volume.Created)]
+    assert [first["id"] for first, *_ in made] == [
+        str(e.originator_id) for e in created
+    ]
+    assert [again for first, *more in made for again in more if again != first] == []
+
+
+async def at_once(askers: Sequence[Caller], key: str) -> list[Any]:
+    """Let everybody ask for the same with one key, and return the answers."""
+    # A replica that has just begun may not know a backend yet.
+    asked: dict[str, Any] = {"key": key, "size_gib": 1}
+    asks = (
+        a.until("volume.create", lambda told: "id" in told, **asked) for a in askers
+    )
+    return await asyncio.gather(*asks)
 
 
 def test_a_reply_that_was_lost_is_given_again(
