@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -12,13 +15,31 @@ from nats.aio.client import Client
 from adapters.jetstream.agent import Agent
 from domain.ports import Driver
 from service.settings import LVM_DRIVER, BackendSettings, Settings, Unusable
+from service.telemetry.operations import note
+
+GRACE = 10.0  # seconds that an operation may go on when its agent is to leave
 
 
 def agent(
     client: Client, settings: Settings, backend: BackendSettings, holder: str
 ) -> Agent:
     """Return the agent of one backend; raise `Unusable` for a driver that is not."""
-    return Agent(client, driver_of(backend), backend.name, settings.key, holder)
+    driver = driver_of(backend)
+    return Agent(client, driver, backend.name, settings.key, holder, note)
+
+
+async def finished(*agents: Agent) -> None:
+    """Let agents finish what is under way, for as long as it may take."""
+    await asyncio.gather(*(each.finish(GRACE) for each in agents))
+
+
+def abandon() -> None:
+    """End at once where a driver is still at work: it may be killed at any point.
+
+    It is not waited for, and does not go on beside the next agent.
+    """
+    if any(thread.name.startswith("agent-") for thread in threading.enumerate()):
+        os._exit(0)
 
 
 def driver_of(backend: BackendSettings) -> Driver:

@@ -39,6 +39,7 @@ from service.log import (
 from service.problems import BackendFailed, Forbidden, Malformed, TooLarge, problem_of
 from service.quick import Load, quickly
 from service.room import Room
+from service.watched import Watched
 
 if TYPE_CHECKING:
     from service.replica import Replica
@@ -373,6 +374,9 @@ async def send(*answers: tuple[Request, Reply, bytes]) -> None:
 
     One that cannot be sent is asked for again.
     """
+    for request, reply, _ in answers:
+        if isinstance(request, Watched):
+            request.answered(reply)
     with suppress(Error):
         await respond(
             (request, headers_of(reply, request.subject, key), reply.body)

@@ -170,6 +170,7 @@ async def main(told: asyncio.StreamReader) -> int:
     if not said:  # there was nothing to keep after all
         return 0
     order = msgspec.json.decode(said, type=Order)
+    logs.set_up(order.settings.log_format)
     keeping = asyncio.ensure_future(keep_with_broker(order))
     left = asyncio.ensure_future(told.read())
     await asyncio.wait({keeping, left}, return_when=asyncio.FIRST_COMPLETED)

@@ -64,6 +64,7 @@ PROBE_EVERY = 0.2  # seconds
 SOON = 1.0  # seconds that a command may have waited when others are still taken
 NO_LIMIT = 2**62  # GiB: what is given back is under none
 TOO_MANY = "too many commands are waiting; ask again later"
+STUCK_AFTER = 30.0  # seconds, ten times as many as a batch may take
 NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
 logger = getLogger(__name__)
@@ -331,6 +332,8 @@ class Log:
         self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
         self._late = False
+        # Told of each batch that was stored, and how many seconds that took.
+        self.stored: list[Callable[[list[Command], float], None]] = []
         self._decided = asyncio.Event()
         self._wanted = asyncio.Event()
         self._watchers: dict[UUID, set[asyncio.Event]] = {}
@@ -368,6 +371,16 @@ class Log:
     def age(self) -> float:
         """How many seconds ago the log was last reached, 0 where it can be."""
         return time.monotonic() - self._confirmed if self._away else 0.0
+
+    @property
+    def live(self) -> int:
+        """How many aggregates and parts are in memory."""
+        return len(self._live)
+
+    @property
+    def turns(self) -> bool:
+        """Whether what is decided gets stored, or is refused, in reasonable time."""
+        return not self._waiting or age_of(self._waiting[0]) < STUCK_AFTER
 
     def submit(self, command: Command) -> Answer:
         """Decide the command and return the answer, which follows its commit.
@@ -487,6 +500,7 @@ class Log:
             self._late = bool(self._waiting) and age_of(batch[0]) > SOON
             if not self._waiting:
                 self._decided.clear()
+            began = time.monotonic()
             try:
                 stored = await self._patiently(batch, self._store, batch)
             except IntegrityError as conflict:
@@ -497,6 +511,8 @@ class Log:
                 self._lose(str(failure))
                 self._undo(batch)
             else:
+                for told in self.stored:
+                    told(batch, time.monotonic() - began)
                 self._answer(batch, stored)
 
     async def _patiently(

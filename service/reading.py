@@ -18,7 +18,7 @@ from adapters.postgres.recorder import LogRecorder
 from projections.in_flight import IN_FLIGHT
 from service import history
 from service.log import Log, Unavailable
-from service.projecting import tables
+from service.projecting import Reached, tables
 
 PATIENCE = 5.0  # seconds that a list may wait for `min_position`
 LOOK_AGAIN = 0.5  # seconds until it is looked for, though nobody told
@@ -45,7 +45,8 @@ class Reading:
         self._recorder = recorder
         self._log = log
         self._reached = 0
-        self.kept = False
+        self.word: Reached | None = None
+        self.heard = float("-inf")
         self._waiting: set[asyncio.Event] = set()
         self._remembered: dict[bytes, tuple[float, dict[str, Any]]] = {}
 
@@ -54,10 +55,15 @@ class Reading:
         await self._log.read(self.tables.create_tables)
         self._reached = await self._log.read(self.tables.reached)
 
-    def arrived(self, position: int) -> None:
-        """Note that the read models have come to a position, and that they are kept."""
-        self.kept = True
-        self._reached = max(self._reached, position)
+    @property
+    def kept(self) -> bool:
+        """Whether the keeper has ever told this replica anything."""
+        return self.word is not None
+
+    def arrived(self, told: Reached) -> None:
+        """Take in the keeper's word: how far the read models have come."""
+        self.word, self.heard = told, time.monotonic()
+        self._reached = max(self._reached, told.position)
         for moved in self._waiting:
             moved.set()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging import getLogger
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
+from nats.micro.service import Service
 
 from adapters.jetstream.agent import Measurement
 from adapters.jetstream.signing import is_signed
@@ -38,6 +39,7 @@ class Replica:
     client: Client
     settings: Settings
     leases: Leases
+    services: list[Service] = field(default_factory=list)
 
     @property
     def key(self) -> bytes:
@@ -76,7 +78,7 @@ class Replica:
     async def _reached(self, message: Msg) -> None:
         if is_signed(self.key, message.subject, message.data, message.headers):
             told = msgspec.json.decode(message.data, type=Reached)
-            self.reading.arrived(told.position)
+            self.reading.arrived(told)
             self.log.tell(told.settled)
 
     async def _measured(self, message: Msg) -> None:

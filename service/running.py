@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from nats.aio.client import Client
 
 from adapters.jetstream.publisher import Ahead
 from adapters.tasks import ended
-from service.agents import agent
+from service import logs
+from service.agents import abandon, agent, finished
 from service.connecting import connect
 from service.holding import held, lock_of
 from service.serve import quicken, replica
-from service.settings import BackendSettings, Settings, Unusable, database_of
+from service.settings import Settings, Unusable, database_of
+from service.telemetry import metrics
+from service.telemetry.exporting import exporting
+from service.telemetry.listening import listening
+from service.telemetry.readiness import Readiness, of_agent, of_replica
+from service.telemetry.systemd import Systemd
 from service.up import up
 
 SHORTEST_KEY = 16
@@ -32,7 +37,11 @@ def run_up(data: Path, settings: Settings, nats_port: int | None, told: Told) ->
     """Run the whole service in this folder; `told` the broker's URL when it answers."""
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        stack.callback(abandon)
+        systemd = begun(stack, "holdfast", settings)
         running = await stack.enter_async_context(up(data, settings, nats_port))
+        log, readiness = running.replica.log, of_replica(running.replica)
+        await overseen(stack, systemd, settings, readiness, lambda: log.turns)
         told(running.url)
         return running.work
 
@@ -44,11 +53,15 @@ def run_serve(settings: Settings, told: Told) -> None:
     check_key(settings)
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        systemd = begun(stack, "holdfast-serve", settings)
         client = await stack.enter_async_context(
             await connect(settings.nats_url, "serve")
         )
-        database = database_of(settings)
-        _, work = await stack.enter_async_context(replica(client, settings, database))
+        running, work = await stack.enter_async_context(
+            replica(client, settings, database_of(settings))
+        )
+        log, readiness = running.log, of_replica(running)
+        await overseen(stack, systemd, settings, readiness, lambda: log.turns)
         told(settings.nats_url)
         return work
 
@@ -64,22 +77,47 @@ def run_agent(settings: Settings, name: str | None, told: Told) -> None:
     check_key(settings)
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        quicken()
+        systemd = begun(stack, "holdfast-agent", settings)
         client = await stack.enter_async_context(
             await connect(settings.nats_url, "agent")
         )
         told(settings.nats_url)
-        working = asyncio.ensure_future(served(client, settings, named[0]))
-        stack.push_async_callback(ended, working)
-        return working
+        systemd.tell("STATUS=waiting for another agent on this host to end")
+        holder = await stack.enter_async_context(held(lock_of(settings, named[0].name)))
+        stack.callback(abandon)  # before the lock is let go
+        serving = agent(client, settings, named[0], holder)
+        work = asyncio.ensure_future(serving.run())
+        stack.push_async_callback(ended, work)
+        stack.push_async_callback(finished, serving)
+        stack.enter_context(metrics.collected(lambda: metrics.of_agent(serving)))
+        await overseen(stack, systemd, settings, of_agent(client, serving))
+        return work
 
     until_stopped(main)
 
 
-async def served(client: Client, settings: Settings, backend: BackendSettings) -> None:
-    """Serve a backend, once no other agent on this host does."""
-    quicken()
-    async with held(lock_of(settings, backend.name)) as holder:
-        await agent(client, settings, backend, holder).run()
+def begun(stack: AsyncExitStack, program: str, settings: Settings) -> Systemd:
+    """Set up what goes on from before there is anything to tell until after."""
+    logs.set_up(settings.log_format)
+    stack.enter_context(exporting(program))
+    systemd = Systemd()
+    systemd.tell("STATUS=looking for the broker and the database")
+    return systemd
+
+
+async def overseen(
+    stack: AsyncExitStack,
+    systemd: Systemd,
+    settings: Settings,
+    readiness: Readiness,
+    turns: Callable[[], bool] = lambda: True,
+) -> None:
+    """Let operators and systemd know how it is."""
+    await stack.enter_async_context(systemd.watched(turns))
+    listens = listening(settings.metrics_listen, readiness)
+    await stack.enter_async_context(listens)
+    await stack.enter_async_context(systemd.told(readiness))
 
 
 def check_key(settings: Settings) -> None:

@@ -6,9 +6,8 @@ import asyncio
 import gc
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +27,8 @@ from service.reading import Reading
 from service.replica import Replica
 from service.room import Room
 from service.settings import Settings
+from service.telemetry import exporting, metrics
+from service.telemetry.requests import committed, handler
 
 GRACE = 2.0  # seconds that requests have to be answered when we stop
 
@@ -61,9 +62,23 @@ async def replica(
                     answering(running, "holdfast", ENDPOINTS),
                 ):
                     await client.flush()
-                    yield running, work
+                    with observed(running):
+                        yield running, work
             finally:
                 await ended(work)
+
+
+@contextmanager
+def observed(running: Replica) -> Iterator[None]:
+    """Tell until left, to whoever wants to know, how the replica is doing."""
+    if exporting.on():
+        running.log.stored.append(committed)
+    if not running.settings.metrics_listen:
+        yield
+        return
+    running.log.stored.append(metrics.stored)
+    with metrics.collected(lambda: metrics.of_replica(running)):
+        yield
 
 
 @asynccontextmanager
@@ -76,12 +91,14 @@ async def answering(
         await service.add_endpoint(
             name=endpoint.subject.replace(".", "-"),
             subject=endpoint.subject,
-            handler=partial(endpoint.answer, running),
+            handler=handler(endpoint, running),
             metadata={"description": endpoint.doc.partition("\n")[0]},
         )
+    running.services.append(service)
     try:
         yield
     finally:
+        running.services.remove(service)
         await drained(service)
         await answered(running.log, GRACE)
 

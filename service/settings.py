@@ -60,6 +60,8 @@ class Settings:
     num_shell_tries: int
     nats_url: str
     agent_key: str
+    metrics_listen: str
+    log_format: str
     database: Mapping[str, str | int]
     deadlines: Deadlines
     backends: tuple[BackendSettings, ...]
@@ -140,6 +142,13 @@ class SettingsSchema(Strict):
     num_shell_tries = fields.Integer(load_default=3, validate=validate.Range(min=1))
     nats_url = fields.String(load_default="nats://127.0.0.1:4222")
     agent_key = fields.String(load_default="")
+    metrics_listen = fields.String(
+        load_default="",
+        validate=validate.Regexp(r"(.+:\d{1,5})?\Z", error="Must be HOST:PORT."),
+    )
+    log_format = fields.String(
+        load_default="logfmt", validate=validate.OneOf(["logfmt", "json"])
+    )
     database = fields.Nested(
         DatabaseSchema, load_default=lambda: DatabaseSchema().load({})
     )

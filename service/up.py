@@ -23,7 +23,7 @@ from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import Agent
 from adapters.tasks import ended, together, until
-from service.agents import agent
+from service.agents import agent, finished
 from service.connecting import connect
 from service.holding import holder_of
 from service.keeper import started, stopped
@@ -92,6 +92,7 @@ async def up(
             )
         )
         stack.push_async_callback(ended, working)
+        stack.push_async_callback(finished, *agents)
         await ready(running, agents, settings, working)
         describe(data, {"format": FORMAT, "nats_url": url, "pid": os.getpid()})
         stack.callback(describe, data, {"format": FORMAT})

@@ -12,6 +12,7 @@ from uuid import UUID
 from adapters.file.failures import GIB, MadeForAnother, NoRoom, NoSpace, in_words
 from adapters.file.holders import holders
 from adapters.file.volumes import Volumes
+from adapters.tracing import step
 from domain.ports import Capabilities, Cause
 from domain.volume import Volume
 
@@ -122,7 +123,8 @@ class FileDriver:
 
     @contextmanager
     def _at_work(self, doing: str) -> Iterator[None]:
-        with in_words(doing):
+        verb = doing.partition(" ")[0]
+        with step(f"file {verb}", **{"holdfast.doing": doing}), in_words(doing):
             self._volumes.look()
             yield
 

@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextvars import copy_context
 from datetime import UTC, datetime
+from functools import partial
 from logging import getLogger
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -40,6 +43,7 @@ from adapters.jetstream.signing import is_published
 from adapters.jetstream.telling import AGAIN, PREFIX, Refusal, Service
 from adapters.jetstream.work import WORK
 from adapters.tasks import together, undisturbed
+from adapters.tracing import following
 from domain import log
 from domain.aggregate import Done, Intent, NotDone
 from domain.backend import Backend
@@ -74,17 +78,38 @@ class Measurement(msgspec.Struct, frozen=True):
     lease: int = 0
 
 
+class Operation(NamedTuple):
+    """What a driver did for one intent: "done", or the code of its failure."""
+
+    backend: str
+    name: str
+    id: UUID
+    position: int
+    lease: int
+    outcome: str
+    seconds: float
+
+
 class Agent:
-    """Runs one driver for one backend."""
+    """Runs one driver for one backend; `noted` is told of each operation."""
+
+    _leaving = False
 
     def __init__(
-        self, client: Client, driver: Driver, name: str, key: bytes, holder: str
+        self,
+        client: Client,
+        driver: Driver,
+        name: str,
+        key: bytes,
+        holder: str,
+        noted: Callable[[Operation], None] = lambda _: None,
     ) -> None:
         self.at_work = asyncio.Event()  # it has heard of all there is to do
         self._client = client
         self._driver = driver
         self._name = name
         self._key = key
+        self._noted = noted
         self._host = socket.gethostname()
         self._service = Service(client, key)
         self._lease = Lease(self._service, name, holder, self._host)
@@ -115,6 +140,29 @@ class Agent:
             )
         finally:
             await undisturbed(self._leave())
+
+    @property
+    def name(self) -> str:
+        """The backend that it serves."""
+        return self._name
+
+    @property
+    def failure(self) -> str | None:
+        """Why the storage is not usable, or None."""
+        return self._failure
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has the backend's lease."""
+        return self._lease.is_good(self._lease.number)
+
+    async def finish(self, seconds: float) -> None:
+        """Begin with nothing more, and report what is under way if it ends in time."""
+        self._leaving = True
+        if self._last and self._usable.is_set():
+            _, late = await asyncio.wait(self._last.values(), timeout=seconds)
+            if late:
+                logger.warning("%d volumes are left to the next agent", len(late))
 
     async def measurement(self) -> Measurement:
         """Measure now, or raise `Lapsed`."""
@@ -256,23 +304,25 @@ class Agent:
         if earlier:
             await asyncio.wait([earlier])
         cause = Cause(position, intent.timestamp.isoformat())
-        result = await self._attempt(topic, intent, cause, lease)
+        with self._following(topic, intent, position) as traceparent:
+            result = await self._attempt(topic, intent, cause, lease)
         if result is None:
             return
         if topic == Backend.InitializationStarted.TOPIC:
             self._found(getattr(result, "message", None))
             await self._tell_measurement()  # or the next request is decided without
         self._changed.set()
-        report = Report(
-            noun=topic.partition(".")[0],
-            id=intent.originator_id,
-            intent=intent.originator_version,
-            causation_id=str(position),
-            traceparent=intent.provenance.traceparent,
-            done=result if isinstance(result, Done) else None,
-            not_done=result if isinstance(result, NotDone) else None,
-        )
-        await self._reporter.report(lease, report)
+        with following("report", traceparent) as traceparent:
+            report = Report(
+                noun=topic.partition(".")[0],
+                id=intent.originator_id,
+                intent=intent.originator_version,
+                causation_id=str(position),
+                traceparent=traceparent,
+                done=result if isinstance(result, Done) else None,
+                not_done=result if isinstance(result, NotDone) else None,
+            )
+            await self._reporter.report(lease, report)
 
     async def _attempt(
         self, topic: str, intent: Intent, cause: Cause, lease: int
@@ -282,19 +332,47 @@ class Agent:
         A lease that was not renewed in time may still be ours when it is.
         """
         setting_up = topic == Backend.InitializationStarted.TOPIC
-        while await self._lease.held() == lease:
+        while await self._lease.held() == lease and not self._leaving:
             try:
                 async with self._alone() if setting_up else self._beside_others():
-                    work = WORK[topic], self._driver, intent, cause
-                    done: Done = await self._in_thread(lease, *work)
+                    asked = topic, intent, cause, lease
+                    done: Done = await self._in_thread(lease, self._do, *asked)
             except Lapsed:
                 continue
             except Exception as failure:  # noqa: BLE001 - every intent is settled
                 busy = isinstance(failure, VolumeIsBusy)
-                code = getattr(failure, "code", "driver_broke_down")
-                return NotDone(code, in_words(failure), busy)
+                return NotDone(code_of(failure), in_words(failure), busy)
             return done
         return None
+
+    def _do(self, topic: str, intent: Intent, cause: Cause, lease: int) -> Done:
+        """Let the driver do it, in a thread, and note what came of it."""
+        if self._leaving:
+            raise Lapsed
+        work, outcome, began = WORK[topic], "done", time.perf_counter()
+        try:
+            return work(self._driver, intent, cause)
+        except Exception as failure:
+            outcome = code_of(failure)
+            raise
+        finally:
+            took = time.perf_counter() - began
+            about = work.__name__, intent.originator_id, cause.position, lease
+            self._noted(Operation(self._name, *about, outcome, took))
+
+    def _following(
+        self, topic: str, intent: Intent, position: int
+    ) -> AbstractContextManager[str]:
+        """Return what traces the work below the request that asked for it."""
+        return following(
+            WORK[topic].__name__,
+            intent.provenance.traceparent,
+            **{
+                "holdfast.backend": self._name,
+                "holdfast.id": str(intent.originator_id),
+                "holdfast.position": position,
+            },
+        )
 
     # The storage itself
 
@@ -385,7 +463,8 @@ class Agent:
             return what(*args)
 
         self._check(lease)
-        return await self._hands.do(under_lease)
+        run = copy_context().run  # what is traced goes on in the thread
+        return await self._hands.do(partial(run, under_lease))
 
     def _check(self, lease: int) -> None:
         if not self._lease.is_good(lease):
@@ -398,6 +477,12 @@ def sequence_of(message: Msg) -> int:
         case ["$JS", "ACK", _, _, _, sequence, _, _, _]:
             return int(sequence)
     return message.metadata.sequence.stream
+
+
+def code_of(failure: Exception) -> str:
+    """Return what went wrong with a driver, in one word for programs."""
+    code: str = getattr(failure, "code", "driver_broke_down")
+    return code
 
 
 def in_words(failure: Exception) -> str:

@@ -1,12 +1,15 @@
-"""Sentences about running the service: killing it, and starting it again."""
+"""Sentences about running the service: watching, killing and starting it again."""
 
 from __future__ import annotations
+
+import tomllib
 
 from pytest_bdd import given, then, when
 
 from features.steps.sentences import says
 from features.steps.volumes import available, is_in_status
 from features.steps.world import World
+from service.telemetry.testing import free_address, page
 
 
 @given("a service that can be killed")
@@ -67,3 +70,38 @@ def answers_ping(world: World) -> None:
     told = world.service.ping()
     assert told["name"] == "holdfast"
     assert told["type"] == "io.nats.micro.v1.ping_response"
+
+
+@given("a service that is watched")
+def watched(world: World) -> None:
+    world.use("watched", f'metrics_listen = "{free_address()}"\n')
+
+
+@then("the service is alive and ready")
+def alive_and_ready(world: World) -> None:
+    assert [told(world, path)[0] for path in ("/live", "/ready")] == [200, 200]
+
+
+@then(says('a "{work:Name}" of backend "{backend:Name}" is counted as "{end:Name}"'))
+def work_is_counted(world: World, work: str, backend: str, end: str) -> None:
+    labels = f'backend="{backend}",operation="{work}",outcome="{end}"'
+    is_counted(world, f"holdfast_agent_operation_seconds_count{{{labels}}}")
+
+
+@then(says('a "{subject:Name}" is counted as "{problem:Name}"'))
+def refusal_is_counted(world: World, subject: str, problem: str) -> None:
+    labels = f'subject="{subject}",type="{problem}"'
+    is_counted(world, f"holdfast_refusals_total{{{labels}}}")
+
+
+def is_counted(world: World, sample: str) -> None:
+    counts = dict(
+        line.rpartition(" ")[::2] for line in told(world, "/metrics")[1].splitlines()
+    )
+    assert float(counts.get(sample, 0)) >= 1
+
+
+def told(world: World, path: str) -> tuple[int, str]:
+    """Return what the service tells those who watch it."""
+    config = (world.service.folder / "holdfast.toml").read_text()
+    return page(tomllib.loads(config)["metrics_listen"], path)

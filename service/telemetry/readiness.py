@@ -1,0 +1,128 @@
+"""Whether a process can do its work now: asked of what it needs, not remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from nats.aio.client import Client
+
+from adapters.jetstream.agent import Agent
+from adapters.jetstream.lease import Lapsed
+from adapters.postgres.recorder import LogRecorder
+from service.replica import Replica
+
+PATIENCE = 2.0  # seconds for each answer
+SILENT = 5.0  # seconds after which the next keeper should have been heard
+
+Check = Callable[[], Awaitable[None]]
+
+
+class Unready(Exception):
+    """What is needed is not there; the message says why."""
+
+
+class Readiness:
+    """Looks at everything that is needed, side by side."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+
+    async def look(self) -> dict[str, str]:
+        """Return for each thing that is needed "ok", or why it cannot be used."""
+        found = await asyncio.gather(*map(why_not, self._checks.values()))
+        return dict(zip(self._checks, found, strict=True))
+
+
+def of_replica(running: Replica) -> Readiness:
+    """Return what a replica needs to answer requests, and to have its lists kept."""
+    database = Database(running)
+
+    async def subscriptions() -> None:
+        if not running.services:
+            raise Unready("takes no more requests")
+        for service in running.services:
+            # Its id is its own, so the answer has come the way of a request.
+            named = f"{service.info().name}.{service.id}"
+            await running.client.request(f"$SRV.PING.{named}", timeout=PATIENCE)
+
+    async def read_models() -> None:
+        silent = time.monotonic() - running.reading.heard
+        if silent > SILENT:
+            raise Unready(f"no keeper has told anything for {silent:.0f} s")
+
+    return Readiness(
+        {
+            "database": database.check,
+            "broker": broker(running.client),
+            "subscriptions": subscriptions,
+            "read_models": read_models,
+        }
+    )
+
+
+def of_agent(client: Client, agent: Agent) -> Readiness:
+    """Return what an agent needs to do what is asked of its backend."""
+
+    async def lease() -> None:
+        if not agent.serves:
+            raise Unready("another agent has it, or the service does not answer")
+
+    async def storage() -> None:
+        with suppress(Lapsed):  # then nobody may touch it, to look least of all
+            if reason := (await agent.measurement()).reason:
+                raise Unready(reason)
+
+    async def work() -> None:
+        if not agent.at_work.is_set():
+            raise Unready("the service has not told yet what there is to do")
+
+    needed = {"lease": lease, "storage": storage, "work": work}
+    return Readiness({"broker": broker(client)} | needed)
+
+
+def broker(client: Client) -> Check:
+    """Return the check that the broker answers."""
+
+    async def check() -> None:
+        if not client.is_connected:
+            raise Unready("is not connected")
+        await client.flush()
+
+    return check
+
+
+class Database:
+    """Asks the database, one question at a time: one without an answer is enough."""
+
+    def __init__(self, running: Replica) -> None:
+        self._log = running.log
+        self._recorder: LogRecorder = running.log.recorder
+        self._thread = ThreadPoolExecutor(1, "readiness")
+        self._asked: asyncio.Future[Any] | None = None
+
+    async def check(self) -> None:
+        """Raise why the database cannot be asked, or commands are not taken."""
+        if self._asked is None or self._asked.done():
+            loop = asyncio.get_running_loop()
+            question = self._recorder.max_notification_id
+            self._asked = loop.run_in_executor(self._thread, question)
+        await asyncio.shield(self._asked)
+        if self._log.age:
+            raise Unready("is back; commands are taken again in a moment")
+
+
+async def why_not(check: Check) -> str:
+    """Return "ok", or why it is not."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await check()
+    except TimeoutError:
+        return f"does not answer within {PATIENCE:g} s"
+    except Exception as error:  # noqa: BLE001 - told to whoever asks
+        return " ".join(str(error).split()) or type(error).__name__
+    return "ok"

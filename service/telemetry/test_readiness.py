@@ -1,0 +1,108 @@
+"""Readiness follows what is really there, and comes back with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+
+import pytest
+
+from adapters.embedded.nats_server import NatsServer
+from adapters.embedded.postgres import PostgresServer
+from adapters.embedded.table import children_of
+from service.settings import Unusable, load
+from service.telemetry.listening import listening
+from service.telemetry.readiness import Readiness, Unready
+from service.telemetry.testing import free_address, page, told, until_wrong
+from service.testing import AGENT, SERVE, configuration, program
+
+
+@pytest.mark.slow
+def test_a_replica_is_ready_while_what_it_needs_is_there(
+    tmp_path: Path, broker: NatsServer, postgres: PostgresServer
+) -> None:
+    address = free_address()
+    config = configuration(tmp_path, broker.url, postgres.settings)
+    listens = told(config, "serve", metrics_listen=address)
+
+    async def scenario(keeper: int) -> None:
+        await until_wrong(address)
+        postgres.kill()
+        await until_wrong(address, "database")
+        postgres.start()
+        await until_wrong(address)
+
+        broker.kill()
+        await until_wrong(address, "broker", "subscriptions", "read_models")
+        broker.start()
+        await until_wrong(address)
+
+        os.kill(keeper, SIGSTOP)
+        await until_wrong(address, "read_models")
+        os.kill(keeper, SIGCONT)
+        await until_wrong(address)
+
+    with program(SERVE, listens) as serving:
+        [keeper] = children_of(serving.pid)
+        asyncio.run(scenario(keeper))
+
+
+def test_an_agent_is_ready_while_its_storage_and_the_broker_are_there(
+    broker: NatsServer, config: Path
+) -> None:
+    address = free_address()
+    listens = told(config, "agent", metrics_listen=address)
+    folder, away = config.parent / "volumes", config.parent / "away"
+
+    async def scenario() -> None:
+        await until_wrong(address)
+        folder.rename(away)
+        await until_wrong(address, "storage")
+        away.rename(folder)
+        await until_wrong(address)
+
+        broker.kill()
+        await until_wrong(address, "broker")
+        broker.start()
+        await until_wrong(address)
+
+    with program(SERVE, config), program(AGENT, listens):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:", "127.0.0.1:99999"])
+def test_an_address_where_nobody_can_listen_is_refused(address: str) -> None:
+    async def scenario() -> None:
+        settings = load(None, {"HOLDFAST_METRICS_LISTEN": address})
+        async with listening(settings.metrics_listen, Readiness({})):
+            pass
+
+    with pytest.raises(Unusable, match="metrics_listen"):
+        asyncio.run(scenario())
+
+
+def test_a_blocked_event_loop_is_not_live() -> None:
+    address = free_address()
+
+    async def absent() -> None:
+        raise Unready("is away")
+
+    async def scenario() -> list[tuple[int, str]]:
+        async with listening(address, Readiness({"it": absent})):
+            seen = [await asyncio.to_thread(page, address, "/live")]
+            asked = asyncio.ensure_future(asyncio.to_thread(page, address, "/live"))
+            await asyncio.sleep(0)
+            time.sleep(3)  # noqa: ASYNC251 - nothing turns now
+            seen.append(await asked)
+            return [*seen, await asyncio.to_thread(page, address, "/ready")]
+
+    seen = asyncio.run(scenario())
+
+    assert seen == [
+        (200, '{"live":true}\n'),
+        (503, '{"live":false}\n'),
+        (503, '{"ready":false,"checks":{"it":"is away"}}\n'),
+    ]
