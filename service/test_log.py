@@ -45,6 +45,7 @@ from service.testing import (
     eventually,
     following,
     live,
+    lives,
     lose_commit,
     report,
     send,
@@ -81,24 +82,32 @@ def test_commands_on_one_volume_share_a_batch(manager: VolumeManager) -> None:
     assert [other["unmet"] for other in others] == [["multiattach"]] * 2
 
 
-def test_of_two_replicas_racing_for_a_volume_one_wins(manager: VolumeManager) -> None:
+NUMBERS = pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
+
+
+@NUMBERS
+def test_of_replicas_racing_for_a_volume_one_wins(
+    manager: VolumeManager, number: int
+) -> None:
     async def scenario() -> list[list[Any]]:
-        async with live(manager.recorder) as one, live(manager.recorder) as two:
+        async with lives(manager.recorder, number) as logs:
             rounds = []
             for _ in range(20):
-                volume_id = await available(one)
-                await ask(two, show, id=volume_id)
+                volume_id = await available(logs[0])
+                for log in logs:
+                    await ask(log, show, id=volume_id)
                 asks = [
-                    ask(one, reserve, volume_id=volume_id, host="node-1"),
-                    ask(two, reserve, volume_id=volume_id, host="node-2"),
+                    ask(log, reserve, volume_id=volume_id, host=f"node-{n}")
+                    for n, log in enumerate(logs)
                 ]
                 rounds.append(await asyncio.gather(*asks))
             return rounds
 
     for answers in asyncio.run(scenario()):
-        assert Counter(a["status"] for a in answers) == {"reserved": 1, 409: 1}
-        [refused] = [a for a in answers if a["status"] == 409]
-        assert refused["detail"] == "cannot reserve while reserved, not multiattach"
+        won = Counter(a["status"] for a in answers)
+        assert won == {"reserved": 1, 409: number - 1}
+        refused = {a["detail"] for a in answers if a["status"] == 409}
+        assert refused == {"cannot reserve while reserved, not multiattach"}
 
 
 def test_a_refusal_is_not_decided_on_an_old_state(manager: VolumeManager) -> None:
@@ -144,32 +153,38 @@ def test_a_conflicting_batch_loses_no_other_command(manager: VolumeManager) -> N
     assert last(manager) == 3 + 101
 
 
-def test_an_attachment_id_is_taken_once_among_replicas(manager: VolumeManager) -> None:
+@NUMBERS
+def test_an_attachment_id_is_taken_once_among_replicas(
+    manager: VolumeManager, number: int
+) -> None:
     async def scenario() -> list[Any]:
         chosen = str(uuid4())
-        async with live(manager.recorder) as one, live(manager.recorder) as two:
-            ids = [await available(one), await available(two)]
-            answers = await asyncio.gather(
-                ask(one, reserve, id=chosen, volume_id=ids[0], host="node-1"),
-                ask(two, reserve, id=chosen, volume_id=ids[1], host="node-2"),
+        async with lives(manager.recorder, number) as logs:
+            ids = [await available(log) for log in logs]
+            asks = (
+                ask(log, reserve, id=chosen, volume_id=volume_id, host="node-1")
+                for log, volume_id in zip(logs, ids, strict=True)
             )
-            return list(answers)
-
-    answers = asyncio.run(scenario())
-
-    assert Counter(a["status"] for a in answers) == {"reserved": 1, 409: 1}
-
-
-def test_a_volume_id_is_taken_once_among_replicas(manager: VolumeManager) -> None:
-    async def scenario() -> list[Any]:
-        chosen = str(uuid4())
-        async with live(manager.recorder) as one, live(manager.recorder) as two:
-            asks = (ask(log, create, id=chosen, size_gib=1) for log in (one, two))
             return await asyncio.gather(*asks)
 
     answers = asyncio.run(scenario())
 
-    assert Counter(a["status"] for a in answers) == {"creating": 1, 409: 1}
+    assert Counter(a["status"] for a in answers) == {"reserved": 1, 409: number - 1}
+
+
+@NUMBERS
+def test_a_volume_id_is_taken_once_among_replicas(
+    manager: VolumeManager, number: int
+) -> None:
+    async def scenario() -> list[Any]:
+        chosen = str(uuid4())
+        async with lives(manager.recorder, number) as logs:
+            asks = (ask(log, create, id=chosen, size_gib=1) for log in logs)
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"creating": 1, 409: number - 1}
     assert last(manager) == 1
 
 
@@ -212,19 +227,23 @@ def test_the_repeat_of_a_change_shows_what_it_led_to(manager: VolumeManager) -> 
     assert (again["status"], now["status"]) == ("reserved", "detached")
 
 
-def test_repeats_at_once_on_two_replicas_are_done_once(manager: VolumeManager) -> None:
+@NUMBERS
+def test_repeats_at_once_on_several_replicas_are_done_once(
+    manager: VolumeManager, number: int
+) -> None:
     async def scenario() -> list[Any]:
-        async with live(manager.recorder) as one, live(manager.recorder) as two:
+        async with lives(manager.recorder, number) as logs:
             asks = (
                 ask(log, create, f"key-{n}", size_gib=1)
                 for n in range(20)
-                for log in (one, two, one, two)
+                for log in logs * 2
             )
             return await asyncio.gather(*asks)
 
     answers = asyncio.run(scenario())
 
-    assert Counter(a["position"] for a in answers) == dict.fromkeys(range(2, 22), 4)
+    done = Counter(a["position"] for a in answers)
+    assert done == dict.fromkeys(range(2, 22), 2 * number)
     assert len({a["id"] for a in answers}) == 20
 
 
@@ -578,20 +597,17 @@ def test_what_may_come_to_nothing_is_shown_to_nobody(
 # Room
 
 
-def test_the_last_room_is_given_once(manager: VolumeManager) -> None:
+@NUMBERS
+def test_the_last_room_is_given_once(manager: VolumeManager, number: int) -> None:
     async def scenario() -> list[Any]:
-        async with (
-            live(manager.recorder, total_gib=20) as one,
-            live(manager.recorder, total_gib=20) as two,
-        ):
-            asks = (
-                ask(log, create, size_gib=1) for _ in range(25) for log in (one, two)
-            )
+        async with lives(manager.recorder, number, total_gib=20) as logs:
+            asks = (ask(log, create, size_gib=1) for _ in range(25) for log in logs)
             return await asyncio.gather(*asks)
 
     answers = asyncio.run(scenario())
 
-    assert Counter(a["status"] for a in answers) == {"creating": 20, 409: 30}
+    made = Counter(a["status"] for a in answers)
+    assert made == {"creating": 20, 409: 25 * number - 20}
     assert {a["type"] for a in answers if a["status"] == 409} == {"no-capacity"}
     assert manager.recorder.allocated() == {"files": 20}
 

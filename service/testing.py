@@ -114,6 +114,16 @@ async def live(
         yield log
 
 
+@asynccontextmanager
+async def lives(
+    recorder: LogRecorder, number: int, **bounds: Any
+) -> AsyncIterator[list[Log]]:
+    """Run several, as many replicas do."""
+    async with AsyncExitStack() as running:
+        enter = running.enter_async_context
+        yield [await enter(live(recorder, **bounds)) for _ in range(number)]
+
+
 async def ask(log: Log, endpoint: Endpoint, key: str = "", **message: Any) -> Any:
     """Return the answer's JSON."""
     return await send(log, endpoint, json.dumps(message).encode(), key)
