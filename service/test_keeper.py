@@ -17,6 +17,7 @@ import pytest
 from adapters.embedded.nats_server import nats_server
 from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of
+from service import keeper
 from service.keeper import Order, started, stopped
 from service.manager import VolumeManager
 from service.settings import database_of, load
@@ -115,7 +116,8 @@ async def waits(manager: VolumeManager, keeper: int) -> None:
     await eventually(is_so)
 
 
-NUMBERS = pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
+FOUR = pytest.param(4, marks=pytest.mark.slow)
+NUMBERS = pytest.mark.parametrize("number", [2, FOUR], ids=["of two", "of four"])
 
 
 @NUMBERS
@@ -196,8 +198,9 @@ async def reserved(asker: Caller) -> str:
 
 
 def test_a_keeper_ends_with_its_replica_though_no_broker_answers(
-    tmp_path: Path, settings: dict[str, str]
+    tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keeper, "GRACE", 30.0)
     nowhere = f"nats://127.0.0.1:{free_port()}"
     configured = load(configuration(tmp_path, nowhere, settings), {})
 

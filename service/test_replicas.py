@@ -145,7 +145,9 @@ async def answered(client: Client) -> list[int]:
     return counts
 
 
-@pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
+@pytest.mark.parametrize(
+    "number", [2, pytest.param(4, marks=pytest.mark.slow)], ids=["of two", "of four"]
+)
 def test_what_reaches_several_replicas_at_once_is_done_once(
     broker: NatsServer, config: Path, manager: VolumeManager, number: int
 ) -> None:
