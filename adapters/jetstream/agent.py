@@ -55,6 +55,7 @@ SET_UP_AGAIN = 5.0  # seconds until a storage that is not usable is tried again
 GRACE = 2.0  # seconds that operations have to end when we stop
 AT_ONCE = 8  # operations side by side
 FETCH = 256
+MOST_WORDS = 2000  # characters of a failure; a report has to fit into a message
 
 logger = getLogger(__name__)
 
@@ -488,6 +489,6 @@ def code_of(failure: Exception) -> str:
 def in_words(failure: Exception) -> str:
     """Return what went wrong with a driver, in words that an operator can act on."""
     if isinstance(failure, DriverFailed):
-        return str(failure)
+        return str(failure)[:MOST_WORDS]
     logger.error("the driver broke down", exc_info=failure)
     return f"the driver broke down ({type(failure).__name__}); see its log"

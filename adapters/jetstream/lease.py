@@ -47,6 +47,8 @@ class Lease:
 
     async def held(self) -> int:
         """Return the lease's number once it is good."""
+        if self.is_good(self.number):
+            return self.number
         async with self._granted:
             await self._granted.wait_for(lambda: self.is_good(self.number))
             return self.number

@@ -1,0 +1,131 @@
+"""Reports: many in a message, each until it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+
+from adapters.jetstream import reporting as module
+from adapters.jetstream.reporting import Report, Reporter
+from adapters.jetstream.telling import Refusal
+from adapters.tasks import ended
+from domain.aggregate import Done, NotDone
+
+
+class Listener:
+    """A service that keeps what it is told, once it may answer."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.told: list[tuple[int, list[int]]] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def tell(self, _: str, body: Any) -> Any:
+        told = msgspec.json.decode(msgspec.json.encode(body))
+        intents = [report["intent"] for report in told["reports"]]
+        self.told.append((told["lease"], intents))
+        await self.may_answer.wait()
+        answer = self.answers.pop(0) if self.answers else {"refused": []}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def told(listener: Listener, scenario: Callable[[Reporter], Awaitable[None]]) -> Any:
+    """Return the leases and intents of each message."""
+
+    async def lived() -> Any:
+        service: Any = listener
+        reporter = Reporter(service, "files")
+        running = asyncio.ensure_future(reporter.run())
+        async with asyncio.timeout(20):
+            await scenario(reporter)
+        await ended(running)
+        return listener.told
+
+    return asyncio.run(lived())
+
+
+def report(intent: int, message: str = "") -> Report:
+    why = NotDone("broken", message) if message else None
+    about = "volume", uuid4(), intent, "7"
+    return Report(*about, done=None if why else Done(), not_done=why)
+
+
+async def all_of(reporter: Reporter, *reports: tuple[int, Report]) -> None:
+    await asyncio.gather(*(reporter.report(*each) for each in reports))
+
+
+def test_what_gathers_while_one_message_is_under_way_is_the_next() -> None:
+    listener = Listener()
+
+    async def scenario(reporter: Reporter) -> None:
+        listener.may_answer.clear()
+        first = asyncio.ensure_future(reporter.report(1, report(0)))
+        while not listener.told:  # noqa: ASYNC110 - the listener has no event for us
+            await asyncio.sleep(0)
+        others = [
+            asyncio.ensure_future(reporter.report(1, report(n))) for n in (1, 2, 3)
+        ]
+        await asyncio.sleep(0)
+        listener.may_answer.set()
+        await asyncio.gather(first, *others)
+
+    assert told(listener, scenario) == [(1, [0]), (1, [1, 2, 3])]
+
+
+def test_a_message_is_of_one_lease() -> None:
+    async def scenario(reporter: Reporter) -> None:
+        await all_of(reporter, (1, report(1)), (1, report(2)), (2, report(3)))
+
+    assert told(Listener(), scenario) == [(1, [1, 2]), (2, [3])]
+
+
+def test_a_message_is_no_larger_than_one_may_be() -> None:
+    async def scenario(reporter: Reporter) -> None:
+        said = "x" * (module.LARGEST // 2 - 200)
+        await all_of(reporter, *((1, report(n, said)) for n in range(5)))
+
+    assert told(Listener(), scenario) == [(1, [0, 1]), (1, [2, 3]), (1, [4])]
+
+
+def test_what_is_not_answered_is_told_again_in_its_order() -> None:
+    async def scenario(reporter: Reporter) -> None:
+        await all_of(reporter, (1, report(1)), (1, report(2)))
+
+    found = told(Listener(TimeoutError()), scenario)
+
+    assert found == [(1, [1, 2]), (1, [1, 2])]
+
+
+def test_only_what_cannot_be_accepted_now_is_told_again() -> None:
+    refused = [
+        {"report": 0, "code": 409, "detail": "it is not in flight"},
+        {"report": 2, "code": 503, "detail": "the database is away"},
+    ]
+
+    async def scenario(reporter: Reporter) -> None:
+        await all_of(reporter, *((1, report(n)) for n in range(4)))
+
+    found = told(Listener({"refused": refused}), scenario)
+
+    assert found == [(1, [0, 1, 2, 3]), (1, [2])]
+
+
+def test_a_refusal_of_all_is_an_answer() -> None:
+    async def scenario(reporter: Reporter) -> None:
+        await all_of(reporter, (1, report(1)), (1, report(2)))
+
+    assert told(Listener(Refusal("no")), scenario) == [(1, [1, 2])]
+
+
+def test_a_report_is_read_as_it_was_written() -> None:
+    for written in (report(1), report(2, "broken"), report(3)):
+        read = msgspec.json.decode(msgspec.json.encode(written), type=Report)
+        assert (read, read.result) == (written, written.result)
+    assert isinstance(report(1).id, UUID)
