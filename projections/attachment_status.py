@@ -13,7 +13,7 @@ from projections.reading import ReadModel, Row, Touched
 def rows(touched: Touched) -> Iterable[Row]:
     """Return the rows of a volume's live attachments, and of those that just ended."""
     volume = touched.aggregate
-    if not isinstance(volume, Volume):
+    if not isinstance(volume, Volume) or not (volume.attachments or volume.gone):
         return
     begun = {
         event.adds_part: position

@@ -18,12 +18,11 @@ def rows(touched: Touched) -> Iterable[Row]:
         version = intent.originator_version
         if isinstance(intent, Intent) and version in aggregate.in_flight:
             yield Row(
-                f"{aggregate.id}/{version}",
+                f"{touched.key}/{version}",
                 position,
                 version,
                 {
                     "backend": intent.backend,
-                    "aggregate_id": str(aggregate.id),
                     "topic": intent.TOPIC,
                     "since": intent.timestamp.isoformat(),
                 },
@@ -37,12 +36,12 @@ def ended(touched: Touched) -> Iterable[str]:
     aggregate = touched.aggregate
     for version in touched.before:
         if version not in aggregate.in_flight:
-            yield f"{aggregate.id}/{version}"
+            yield f"{touched.key}/{version}"
 
 
 IN_FLIGHT = ReadModel(
     "in_flight",
-    ("backend", "aggregate_id", "topic", "since"),
+    ("backend", "topic", "since"),
     rows,
     nouns=frozenset({"volume", "backend"}),
     ended=ended,

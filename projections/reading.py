@@ -32,12 +32,14 @@ class Row(NamedTuple):
 
 
 class Touched(NamedTuple):
-    """An aggregate after a page, the page's events of it, and their positions.
+    """An aggregate after a page, its id as text, and the page's events of it.
 
-    `before` are the versions of what was in flight when the page began.
+    Each event comes with its position; `before` are the versions of what was in
+    flight when the page began.
     """
 
     aggregate: Aggregate
+    key: str
     events: list[tuple[Event, int]]
     before: tuple[int, ...] = ()
 
@@ -87,9 +89,11 @@ class Fold:
             known = self._known.pop(key, None)
             in_flight = tuple(known.in_flight) if known else ()
             self._known[key] = event.mutate(known)
-            seen = touched.get(key) or Touched(self._known[key], [], in_flight)
+            seen = touched.get(key)
+            if seen is None:
+                aggregate = self._known[key]
+                touched[key] = seen = Touched(aggregate, str(key), [], in_flight)
             seen.events.append((event, position))
-            touched[key] = seen
         for key in list(islice(self._known, max(0, len(self._known) - self._most))):
             del self._known[key]
         return list(touched.values())

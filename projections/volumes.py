@@ -14,7 +14,7 @@ def rows(touched: Touched) -> Iterable[Row]:
     volume = touched.aggregate
     if isinstance(volume, Volume):
         yield Row(
-            str(volume.id),
+            touched.key,
             touched.events[0][1],
             volume.version,
             {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -21,6 +19,7 @@ from adapters.tasks import ended, together, until
 from service.agents import found
 from service.endpoint import Answering, answered
 from service.endpoints import ENDPOINTS, FOR_AGENTS
+from service.interpreter import quicken
 from service.keeper import kept
 from service.log import Log
 from service.reading import Reading
@@ -113,13 +112,3 @@ async def drained(service: Service) -> None:
     held += [endpoint._subscription for endpoint in service._endpoints]  # noqa: SLF001
     with suppress(Error, TimeoutError):
         await asyncio.gather(*(each.drain() for each in held if each))
-
-
-def quicken() -> None:
-    """Set the interpreter up for one busy loop beside one busy thread."""
-    # The writer needs the interpreter for microseconds after each round trip to
-    # PostgreSQL; by default the event loop would let it wait 5 ms every time.
-    sys.setswitchinterval(0.0002)
-    # Live aggregates are many and form no cycles; collecting garbage among them
-    # every 700 allocations would stop the service for 100 ms at a time.
-    gc.set_threshold(100_000, 50, 100)

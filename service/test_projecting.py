@@ -241,7 +241,7 @@ def test_who_is_not_where_the_page_begins_stores_nothing(
     before, kept = rows(recorder), known.kept()
     behind = [Kept(k.name, k.generation, k.position - 1, None) for k in kept]
     [volume] = volumes(1)
-    touched = Touched(volume, [(e, 1) for e in volume.collect_events()])
+    touched = Touched(volume, str(volume.id), [(e, 1) for e in volume.collect_events()])
 
     moved = known.store(behind, [touched], kept[0].position + 5)
 
