@@ -17,8 +17,9 @@ KEPT = 2 * PAGE  # events in memory
 AGAIN = 0.2  # seconds until the database is looked for again
 # After each page it waits, longer after a longer one: what is written meanwhile
 # makes one page, which costs little more than one event.
-PACE = 0.001  # seconds for each event
-SLOWEST = 0.025  # seconds
+PACE = 0.01  # seconds
+MORE = 0.0005  # seconds for each event
+SLOWEST = 0.03  # seconds
 
 PAGES = """
     SELECT topic, state, notification_id FROM {log}
@@ -92,7 +93,7 @@ class Follower(Thread):
             page = self._read(connection, self.reached)
             if page:
                 self._keep(page)
-                self._stopping.wait(min(SLOWEST, PACE * len(page)))
+                self._stopping.wait(min(SLOWEST, PACE + MORE * len(page)))
             else:
                 # A tenth of a second only bounds how long stopping takes.
                 for _ in connection.notifies(timeout=0.1, stop_after=1):
