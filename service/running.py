@@ -17,7 +17,8 @@ from service import logs
 from service.agents import abandon, agent, finished
 from service.connecting import connect
 from service.holding import held, lock_of
-from service.serve import quicken, replica
+from service.interpreter import quicken
+from service.serve import replica
 from service.settings import Settings, Unusable, database_of
 from service.telemetry import metrics
 from service.telemetry.exporting import exporting

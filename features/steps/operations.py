@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from typing import Any
 
 from pytest_bdd import given, then, when
 
@@ -105,3 +106,31 @@ def told(world: World, path: str) -> tuple[int, str]:
     """Return what the service tells those who watch it."""
     config = (world.service.folder / "holdfast.toml").read_text()
     return page(tomllib.loads(config)["metrics_listen"], path)
+
+
+@when(says('the read model "{name:Name}" is rebuilt'))
+def rebuild(world: World, name: str) -> None:
+    world.ask("projection.rebuild", name=name)
+
+
+@given(says('the read model "{name:Name}" was rebuilt'))
+def rebuilt(world: World, name: str) -> None:
+    generation = world.do("projection.rebuild", name=name)["generation"]
+    world.soon(lambda: read_model(world, name)["generation"], generation)
+
+
+@when("the read models are listed")
+def list_read_models(world: World) -> None:
+    world.ask("projection.list")
+
+
+@then(says('"{names:Name}" follow the log, and none failed'))
+def follow(world: World, names: str) -> None:
+    items = world.answer["items"]
+    assert [item["name"] for item in items] == names.split(", ")
+    assert {(item["status"], item["error"]) for item in items} == {("following", None)}
+
+
+def read_model(world: World, name: str) -> dict[str, Any]:
+    items: list[dict[str, Any]] = world.do("projection.list")["items"]
+    return next(item for item in items if item["name"] == name)
