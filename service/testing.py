@@ -380,6 +380,8 @@ async def live_a_life(asker: Caller, dice: random.Random, name: str) -> None:
             await settled(asker, volume_id)
             continue
         held = await ask("attachment.create", volume_id=volume_id, host=name)
+        if "id" not in held:
+            return
         await ask("attachment.update", id=held["id"], connector={"host": name})
         await ask("attachment.complete", id=held["id"])
         if deed == "keep":

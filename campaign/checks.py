@@ -1,0 +1,241 @@
+"""What has to agree once all is quiet: a new check is a function in the table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from adapters.file.failures import GIB
+from adapters.file.volumes import DATA, MADE_BY
+from campaign.seen import OnDisk, Seen
+from campaign.witness import WAITING
+from domain.aggregate import Failure
+from domain.ports import Cause
+from domain.volume import Status, Volume
+from projections import resources
+from service.endpoint import PREFIX, fingerprint
+
+Check = Callable[[Seen], Iterator[str]]
+
+# What may be asked for though it is so already; it is done, and adds nothing.
+MOOT = {"volume.delete", "attachment.delete", "attachment.complete"}
+BUSY = {Status.CREATING, Status.EXTENDING, Status.DELETING}
+
+
+def own(seen: Seen) -> dict[str, list[int]]:
+    """Return the positions of what each request led to at once."""
+    found: dict[str, list[int]] = {}
+    for position, event in enumerate(seen.log, start=1):
+        asked = event.provenance
+        if asked.request_id and not asked.recorded_by:
+            found.setdefault(asked.request_id, []).append(position)
+    return found
+
+
+def acknowledged(seen: Seen) -> Iterator[str]:
+    """Every acknowledged command is in the log once, and where its answer says."""
+    positions = own(seen)
+    for key in seen.diary.done():
+        asked, at = seen.diary.asked[key], positions.get(key, [])
+        if len(at) > 1:
+            yield f"{key} was done twice, at {at}"
+        if not at and asked.subject not in MOOT:
+            yield f"{key} was acknowledged, and is not in the log"
+        for answer in asked.done if asked.subject not in WAITING else ():
+            position, version = answer.body["position"], answer.body["version"]
+            if at and [position] != at[-1:]:
+                yield f"{key} is at {at}, and was said to be at {position}"
+            if not is_at(seen, position, version):
+                yield f"{key} was said to be at {position}, which is something else"
+
+
+def is_at(seen: Seen, position: int, version: int) -> bool:
+    """Tell whether the log has a version of something at a position."""
+    there = 0 < position <= len(seen.log)
+    return there and seen.log[position - 1].originator_version == version
+
+
+def refused(seen: Seen) -> Iterator[str]:
+    """What was refused left nothing in the log, and nothing there was not asked for."""
+    for key, at in own(seen).items():
+        asked = seen.diary.asked.get(key)
+        if not asked:
+            yield f"nobody asked for {key}, which is at {at}"
+        elif not asked.done:
+            said = {answer.body["type"] for answer in asked.heard}
+            yield f"{key} was refused ({', '.join(said)}), and is in the log at {at}"
+
+
+def repeated(seen: Seen) -> Iterator[str]:
+    """A repeated request is given the first answer again."""
+    for key in seen.diary.done():
+        asked = seen.diary.asked[key]
+        shown = [answer.body for answer in asked.done]
+        if asked.subject in WAITING:
+            shown = [body["id"] for body in shown]
+        if any(body != shown[0] for body in shown):
+            yield f"{key} was answered {shown[0]}, and then otherwise: {shown}"
+
+
+def forged(seen: Seen) -> Iterator[str]:
+    """A request id that was used is no use for anything else, and what is wrong is."""
+    for key, answer in seen.diary.forged:
+        if not unavailable(answer.code) and answer.body.get("type") != "conflict":
+            yield f"{key} was used once more, and that was answered {answer.body}"
+    for key, asked in seen.diary.asked.items():
+        for answer in asked.heard if asked.wrong else ():
+            told = answer.body.get("type")
+            if told != asked.wrong and not unavailable(answer.code):
+                yield f"{key} is {asked.wrong}, and was answered {answer.body}"
+
+
+def unavailable(code: str) -> bool:
+    return code == "503"
+
+
+def remembered(seen: Seen) -> Iterator[str]:
+    """The table of request ids has what the log has, and what added nothing to it."""
+    for key in own(seen).keys() - seen.keys.keys():
+        yield f"{key} is in the log, and its id is not kept"
+    for key, kept in seen.keys.items():
+        asked = seen.diary.asked.get(key)
+        if not asked:
+            yield f"nobody asked for {key}, whose id is kept"
+        elif kept.fingerprint != fingerprint(PREFIX + asked.subject, asked.message):
+            yield f"{key} is kept for another request"
+        elif not is_at(seen, kept.position, kept.version):
+            yield f"{key} is kept with version {kept.version} at {kept.position}"
+
+
+def streamed(seen: Seen) -> Iterator[str]:
+    """The stream has what the log has, each position once and in order."""
+    for message in seen.stream:
+        at, row = message.sequence, None
+        if message.position != at:
+            yield f"the stream has position {message.position} at {at}"
+        elif at > len(seen.rows):
+            yield f"the stream has {at}, and the log ends at {len(seen.rows)}"
+        else:
+            row = seen.rows[at - 1]
+            if (row.topic, row.state) != (message.topic, message.state):
+                yield f"the stream has something else at {at} than the log"
+    last = seen.stream[-1].sequence if seen.stream else 0
+    if last != len(seen.rows):
+        yield f"the stream ends at {last}, the log at {len(seen.rows)}"
+
+
+def read(seen: Seen) -> Iterator[str]:
+    """Lists show what the log comes to."""
+    volumes = volumes_of(seen)
+    yield from differences(
+        "volume",
+        {str(key): as_json(resources.volume(v)) for key, v in volumes.items()},
+        seen.volumes,
+    )
+    yield from differences(
+        "attachment",
+        {
+            str(key): as_json(resources.attachment(volume, key))
+            for volume in volumes.values()
+            for key in volume.attachments | volume.gone
+        },
+        seen.attachments,
+    )
+
+
+def volumes_of(seen: Seen) -> dict[UUID, Volume]:
+    """Return the volumes that the log makes."""
+    return {key: v for key, v in seen.fold.items() if isinstance(v, Volume)}
+
+
+def as_json(shown: Any) -> Any:
+    """Return a resource as callers get it."""
+    return msgspec.json.decode(msgspec.json.encode(shown))
+
+
+def differences(
+    noun: str, expected: Mapping[str, Any], found: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield what one has and the other has not."""
+    for key in expected.keys() | found.keys():
+        wanted, shown = expected.get(key), found.get(key)
+        if wanted != shown:
+            yield f"{noun} {key} is {wanted}, and listed as {shown}"
+
+
+def counted(seen: Seen) -> Iterator[str]:
+    """What is taken of each backend is what its volumes take."""
+    taken: Counter[str] = Counter()
+    for volume in volumes_of(seen).values():
+        taken[volume.backend] += volume.allocated_gib
+    if +taken != +Counter(dict(seen.allocated)):
+        yield f"{dict(taken)} GiB are taken, and counted {dict(seen.allocated)}"
+
+
+def settled(seen: Seen) -> Iterator[str]:
+    """Nothing is under way, and nothing has failed."""
+    for key, volume in volumes_of(seen).items():
+        if volume.in_flight or volume.status in BUSY:
+            yield f"volume {key} is {volume.status}, with {volume.in_flight}"
+    for position, event in enumerate(seen.log, start=1):
+        if isinstance(event, Failure):
+            yield f"{event.TOPIC} at {position}: {event.message}"
+
+
+def kept(seen: Seen) -> Iterator[str]:
+    """On the disk is what the log says, and nothing else."""
+    made = {
+        event.originator_id: Cause(position, event.timestamp.isoformat())
+        for position, event in enumerate(seen.log, start=1)
+        if isinstance(event, Volume.Created)
+    }
+    expected = {
+        str(key): OnDisk(volume.size_gib * GIB, made[key], {DATA, MADE_BY})
+        for key, volume in volumes_of(seen).items()
+        if volume.status != Status.DELETED
+    }
+    for key in expected.keys() | seen.disk.keys():
+        wanted, there = expected.get(key), seen.disk.get(key)
+        if wanted != there:
+            yield f"volume {key} should be {wanted} on the disk, and is {there}"
+    for name in sorted(seen.leftovers):
+        yield f"{name} was left on the disk"
+
+
+def in_turn(seen: Seen) -> Iterator[str]:
+    """An agent never goes back to what came before something else it has begun."""
+    newest: dict[UUID, int] = {}
+    for key, version in seen.deeds:
+        if version < newest.get(key, 0):
+            yield f"{key}: version {version} was done after {newest[key]}"
+        newest[key] = version
+
+
+def sound(seen: Seen) -> Iterator[str]:
+    """Nothing failed by itself, and nothing was answered as a fault of ours."""
+    for name in seen.failed:
+        yield f"{name} has ended by itself"
+    for key, asked in seen.diary.asked.items():
+        for answer in asked.heard:
+            if answer.body.get("type") == "fault":
+                yield f"{key} met a fault: {answer.body}"
+
+
+CHECKS: tuple[Check, ...] = (
+    acknowledged,
+    refused,
+    repeated,
+    forged,
+    remembered,
+    streamed,
+    read,
+    counted,
+    settled,
+    kept,
+    in_turn,
+    sound,
+)

@@ -1,0 +1,86 @@
+"""What is asked meanwhile: whole lives, repeats, out of turn, and what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from campaign.witness import Witness
+from service.testing import live_a_life
+
+HALF = 0.5
+NOUNS = "volume", "attachment", "backend"
+
+Deed = Callable[[Any, random.Random, str], Awaitable[None]]
+
+
+async def out_of_turn(asker: Witness, dice: random.Random, name: str) -> None:
+    """Ask for a volume and for what is done with it all at once, in any order."""
+    volume = str(UUID(int=dice.getrandbits(128), version=4))
+    hold = str(UUID(int=dice.getrandbits(128), version=4))
+    asks = [
+        asker.insist("volume.create", f"{name}-create", id=volume, size_gib=1),
+        asker.insist("volume.extend", f"{name}-extend", id=volume, size_gib=2),
+        asker.insist(
+            "attachment.create", f"{name}-hold", id=hold, volume_id=volume, host=name
+        ),
+        asker.insist("volume.delete", f"{name}-delete", id=volume),
+        asker.once("volume.update", f"{name}-rename", id=volume, name=name),
+        asker.once("volume.delete", f"{name}-delete once", id=volume),
+    ]
+    if dice.random() < HALF:  # what is forgotten is given up after its deadline
+        asks.append(asker.insist("attachment.delete", f"{name}-let go", id=hold))
+    dice.shuffle(asks)
+    await asyncio.gather(*asks)
+
+
+async def repeat(asker: Witness, dice: random.Random, name: str) -> None:
+    """Ask for what was done long ago, on several connections, and for it otherwise."""
+    known = asker.diary.done()
+    for key in dice.sample(known, min(4, len(known))):
+        asked = asker.diary.asked[key]
+        await asyncio.gather(
+            asker.insist(asked.subject, key, **asked.message),
+            asker.insist(asked.subject, key, **asked.message),
+            asker.forge(key, "volume.create", size_gib=7, name=name),
+        )
+
+
+async def be_wrong(asker: Witness, dice: random.Random, name: str) -> None:
+    """Ask for what cannot be."""
+    nobody = str(UUID(int=dice.getrandbits(128), version=4))
+    nameless = {"volume_id": nobody, "host": name}
+    await asyncio.gather(
+        asker.once("volume.create", f"{name}-small", "invalid", size_gib=0),
+        asker.once("volume.create", f"{name}-odd", "invalid", size_gib=1, colour="red"),
+        asker.once("volume.delete", f"{name}-none", "not-found", id=nobody),
+        asker.once("attachment.create", f"{name}-no", "not-found", **nameless),
+    )
+
+
+async def look(asker: Witness, dice: random.Random, name: str) -> None:
+    """Ask for lists, which nobody holds up."""
+    await asyncio.gather(*(asker.insist(f"{noun}.list", limit=10) for noun in NOUNS))
+
+
+DEEDS: dict[Deed, int] = {
+    live_a_life: 6,
+    out_of_turn: 2,
+    repeat: 2,
+    be_wrong: 1,
+    look: 1,
+}
+
+
+async def ask_on(
+    asker: Witness, dice: random.Random, name: str, stopped: asyncio.Event
+) -> None:
+    """Do one thing after the other until stopped."""
+    number = 0
+    while not stopped.is_set():
+        number += 1
+        [deed] = dice.choices(list(DEEDS), list(DEEDS.values()))
+        await deed(asker, dice, f"{name}-{number}")

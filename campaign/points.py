@@ -1,0 +1,73 @@
+"""The named points at which a program can be killed: a new one is a line."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+SERVE, KEEPER, AGENT = "serve", "keeper", "agent"
+
+
+class Point(NamedTuple):
+    """A moment in the life of a program: before a function's work, or after it."""
+
+    name: str
+    program: str
+    when: str
+    where: str
+    at_start: bool = False  # so that it is started anew for it
+
+
+LOG = "service.log:Log"
+RECORDER = "adapters.postgres.recorder:LogRecorder"
+READING = "service.reading:Reading"
+PROJECTING = "service.projecting:Projecting"
+WATCHER = "service.watcher:Watcher"
+TABLES = "adapters.postgres.read_models"
+ROWS = f"{TABLES}:PostgresReadModels"
+PUBLISHER = "adapters.jetstream.publisher:Publisher"
+WORKER = "adapters.jetstream.agent:Agent"
+TAKING = "_take_what_is_in_flight"
+DRIVER = "adapters.file.driver:FileDriver"
+DISK = "adapters.file.volumes"
+
+# fmt: off
+TABLE: list[tuple[Any, ...]] = [
+    ("a command comes in",            SERVE,  "before", f"{LOG}.submit"),
+    ("decided, not in a batch yet",   SERVE,  "after",  f"{LOG}._decide"),
+    ("a batch is about to be stored", SERVE,  "before", f"{RECORDER}.append_with"),
+    ("committed, and nobody knows",   SERVE,  "after",  f"{RECORDER}.append_with"),
+    ("stored, not answered",          SERVE,  "before", f"{LOG}._answer"),
+    ("answered in part",              SERVE,  "after",  f"{LOG}._reply"),
+    ("about to send an answer",       SERVE,  "before", "service.endpoint:send"),
+    ("an answer was sent",            SERVE,  "after",  "service.endpoint:send"),
+    ("about to decide again",         SERVE,  "before", f"{LOG}._decide_again"),
+    ("about to answer a repeat",      SERVE,  "before", f"{LOG}._repeat"),
+    ("a list is asked for",           SERVE,  "before", f"{READING}.listed"),
+    ("an agent asks for its work",    SERVE,  "after",  f"{READING}.in_flight"),
+    ("a page is about to go out",     KEEPER, "before", f"{PUBLISHER}._publish"),
+    ("a page is out in part",         KEEPER, "after",  f"{PUBLISHER}._send"),
+    ("a page is out",                 KEEPER, "after",  f"{PUBLISHER}._publish"),
+    ("rows are about to be stored",   KEEPER, "before", f"{ROWS}.store"),
+    ("rows are stored in part",       KEEPER, "after",  f"{TABLES}:keep"),
+    ("rows are stored, nobody told",  KEEPER, "after",  f"{ROWS}.store"),
+    ("it begins to lead",             KEEPER, "before", f"{PROJECTING}.start", True),
+    ("a deadline has passed",         KEEPER, "before", f"{WATCHER}._submit"),
+    ("about to create",               AGENT,  "before", f"{DRIVER}.create"),
+    ("half made",                     AGENT,  "after",  f"{DISK}:write"),
+    ("made under another name",       AGENT,  "after",  f"{DISK}:Volumes._build"),
+    ("made, not durably",             AGENT,  "before", f"{DISK}:sync"),
+    ("created",                       AGENT,  "after",  f"{DRIVER}.create"),
+    ("about to extend",               AGENT,  "before", f"{DRIVER}.extend"),
+    ("extended",                      AGENT,  "after",  f"{DRIVER}.extend"),
+    ("about to delete",               AGENT,  "before", f"{DRIVER}.delete"),
+    ("half removed",                  AGENT,  "before", f"{DISK}:empty"),
+    ("deleted",                       AGENT,  "after",  f"{DRIVER}.delete"),
+    ("about to connect",              AGENT,  "before", f"{DRIVER}.connect"),
+    ("disconnected",                  AGENT,  "after",  f"{DRIVER}.disconnect"),
+    ("about to report",               AGENT,  "before", f"{WORKER}._report"),
+    ("reported, and nobody heard",    AGENT,  "after",  f"{WORKER}._tell"),
+    ("it has heard what to do",       AGENT,  "after",  f"{WORKER}.{TAKING}", True),
+    ("the storage is being swept",    AGENT,  "before", f"{DISK}:Volumes.sweep", True),
+]
+# fmt: on
+POINTS = [Point(*row) for row in TABLE]

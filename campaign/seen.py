@@ -1,0 +1,174 @@
+"""What every part of the service has, once all is quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from nats.aio.client import Client
+from nats.errors import Error
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.client import JetStreamContext
+
+from adapters.file.volumes import VOLUME, Volumes, names
+from adapters.jetstream.publisher import STREAM, SUBJECTS
+from adapters.postgres.copying import Row
+from adapters.postgres.reading import verified
+from adapters.postgres.recorder import Kept
+from campaign.armed import DIARY, SAID
+from campaign.bed import Bed
+from campaign.witness import Diary
+from domain import log as language
+from domain.aggregate import Event
+from domain.ports import Cause
+from service.manager import VolumeManager
+from service.testing import Caller
+
+KEYS = """
+    SELECT request_id, fingerprint, aggregate_id, version, part_id, position FROM {keys}
+"""
+STANDS_STILL = 10.0  # seconds after which no more is expected of the stream
+
+
+class Published(NamedTuple):
+    """A message of the stream: where it is, and what it says."""
+
+    sequence: int
+    position: int
+    topic: str
+    state: bytes
+
+
+class OnDisk(NamedTuple):
+    """A volume's files."""
+
+    size_bytes: int
+    cause: Cause | None
+    files: set[str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All accounts of what has happened."""
+
+    diary: Diary
+    rows: Sequence[Row]
+    log: Sequence[Event]
+    fold: Mapping[UUID, Any]
+    keys: Mapping[str, Kept]
+    allocated: Mapping[str, int]
+    stream: Sequence[Published]
+    volumes: Mapping[str, Any]
+    attachments: Mapping[str, Any]
+    disk: Mapping[str, OnDisk]
+    leftovers: set[str]
+    deeds: Sequence[tuple[UUID, int]]
+    failed: Sequence[str]
+
+
+async def look(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
+    """Look everywhere; in the stream only behind a position that was seen before.
+
+    Raises `Broken` where the log is not what was written.
+    """
+    with VolumeManager(bed.database.settings) as manager:
+        recorder = manager.recorder
+        rows = list(verified(recorder))
+        allocated = recorder.allocated()
+        with recorder.datastore.cursor() as cursor:
+            cursor.execute(recorder.sql(KEYS))
+            keys = {row["request_id"]: Kept(*row.values()) for row in cursor}
+    log = [language.decode(row.topic, row.state) for row in rows]
+    fold: dict[UUID, Any] = {}
+    for event in log:
+        fold[event.originator_id] = event.mutate(fold.get(event.originator_id))
+    found = names(bed.volumes)
+    return Seen(
+        diary,
+        rows,
+        log,
+        fold,
+        keys,
+        allocated,
+        await published(asker.client, after, len(rows)),
+        await listed(asker, "volume", "deleted", len(rows)),
+        await listed(asker, "attachment", "detached", len(rows)),
+        {name: on_disk(bed.volumes, name) for name in found if VOLUME.fullmatch(name)},
+        {name for name in found if not VOLUME.fullmatch(name)},
+        deeds(bed.folder / DIARY),
+        bed.failed + failed_keepers(bed.folder / SAID),
+    )
+
+
+async def published(client: Client, after: int, last: int) -> list[Published]:
+    """Return what the stream has behind a sequence, once it has what the log has."""
+    stream = client.jetstream()
+
+    await grown(stream, last)
+    start = ConsumerConfig(
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1
+    )
+    end = (await stream.stream_info(STREAM)).state.last_seq
+    messages = await stream.subscribe(
+        f"{SUBJECTS}.>", ordered_consumer=True, config=start
+    )
+    found: list[Published] = []
+    while not found or found[-1].sequence < end:
+        message = await messages.next_msg(timeout=30)
+        headers = message.headers or {}
+        found.append(
+            Published(
+                message.metadata.sequence.stream,
+                int(headers["ce-id"]),
+                headers["ce-type"].removeprefix("holdfast."),
+                message.data,
+            )
+        )
+    await messages.unsubscribe()
+    return found
+
+
+async def grown(stream: JetStreamContext, last: int) -> None:
+    """Return once the stream is so long, or has not grown for a while."""
+    length, moved = -1, time.monotonic()
+    while length < last and time.monotonic() < moved + STANDS_STILL:
+        with suppress(Error, TimeoutError):
+            found = (await stream.stream_info(STREAM)).state.last_seq
+            if found != length:
+                length, moved = found, time.monotonic()
+        await asyncio.sleep(0.02)
+
+
+async def listed(asker: Caller, noun: str, gone: str, position: int) -> dict[str, Any]:
+    """Return everything of a list, what is gone as well."""
+    asked = {"min_position": position}
+    items = await asker.all(f"{noun}.list", **asked)
+    items += await asker.all(f"{noun}.list", status=gone, **asked)
+    return {item["id"]: item for item in items}
+
+
+def on_disk(folder: Path, name: str) -> OnDisk:
+    """Return what is there of a volume."""
+    volumes, key = Volumes(folder), UUID(name)
+    return OnDisk(volumes.size(key), volumes.cause(key), names(folder / name))
+
+
+def deeds(diary: Path) -> list[tuple[UUID, int]]:
+    """Return what agents have begun, in that order."""
+    lines = diary.read_text().splitlines() if diary.exists() else []
+    return [(UUID(line[:36]), int(line[37:])) for line in lines]
+
+
+def failed_keepers(said: Path) -> list[str]:
+    """Return the keepers that have ended though nobody killed them."""
+    told = said.read_text() if said.exists() else ""
+    ends = re.findall(r"the keeper has ended \((-?\d+)\)", told)
+    return [f"a keeper ({end})" for end in ends if int(end) != -SIGKILL]
