@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from adapters.tasks import ended, together
+from campaign.armed import SAID
 from campaign.bed import Bed
 from campaign.checks import CHECKS
 from campaign.load import ask_on
@@ -75,6 +77,10 @@ class Campaign:
         else:
             events, findings = await self._compared(struck)
         await ended(happening)
+        if findings:
+            kept = Path(gettempdir(), f"holdfast-campaign-{self._seed}.log")
+            shutil.copy(self._bed.folder / SAID, kept)
+            findings.append(f"what the programs said is in {kept}")
         return Round(
             self._number,
             self._seed,

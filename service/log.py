@@ -45,6 +45,7 @@ from adapters.postgres.recorder import (
     Batch,
     CommitUnknown,
     Conflict,
+    Full,
     Kept,
     LogRecorder,
     Stored,
@@ -65,6 +66,7 @@ SOON = 1.0  # seconds that a command may have waited when others are still taken
 NO_LIMIT = 2**62  # GiB: what is given back is under none
 TOO_MANY = "too many commands are waiting; ask again later"
 STUCK_AFTER = 30.0  # seconds, ten times as many as a batch may take
+NO_ROOM = "the database's disk is full; nothing was changed"
 NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
 logger = getLogger(__name__)
@@ -507,6 +509,9 @@ class Log:
                 await self._decide_again(batch, conflict)
             except CommitUnknown as unknown:
                 await self._find_out(batch, unknown)
+            except Full:
+                logger.warning(NO_ROOM)
+                self._undo(batch, NO_ROOM)
             except PersistenceError as failure:
                 self._lose(str(failure))
                 self._undo(batch)
@@ -712,10 +717,10 @@ class Log:
             if command.events:
                 self._drop(command.decision)
 
-    def _undo(self, batch: list[Command]) -> None:
+    def _undo(self, batch: list[Command], why: str = NOTHING_CHANGED) -> None:
         """Give up what was not stored; nothing of it ever happened."""
         for command in self._forget(batch):
-            self._fail(command, Unavailable(NOTHING_CHANGED))
+            self._fail(command, Unavailable(why))
 
     def _give_up(self, commands: list[Command], why: PersistenceError) -> None:
         """Answer that the database is away, before anything was changed."""

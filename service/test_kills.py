@@ -9,7 +9,6 @@ import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import free_port
 from adapters.file.failures import GIB
 from adapters.postgres.reading import rebuilt, verified
@@ -21,6 +20,7 @@ from service.testing import (
     Caller,
     caller,
     callers,
+    database_of,
     happened_once,
     lists_tell,
     load,
@@ -102,11 +102,3 @@ def on_disk(folder: Path) -> dict[str, int]:
         made_by, data = sorted(file.name for file in home.iterdir())
         assert (made_by.split(" ")[0], data) == ("made-by", "volume")
     return {home.name: (home / "volume").stat().st_size for home in folder.iterdir()}
-
-
-def database_of(data: Path) -> dict[str, str]:
-    """Return the way to the database of an `up` that runs."""
-    folder = (data / "postgres").resolve()
-    short = folder / "socket"  # where the folder's own path is too long for one
-    host = short.readlink() if short.is_symlink() else folder
-    return PostgresServer(folder).settings | {"POSTGRES_HOST": str(host)}

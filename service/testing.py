@@ -34,6 +34,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error
 
+from adapters.embedded.postgres import PostgresServer
 from adapters.file.driver import FileDriver
 from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.jetstream.reporting import Report
@@ -255,6 +256,43 @@ def configuration(
     path = folder / "holdfast.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def database_of(data: Path) -> dict[str, str]:
+    """Return the way to the database of an `up` that runs."""
+    folder = (data / "postgres").resolve()
+    short = folder / "socket"  # where the folder's own path is too long for one
+    host = short.readlink() if short.is_symlink() else folder
+    return PostgresServer(folder).settings | {"POSTGRES_HOST": str(host)}
+
+
+# Disks that are full
+
+
+@contextmanager
+def tmpfs(folder: Path, options: str) -> Iterator[None]:
+    """Put a small filesystem of its own on a folder."""
+    mount = ["mount", "-t", "tmpfs", "-o", options, "holdfast-test", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("cannot mount a tmpfs here: NOT TESTED on a filesystem of its own")
+    try:
+        yield
+    finally:
+        # Servers that were killed may still be on their way out.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no room in a folder, and return what takes it."""
+    with (folder / "filler").open("wb", buffering=0) as filler:
+        while True:
+            try:
+                filler.write(bytes(4096))
+            except OSError:
+                return Path(filler.name)
+
+
+# Callers
 
 
 class Answer(NamedTuple):

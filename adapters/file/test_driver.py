@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from adapters.file.driver import FileDriver
 from adapters.file.failures import NoSpace
 from adapters.file.volumes import names
 from domain.ports import Cause, Driver, DriverFailed, VolumeIsBusy
+from service.testing import fill, tmpfs
 
 MADE_BY = f"made-by {CAUSE.position} {CAUSE.at}"
 
@@ -532,17 +532,6 @@ def test_a_file_in_the_folders_place_is_named(folder: Path) -> None:
 
 
 @contextmanager
-def tmpfs(folder: Path, options: str) -> Iterator[None]:
-    mount = ["mount", "-t", "tmpfs", "-o", options, "holdfast-test", str(folder)]
-    if os.geteuid() or subprocess.run(mount, check=False).returncode:
-        pytest.skip("cannot mount a tmpfs here: NOT TESTED on a filesystem of its own")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-@contextmanager
 def somebody_else() -> Iterator[None]:
     """Give up root's right to write everywhere, if it is root who tests."""
     user = os.geteuid()
@@ -552,12 +541,3 @@ def somebody_else() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
-
-
-def fill(folder: Path) -> None:
-    with (folder / "filler").open("wb", buffering=0) as filler:
-        while True:
-            try:
-                filler.write(bytes(4096))
-            except OSError:
-                return

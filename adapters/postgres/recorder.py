@@ -257,6 +257,10 @@ class CommitUnknown(OperationalError):
         self.events = events
 
 
+class Full(OperationalError):
+    """The database's disk is full; nothing was stored, and the log can be read."""
+
+
 class LogRecorder(PostgresApplicationRecorder):
     """Appends batches to the log, from any number of processes."""
 
@@ -298,7 +302,7 @@ class LogRecorder(PostgresApplicationRecorder):
     def append(self, batch: Batch) -> Stored:
         """Store the batch and return the positions of its events.
 
-        Raises `Conflict` or `OperationalError`, and nothing was stored; or
+        Raises `Conflict`, `Full` or `OperationalError`, and nothing was stored; or
         `CommitUnknown`, and `holds` will tell.
         """
         if not (batch.events or batch.kept or batch.asked):
@@ -319,6 +323,8 @@ class LogRecorder(PostgresApplicationRecorder):
         cursor.connection.pgconn.consume_input()
         try:
             cursor.execute(self.sql(APPEND), arrays(batch), binary=True)
+        except psycopg.errors.DiskFull as full:
+            raise Full(*full.args) from full
         except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
             # It may have happened. Trying again could store everything twice;
             # the log knows.
