@@ -112,11 +112,13 @@ def servers(data: Path, port: int) -> Iterator[tuple[NatsServer, PostgresServer]
         yield broker, database
 
 
-async def kept_running(*servers: NatsServer | PostgresServer) -> None:
+async def kept_running(broker: NatsServer, database: PostgresServer) -> None:
     """Start again what was killed, which loses nothing that was acknowledged."""
     while True:
         await asyncio.sleep(LOOK_EVERY)
-        for server in servers:
+        if broker.stuck:
+            broker.kill()
+        for server in (broker, database):
             if server.pid is None:
                 logger.warning("%s has died and is started again", server.folder.name)
                 try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 import sysconfig
@@ -21,6 +23,7 @@ from adapters.embedded.process import (
 
 START_SECONDS = 60
 STOP_SECONDS = 10
+ROOM = 1024**2  # bytes, for a stream to be written again
 
 
 @contextmanager
@@ -58,6 +61,17 @@ class NatsServer:
     def pid(self) -> int | None:
         """Return its process, None while it does not run."""
         return self._child.pid if self._child and self._child.running else None
+
+    @property
+    def stuck(self) -> bool:
+        """It has met a full disk; there is room now, and it will not write again.
+
+        A stream that could not be written stays so until the server starts anew.
+        """
+        if self._child is None or self.pid is None:
+            return False
+        full = os.strerror(errno.ENOSPC).lower() in self._child.said()
+        return full and shutil.disk_usage(self.folder).free >= ROOM
 
     def start(self) -> None:
         """Start it and return when it answers; raise `ServerFailed` if it can't."""
