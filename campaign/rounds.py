@@ -17,7 +17,7 @@ from campaign.armed import SAID
 from campaign.bed import Bed
 from campaign.checks import CHECKS
 from campaign.load import ask_on
-from campaign.seen import look
+from campaign.seen import busy, look
 from campaign.strikes import strike
 from campaign.witness import Diary, Witness
 from domain.chain import Broken
@@ -72,6 +72,7 @@ class Campaign:
         await asyncio.wait([happening], timeout=PATIENCE)
         if not happening.done():
             findings.append(f"it has not come to rest within {PATIENCE:g} s")
+            findings += [*busy(self._bed), *map(str, self._diary.unanswered())]
         elif failure := happening.exception():
             findings.append(f"what was asked led nowhere: {failure!r}")
         else:

@@ -21,7 +21,7 @@ from nats.js.client import JetStreamContext
 from adapters.file.volumes import VOLUME, Volumes, names
 from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.postgres.copying import Row
-from adapters.postgres.reading import verified
+from adapters.postgres.reading import rebuilt, verified
 from adapters.postgres.recorder import Kept
 from campaign.armed import DIARY, SAID
 from campaign.bed import Bed
@@ -79,6 +79,16 @@ async def look(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
 
     Raises `Broken` where the log is not what was written.
     """
+    while True:
+        seen = await look_once(bed, asker, diary, after)
+        with VolumeManager(bed.database.settings) as manager:
+            # A deadline may have passed meanwhile.
+            if manager.recorder.max_notification_id() == len(seen.rows):
+                return seen
+
+
+async def look_once(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
+    """Look everywhere while the log may grow."""
     with VolumeManager(bed.database.settings) as manager:
         recorder = manager.recorder
         rows = list(verified(recorder))
@@ -106,6 +116,17 @@ async def look(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
         deeds(bed.folder / DIARY),
         bed.failed + failed_keepers(bed.folder / SAID),
     )
+
+
+def busy(bed: Bed) -> list[str]:
+    """Return what the log has under way."""
+    with VolumeManager(bed.database.settings) as manager:
+        fold = rebuilt(manager.recorder)
+    return [
+        f"{key} is {seen.status} since {seen.updated_at}, version {seen.version}"
+        for key, seen in fold.items()
+        if seen.in_flight
+    ]
 
 
 async def published(client: Client, after: int, last: int) -> list[Published]:

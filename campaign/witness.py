@@ -67,6 +67,12 @@ class Diary:
         """Yield what may or may not have been done."""
         return ((k, asked) for k, asked in self.asked.items() if asked.unsure)
 
+    def unanswered(self) -> Iterator[tuple[str, Asked]]:
+        """Yield what was neither done nor refused yet."""
+        for key, asked in self.asked.items():
+            if not asked.answers or not asked.answers[-1]:
+                yield key, asked
+
     def done(self) -> list[str]:
         """Return what has been done."""
         return [key for key, asked in self.asked.items() if asked.done]
