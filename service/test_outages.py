@@ -7,8 +7,9 @@ import os
 import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Any
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from nats.errors import Error
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
@@ -45,6 +47,10 @@ from service.testing import (
 
 NOTHING_CHANGED = "nothing was changed"
 NAMED = Volume.Created, Volume.Updated
+# A minute of it is for `just outages`.
+LASTING = pytest.mark.parametrize(
+    "seconds", [8, pytest.param(60, marks=pytest.mark.outage)]
+)
 WANTED: dict[str, Any] = {"size_gib": 1, "backend": "files"}
 
 
@@ -210,7 +216,7 @@ class Outage:
         )
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(30, marks=pytest.mark.slow)])
+@LASTING
 def test_while_the_database_is_away_the_service_says_so_and_then_goes_on(
     tmp_path: Path, broker: NatsServer, postgres: PostgresServer, seconds: float
 ) -> None:
@@ -273,6 +279,67 @@ async def went_on(asker: Caller, promised: str) -> list[int]:
 
 def is_available(volume: Any) -> bool:
     return bool(volume["status"] == "available")
+
+
+# The broker is away for a while, alone or with the database
+
+
+async def ask_in_vain(asker: Caller, seconds: float) -> set[str]:
+    """Ask for volumes, and return the request ids of what was not answered."""
+    keys: set[str] = set()
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        key = f"unheard {len(keys)}"
+        with pytest.raises((Error, TimeoutError)):
+            await asker.ask("volume.create", key, **WANTED)
+        keys.add(key)
+        await asyncio.sleep(0.1)
+    return keys
+
+
+async def old_news(asker: Caller, volume_id: str) -> Answer:
+    """Return what is shown of a volume once it is shown as it was."""
+    while True:
+        with suppress(Error, TimeoutError):
+            shown = await asker.ask("volume.show", id=volume_id)
+            if "Holdfast-Age" in shown.headers:
+                return shown
+        await asyncio.sleep(0.05)
+
+
+@LASTING
+@pytest.mark.parametrize("both", [False, True], ids=["broker", "both"])
+def test_what_nobody_could_hear_is_done_once_when_it_is_asked_again(
+    tmp_path: Path,
+    broker: NatsServer,
+    postgres: PostgresServer,
+    seconds: float,
+    *,
+    both: bool,
+) -> None:
+    async def scenario(url: str) -> tuple[set[str], float, list[int]]:
+        async with asyncio.timeout(seconds + 60), caller(url) as asker:
+            volume_id, promised = await made(asker), await reserved(asker)
+            broker.kill()
+            if both:
+                postgres.kill()
+            keys, age = await ask_in_vain(asker, seconds), 0.0
+            broker.start()
+            if both:
+                shown = await old_news(asker, volume_id)
+                age = float(shown.headers["Holdfast-Age"])
+                postgres.start()
+            asks = (asker.insist("volume.create", key, **WANTED) for key in keys)
+            await asyncio.gather(*asks)
+            return keys, age, await went_on(asker, promised)
+
+    with running(tmp_path, broker, postgres.settings) as url:
+        keys, age, positions = asyncio.run(scenario(url))
+        log = log_of(postgres.settings)
+
+    assert Counter(keys_in(log)) == Counter(keys)
+    assert age >= seconds * both
+    assert positions == list(range(1, len(positions) + 1))
 
 
 async def rename_for_ever(asker: Caller, volume_id: str) -> dict[str, Answer]:
