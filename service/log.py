@@ -497,12 +497,7 @@ class Log:
         """Store what has been decided, batch after batch."""
         while True:
             await self._decided.wait()
-            batch = self._waiting[: self.LARGEST_BATCH]
-            del self._waiting[: self.LARGEST_BATCH]
-            self._late = bool(self._waiting) and age_of(batch[0]) > SOON
-            if not self._waiting:
-                self._decided.clear()
-            began = time.monotonic()
+            batch, began = self._next_batch(), time.monotonic()
             try:
                 stored = await self._patiently(batch, self._store, batch)
             except IntegrityError as conflict:
@@ -519,6 +514,15 @@ class Log:
                 for told in self.stored:
                     told(batch, time.monotonic() - began)
                 self._answer(batch, stored)
+
+    def _next_batch(self) -> list[Command]:
+        """Take what waits, and note whether more does than can be served soon."""
+        batch = self._waiting[: self.LARGEST_BATCH]
+        del self._waiting[: self.LARGEST_BATCH]
+        self._late = bool(self._waiting) and age_of(batch[0]) > SOON
+        if not self._waiting:
+            self._decided.clear()
+        return batch
 
     async def _patiently(
         self, batch: list[Command], what: Callable[..., K], *args: Any
