@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from adapters.jetstream import agent
+from adapters.jetstream.work import WORK
 from campaign.breaks import BREAKS
 from campaign.patching import dying, patch
 from campaign.points import AGENT, KEEPER, POINTS, SERVE
@@ -61,7 +61,7 @@ def keep_a_diary(folder: str) -> None:
 
         return noted
 
-    agent.WORK |= {topic: told(work) for topic, work in agent.WORK.items()}
+    WORK.update({topic: told(work) for topic, work in WORK.items()})
 
 
 ARMING = {SERVE: arm_keeper, AGENT: keep_a_diary}

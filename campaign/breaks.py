@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from adapters.postgres.read_models import REACH
 from campaign.patching import Change
 from campaign.points import (
     AGENT,
@@ -16,9 +17,10 @@ from campaign.points import (
     LOG,
     PUBLISHER,
     RECORDER,
+    ROWS,
     SERVE,
-    TABLES,
 )
+from service.log import Unavailable
 
 SOON = 0.2  # seconds between what is done too early and what should be before it
 
@@ -30,23 +32,18 @@ class Break(NamedTuple):
     patches: dict[str, Change]
 
 
-def answering_early(store: Callable[..., Any]) -> Callable[..., Any]:
+def answering_early(patiently: Callable[..., Any]) -> Callable[..., Any]:
     """Answer a batch as if it were stored, then store it."""
 
-    def answer(command: Any, reply: Any) -> None:
-        if not command.answered.done():
-            command.answered.set_result(reply)
-
-    def early(log: Any, batch: Sequence[Any]) -> Any:
-        position = log.recorder.max_notification_id() or 0
-        for command in batch:
-            position += len(command.events)
-            if command.events:
-                loop = command.answered.get_loop()
-                reply = command.reply.at(position)
-                loop.call_soon_threadsafe(answer, command, reply)
-        time.sleep(SOON)
-        return store(log, batch)
+    async def early(log: Any, batch: Sequence[Any], *what: Any) -> Any:
+        with suppress(Unavailable):
+            position = await log.read(log.recorder.max_notification_id) or 0
+            for command in batch:
+                position += len(command.events)
+                if command.events:
+                    command.answer.is_now(command.reply.at(position))
+            await asyncio.sleep(SOON)
+        return await patiently(log, batch, *what)
 
     return early
 
@@ -56,24 +53,25 @@ def forgetting_keys(append: Callable[..., Any]) -> Callable[..., Any]:
     return lambda log, batch: append(log, replace(batch, kept=()))
 
 
-def giving_nothing_back(taken: Callable[..., Any]) -> Callable[..., Any]:
+def giving_nothing_back(note: Callable[..., Any]) -> Callable[..., Any]:
     """Let a volume that is deleted keep its room."""
 
-    def more(decision: Any) -> dict[str, int]:
-        return {backend: gib for backend, gib in taken(decision).items() if gib > 0}
+    def more(log: Any, command: Any, *decided: Any) -> None:
+        note(log, command, *decided)
+        command.taken = {name: gib for name, gib in command.taken.items() if gib > 0}
 
     return more
 
 
-def skipping(handle: Callable[..., Any]) -> Callable[..., Any]:
+def skipping(publish: Callable[..., Any]) -> Callable[..., Any]:
     """Leave out an event now and then, and publish the one before it in its place."""
 
-    def some(publisher: Any, page: Sequence[Any]) -> Any:
+    def some(publisher: Any, page: Sequence[Any], *to: Any) -> Any:
         chosen = [n for n, event in enumerate(page) if "finished" in event.topic and n]
         sent = list(page)
         for n in chosen[:1]:
-            sent[n] = replace(page[n - 1], id=page[n].id)
-        return handle(publisher, sent)
+            sent[n] = page[n - 1]._replace(position=page[n].position)
+        return publish(publisher, sent, *to)
 
     return some
 
@@ -81,11 +79,11 @@ def skipping(handle: Callable[..., Any]) -> Callable[..., Any]:
 def reaching_first(store: Callable[..., Any]) -> Callable[..., Any]:
     """Note how far the read models have come, and then store their rows."""
 
-    def early(tables: Any, touched: Sequence[Any], position: int) -> None:
-        with tables._datastore.transaction(commit=True) as cursor:
-            cursor.execute(REACH.format(**tables._names), (position - 1,))
+    def early(to: Any, tables: Sequence[Any], touched: Any, position: int) -> Any:
+        moved = store(to, tables, [], position)
         time.sleep(SOON)
-        store(tables, touched, position)
+        there = [table._replace(position=position) for table in tables]
+        return moved and store(to, there, touched, position)
 
     return early
 
@@ -96,14 +94,12 @@ def doing_nothing(work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 BREAKS = {
-    "answers before the commit": Break(SERVE, {f"{LOG}._store": answering_early}),
+    "answers before the commit": Break(SERVE, {f"{LOG}._patiently": answering_early}),
     "request ids are not kept": Break(SERVE, {f"{RECORDER}.append": forgetting_keys}),
-    "room is not given back": Break(
-        SERVE, {"service.log:Decision.taken": giving_nothing_back}
-    ),
-    "an event is not published": Break(KEEPER, {f"{PUBLISHER}._handle": skipping}),
+    "room is not given back": Break(SERVE, {f"{LOG}._note": giving_nothing_back}),
+    "an event is not published": Break(KEEPER, {f"{PUBLISHER}._publish": skipping}),
     "the position is stored before the rows": Break(
-        KEEPER, {f"{TABLES}:PostgresReadModels.store": reaching_first}
+        KEEPER, {f"{ROWS}.store": reaching_first}
     ),
     "an extension is reported and not made": Break(
         AGENT, {f"{DRIVER}.extend": doing_nothing}

@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 
 from adapters.file.failures import GIB
-from adapters.file.volumes import DATA, MADE_BY
 from campaign.seen import OnDisk, Seen
 from campaign.witness import WAITING
 from domain.aggregate import Failure
@@ -194,7 +193,7 @@ def kept(seen: Seen) -> Iterator[str]:
         if isinstance(event, Volume.Created)
     }
     expected = {
-        str(key): OnDisk(volume.size_gib * GIB, made[key], {DATA, MADE_BY})
+        str(key): OnDisk(volume.size_gib * GIB, made[key], set())
         for key, volume in volumes_of(seen).items()
         if volume.status != Status.DELETED
     }

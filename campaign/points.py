@@ -22,9 +22,11 @@ RECORDER = "adapters.postgres.recorder:LogRecorder"
 READING = "service.reading:Reading"
 PROJECTING = "service.projecting:Projecting"
 WATCHER = "service.watcher:Watcher"
-TABLES = "adapters.postgres.read_models"
-ROWS = f"{TABLES}:PostgresReadModels"
-PUBLISHER = "adapters.jetstream.publisher:Publisher"
+ROWS = "adapters.postgres.read_models:PostgresReadModels"
+PAGE = "adapters.jetstream.publisher"
+PUBLISHER = f"{PAGE}:Publisher"
+REPORTER = "adapters.jetstream.reporting:Reporter"
+SERVICE = "adapters.jetstream.telling:Service"
 WORKER = "adapters.jetstream.agent:Agent"
 TAKING = "_take_what_is_in_flight"
 DRIVER = "adapters.file.driver:FileDriver"
@@ -45,15 +47,15 @@ TABLE: list[tuple[Any, ...]] = [
     ("a list is asked for",           SERVE,  "before", f"{READING}.listed"),
     ("an agent asks for its work",    SERVE,  "after",  f"{READING}.in_flight"),
     ("a page is about to go out",     KEEPER, "before", f"{PUBLISHER}._publish"),
-    ("a page is out in part",         KEEPER, "after",  f"{PUBLISHER}._send"),
+    ("a page is being put together",  KEEPER, "after",  f"{PAGE}:as_message"),
+    ("a page is out, not confirmed",  KEEPER, "after",  f"{PAGE}:send"),
     ("a page is out",                 KEEPER, "after",  f"{PUBLISHER}._publish"),
     ("rows are about to be stored",   KEEPER, "before", f"{ROWS}.store"),
-    ("rows are stored in part",       KEEPER, "after",  f"{TABLES}:keep"),
     ("rows are stored, nobody told",  KEEPER, "after",  f"{ROWS}.store"),
     ("it begins to lead",             KEEPER, "before", f"{PROJECTING}.start", True),
     ("a deadline has passed",         KEEPER, "before", f"{WATCHER}._submit"),
     ("about to create",               AGENT,  "before", f"{DRIVER}.create"),
-    ("half made",                     AGENT,  "after",  f"{DISK}:write"),
+    ("half made",                     AGENT,  "after",  f"{DISK}:truncate"),
     ("made under another name",       AGENT,  "after",  f"{DISK}:Volumes._build"),
     ("made, not durably",             AGENT,  "before", f"{DISK}:sync"),
     ("created",                       AGENT,  "after",  f"{DRIVER}.create"),
@@ -64,8 +66,8 @@ TABLE: list[tuple[Any, ...]] = [
     ("deleted",                       AGENT,  "after",  f"{DRIVER}.delete"),
     ("about to connect",              AGENT,  "before", f"{DRIVER}.connect"),
     ("disconnected",                  AGENT,  "after",  f"{DRIVER}.disconnect"),
-    ("about to report",               AGENT,  "before", f"{WORKER}._report"),
-    ("reported, and nobody heard",    AGENT,  "after",  f"{WORKER}._tell"),
+    ("about to report",               AGENT,  "before", f"{REPORTER}._send"),
+    ("reported, and nobody heard",    AGENT,  "after",  f"{SERVICE}.tell"),
     ("it has heard what to do",       AGENT,  "after",  f"{WORKER}.{TAKING}", True),
     ("the storage is being swept",    AGENT,  "before", f"{DISK}:Volumes.sweep", True),
 ]

@@ -18,7 +18,7 @@ from nats.errors import Error
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from adapters.file.volumes import VOLUME, Volumes, names
+from adapters.file.volumes import VOLUME, Volumes, is_ours, names
 from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.postgres.copying import Row
 from adapters.postgres.reading import rebuilt, verified
@@ -52,7 +52,7 @@ class OnDisk(NamedTuple):
 
     size_bytes: int
     cause: Cause | None
-    files: set[str]
+    strangers: set[str]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,8 @@ async def listed(asker: Caller, noun: str, gone: str, position: int) -> dict[str
 def on_disk(folder: Path, name: str) -> OnDisk:
     """Return what is there of a volume."""
     volumes, key = Volumes(folder), UUID(name)
-    return OnDisk(volumes.size(key), volumes.cause(key), names(folder / name))
+    strangers = {file for file in names(folder / name) if not is_ours(file)}
+    return OnDisk(volumes.size(key), volumes.cause(key), strangers)
 
 
 def deeds(diary: Path) -> list[tuple[UUID, int]]:

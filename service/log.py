@@ -504,12 +504,8 @@ class Log:
                 await self._decide_again(batch, conflict)
             except CommitUnknown as unknown:
                 await self._find_out(batch, unknown)
-            except Full:
-                logger.warning(NO_ROOM)
-                self._undo(batch, NO_ROOM)
             except PersistenceError as failure:
-                self._lose(str(failure))
-                self._undo(batch)
+                self._undo(batch, self._why_not(failure))
             else:
                 for told in self.stored:
                     told(batch, time.monotonic() - began)
@@ -688,6 +684,14 @@ class Log:
         return Unavailable(
             f"the database cannot be reached; it last was {self.age:.0f} s ago"
         )
+
+    def _why_not(self, failure: PersistenceError) -> str:
+        """Return what callers are told; a full disk can still be read."""
+        if isinstance(failure, Full):
+            logger.warning(NO_ROOM)
+            return NO_ROOM
+        self._lose(str(failure))
+        return NOTHING_CHANGED
 
     def _lose(self, why: str) -> None:
         if not self._away:
