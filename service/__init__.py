@@ -5,7 +5,8 @@ subjects, `reading` answers lists. `keeper` is the process beside, which
 publishes, keeps the read models (`projecting`), leaves nothing in between
 (`watcher`) and tells how far behind the log they are (`standing`, `telling`).
 `serve`, `agents` and `up` choose the adapters, `holding` tells who may be an agent
-here; `running` runs them, `cli` is the command line. Start with `service.log`.
+here; `running` runs them, `cli` is the command line. `telemetry` tells operators how
+it is. Start with `service.log`.
 
 Imports: everything else; nothing imports it.
 """
