@@ -17,6 +17,7 @@ from adapters.postgres.reading import written_at
 from adapters.postgres.recorder import LogRecorder
 from projections.in_flight import IN_FLIGHT
 from service import history
+from service.asked import asked
 from service.log import Log, Unavailable
 from service.projecting import Reached, tables
 
@@ -97,17 +98,20 @@ class Reading:
         It is what there is at `position`; what the log says later is not here.
         """
         newest = await self._log.read(self._recorder.max_notification_id) or 0
-        found, _ = await self._found(
-            IN_FLIGHT.name,
-            newest,
-            {"backend": backend},
-            hidden=False,
-            after=(after, "~"),
-            limit=MOST_IN_FLIGHT + 1,
-        )
-        positions = [row.created for row in found[:MOST_IN_FLIGHT]]
-        written = await self._log.read(written_at, self._recorder, positions)
-        page = history.fitting(written, lambda event: len(event.state))
+        try:
+            rows, _ = await self._found(
+                IN_FLIGHT.name,
+                newest,
+                {"backend": backend},
+                hidden=False,
+                after=(after, "~"),
+                limit=MOST_IN_FLIGHT + 1,
+            )
+            positions = [row.created for row in rows]
+            found = await self._log.read(written_at, self._recorder, positions)
+        except Stopped:
+            found = await asked(self._log, self.tables, backend, after)
+        page = history.fitting(found[:MOST_IN_FLIGHT], lambda event: len(event.state))
         items = [
             {
                 "position": event.position,

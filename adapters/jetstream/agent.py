@@ -272,7 +272,12 @@ class Agent:
 
     def _take(self, topic: str, state: bytes, position: int, lease: int) -> None:
         """Begin the work of an intent of ours when its aggregate's earlier is done."""
-        intent = log.decode(topic, state)
+        try:
+            intent = log.decode(topic, state)
+        except (log.UnknownTopic, msgspec.DecodeError):
+            # What others were asked goes on; its own deadline will tell.
+            logger.exception("what is asked at %d cannot be read", position)
+            return
         assert isinstance(intent, Intent)
         key = Key(lease, intent.originator_id, intent.originator_version)
         known = key in self._taken or key in self._finished

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from eventsourcing.persistence import StoredEvent
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import agent as module
@@ -261,6 +262,31 @@ def test_what_the_stream_does_not_bring_is_asked_for_again(
         return house.shelf.of(volume_id)
 
     assert run(scenario) == ["create"]
+
+
+def test_what_nobody_can_read_ends_no_agent(
+    run: Callable[[Scenario], Any], manager: VolumeManager
+) -> None:
+    poison = StoredEvent(uuid4(), 1, "volume.created", b"{}")
+
+    def stopped(told: Any) -> bool:
+        [found] = [item for item in told["items"] if item["name"] == "in_flight"]
+        return bool(found["status"] == "stopped")
+
+    async def scenario(house: House) -> list[list[str]]:
+        house.shelf.may_create.clear()
+        before = await house.create()
+        await asyncio.to_thread(manager.recorder.insert_events, [poison])
+        await house.asker.until("projection.list", stopped)
+        after = await house.create()
+        house.shelf.may_create.set()
+        await asyncio.gather(house.settled(before), house.settled(after))
+        await house.start_agent()  # which asks what there is to do
+        later = await house.create()
+        await house.settled(later)
+        return [house.shelf.of(each) for each in (before, after, later)]
+
+    assert run(scenario) == 3 * [["create"]]
 
 
 def test_a_storage_that_cannot_be_measured_does_not_end_its_agent(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from adapters.postgres.arrays import bigints
+from adapters.postgres.arrays import bigints, texts
 from adapters.postgres.copying import Row, log_rows
 from adapters.postgres.recorder import LogRecorder, Written
 from domain import log
@@ -21,6 +21,10 @@ LINK_BEFORE = "SELECT chain FROM {log} WHERE notification_id = %s"
 WRITTEN = """
     SELECT topic, state, notification_id FROM {log} WHERE notification_id = ANY (%s)
     ORDER BY notification_id
+"""
+WRITTEN_AS = """
+    SELECT topic, state, notification_id FROM {log}
+    WHERE topic = ANY (%s) AND notification_id > %s ORDER BY notification_id
 """
 LAST = "SELECT coalesce(max(notification_id), 0) AS last FROM {log}"
 
@@ -91,6 +95,15 @@ def written_at(recorder: LogRecorder, positions: Sequence[int]) -> list[Written]
     """Return the events at these positions, as far as there are any."""
     with recorder.datastore.cursor() as cursor:
         cursor.execute(recorder.sql(WRITTEN), (bigints(positions),), binary=True)
+        return [Written(*row.values()) for row in cursor.fetchall()]
+
+
+def written_as(
+    recorder: LogRecorder, topics: Iterable[str], after: int
+) -> list[Written]:
+    """Return the events behind a position that have one of these topics."""
+    with recorder.datastore.cursor() as cursor:
+        cursor.execute(recorder.sql(WRITTEN_AS), (texts(topics), after), binary=True)
         return [Written(*row.values()) for row in cursor.fetchall()]
 
 
