@@ -30,7 +30,7 @@ from adapters.tasks import ended, together, undisturbed
 from service import logs
 from service.agents import found
 from service.connecting import connect
-from service.interpreter import quicken
+from service.interpreter import collect_seldom
 from service.log import Log, Unavailable
 from service.projecting import Projecting, tables
 from service.room import Room
@@ -195,7 +195,7 @@ async def run() -> int:
 
 
 if __name__ == "__main__":
-    quicken()
+    collect_seldom()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.set_up()
     sys.exit(uvloop.run(run()))
