@@ -108,10 +108,13 @@ async def stopped(process: Process) -> None:
 
 
 async def keep_with_broker(order: Order) -> None:
-    """Keep once there is a broker; raise `Ahead`."""
+    """Keep once there are a broker and a database; raise `Ahead`."""
     client = await connect(order.settings.nats_url, "keeper")
     try:
-        await keep(client, order)
+        while True:
+            with suppress(PersistenceError):  # as long as there is no database either
+                await keep(client, order)
+            await asyncio.sleep(LOOK_EVERY)
     finally:
         await undisturbed(client.close())
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import time
+from asyncio.subprocess import Process
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from adapters.embedded.table import children_of
 from service import keeper
 from service.keeper import Order, started, stopped
 from service.manager import VolumeManager
-from service.settings import database_of, load
+from service.settings import Settings, database_of, load
 from service.testing import (
     AGENT,
     SERVE,
@@ -34,6 +35,7 @@ from service.testing import (
     settled,
 )
 
+LONGER_THAN_THE_POOL = 4.0  # seconds that it looks for a connection
 TAKEN_OVER = 5.0  # seconds
 LEADERS = b"""
     SELECT application_name AS leader FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -205,11 +207,34 @@ def test_a_keeper_ends_with_its_replica_though_no_broker_answers(
     configured = load(configuration(tmp_path, nowhere, settings), {})
 
     async def scenario() -> int | None:
-        process = await started()
-        assert process.stdin
-        order = msgspec.json.encode(Order(configured, database_of(configured)))
-        process.stdin.write(order + b"\n")
+        process = await ordered(configured)
         await stopped(process)
         return process.returncode
 
     assert asyncio.run(scenario()) == 0
+
+
+def test_a_keeper_that_finds_no_database_waits_for_it(
+    tmp_path: Path, url: str, settings: dict[str, str]
+) -> None:
+    nowhere = settings | {"POSTGRES_HOST": str(tmp_path)}
+    configured = load(configuration(tmp_path, url, nowhere), {})
+
+    async def scenario() -> int | None:
+        process = await ordered(configured)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGER_THAN_THE_POOL):
+                await process.wait()
+        await stopped(process)
+        return process.returncode
+
+    assert asyncio.run(scenario()) == 0
+
+
+async def ordered(configured: Settings) -> Process:
+    """Start a keeper and tell it what to keep."""
+    process = await started()
+    assert process.stdin
+    order = msgspec.json.encode(Order(configured, database_of(configured)))
+    process.stdin.write(order + b"\n")
+    return process
