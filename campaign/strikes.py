@@ -92,7 +92,9 @@ async def at_a_point(bed: Bed, dice: random.Random) -> str:
     fresh.rename(sentence)
 
     async def is_carried_out() -> bool:
-        return not sentence.exists()
+        # Whoever removes it may live on for a moment; a keeper is its replica's care.
+        dead = chosen == KEEPER or any(each.pid is None for each in bed.programs)
+        return dead and not sentence.exists()
 
     if point.at_start:
         await BEGINNING_ANEW[chosen](bed, dice)
