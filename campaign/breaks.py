@@ -20,7 +20,7 @@ from campaign.points import (
     ROWS,
     SERVE,
 )
-from service.log import Unavailable
+from service.command import Unavailable
 
 SOON = 0.2  # seconds between what is done too early and what should be before it
 

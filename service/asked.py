@@ -18,8 +18,9 @@ from adapters.postgres.recorder import LogRecorder, Written
 from domain import log as language
 from domain.aggregate import Aggregate
 from projections.in_flight import IN_FLIGHT
+from service.command import Decision, NotFound, Reply, Unreadable
 from service.endpoint import asking
-from service.log import Decision, Log, NotFound, Reply, Unreadable
+from service.log import Log
 
 AT_ONCE = 100
 ALL = 2**31

@@ -25,17 +25,9 @@ from domain.lifecycle import Refused
 from domain.provenance import Moment, Provenance
 from domain.volume import Status, Volume
 from service import headers as said
+from service.command import Answer, Command, Decision, Reply, Unavailable
 from service.headers import Headers
-from service.log import (
-    TOO_MANY,
-    Answer,
-    Command,
-    Decision,
-    Log,
-    Reply,
-    Unavailable,
-    decoded,
-)
+from service.log import TOO_MANY, Log, decoded
 from service.problems import BackendFailed, Forbidden, Malformed, TooLarge, problem_of
 from service.quick import Load, quickly
 from service.room import Room

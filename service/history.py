@@ -17,7 +17,8 @@ from domain import log as language
 from domain.aggregate import Aggregate, Event
 from domain.backend import id_of
 from projections import resources
-from service.log import Log, NotFound, replayed
+from service.command import NotFound
+from service.log import Log, replayed
 
 A = TypeVar("A")
 

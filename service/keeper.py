@@ -29,9 +29,10 @@ from adapters.postgres.recorder import LogRecorder
 from adapters.tasks import ended, together, undisturbed
 from service import logs
 from service.agents import found
+from service.command import Unavailable
 from service.connecting import connect
 from service.interpreter import collect_seldom
-from service.log import Log, Unavailable
+from service.log import Log
 from service.projecting import Projecting, tables
 from service.room import Room
 from service.settings import Settings

@@ -18,7 +18,6 @@ import time
 from collections.abc import (
     AsyncIterator,
     Callable,
-    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -29,7 +28,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from logging import getLogger
-from typing import Any, NamedTuple, NewType, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -54,7 +53,22 @@ from adapters.postgres.recorder import (
 from adapters.tasks import ended, together
 from domain import log
 from domain.aggregate import Aggregate, Event, Intent, OutOfOrder
-from domain.provenance import MOMENT, Moment
+from domain.provenance import MOMENT
+from service.command import (
+    Answer,
+    Command,
+    Contended,
+    Decision,
+    Key,
+    KeyReused,
+    Live,
+    NotLive,
+    Part,
+    Reply,
+    Unavailable,
+    Unreadable,
+    parts_of,
+)
 from service.room import Room
 
 A = TypeVar("A", bound=Aggregate)
@@ -70,235 +84,6 @@ NO_ROOM = "the database's disk is full; nothing was changed"
 NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
 logger = getLogger(__name__)
-
-
-class NotFound(Exception):
-    """There is no such thing."""
-
-    def __init__(self, noun: str, key: object) -> None:
-        super().__init__(noun, key)
-        self.noun = noun
-        self.key = key
-
-    def __str__(self) -> str:
-        return f"there is no {self.noun} {self.key}"
-
-
-class Taken(Exception):
-    """The id belongs to something that exists."""
-
-    def __str__(self) -> str:
-        return f"the id {self.args[0]} is taken"
-
-
-class Unreadable(Exception):
-    """The log has an event of it that this version cannot read."""
-
-
-class Unavailable(Exception):
-    """The log cannot be reached, or has too much to do already."""
-
-
-class Contended(Exception):
-    """Others kept changing what the command is about; ask again."""
-
-
-class KeyReused(Exception):
-    """The request id was used for a different request; choose another one."""
-
-
-class NotLive(BaseException):  # control flow: no `except Exception` may swallow it
-    """A decision needs something that has to be read first."""
-
-
-# The id of a part of an aggregate, as a number: aggregates may have the same ids.
-Part = NewType("Part", int)
-Key = UUID | Part
-# An aggregate, or the id of what a part is a part of; None: there is no such thing.
-Live = dict[Key, "Aggregate | UUID | Unreadable | None"]
-
-
-class Reply(msgspec.Struct):
-    """What a caller is told: JSON, and a code unless all is well.
-
-    `aggregate_id`, `version` and `part_id` say what it shows, `intent` which
-    version of that asked a backend for work, and `age` how many seconds ago this
-    was known to be so where the log cannot be reached.
-    """
-
-    body: bytes
-    code: int = 0
-    aggregate_id: UUID | None = None
-    version: int = 0
-    part_id: UUID | None = None
-    intent: int | None = None
-    age: float | None = None
-
-    def at(self, position: int) -> Reply:
-        """Return the reply with the position of the command's last event."""
-        # The body was written when the command was decided, before later
-        # commands of the batch changed the aggregate; the position came after.
-        body = b'%s,"position":%d}' % (self.body[:-1], position)
-        return msgspec.structs.replace(self, body=body)
-
-
-class Answer:
-    """What becomes of a command: its reply, or why there is none.
-
-    A future that tells at once, and not in the event loop's next turn: a batch's
-    answers come together, and go together.
-    """
-
-    __slots__ = ("_then", "outcome")
-
-    def __init__(self) -> None:
-        self.outcome: Reply | Exception | None = None
-        self._then: list[Callable[[Reply | Exception], None]] = []
-
-    def is_now(self, outcome: Reply | Exception) -> None:
-        """Tell those who wait; what is known already stays."""
-        if self.outcome is None:
-            self.outcome = outcome
-            told, self._then = self._then, []
-            for tell in told:
-                tell(outcome)
-
-    def then(self, tell: Callable[[Reply | Exception], None]) -> None:
-        """Have somebody told, now or later."""
-        if self.outcome is None:
-            self._then.append(tell)
-        else:
-            tell(self.outcome)
-
-    def __await__(self) -> Generator[Any, None, Reply]:
-        if self.outcome is None:
-            told = asyncio.Event()
-            self.then(lambda _: told.set())
-            yield from told.wait().__await__()
-        if isinstance(self.outcome, Reply):
-            return self.outcome
-        assert self.outcome
-        raise self.outcome
-
-
-# An aggregate that a decision is about, None if there is none; the version that it
-# had, and how many GiB it took. (A named tuple would take six times as long.)
-Touched = tuple[Aggregate | None, int, int]
-
-
-class Decision:
-    """What one command looks at, and through it all that it may change."""
-
-    __slots__ = ("_live", "limits", "parts", "room", "taken", "touched")
-
-    def __init__(self, live: Live, room: Room) -> None:
-        self._live = live
-        self.room = room
-        self.touched: dict[UUID, Touched] = {}
-        self.parts: dict[UUID, UUID] = {}
-        self.limits: dict[str, int] = {}
-        self.taken: dict[str, int] = {}  # GiB more of each backend
-
-    def get(self, kind: type[A], aggregate_id: UUID, key: object = None) -> A:
-        """Return an aggregate, or raise `NotFound` naming it by its id or `key`."""
-        aggregate: Any = self._known(aggregate_id)
-        self.touched.setdefault(
-            aggregate_id,
-            (aggregate, aggregate.version, aggregate.allocated_gib)
-            if aggregate
-            else (None, 0, 0),
-        )
-        if not isinstance(aggregate, kind):
-            raise NotFound(kind.__name__.lower(), key or aggregate_id)
-        return aggregate
-
-    def find(self, kind: type[A], aggregate_id: UUID) -> A | None:
-        """Return an aggregate, or None where there is none."""
-        try:
-            return self.get(kind, aggregate_id)
-        except NotFound:
-            return None
-
-    def add(self, aggregate: A) -> A:
-        """Take in a new aggregate, or raise `Taken`."""
-        existing: Any = self._live.get(aggregate.id)
-        if existing or self._live.get(Part(aggregate.id.int)):
-            self.touched[aggregate.id] = None, existing.version if existing else 0, 0
-            raise Taken(aggregate.id)
-        self._live[aggregate.id] = aggregate
-        self.touched[aggregate.id] = aggregate, 0, 0
-        return aggregate
-
-    def whole(self, kind: type[A], part_id: UUID, noun: str) -> A:
-        """Return the aggregate that has the part, or raise `NotFound`."""
-        part = Part(part_id.int)
-        whole_id: Any = self._known(part)
-        if whole_id is None:
-            # Another replica may add it at any time: look again next time.
-            del self._live[part]
-            raise NotFound(noun, part_id)
-        return self.get(kind, whole_id)
-
-    def add_part(self, part_id: UUID, whole: Aggregate) -> None:
-        """Reserve an id for a part of an aggregate, or raise `Taken`."""
-        part = Part(part_id.int)
-        if self._live.get(part) or self._live.get(part_id):
-            raise Taken(part_id)
-        self.parts[part_id] = whole.id
-        self._live[part] = whole.id
-
-    def collect(self) -> list[Event]:
-        """Return what has been recorded, and note what it takes."""
-        events: list[Event] = []
-        for aggregate, version, had in self.touched.values():
-            if aggregate and aggregate.version != version:
-                events += aggregate.collect_events()
-                if more := aggregate.allocated_gib - had:
-                    self.taken[aggregate.backend] = more + self.taken.get(
-                        aggregate.backend, 0
-                    )
-        for event in events:
-            if part_id := event.adds_part:
-                self.parts[part_id] = event.originator_id
-                self._live[Part(part_id.int)] = event.originator_id
-        return events
-
-    def _known(self, key: Key) -> Aggregate | UUID | None:
-        try:
-            known = self._live.pop(key)
-        except KeyError:
-            raise NotLive(key) from None
-        self._live[key] = known  # now the one used last
-        if isinstance(known, Unreadable):
-            raise known
-        return known
-
-
-class Command(msgspec.Struct, eq=False):
-    """A request to decide something, and what came of it.
-
-    `decide` may be called more than once and does nothing but ask and record.
-    `show` makes a reply of what it decided about, and of a version of that as
-    it was, for a request that is repeated. A `query` records nothing.
-    """
-
-    decide: Callable[[Decision], Reply]
-    show: Callable[[Aggregate, UUID | None], Reply]
-    moment: Moment
-    fingerprint: bytes
-    query: bool = False
-    attempts: int = 0
-    answer: Answer = msgspec.field(default_factory=Answer)
-    # What has been decided, last.
-    decision: Decision = msgspec.UNSET  # type: ignore[assignment]
-    reply: Reply = msgspec.UNSET  # type: ignore[assignment]
-    events: Sequence[Event] = ()
-    taken: dict[str, int] = {}
-    seen: dict[str, int] = {}
-
-    @property
-    def request_id(self) -> str:
-        return self.moment.provenance.request_id
 
 
 class Asked(NamedTuple):
@@ -807,11 +592,6 @@ class Log:
         self.unanswered -= 1
         self._keyed.pop(command.request_id, None)
         command.answer.is_now(why)
-
-
-def parts_of(ids: Iterable[UUID]) -> Iterator[Part]:
-    """Return ids as those of parts."""
-    return (Part(each.int) for each in ids)
 
 
 def age_of(command: Command) -> float:

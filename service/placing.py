@@ -8,7 +8,7 @@ from domain.backend import Administration, Backend, id_of
 from domain.placement import Candidate, check_growth, roomiest
 from domain.volume import Volume
 from domain.volume_type import VolumeType
-from service.log import Decision, NotFound
+from service.command import Decision, NotFound
 
 
 def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:

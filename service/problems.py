@@ -15,7 +15,7 @@ from domain.backend import LeaseLost
 from domain.lifecycle import Refused
 from domain.placement import NoCapacity
 from domain.volume import Undersized, UnknownAttachment
-from service.log import Contended, KeyReused, NotFound, Reply, Taken, Unavailable
+from service.command import Contended, KeyReused, NotFound, Reply, Taken, Unavailable
 
 logger = getLogger(__name__)
 

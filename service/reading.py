@@ -18,7 +18,8 @@ from adapters.postgres.recorder import LogRecorder
 from projections.in_flight import IN_FLIGHT
 from service import history
 from service.asked import asked
-from service.log import Log, Unavailable
+from service.command import Unavailable
+from service.log import Log
 from service.projecting import Reached, tables
 
 PATIENCE = 5.0  # seconds that a list may wait for `min_position`

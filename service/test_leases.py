@@ -24,9 +24,9 @@ from adapters.postgres.leases import MARGIN, TERM
 from domain.aggregate import Done
 from domain.ports import Cause
 from domain.volume import Volume
+from service.command import Reply
 from service.endpoints.agents import from_agent, reporting, take_over
 from service.endpoints.volumes import create, show
-from service.log import Reply
 from service.manager import VolumeManager
 from service.settings import FILE_DRIVER, load
 from service.test_agents import created, served, settled

@@ -21,20 +21,13 @@ from domain.aggregate import NotDone
 from domain.volume import Volume
 from projections import resources
 from service import log as module
+from service.command import Decision, KeyReused, NotFound, Reply, Unavailable
 from service.endpoint import asking, endpoint
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
 from service.endpoints.attachments import show as show_attachment
 from service.endpoints.volumes import One, create, delete, extend, show, update
-from service.log import (
-    NOTHING_CHANGED,
-    Decision,
-    KeyReused,
-    Log,
-    NotFound,
-    Reply,
-    Unavailable,
-)
+from service.log import NOTHING_CHANGED, Log
 from service.manager import VolumeManager
 from service.room import Measured, Room
 from service.testing import (

@@ -12,7 +12,7 @@ import pytest
 from domain.backend import Backend, id_of
 from domain.placement import NoCapacity
 from domain.ports import Capabilities
-from service.log import Decision, Live, NotFound
+from service.command import Decision, Live, NotFound
 from service.placing import place
 from service.room import Measured, Room
 from service.settings import Unusable, load

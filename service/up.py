@@ -24,10 +24,10 @@ from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import Agent
 from adapters.tasks import ended, together, until
 from service.agents import agent, finished
+from service.command import NotFound
 from service.connecting import connect
 from service.holding import holder_of
 from service.keeper import started, stopped
-from service.log import NotFound
 from service.permissions import configured, with_password
 from service.replica import Replica
 from service.serve import replica

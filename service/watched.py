@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from nats.micro.request import Request
 
-from service.log import Reply
+from service.command import Reply
 
 Note = Callable[["Watched", Reply], None]
 

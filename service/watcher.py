@@ -24,7 +24,8 @@ from domain.volume import Volume
 from projections.attachment_status import ATTACHMENTS
 from projections.in_flight import IN_FLIGHT
 from projections.reading import ReadModel
-from service.log import Command, Decision, Log, Reply, Unavailable
+from service.command import Command, Decision, Reply, Unavailable
+from service.log import Log
 from service.problems import problem_of
 from service.settings import Deadlines
 

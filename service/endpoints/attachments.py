@@ -11,9 +11,9 @@ from domain.attachment import AttachStatus
 from domain.volume import Volume
 from projections import resources
 from service import history
+from service.command import Decision
 from service.endpoint import endpoint, query
 from service.endpoints.volumes import Holder
-from service.log import Decision
 from service.schema import (
     WORD,
     Connector,

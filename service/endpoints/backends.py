@@ -11,8 +11,8 @@ from marshmallow import fields
 from domain.backend import Backend, id_of
 from projections import resources
 from service import history
+from service.command import Decision, Unavailable
 from service.endpoint import endpoint, query
-from service.log import Decision, Unavailable
 from service.room import Room
 from service.schema import (
     TEXT,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from marshmallow import fields
 
+from service.command import NotFound
 from service.endpoint import query
-from service.log import NotFound
 from service.schema import WORD, Message
 from service.standing import standings
 

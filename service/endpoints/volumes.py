@@ -10,8 +10,8 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from domain.volume import Status, Volume
 from projections import resources
 from service import history, placing
+from service.command import Decision, NotFound
 from service.endpoint import endpoint, query
-from service.log import Decision, NotFound
 from service.schema import (
     GIB,
     NAME,

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from adapters.jetstream.agent import Agent
-from service.log import Command
+from service.command import Command
 from service.replica import Replica
 from service.standing import STREAM
 

@@ -21,8 +21,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from adapters.tracing import TRACER, parent_of, traceparent_of
 from domain.provenance import Provenance
 from service import headers as said
+from service.command import Command, Reply
 from service.endpoint import PREFIX, Answering
-from service.log import Command, Reply
 from service.replica import Replica
 from service.telemetry import exporting
 from service.telemetry.lines import Lines
