@@ -1,7 +1,7 @@
 """The running service: commands in, replies out, everything wired together.
 
-`log` decides and stores, `endpoint` and `endpoints` put decisions on NATS
-subjects, `reading` answers lists. `keeper` is the process beside, which
+A `command` looks, records and is answered; `log` decides and stores it; `endpoint`
+and `endpoints` put decisions on NATS subjects, `reading` answers lists. `keeper` is the process beside, which
 publishes, keeps the read models (`projecting`), leaves nothing in between
 (`watcher`) and tells how far behind the log they are (`standing`, `telling`).
 `serve`, `agents` and `up` choose the adapters, `holding` tells who may be an agent
