@@ -48,6 +48,7 @@ FLOORS = {
     "accepted_ratio_32": "",
     "accepted_ratio_256": "0.15",
     "available_ratio_256": "0.03",
+    "available_in_memory_ratio_256": "0.03",
     "lag_p99_ms": "100 at most",
     "overload_ratio_10": "0.80",
     "overload_ratio_100": "",

@@ -31,6 +31,7 @@ from domain.ports import Capabilities
 KEY = "0123456789abcdef0123456789abcdef"
 MUTE = "mute"  # a backend with room for everything, which never does its work
 FILES = "files"
+MEMORY = "memory"  # files as well, on a filesystem that costs next to nothing
 ENDLESS = 1_000_000  # GiB for GiB: the benchmark's volumes are empty
 DESCRIBED = {"name": "vol-0001", "size_gib": 1, "project": "p" * 32}
 SERVE = """
@@ -40,7 +41,7 @@ from service.running import run_serve
 from service.settings import load
 run_serve(load(Path(sys.argv[1]), {}), lambda url: print(url, flush=True))
 """
-AGENT = SERVE.replace("run_serve", "run_agent").replace("{}), l", '{}), "files", l')
+AGENT = SERVE.replace("run_serve", "run_agent").replace("{}), l", "{}), sys.argv[2], l")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Bed:
     folder: Path
     url: str
     database: dict[str, str]
+    memory: Path
 
     @contextmanager
     def serving(self) -> Iterator[subprocess.Popen[str]]:
@@ -67,9 +69,10 @@ class Bed:
             yield
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Run the agent of the backend of files."""
-        with program("-c", AGENT, str(self._configured())):
+    def working(self, backend: str) -> Iterator[None]:
+        """Run the agent of a backend of files."""
+        with program("-c", AGENT, str(self._configured()), backend):
+            self._until_known(backend)
             yield
 
     def load(
@@ -89,7 +92,7 @@ class Bed:
             row = database.execute(LAST).fetchone()
             return (int(row[0]) if row else 0,)
 
-    def until_known(self, backend: str) -> None:
+    def _until_known(self, backend: str) -> None:
         """Return once a backend was measured."""
         with self.connect() as database:
             while not database.execute(MEASURED, (backend,)).fetchone():
@@ -126,7 +129,14 @@ class Bed:
 
     def _configured(self) -> Path:
         path = self.folder / "holdfast.toml"
-        options = f"max_over_subscription_ratio = {ENDLESS}"
+        options = f"max_over_subscription_ratio = {ENDLESS}\n"
+        folders = {FILES: self.folder / "volumes", MEMORY: self.memory}
+        backends = "".join(
+            f'[[backend]]\nname = "{name}"\n{options}'
+            'volume_driver = "adapters.file.driver.FileDriver"\n'
+            f"folder = {json.dumps(str(folder))}\n"
+            for name, folder in folders.items()
+        )
         told = {
             name: self.database.get(f"POSTGRES_{name.upper()}", "public")
             for name in ("dbname", "host", "user", "password", "schema")
@@ -136,10 +146,7 @@ class Bed:
             "[database]\n"
             + "".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items())
             + f"port = {self.database['POSTGRES_PORT']}\n"
-            f'[[backend]]\nname = "{MUTE}"\n{options}\n'
-            f'[[backend]]\nname = "{FILES}"\n{options}\n'
-            'volume_driver = "adapters.file.driver.FileDriver"\n'
-            f"folder = {json.dumps(str(self.folder / 'volumes'))}\n"
+            f'[[backend]]\nname = "{MUTE}"\n{options}{backends}'
         )
         return path
 
@@ -148,6 +155,7 @@ LAST = "SELECT coalesce(max(notification_id), 0) FROM holdfast_events"
 READ = "SELECT min(position) FROM read_models"
 MEASURED = "SELECT 1 FROM read_measured WHERE name = %s"
 LOOK_EVERY = 0.05  # seconds
+SHARED_MEMORY = "/dev/shm"  # a tmpfs, as Linux has it
 
 
 @contextmanager
@@ -155,10 +163,11 @@ def bed() -> Iterator[Bed]:
     """Start the servers in a folder that goes with them."""
     with (
         TemporaryDirectory(prefix="holdfast-bench-") as folder,
+        TemporaryDirectory(prefix="holdfast-bench-", dir=SHARED_MEMORY) as memory,
         nats_server(Path(folder) / "nats") as url,
         postgres(Path(folder) / "postgres") as database,
     ):
-        yield Bed(Path(folder), url, database)
+        yield Bed(Path(folder), url, database, Path(memory) / "volumes")
 
 
 @contextmanager
