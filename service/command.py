@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, NewType, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from domain.aggregate import Aggregate, Event
-from domain.provenance import Moment
+from domain.provenance import Moment, Provenance
 from service.room import Room
 
 A = TypeVar("A", bound=Aggregate)
@@ -247,6 +248,17 @@ class Command(msgspec.Struct, eq=False):
     @property
     def request_id(self) -> str:
         return self.moment.provenance.request_id
+
+
+def asking(decide: Callable[[Decision], Reply]) -> Command:
+    """Return a command of the service's own that only looks."""
+    return Command(
+        decide,
+        lambda *_: Reply(b"{}"),
+        Moment(datetime.now(UTC), Provenance()),
+        b"",
+        query=True,
+    )
 
 
 def parts_of(ids: Iterable[UUID]) -> Iterator[Part]:

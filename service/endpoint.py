@@ -22,10 +22,10 @@ from adapters.jetstream.wire import respond
 from adapters.tasks import ended
 from domain.aggregate import Aggregate, Event, Failure, Outcome
 from domain.lifecycle import Refused
-from domain.provenance import Moment, Provenance
+from domain.provenance import Moment
 from domain.volume import Status, Volume
 from service import headers as said
-from service.command import Answer, Command, Decision, Reply, Unavailable
+from service.command import Answer, Command, Decision, Reply, Unavailable, asking
 from service.headers import Headers
 from service.log import TOO_MANY, Log, decoded
 from service.problems import BackendFailed, Forbidden, Malformed, TooLarge, problem_of
@@ -276,17 +276,6 @@ def query(
         return Query(PREFIX + subject, takes, load, ask, doc=doc, **more)
 
     return place
-
-
-def asking(decide: Callable[[Decision], Reply]) -> Command:
-    """Return a command of the service's own that only looks."""
-    return Command(
-        decide,
-        lambda *_: Reply(b"{}"),
-        Moment(datetime.now(UTC), Provenance()),
-        b"",
-        query=True,
-    )
 
 
 async def outcome_of(log: Log, asked: Reply, wait: float) -> tuple[Event, int]:

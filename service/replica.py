@@ -18,8 +18,7 @@ from adapters.postgres.leases import Leases
 from domain.backend import Backend, id_of
 from projections import resources
 from projections.resources import BackendSeen
-from service.command import Decision, Reply, Unavailable
-from service.endpoint import asking
+from service.command import Decision, Reply, Unavailable, asking
 from service.log import Log
 from service.projecting import REACHED, Reached
 from service.reading import Reading

@@ -21,8 +21,8 @@ from domain.aggregate import NotDone
 from domain.volume import Volume
 from projections import resources
 from service import log as module
-from service.command import Decision, KeyReused, NotFound, Reply, Unavailable
-from service.endpoint import asking, endpoint
+from service.command import Decision, KeyReused, NotFound, Reply, Unavailable, asking
+from service.endpoint import endpoint
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
 from service.endpoints.attachments import show as show_attachment

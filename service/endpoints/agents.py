@@ -19,8 +19,8 @@ from domain.backend import Backend, id_of
 from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance
 from projections import resources
-from service.command import Command, Decision, Reply
-from service.endpoint import asking, endpoint, query
+from service.command import Command, Decision, Reply, asking
+from service.endpoint import endpoint, query
 from service.problems import problem_of
 from service.schema import WORD, Message, StrictInteger
 
