@@ -126,13 +126,18 @@ class Projecting(Thread):
     def _begin(self) -> None:
         """Find out where each table is; those that had stopped are tried again."""
         lanes: dict[int, Lane] = {}
+        building: list[Lane] = []
+        read: set[str] = set()
         for table in self._tables.kept():
-            at = table.position
-            lane = lanes.setdefault(at, Lane(self._new_fold(), at))
+            lane = Lane(self._new_fold(), table.position)
+            if table.name in read:  # it joins the others by taking one's place
+                building.append(lane)
+            else:
+                lane = lanes.setdefault(table.position, lane)
+                read.add(table.name)
             lane.tables.append(table)
-        self._ahead, *self._behind = sorted(
-            lanes.values(), key=lambda lane: lane.position, reverse=True
-        )
+        self._ahead = lanes.pop(max(lanes))
+        self._behind = [*lanes.values(), *building]
         self._looked = monotonic()
 
     def _go_on(self) -> None:
@@ -144,7 +149,7 @@ class Projecting(Thread):
             settled = {_id_in(seen.state) for seen in page if seen.topic in SETTLING}
             self._tell(self.reached, list(settled))
         for lane in list(self._behind):
-            to_go = self._ahead.position - lane.position
+            to_go = max(0, self._ahead.position - lane.position)
             most = to_go if lane.most is None else min(lane.most, to_go)
             self._store(lane, self._follower.after(lane.position, 0)[:most])
             if not lane.tables:

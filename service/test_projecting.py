@@ -154,6 +154,28 @@ def test_a_rebuild_goes_on_after_its_keeper_has_died(manager: VolumeManager) -> 
     assert rows(recorder) == before
 
 
+def test_a_rebuild_that_was_only_to_take_its_place_does_so(
+    manager: VolumeManager,
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(100)))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+    before, built = rows(recorder), known.rebuild("volumes")
+    died = Projecting(Follower(recorder, 0), known, told_nobody)
+    died._begin()
+    [lane] = died._behind
+    with recorder.datastore.get_connection() as connection:
+        died._take_in(lane, died._follower._read(connection, 0))
+
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+
+    assert built[:2] in [kept[:2] for kept in known.kept()]
+    assert len(known.kept()) == len(NAMES)
+    assert rows(recorder) == before
+
+
 def test_a_read_model_that_fails_stops_and_no_other(manager: VolumeManager) -> None:
     recorder = manager.recorder
     known = PostgresReadModels(recorder.datastore, failing_on("poison"))
