@@ -21,6 +21,7 @@ from service.testing import configuration, program
 
 # Reserving without attaching is given up soon, so that a watcher has work.
 RESERVED = 3.0  # seconds
+LEAVING = 10.0  # seconds that a program may take to end when it is asked to
 PLENTY = 1000.0  # GiB promised for each that there is: refusals are not the subject
 
 
@@ -42,14 +43,20 @@ class Program:
 
     @property
     def failed(self) -> bool:
-        """It has ended, and nobody has killed it."""
+        """It has ended, and nobody has killed it or asked it to."""
         ended = self._process and self._process.poll()
-        return ended not in (None, -SIGKILL)
+        return ended not in (None, 0, -SIGKILL)
 
     def start(self) -> None:
         """Start it, and return when it is ready."""
         self._run.close()
         self._process = self._run.enter_context(program(self._code, self._config))
+
+    def stop(self) -> None:
+        """Ask it to end, and return when it has, or raise `TimeoutExpired`."""
+        if self._process:
+            self._process.terminate()
+            self._process.wait(LEAVING)
 
     def kill(self) -> None:
         """End it with SIGKILL, and return when it is gone."""

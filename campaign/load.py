@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from campaign.witness import Witness
+from service.projecting import MODELS
 from service.testing import live_a_life
 
 HALF = 0.5
@@ -66,12 +67,18 @@ async def look(asker: Witness, dice: random.Random, name: str) -> None:
     await asyncio.gather(*(asker.insist(f"{noun}.list", limit=10) for noun in NOUNS))
 
 
+async def rebuild(asker: Witness, dice: random.Random, name: str) -> None:
+    """Have a read model made anew, or go on being made."""
+    await asker.insist("projection.rebuild", name=dice.choice(MODELS).name)
+
+
 DEEDS: dict[Deed, int] = {
     live_a_life: 6,
     out_of_turn: 2,
     repeat: 2,
     be_wrong: 1,
     look: 1,
+    rebuild: 1,
 }
 
 

@@ -52,6 +52,8 @@ TABLE: list[tuple[Any, ...]] = [
     ("a page is out",                 KEEPER, "after",  f"{PUBLISHER}._publish"),
     ("rows are about to be stored",   KEEPER, "before", f"{ROWS}.store"),
     ("rows are stored, nobody told",  KEEPER, "after",  f"{ROWS}.store"),
+    ("a rebuilt table takes over",    KEEPER, "before", f"{ROWS}.swap"),
+    ("a rebuilt table is read",       KEEPER, "after",  f"{ROWS}.swap"),
     ("it begins to lead",             KEEPER, "before", f"{PROJECTING}.start", True),
     ("a deadline has passed",         KEEPER, "before", f"{WATCHER}._submit"),
     ("about to create",               AGENT,  "before", f"{DRIVER}.create"),

@@ -41,7 +41,7 @@ class Round:
     findings: list[str]
 
     def __str__(self) -> str:
-        found = "; ".join(self.findings) or "nothing"
+        found = self.findings[0] if self.findings else "nothing"
         return (
             f"round {self.number} of seed {self.seed}: {', '.join(self.struck)}; "
             f"{self.requests} requests and {self.events} events in all, "

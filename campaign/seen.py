@@ -13,6 +13,7 @@ from signal import SIGKILL
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import ConsumerConfig, DeliverPolicy
@@ -119,9 +120,12 @@ async def look_once(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
 
 
 def busy(bed: Bed) -> list[str]:
-    """Return what the log has under way."""
-    with VolumeManager(bed.database.settings) as manager:
-        fold = rebuilt(manager.recorder)
+    """Return what the log has under way, or that it cannot be read."""
+    try:
+        with VolumeManager(bed.database.settings) as manager:
+            fold = rebuilt(manager.recorder)
+    except PersistenceError as away:
+        return [f"the log cannot be read: {away}"]
     return [
         f"{key} is {seen.status} since {seen.updated_at}, version {seen.version}"
         for key, seen in fold.items()

@@ -49,6 +49,10 @@ async def the_broker_and_all_it_knew(bed: Bed, dice: random.Random) -> None:
     shutil.rmtree(bed.broker.folder)
 
 
+async def a_program_is_asked_to_end(bed: Bed, dice: random.Random) -> None:
+    await asyncio.to_thread(dice.choice(bed.programs).stop)
+
+
 async def both_servers(bed: Bed, dice: random.Random) -> None:
     bed.broker.kill()
     bed.database.kill()
@@ -78,6 +82,7 @@ STRIKES: dict[str, tuple[Strike, int]] = {
     "the broker and all it knew": (the_broker_and_all_it_knew, 1),
     "both servers": (both_servers, 1),
     "everything": (everything, 1),
+    "a program is asked to end": (a_program_is_asked_to_end, 2),
     "a program stands still": (a_program_stands_still, 2),
 }
 
