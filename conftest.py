@@ -11,15 +11,19 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from adapters.embedded.nats_server import nats_server
-from adapters.embedded.postgres import postgres
+from adapters.embedded import postgres as embedded
+from adapters.embedded.nats_server import NatsServer, nats_server
+from adapters.embedded.postgres import PostgresServer
 from domain.provenance import MOMENT, Moment, Provenance
 from service.manager import VolumeManager
 
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[dict[str, str]]:
-    with TemporaryDirectory() as folder, postgres(Path(folder) / "pg") as settings:
+    with (
+        TemporaryDirectory() as folder,
+        embedded.postgres(Path(folder) / "pg") as settings,
+    ):
         yield settings
 
 
@@ -27,6 +31,24 @@ def database() -> Iterator[dict[str, str]]:
 def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with nats_server(tmp_path_factory.mktemp("nats")) as url:
         yield url
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[NatsServer]:
+    """A broker of one's own, to be killed."""
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A database server of one's own, to be killed."""
+    server = PostgresServer(tmp_path / "pg")
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -55,22 +55,6 @@ LASTING = pytest.mark.parametrize(
 WANTED: dict[str, Any] = {"size_gib": 1, "backend": "files"}
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats")
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(tmp_path / "pg")
-    server.start()
-    yield server
-    server.stop()
-
-
 @contextmanager
 def running(
     folder: Path, broker: NatsServer, database: dict[str, str]

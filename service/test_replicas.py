@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from signal import SIGKILL
@@ -54,19 +54,6 @@ def die(log, batch, stored):
     answer(log, batch, stored)
 Log._answer = die
 """
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats")
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def config(tmp_path: Path, broker: NatsServer, settings: dict[str, str]) -> Path:
-    return configuration(tmp_path, broker.url, settings)
 
 
 @pytest.mark.parametrize("others", [1, 3], ids=["of two", "of four"])

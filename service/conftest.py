@@ -1,0 +1,15 @@
+"""What most tests of running programs begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapters.embedded.nats_server import NatsServer
+from service.testing import configuration
+
+
+@pytest.fixture
+def config(tmp_path: Path, broker: NatsServer, settings: dict[str, str]) -> Path:
+    return configuration(tmp_path, broker.url, settings)
