@@ -314,6 +314,8 @@ def test_what_nobody_could_hear_is_done_once_when_it_is_asked_again(
                 shown = await old_news(asker, volume_id)
                 age = float(shown.headers["Holdfast-Age"])
                 postgres.start()
+            # An agent that was not heard of for a minute is waited for.
+            await has_room(asker)
             asks = (asker.insist("volume.create", key, **WANTED) for key in keys)
             await asyncio.gather(*asks)
             return keys, age, await went_on(asker, promised)
