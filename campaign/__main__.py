@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import time
 from contextlib import aclosing
@@ -51,6 +52,7 @@ def main() -> int:
     asked = parser.parse_args()
     asked.rounds = asked.rounds or (0 if asked.hours else 50)
     found: list[Round] = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         asyncio.run(run(asked, found))
     except KeyboardInterrupt:
