@@ -17,8 +17,8 @@ from marshmallow import Schema
 from nats.errors import Error
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request
 
-from adapters.jetstream.signing import SIGNATURE, is_signed, signature
-from adapters.jetstream.wire import respond
+from adapters.jetstream.signing import SIGNATURE, answering, is_signed, signature
+from adapters.jetstream.wire import fits, respond
 from adapters.tasks import ended
 from domain.aggregate import Aggregate, Event, Failure, Outcome
 from domain.lifecycle import Refused
@@ -28,7 +28,14 @@ from service import headers as said
 from service.command import Answer, Command, Decision, Reply, Unavailable, asking
 from service.headers import Headers
 from service.log import TOO_MANY, Log, decoded
-from service.problems import BackendFailed, Forbidden, Malformed, TooLarge, problem_of
+from service.problems import (
+    BackendFailed,
+    Forbidden,
+    Malformed,
+    TooLarge,
+    TooMuch,
+    problem_of,
+)
 from service.quick import Load, quickly
 from service.room import Room
 from service.watched import Watched
@@ -39,10 +46,13 @@ if TYPE_CHECKING:
 PREFIX = "holdfast.v1."
 LARGEST_BODY = 64 * 1024
 LOOK_AGAIN = 1.0  # seconds that memory is believed without a word from anybody
+MOST_QUERIES = 256  # at once; more are refused
 PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
 
 # What is shown of an aggregate: of which part, with what is known of the backends.
 View = Callable[[Any, UUID | None, Room], Any]
+# A request, its answer, and the key that signs it, if any does.
+Sent = tuple[Request, Reply, bytes]
 
 logger = getLogger(__name__)
 encode = msgspec.json.Encoder().encode
@@ -233,7 +243,14 @@ class Query:
 
     async def answer(self, replica: Replica, request: Request) -> None:
         """Take one request; its answer follows when it has been read."""
-        keep(asyncio.create_task(self._answer(replica, request)))
+        if len(_queries) >= MOST_QUERIES and not self.signed:
+            send_soon(request, FULL, b"")
+            return
+        task = asyncio.create_task(self._answer(replica, request))
+        keep(task)
+        if not self.signed:
+            _queries.add(task)
+            task.add_done_callback(_queries.discard)
 
     async def _answer(self, replica: Replica, request: Request) -> None:
         try:
@@ -350,7 +367,7 @@ async def send_all() -> None:
     await send(*going)
 
 
-async def send(*answers: tuple[Request, Reply, bytes]) -> None:
+async def send(*answers: Sent) -> None:
     """Send answers, signed where a key is with them; an agent believes no other.
 
     One that cannot be sent is asked for again.
@@ -360,18 +377,25 @@ async def send(*answers: tuple[Request, Reply, bytes]) -> None:
             request.answered(reply)
     with suppress(Error):
         await respond(
-            (request, headers_of(reply, request.subject, key), reply.body)
-            for request, reply, key in answers
+            (request, headers_of(request, reply, key), reply.body)
+            for request, reply, key in map(fitting, answers)
         )
 
 
-def headers_of(reply: Reply, subject: str, key: bytes) -> str:
+def fitting(answer: Sent) -> Sent:
+    """Return an answer that the broker takes."""
+    request, reply, key = answer
+    return answer if fits(request, reply.body) else (request, TOO_MUCH, key)
+
+
+def headers_of(request: Request, reply: Reply, key: bytes) -> str:
     """Return what stands before the body of an answer: for most, nothing."""
     if not (key or reply.age or reply.code):
         return ""
     headers: dict[str, str] = {}
     if key:
-        headers[SIGNATURE] = signature(key, subject, reply.body)
+        told_as = answering(request.subject, request.headers)
+        headers[SIGNATURE] = signature(key, told_as, reply.body)
     if reply.age:
         headers["Holdfast-Age"] = f"{reply.age:.1f}"
     if reply.code:
@@ -401,7 +425,9 @@ async def answered(log: Log, seconds: float) -> None:
 
 # Refusing must cost little: what comes beyond measure is not even read.
 FULL = problem_of(Unavailable(TOO_MANY))
+TOO_MUCH = problem_of(TooMuch())
 
 _parse = msgspec.json.Decoder(dict[str, Any]).decode
 _tasks: set[asyncio.Task[None]] = set()
-_outgoing: list[tuple[Request, Reply, bytes]] = []
+_queries: set[asyncio.Task[None]] = set()
+_outgoing: list[Sent] = []

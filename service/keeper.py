@@ -23,6 +23,7 @@ from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
 
 from adapters.jetstream.publisher import Ahead, Publisher
+from adapters.jetstream.wire import until_closed
 from adapters.postgres.follower import Follower
 from adapters.postgres.leadership import NoLonger, hold, leading
 from adapters.postgres.recorder import LogRecorder
@@ -133,6 +134,7 @@ async def keep(client: Client, order: Order) -> None:
                         hold(held),
                         follow(client, manager.recorder, settings),
                         watch(log, manager.recorder, settings),
+                        until_closed(client),
                     )
             await asyncio.sleep(LOOK_EVERY)
 

@@ -128,6 +128,8 @@ class Log:
         self._confirmed = time.monotonic()
         self._writer = ThreadPoolExecutor(1, "log-writer")
         self._reader = ThreadPoolExecutor(4, "log-reader")
+        # An agent whose lease is renewed late stops its work: no list may be before it.
+        self._leaser = ThreadPoolExecutor(2, "log-leaser")
         # Commands wait for what is loaded: no long look at the log may be before it.
         self._loader = ThreadPoolExecutor(2, "log-loader")
 
@@ -146,7 +148,7 @@ class Log:
             await ended(self.working)
             with suppress(asyncio.CancelledError):
                 await self.working  # raise what it failed with
-            for thread in (self._writer, self._reader, self._loader):
+            for thread in (self._writer, self._reader, self._leaser, self._loader):
                 thread.shutdown()
 
     @property
@@ -193,10 +195,19 @@ class Log:
 
     async def read(self, what: Callable[..., K], *args: Any) -> K:
         """Return what a function reads from the database in a thread of its own."""
+        return await self._read(self._reader, what, *args)
+
+    async def lease(self, what: Callable[..., K], *args: Any) -> K:
+        """Return what becomes of a lease, behind no other reading."""
+        return await self._read(self._leaser, what, *args)
+
+    async def _read(
+        self, threads: ThreadPoolExecutor, what: Callable[..., K], *args: Any
+    ) -> K:
         loop = asyncio.get_running_loop()
         if self._away:
             raise self._unavailable()
-        done = loop.run_in_executor(self._reader, what, *args)
+        done = loop.run_in_executor(threads, what, *args)
         done.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             while not (await asyncio.wait([done], timeout=AWAY_AFTER))[0]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from logging import getLogger
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,11 @@ from domain.placement import NoCapacity
 from domain.volume import Undersized, UnknownAttachment
 from service.command import Contended, KeyReused, NotFound, Reply, Taken, Unavailable
 
+# A refusal must not be a burden: whatever was asked, it says so much and no more.
+LONGEST = 1_000  # characters of a sentence
+LONGEST_NAME = 100
+MOST = 20  # fields, or messages about one
+
 logger = getLogger(__name__)
 
 
@@ -26,6 +32,10 @@ class Malformed(Exception):
 
 class TooLarge(Exception):
     """The body is larger than 64 KiB."""
+
+
+class TooMuch(Exception):
+    """The answer does not fit into a message; ask for less."""
 
 
 class Forbidden(Exception):
@@ -57,6 +67,7 @@ PROBLEMS: dict[type[Exception], tuple[str, int]] = {
     LeaseLost: ("conflict", 409),
     NoCapacity: ("no-capacity", 409),
     TooLarge: ("too-large", 413),
+    TooMuch: ("too-large", 413),
     BackendFailed: ("fault", 500),
     Unavailable: ("unavailable", 503),
 }
@@ -70,7 +81,7 @@ def problem_of(error: Exception) -> Reply:
         "type": kind,
         "title": kind.replace("-", " ").capitalize(),
         "status": status,
-        "detail": str(error) or str(type(error).__doc__).rstrip("."),
+        "detail": cut(str(error) or str(type(error).__doc__).rstrip(".")),
         "instance": None,
     }
     for family, more in MORE.items():
@@ -93,9 +104,26 @@ def of_refusal(error: Refused) -> dict[str, Any]:
 
 def of_validation(error: ValidationError) -> dict[str, Any]:
     told: Any = error.messages
-    errors = told if isinstance(told, dict) else {error.field_name: told}
+    errors = some(told if isinstance(told, dict) else {error.field_name: told})
     said = "; ".join(f"{name}: {words(why)}" for name, why in errors.items())
-    return {"detail": said, "errors": errors}
+    return {"detail": cut(said), "errors": errors}
+
+
+def some(why: Any) -> Any:
+    """Return as many messages, nested as they may be, as anybody reads."""
+    if isinstance(why, dict):
+        first = islice(why.items(), MOST)
+        kept = {cut(str(name), LONGEST_NAME): some(inner) for name, inner in first}
+        more = len(why) - MOST
+        return kept | ({"…": [f"and {more} more"]} if more > 0 else {})
+    if isinstance(why, list):
+        return [some(inner) for inner in why[:MOST]]
+    return cut(str(why))
+
+
+def cut(text: str, most: int = LONGEST) -> str:
+    """Return text, or its beginning where it is too long."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def words(why: Any) -> str:

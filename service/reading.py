@@ -173,7 +173,7 @@ class Reading:
         )
         page = history.fitting(found[: asked["limit"]], lambda row: len(row.body))
         return {
-            "items": [msgspec.json.decode(row.body) for row in page],
+            "items": [msgspec.Raw(row.body) for row in page],
             "next": place_behind(page[-1]) if len(found) > len(page) else None,
             "position": reached,
         }

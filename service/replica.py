@@ -104,7 +104,10 @@ class Replica:
             raise away from None
         if not is_signed(self.key, subject, answer.data, answer.headers):
             raise away
-        self.log.room.know(name, measured(answer.data))
+        told, known = measured(answer.data), self.log.room.measured.get(name)
+        if known and told.order <= known.order:
+            raise away  # somebody has sent an old one again
+        self.log.room.know(name, told)
 
 
 def measured(body: bytes) -> Measured:

@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 
 from adapters.jetstream.publisher import Ahead
+from adapters.jetstream.wire import ClosedForGood
 from adapters.tasks import ended
 from service import logs
 from service.agents import abandon, agent, finished
@@ -153,8 +154,8 @@ def until_stopped(
 
     try:
         uvloop.run(running())
-    except Ahead as ahead:
-        raise Unusable(str(ahead)) from ahead
+    except (Ahead, ClosedForGood) as over:
+        raise Unusable(str(over)) from over
     finally:
         leave_in_peace()
 

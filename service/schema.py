@@ -40,6 +40,10 @@ class Printable(validate.Validator):
 NAME = Printable(255)
 TEXT = Printable(1024)
 WORD = Printable(255, least=1)
+# A backend's name stands in subjects.
+BACKEND = validate.Regexp(
+    r"[A-Za-z0-9_-]{1,64}\Z", error="Letters, digits, - and _, at most 64."
+)
 
 
 class Instant(fields.Field[datetime]):

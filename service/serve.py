@@ -14,6 +14,7 @@ from nats.errors import Error
 from nats.micro import add_service
 from nats.micro.service import Service
 
+from adapters.jetstream.wire import until_closed
 from adapters.postgres.leases import Leases
 from adapters.tasks import ended, together, until
 from service.agents import found
@@ -52,7 +53,11 @@ async def replica(
         running = Replica(log, reading, client, settings, leases)
         async with log.running():
             work = asyncio.ensure_future(
-                together(until(log.working), kept(settings, database, keeper))
+                together(
+                    until(log.working),
+                    kept(settings, database, keeper),
+                    until_closed(client),
+                )
             )
             try:
                 await running.listen()

@@ -16,6 +16,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, valid
 
 from domain.volume_type import Unclear, VolumeType
 from service.problems import words
+from service.schema import BACKEND
 
 FILE_DRIVER = "adapters.file.driver.FileDriver"
 LVM_DRIVER = "adapters.lvm.driver.LvmDriver"
@@ -112,12 +113,7 @@ class BackendSchema(Schema):
     class Meta:
         unknown = "include"
 
-    name = fields.String(
-        required=True,
-        validate=validate.Regexp(
-            r"[A-Za-z0-9_-]{1,64}\Z", error="Letters, digits, - and _, at most 64."
-        ),
-    )
+    name = fields.String(required=True, validate=BACKEND)
     volume_driver = fields.String(load_default=None)
     reserved_percentage = fields.Integer(
         load_default=0, validate=validate.Range(min=0, max=100)

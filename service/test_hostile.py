@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +16,9 @@ from nats.aio.client import Client
 
 from adapters.jetstream.telling import PREFIX
 from service import settings as settings_of
-from service.endpoint import Endpoint
+from service.endpoint import MOST_QUERIES, Endpoint
 from service.endpoints import ENDPOINTS, FOR_AGENTS
+from service.log import TOO_MANY
 from service.up import as_service, up
 
 ID = "00000000-0000-4000-8000-000000000000"
@@ -105,6 +107,49 @@ def test_no_body_brings_a_subject_down(run: Any, endpoint: Any) -> None:
         for body, kind in BODIES:
             answer = await ask(subject, body)
             assert answer["type"] == ("forbidden" if agents_only else kind), body[:40]
+
+    run(scenario)
+
+
+WRONG_VALUES = {f"\x7f{n}": 0 for n in range(3_500)}
+CROWDS: list[dict[str, Any]] = [
+    {"size_gib": 1, "metadata": WRONG_VALUES},
+    {f"unheard of {n}": 1 for n in range(2_500)},
+    {"x" * 60_000: 1},
+]
+
+
+@pytest.mark.parametrize("body", CROWDS, ids=["values", "fields", "a name"])
+def test_a_refusal_is_short_however_much_is_wrong(
+    run: Any, body: dict[str, Any]
+) -> None:
+    async def scenario(ask: Ask) -> None:
+        answer = await ask("volume.create", json.dumps(body).encode())
+        assert answer["type"] == "invalid"
+        assert len(answer["detail"]) <= 1_001
+        assert len(json.dumps(answer)) < 20_000
+
+    run(scenario)
+
+
+def test_more_queries_than_can_be_read_are_refused_at_once(run: Any) -> None:
+    async def scenario(ask: Ask) -> None:
+        endless = b'{"min_position": 4000000000000000000}'
+        asks = (ask("volume.list", endless) for _ in range(2 * MOST_QUERIES))
+        answers = await asyncio.gather(*asks)
+        said = Counter(answer["detail"] for answer in answers)
+        assert said[TOO_MANY] >= MOST_QUERIES - 10
+        assert {answer["type"] for answer in answers} == {"unavailable"}
+
+    run(scenario)
+
+
+def test_one_verification_is_under_way_at_a_time(run: Any) -> None:
+    async def scenario(ask: Ask) -> None:
+        answers = await asyncio.gather(*(ask("audit.verify") for _ in range(20)))
+        assert any(answer.get("intact") for answer in answers)
+        refused = [a for a in answers if "intact" not in a]
+        assert all("another verification" in answer["detail"] for answer in refused)
 
     run(scenario)
 

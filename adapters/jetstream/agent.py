@@ -41,6 +41,7 @@ from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.jetstream.reporting import Report, Reporter
 from adapters.jetstream.signing import is_published
 from adapters.jetstream.telling import AGAIN, PREFIX, Refusal, Service
+from adapters.jetstream.wire import until_closed
 from adapters.jetstream.work import WORK
 from adapters.tasks import together, undisturbed
 from adapters.tracing import following
@@ -138,6 +139,7 @@ class Agent:
                 self._answer_measure(),
                 self._work_again_and_again(),
                 self._reporter.run(),
+                until_closed(self._client),
             )
         finally:
             await undisturbed(self._leave())

@@ -174,8 +174,8 @@ def as_message(key: bytes, event: Written, reply: str = "") -> bytes:
         f"ce-version: {said.originator_version}\r\n"
         f"{line('ce-actor', percent_encoded(by.actor))}"
         f"{line('ce-requestid', percent_encoded(by.request_id))}"
-        f"{line('ce-causationid', by.causation_id)}"
-        f"{line('traceparent', by.traceparent)}"
+        f"{line('ce-causationid', percent_encoded(by.causation_id))}"
+        f"{line('traceparent', percent_encoded(by.traceparent))}"
         f"{SIGNATURE}: {position_signature(key, subject, state, position)}\r\n"
     )
     return message(subject, reply, headers, state)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 SIGNATURE = "Holdfast-Signature"
+NONCE = "Holdfast-Nonce"  # said once by who asks, so that no old answer passes
 
 
 def signature(key: bytes, subject: str, body: bytes) -> str:
@@ -22,6 +23,12 @@ def is_signed(
     """Tell whether a message was signed with the agents' key."""
     given = (headers or {}).get(SIGNATURE, "")
     return hmac.compare_digest(given.encode(), signature(key, subject, body).encode())
+
+
+def answering(subject: str, headers: Mapping[str, str] | None) -> str:
+    """Return what the answer to a request is signed as."""
+    nonce = (headers or {}).get(NONCE)
+    return f"{subject} {nonce}" if nonce else subject
 
 
 def position_signature(key: bytes, subject: str, body: bytes, position: int) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import Any
 
 import msgspec
 from nats.aio.client import Client
 
-from adapters.jetstream.signing import SIGNATURE, is_signed, signature
+from adapters.jetstream.signing import (
+    NONCE,
+    SIGNATURE,
+    answering,
+    is_signed,
+    signature,
+)
 
 PREFIX = "holdfast.v1."
 AGAIN = 0.2  # seconds until a broker or a service that is away is tried again
@@ -32,14 +39,13 @@ class Service:
         what nats-py does.
         """
         encoded = msgspec.json.encode(body)
+        headers = self._signed(subject, encoded) | {NONCE: token_hex(8)}
         answer = await self._client.request(
-            PREFIX + subject,
-            encoded,
-            timeout=seconds,
-            headers=self._signed(subject, encoded),
+            PREFIX + subject, encoded, timeout=seconds, headers=headers
         )
         code = (answer.headers or {}).get("Nats-Service-Error-Code", "")
-        if not is_signed(self._key, PREFIX + subject, answer.data, answer.headers):
+        expected = answering(PREFIX + subject, headers)
+        if not is_signed(self._key, expected, answer.data, answer.headers):
             raise TimeoutError(f"{subject} was answered by somebody else")
         if code.startswith("5"):
             raise TimeoutError(subject)

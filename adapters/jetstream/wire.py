@@ -7,6 +7,7 @@ and hands each message over by itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -16,6 +17,22 @@ from nats.micro.request import Request
 from nats.protocol.command import hpub_cmd, pub_cmd
 
 AT_ONCE = 256  # messages
+HEADERS = 8 * 1024  # bytes that are left for them
+LOOK_EVERY = 0.2  # seconds
+
+
+class ClosedForGood(Exception):
+    """The broker has thrown us out, and nats-py does not come back from that."""
+
+    def __str__(self) -> str:
+        return "NATS has closed the connection for good; its log says why"
+
+
+async def until_closed(client: Client) -> None:
+    """Raise `ClosedForGood` when the client will not come back by itself."""
+    while not client.is_closed:  # noqa: ASYNC110 - not every end is told
+        await asyncio.sleep(LOOK_EVERY)
+    raise ClosedForGood
 
 
 class QuickClient(Client):
@@ -40,6 +57,12 @@ def name_of(raw: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if any(map(str.isspace, name)) else name
+
+
+def fits(request: Request, body: bytes) -> bool:
+    """Tell whether a broker takes the answer; one that it does not take ends us."""
+    most: int = request._msg._client.max_payload  # noqa: SLF001
+    return len(body) <= most - HEADERS
 
 
 def message(subject: str, reply: str, headers: str, body: bytes) -> bytes:

@@ -22,14 +22,14 @@ from projections import resources
 from service.command import Command, Decision, Reply, asking
 from service.endpoint import endpoint, query
 from service.problems import problem_of
-from service.schema import WORD, Message, StrictInteger
+from service.schema import BACKEND, WORD, Message, StrictInteger
 
 if TYPE_CHECKING:
     from service.replica import Replica
 
 
 class TakeLease(Message):
-    name = fields.String(required=True, validate=WORD)
+    name = fields.String(required=True, validate=BACKEND)
     holder = fields.String(required=True, validate=WORD)
     host = fields.String(required=True, validate=WORD)
 
@@ -48,7 +48,7 @@ async def take_lease(
 
     await replica.log.submit(asking(answered(look)))
     # A number that comes to nothing is never given again.
-    number = await replica.log.read(replica.leases.take, name, holder, host, last)
+    number = await replica.log.lease(replica.leases.take, name, holder, host, last)
     taking = from_agent(name, lambda log: take_over(log, name, number, holder, host))
     reply = await replica.log.submit(taking)
     return reply if reply.code else {"lease": number, "term": TERM}
@@ -64,21 +64,21 @@ def take_over(log: Decision, name: str, number: int, holder: str, host: str) -> 
 
 
 class Leased(Message):
-    name = fields.String(required=True, validate=WORD)
+    name = fields.String(required=True, validate=BACKEND)
     lease = StrictInteger(required=True, validate=validate.Range(min=1))
 
 
 @query("agent.renew_lease", takes=Leased(), signed=True, by_agents=True)
 async def renew_lease(replica: Replica, name: str, lease: int) -> dict[str, Any]:
     """Let an agent serve its backend for another term."""
-    await replica.log.read(replica.leases.renew, name, lease)
+    await replica.log.lease(replica.leases.renew, name, lease)
     return {"lease": lease, "term": TERM}
 
 
 @query("agent.release_lease", takes=Leased(), signed=True, by_agents=True)
 async def release_lease(replica: Replica, name: str, lease: int) -> dict[str, Any]:
     """Let the next agent serve a backend at once."""
-    await replica.log.read(replica.leases.release, name, lease)
+    await replica.log.lease(replica.leases.release, name, lease)
     return {}
 
 
@@ -97,7 +97,7 @@ def announce(log: Decision, name: str, lease: int, **about: str) -> Backend:
 
 
 class InFlight(Message):
-    name = fields.String(required=True, validate=WORD)
+    name = fields.String(required=True, validate=BACKEND)
     lease = StrictInteger(load_default=None, allow_none=True)
     after = StrictInteger(required=True, validate=validate.Range(min=0))
 

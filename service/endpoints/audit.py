@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 
 from adapters.postgres.reading import verify
 from service import history
+from service.command import Unavailable
 from service.endpoint import query
 from service.schema import WORD, Instant, Message, StrictInteger
 
@@ -54,7 +56,10 @@ async def verified(replica: Replica, first: int, last: int | None) -> dict[str, 
     """Tell whether the log, or a part of it, is what was written."""
     if last is not None and last < first:
         raise ValidationError("Must not be before `from`.", "to")
-    found = await replica.log.read(verify, replica.log.recorder, first, last)
+    if _verifying.locked():
+        raise Unavailable("another verification is under way; ask again later")
+    async with _verifying:
+        found = await replica.log.read(verify, replica.log.recorder, first, last)
     return {
         "intact": found.first_bad is None,
         "from": found.first,
@@ -73,5 +78,8 @@ def id_or_name(key: str) -> UUID | str:
     except ValueError:
         return key
 
+
+# It reads the whole log, and keeps a thread as long.
+_verifying = asyncio.Lock()
 
 ENDPOINTS = (state_at, verified)

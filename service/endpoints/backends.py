@@ -54,7 +54,8 @@ async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
     """List the backends in the order in which they were first announced."""
     page = await replica.reading.listed("backends", asked)
     room = replica.log.room
-    seen = (msgspec.convert(item, resources.BackendSeen) for item in page["items"])
+    kind = resources.BackendSeen
+    seen = (msgspec.json.decode(item, type=kind) for item in page["items"])
     page["items"] = [room.with_measured(backend) for backend in seen]
     return page
 

@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from logging import getLogger
 from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any
@@ -24,6 +25,8 @@ from service.telemetry.readiness import Readiness
 TURN = 1.0  # seconds that the event loop may take for a turn and be called live
 LOOK = 5.0  # seconds for all of a look at what is needed
 
+logger = getLogger(__name__)
+
 Start = Callable[[str, list[tuple[str, str]]], Any]
 Page = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
@@ -32,6 +35,10 @@ class Server(ThreadingMixIn, WSGIServer):
     """Answers several at once, and none of them keeps the process."""
 
     daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Say little of a client that went, or came too slowly."""
+        logger.debug("a client of the metrics has gone, or came too slowly")
 
 
 class Server6(Server):
