@@ -69,7 +69,8 @@ MOVED_ON = """
         (SELECT max(originator_version) FROM {log} WHERE originator_id = id), 0)
 """
 # The whole of a batch in one round trip: a transaction never waits for a client.
-# Its dozen statements are planned once; anew for each batch takes as long as they do.
+# Its dozen statements are planned once, for anew for each batch takes as long as they
+# do; by index, for the tables grow after that.
 # Under the lock each statement sees what others have stored. What the batch writes
 # needs no question, the primary key answers it.
 CREATE_APPEND = SQL("""
@@ -83,7 +84,8 @@ CREATE_APPEND = SQL("""
         backends text[], taken_gib bigint[], limits bigint[],
         OUT conflict jsonb, OUT last bigint, OUT allocated jsonb
     ) LANGUAGE plpgsql
-        SET lock_timeout = '5s' SET plan_cache_mode = force_generic_plan AS $append$
+        SET lock_timeout = '5s'
+        SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $append$
     DECLARE
         link bytea; links bytea[]; moved_on uuid[]; used jsonb; taken jsonb;
     BEGIN
