@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from logging import getLogger
 
@@ -42,6 +42,7 @@ from service.watcher import Watcher
 
 AGAIN = 1.0  # seconds until a keeper that has died is started again
 GRACE = 3.0  # seconds that it has to end
+MOST_SILENT = 10  # looks, a second apart, at which it may be silent
 LOOK_EVERY = 0.2  # seconds between two looks at what runs in threads
 
 logger = getLogger(__name__)
@@ -58,9 +59,16 @@ class Order(msgspec.Struct):
 
 
 async def kept(
-    settings: Settings, database: Mapping[str, str], first: Process | None = None
+    settings: Settings,
+    database: Mapping[str, str],
+    first: Process | None = None,
+    silent: Callable[[], bool] = bool,
 ) -> None:
-    """Have a keeper, `first` to begin with, another when it dies; raise `Ahead`."""
+    """Have a keeper, `first` to begin with, another when it dies; raise `Ahead`.
+
+    `silent` tells that no keeper is heard of and nothing explains that: then ours
+    hangs, for another one would have taken over.
+    """
     order = msgspec.json.encode(Order(settings, dict(database)))
     while True:
         process, first = first or await started(), None
@@ -68,7 +76,7 @@ async def kept(
         assert process.stdout
         try:
             process.stdin.write(order + b"\n")
-            said = await process.stdout.read()
+            said = await heard_out(process, process.stdout, silent)
             await process.wait()
         finally:
             await undisturbed(stopped(process))
@@ -76,6 +84,20 @@ async def kept(
             raise Ahead(said.decode())
         logger.warning("the keeper has ended (%s)", process.returncode)
         await asyncio.sleep(AGAIN)
+
+
+async def heard_out(
+    process: Process, said: asyncio.StreamReader, silent: Callable[[], bool]
+) -> bytes:
+    """Return what a keeper says when it ends; one that hangs is killed."""
+    reading = asyncio.ensure_future(said.read())
+    looks = 0
+    while not (await asyncio.wait([reading], timeout=1.0))[0]:
+        looks = looks + 1 if silent() else 0
+        if looks > MOST_SILENT:
+            logger.warning("the keeper hangs, and another one is started")
+            process.kill()
+    return await reading
 
 
 async def started() -> Process:

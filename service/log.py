@@ -118,7 +118,7 @@ class Log:
         self._absent: dict[Key, list[Command]] = {}
         self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
-        self._late = False
+        self._late = self._crowded = False
         # Told of each batch that was stored, and how many seconds that took.
         self.stored: list[Callable[[list[Command], float], None]] = []
         self._decided = asyncio.Event()
@@ -373,6 +373,9 @@ class Log:
 
     def _answer(self, batch: list[Command], stored: Stored) -> None:
         self._reached()
+        if self._crowded:
+            logger.warning("there is room on the database's disk again")
+            self._crowded = False
         position = stored.positions.start - 1
         for command in batch:
             for event in command.events:
@@ -484,7 +487,9 @@ class Log:
     def _why_not(self, failure: PersistenceError) -> str:
         """Return what callers are told; a full disk can still be read."""
         if isinstance(failure, Full):
-            logger.warning(NO_ROOM)
+            if not self._crowded:
+                logger.warning(NO_ROOM)
+            self._crowded = True
             return NO_ROOM
         self._lose(str(failure))
         return NOTHING_CHANGED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from logging import getLogger
 
@@ -25,6 +26,7 @@ from service.reading import Reading
 from service.room import Measured
 from service.settings import Settings
 
+SILENT = 5.0  # seconds after which the next keeper should have been heard
 PATIENCE = 5.0  # seconds that an agent has to measure
 
 logger = getLogger(__name__)
@@ -40,6 +42,11 @@ class Replica:
     settings: Settings
     leases: Leases
     services: list[Service] = field(default_factory=list)
+
+    def unheard(self) -> bool:
+        """Tell whether no keeper is heard of, with broker and database there."""
+        there = self.client.is_connected and not self.log.age
+        return there and time.monotonic() - self.reading.heard > SILENT
 
     @property
     def key(self) -> bytes:

@@ -55,7 +55,7 @@ async def replica(
             work = asyncio.ensure_future(
                 together(
                     until(log.working),
-                    kept(settings, database, keeper),
+                    kept(settings, database, keeper, running.unheard),
                     until_closed(client),
                 )
             )

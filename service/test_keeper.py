@@ -199,6 +199,22 @@ async def reserved(asker: Caller) -> str:
     return volume_id
 
 
+def test_a_keeper_that_hangs_is_replaced_though_there_is_no_other(
+    tmp_path: Path, url: str, manager: VolumeManager, frozen: list[int]
+) -> None:
+    async def scenario(running: Replicas) -> None:
+        async with asyncio.timeout(90), caller(url) as asker:
+            await has_room(asker)
+            lose(await one_leads(manager, running), "frozen", running, frozen)
+            made = await asker.insist("volume.create", size_gib=1)
+            await asker.until(
+                "volume.show", lambda v: v["status"] == "available", id=made["id"]
+            )
+
+    with replicas(tmp_path, 1) as running:
+        asyncio.run(scenario(running))
+
+
 def test_a_keeper_ends_with_its_replica_though_no_broker_answers(
     tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

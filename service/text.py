@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from unicodedata import category
 
 # Joiners are spelling in Persian and in Hindi, and make one emoji of several.
@@ -20,3 +21,8 @@ def is_text(value: str) -> bool:
         character.isprintable() or character in JOINERS or category(character) == "Zs"
         for character in value
     )
+
+
+def without_secret(url: str) -> str:
+    """Return an address as it can be shown: without user and password."""
+    return re.sub(r"//[^/]*@", "//", url)

@@ -340,6 +340,18 @@ def test_deleting_removes_the_volumes_leftovers(
     assert names(folder) == set()
 
 
+def test_a_volume_whose_deletion_was_cut_short_counts_no_more(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+    (folder / str(volume)).rename(folder / f".{volume}.deleting")
+
+    driver.delete(volume, CAUSE.at)
+
+    told = driver.capabilities()
+    assert (told.total_volumes, told.provisioned_capacity_gb) == (0, 0)
+
+
 def test_what_is_not_ours_is_left_alone(driver: FileDriver, folder: Path) -> None:
     strangers = {
         "lost+found",

@@ -152,6 +152,8 @@ class Volumes:
     def clean(self, volume_id: UUID) -> None:
         """Remove what an operation that was cut short left of this volume."""
         leftovers = [self._making(volume_id), self._deleting(volume_id)]
+        if os.path.lexists(self._deleting(volume_id)):
+            self._sizes.pop(volume_id, None)  # it is gone, though nobody came to that
         self._discard([path for path in leftovers if os.path.lexists(path)])
 
     def sweep(self) -> None:

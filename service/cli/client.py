@@ -21,6 +21,8 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError
 from nats.errors import Error as NatsError
 
+from service.text import without_secret
+
 PREFIX = "holdfast.v1."
 DESCRIPTION = "holdfast.json"  # service.up's, which is slow to import for one word
 CONNECT_SECONDS = 5.0
@@ -34,6 +36,12 @@ class Ended(Exception):
     """The command ends here; the message is one line, with what to do next."""
 
     code = 1
+
+
+class Misused(Ended):
+    """What was given to the command cannot be used."""
+
+    code = 2
 
 
 class Unreachable(Ended):
@@ -254,9 +262,13 @@ async def connect(url: str) -> Connection:
                 closed_cb=closed,
             )
     except ValueError as error:
-        raise Ended(f"{url} is no address of NATS; nats://HOST:PORT is one") from error
+        raise Ended(
+            f"{without_secret(url)} is no address of NATS; nats://HOST:PORT is one"
+        ) from error
     except (NatsError, TimeoutError, OSError) as error:
-        raise Unreachable(f"nothing answers at {url}; {START}") from error
+        raise Unreachable(
+            f"nothing answers at {without_secret(url)}; {START}"
+        ) from error
     return Connection(client, lost)
 
 

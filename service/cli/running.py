@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from service.cli.client import Ended, data_folder, folder
+from service.cli.client import Ended, Misused, data_folder, folder
+from service.text import without_secret
 
 # fmt: off
 Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",
@@ -24,11 +25,20 @@ Port = Annotated[int | None, typer.Option("--nats-port", metavar="N", min=0, max
 app = typer.Typer()
 
 
+def configured(config: Path | None) -> Any:
+    """Return the settings; wrong ones are wrong usage."""
+    from service.settings import Unusable, load  # noqa: PLC0415 - as in `up`
+
+    try:
+        return load(config)
+    except Unusable as wrong:
+        raise Misused(str(wrong)) from wrong
+
+
 @app.command("up")
 def up(*, data: Data, nats_port: Port = None, config: Config = None) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     # The servers and the service, which commands that only ask do without.
-    from service import settings  # noqa: PLC0415
     from service.running import run_up  # noqa: PLC0415
 
     def told(url: str) -> None:
@@ -36,7 +46,7 @@ def up(*, data: Data, nats_port: Port = None, config: Config = None) -> None:
             print(line, flush=True)
 
     with in_one_line():
-        run_up(data.absolute(), settings.load(config), nats_port, told)
+        run_up(data.absolute(), configured(config), nats_port, told)
 
 
 def welcome(data: Path, url: str, asked: int | None) -> Iterator[str]:
@@ -63,11 +73,10 @@ def in_a_shell() -> str:
 @app.command("serve")
 def serve(*, config: Config = None) -> None:
     """Run one replica of the service, on a NATS and a PostgreSQL that are there."""
-    from service import settings  # noqa: PLC0415 - as in `up`
     from service.running import run_serve  # noqa: PLC0415
 
     with in_one_line():
-        run_serve(settings.load(config), lambda url: tell(f"serving on {url}"))
+        run_serve(configured(config), lambda url: tell(f"serving on {url}"))
 
 
 @app.command("agent")
@@ -79,11 +88,10 @@ def agent(
     config: Config = None,
 ) -> None:
     """Run the agent of one backend, next to its storage."""
-    from service import settings  # noqa: PLC0415 - as in `up`
     from service.running import run_agent  # noqa: PLC0415
 
     with in_one_line():
-        run_agent(settings.load(config), name, lambda url: tell(f"working for {url}"))
+        run_agent(configured(config), name, lambda url: tell(f"working for {url}"))
 
 
 @app.command("demo")
@@ -107,7 +115,7 @@ def demo(
 
 def tell(said: str) -> None:
     """Say that it is ready."""
-    print(f"holdfast: {said}; Ctrl-C stops it", flush=True)
+    print(f"holdfast: {without_secret(said)}; Ctrl-C stops it", flush=True)
 
 
 @contextmanager

@@ -9,10 +9,14 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from typer.testing import CliRunner
 
+from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of, process
-from service.cli.client import DESCRIPTION
+from service.cli.app import app
+from service.cli.client import DESCRIPTION, Unreachable
 from service.cli.conftest import Shell
+from service.text import without_secret
 from service.up import DESCRIPTION as WRITTEN
 
 
@@ -79,7 +83,7 @@ def test_settings_that_are_wrong_are_one_line(
 
     ended = Shell(tmp_path).run("up", "--config", str(tmp_path / "holdfast.toml"))
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert said in ended.stderr
 
@@ -96,3 +100,13 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 def test_the_command_looks_where_up_writes() -> None:
     assert DESCRIPTION == WRITTEN
+
+
+def test_a_password_is_not_shown() -> None:
+    nowhere = f"nats://holdfast:sekret@127.0.0.1:{free_port()}"
+
+    ended = CliRunner().invoke(app, ["volume", "list", "--nats", nowhere])
+
+    assert isinstance(ended.exception, Unreachable)
+    assert "sekret" not in f"{ended.exception}{ended.output}"
+    assert without_secret(nowhere) == nowhere.replace("holdfast:sekret@", "")

@@ -14,10 +14,9 @@ from nats.aio.client import Client
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.lease import Lapsed
 from adapters.postgres.recorder import LogRecorder
-from service.replica import Replica
+from service.replica import SILENT, Replica
 
 PATIENCE = 2.0  # seconds for each answer
-SILENT = 5.0  # seconds after which the next keeper should have been heard
 
 Check = Callable[[], Awaitable[None]]
 
