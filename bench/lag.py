@@ -17,7 +17,7 @@ def measured(
     on: Bed, tell: Callable[[str], None], *, quick: bool
 ) -> Iterator[tuple[str, float]]:
     """Yield how long after its commit an event is in the read models, in ms."""
-    seconds = 3.0 if quick else 10.0
+    seconds = 2.5 if quick else 10.0
     tell("read models behind a load, 256 in flight")
     with on.serving():
         load = Thread(target=on.load, args=(CREATE, 256, seconds, MUTE))

@@ -17,7 +17,7 @@ def measured(
     on: Bed, tell: Callable[[str], None], *, quick: bool
 ) -> Iterator[tuple[str, float]]:
     """Yield the rates under overload beside the one before, and what refusing takes."""
-    seconds = 2.0 if quick else 6.0
+    seconds = 1.5 if quick else 6.0
     with on.serving() as process:
         tell(f"accept, {PEAK} in flight")
         peak = on.load(CREATE, PEAK, seconds, MUTE)["per_s"]
