@@ -1,12 +1,23 @@
-"""What is read quickly is what nats-py reads."""
+"""What is read quickly is what nats-py reads; what is sent is what a broker takes."""
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.micro.request import Request
 
-from adapters.jetstream.wire import QuickClient
+from adapters.jetstream.wire import (
+    HEADERS,
+    ClosedForGood,
+    QuickClient,
+    fits,
+    until_closed,
+)
 
 PIECES = [
     b"Name",
@@ -26,3 +37,29 @@ def test_headers_are_read_as_the_library_reads_them(raw: bytes) -> None:
     read = QuickClient._parse_header_lines
 
     assert read(raw) == Client._parse_header_lines(raw)
+
+
+def test_an_answer_leaves_room_for_its_headers(nats_url: str) -> None:
+    async def scenario() -> list[bool]:
+        client = QuickClient()
+        await client.connect(nats_url)
+        most = client.max_payload - HEADERS
+        request = Request(Msg(_client=client))
+        found = [fits(request, bytes(most)), fits(request, bytes(most + 1))]
+        await client.close()
+        return found
+
+    assert asyncio.run(scenario()) == [True, False]
+
+
+def test_a_client_that_is_closed_for_good_is_noticed(nats_url: str) -> None:
+    async def scenario() -> None:
+        client = QuickClient()
+        await client.connect(nats_url)
+        closing = asyncio.ensure_future(client.close())
+        async with asyncio.timeout(10):
+            await until_closed(client)
+        await closing
+
+    with pytest.raises(ClosedForGood):
+        asyncio.run(scenario())
