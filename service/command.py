@@ -83,6 +83,12 @@ class Reply(msgspec.Struct):
     intent: int | None = None
     age: float | None = None
 
+    @property
+    def detail(self) -> str:
+        """What a problem says, in a sentence."""
+        told: str = msgspec.json.decode(self.body)["detail"]
+        return told
+
     def at(self, position: int) -> Reply:
         """Return the reply with the position of the command's last event."""
         # The body was written when the command was decided, before later

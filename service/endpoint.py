@@ -399,8 +399,7 @@ def headers_of(request: Request, reply: Reply, key: bytes) -> str:
     if reply.age:
         headers["Holdfast-Age"] = f"{reply.age:.1f}"
     if reply.code:
-        detail = msgspec.json.decode(reply.body)["detail"]
-        headers[ERROR_HEADER] = said.one_line(detail)
+        headers[ERROR_HEADER] = said.one_line(reply.detail)
         headers[ERROR_CODE_HEADER] = str(reply.code)
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 

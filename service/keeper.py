@@ -61,8 +61,8 @@ class Order(msgspec.Struct):
 async def kept(
     settings: Settings,
     database: Mapping[str, str],
-    first: Process | None = None,
-    silent: Callable[[], bool] = bool,
+    first: Process | None,
+    silent: Callable[[], bool],
 ) -> None:
     """Have a keeper, `first` to begin with, another when it dies; raise `Ahead`.
 

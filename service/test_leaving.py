@@ -29,20 +29,9 @@ from service.testing import (
 class Slow(FileDriver):
     """A file driver that makes nothing before a file beside it says so."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        name: str,
-        reserved_percentage: int,
-        max_over_subscription_ratio: float,
-    ) -> None:
-        super().__init__(folder, name=name)
-        self._beside = folder.parent
-
     def create(self, asked: Volume.Created, cause: Cause) -> str:
-        (self._beside / f"began {asked.originator_id}").touch()
-        while not (self._beside / "go on").exists():
+        (self._folder.parent / f"began {asked.originator_id}").touch()
+        while not (self._folder.parent / "go on").exists():
             time.sleep(0.01)
         return super().create(asked, cause)
 

@@ -521,17 +521,6 @@ async def published(client: Client, last: int) -> list[int]:
 class Mortal(FileDriver):
     """A file driver that keeps a diary, and dies where a file beside it says so."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        name: str,
-        reserved_percentage: int,
-        max_over_subscription_ratio: float,
-    ) -> None:
-        super().__init__(folder, name=name)
-        self._beside = folder.parent
-
     def create(self, asked: Volume.Created, cause: Cause) -> str:
         with self._telling("create", asked.originator_id):
             return super().create(asked, cause)
@@ -543,13 +532,13 @@ class Mortal(FileDriver):
     @contextmanager
     def _telling(self, verb: str, volume_id: UUID) -> Iterator[None]:
         self._die(f"before {verb}")
-        with (self._beside / "diary").open("a") as diary:
+        with (self._folder.parent / "diary").open("a") as diary:
             diary.write(f"{verb} {volume_id}\n")
         yield
         self._die(f"after {verb}")
 
     def _die(self, when: str) -> None:
-        sentence = self._beside / f"die {when}"
+        sentence = self._folder.parent / f"die {when}"
         if sentence.exists():
             sentence.unlink()
             os.kill(os.getpid(), SIGKILL)

@@ -143,7 +143,7 @@ async def report(
     replies = [await answer for answer in answers]
     return {
         "refused": [
-            {"report": number, "code": reply.code, "detail": detail_of(reply)}
+            {"report": number, "code": reply.code, "detail": reply.detail}
             for number, reply in enumerate(replies)
             if reply.code
         ]
@@ -191,11 +191,6 @@ def answered(decide: Callable[[Decision], Any]) -> Callable[[Decision], Reply]:
         return Reply(b"{}")
 
     return answer
-
-
-def detail_of(reply: Reply) -> str:
-    detail: str = msgspec.json.decode(reply.body)["detail"]
-    return detail
 
 
 ENDPOINTS = (
