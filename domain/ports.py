@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -28,6 +29,9 @@ class Capabilities(msgspec.Struct, frozen=True):
     max_over_subscription_ratio: float
     multiattach: bool = True
     QoS_support: bool = False
+    # How full a thin pool is, in percent; None where there is none.
+    data_percent: float | None = None
+    metadata_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,22 @@ class Cause:
 
     position: int
     at: str
+
+
+@dataclass(frozen=True)
+class Export:
+    """Who is to reach a volume: the connectors of the hosts that hold it, each once."""
+
+    volume_id: UUID
+    connectors: tuple[dict[str, Any], ...] = ()
+
+
+# Told how much of a long operation is done, in percent.
+Progress = Callable[[float], None]
+
+
+def unheard(_: float) -> None:
+    """Tell nobody."""
 
 
 class DriverFailed(Exception):
@@ -80,11 +100,14 @@ class Driver(Protocol):
         cause is never adopted: `DriverFailed`.
         """
 
-    def delete(self, volume_id: UUID, made_at: str) -> None:
+    def delete(
+        self, volume_id: UUID, made_at: str, progress: Progress = unheard
+    ) -> str | None:
         """Remove the storage that was made at that time, its cause's `at`.
 
         What is absent counts as removed; what was made at another time is not the
-        volume's, and stays.
+        volume's, and stays. Returns how its blocks were cleared before others get
+        them (Cinder's `volume_clear`), None where nobody else can.
 
         Raises `VolumeIsBusy` while something uses it.
         """
@@ -95,7 +118,8 @@ class Driver(Protocol):
     def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:
         """Let the connector's host reach the volume.
 
-        Returns Cinder's connection_info, `{"driver_volume_type", "data"}`.
+        Returns Cinder's connection_info, `{"driver_volume_type", "data"}`, without
+        the secret that `domain.chap` derives.
         """
 
     def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
@@ -106,3 +130,50 @@ class Driver(Protocol):
 
     def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
         """Tell whether the connector's host (None: any host) uses the volume now."""
+
+    def exports(self) -> set[UUID]:
+        """Tell which volumes any host can reach because we let it."""
+
+    def converge(self, wanted: Export) -> bool:
+        """Let exactly these hosts reach the volume, as `connect` would.
+
+        Returns whether anything was otherwise. A volume that is not there is
+        reached by nobody.
+        """
+
+
+class Target(Protocol):
+    """A way for hosts to reach block devices: one target a volume, all of them ours.
+
+    Every operation looks before it changes, as a driver's do, and outlives nothing
+    but its own kernel or daemon: after a restart, `connect` makes anew what is
+    wanted. Raises `DriverFailed`.
+    """
+
+    storage_protocol: str  # Cinder's name: "iSCSI", "nbd", "local"
+
+    def set_up(self) -> None:
+        """Look whether the target's kernel modules or daemon are there to be used."""
+
+    def connect(
+        self, volume_id: UUID, device: str, connector: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Let the connector's host reach the device; connection_info without secret."""
+
+    def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
+        """Take the volume away from the connector's host; its sessions end."""
+
+    def remove(self, volume_id: UUID) -> None:
+        """Take the volume away from every host, and let go of its device."""
+
+    def resized(self, volume_id: UUID, device: str) -> None:
+        """Let those who have the device open learn that it has grown."""
+
+    def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
+        """Tell whether the connector's host (None: any host) uses the volume now."""
+
+    def exports(self) -> set[UUID]:
+        """Tell which volumes are exported."""
+
+    def converge(self, wanted: Export, device: str) -> bool:
+        """Let exactly these hosts reach it; returns whether anything was otherwise."""

@@ -51,10 +51,10 @@ class Broken(FileDriver):
             raise ZeroDivisionError
         return super().create(asked, cause)
 
-    def delete(self, volume_id: UUID, made_at: str) -> None:
+    def delete(self, volume_id: UUID, *args: Any) -> None:
         with Path(self._folder, "..", "asked").open("a") as told:
             told.write(f"delete {volume_id}\n")
-        super().delete(volume_id, made_at)
+        super().delete(volume_id, *args)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from adapters.file.failures import GIB, MadeForAnother, NoRoom, NoSpace, in_word
 from adapters.file.holders import holders
 from adapters.file.volumes import Volumes
 from adapters.tracing import step
-from domain.ports import Capabilities, Cause
+from domain.ports import Capabilities, Cause, Export, Progress, unheard
 from domain.volume import Volume
 
 
@@ -83,8 +83,12 @@ class FileDriver:
                 raise MadeForAnother(self._volumes.path(volume_id).parent, made_by)
         return str(self._volumes.path(volume_id))
 
-    def delete(self, volume_id: UUID, made_at: str) -> None:
-        """Remove the file and give its blocks back; what another made stays.
+    def delete(
+        self, volume_id: UUID, made_at: str, progress: Progress = unheard
+    ) -> None:
+        """Remove the file and give its blocks back, which a filesystem clears.
+
+        What another made stays.
 
         Raises `VolumeIsBusy` while anything has it open, `DriverFailed` for
         something that does not say what made it.
@@ -120,6 +124,14 @@ class FileDriver:
         """Tell whether anything has the file open; hosts cannot be told apart."""
         with self._at_work(f"see who uses volume {volume_id} in {self._folder}"):
             return bool(holders(self._volumes.path(volume_id)))
+
+    def exports(self) -> set[UUID]:
+        """Tell of none: a file is not exported."""
+        return set()
+
+    def converge(self, wanted: Export) -> bool:
+        """Do nothing: a file is not exported."""
+        return False
 
     @contextmanager
     def _at_work(self, doing: str) -> Iterator[None]:
