@@ -24,7 +24,7 @@ def agent(
     client: Client, settings: Settings, backend: BackendSettings, holder: str
 ) -> Agent:
     """Return the agent of one backend; raise `Unusable` for a driver that is not."""
-    driver = driver_of(backend)
+    driver = driver_of(backend, settings.key)
     return Agent(client, driver, backend.name, settings.key, holder, note)
 
 
@@ -42,8 +42,11 @@ def abandon() -> None:
         os._exit(0)
 
 
-def driver_of(backend: BackendSettings) -> Driver:
-    """Return the driver that a backend names, with the keys that are its own."""
+def driver_of(backend: BackendSettings, key: bytes) -> Driver:
+    """Return the driver that a backend names, with the keys that are its own.
+
+    One that has secrets to set is given the `key` that they are derived with.
+    """
     dotted = backend.volume_driver or LVM_DRIVER
     kind = found(dotted)
     options = dict(backend.options) | {
@@ -52,6 +55,8 @@ def driver_of(backend: BackendSettings) -> Driver:
         "max_over_subscription_ratio": backend.max_over_subscription_ratio,
     }
     known = signature(kind).parameters
+    if "key" in known:
+        options["key"] = key
     unknown = [key for key in options if key not in known]
     missing = [
         key for key, p in known.items() if p.default is p.empty and key not in options

@@ -26,6 +26,7 @@ from domain.provenance import Moment
 from domain.volume import Status, Volume
 from service import headers as said
 from service.command import Answer, Command, Decision, Reply, Unavailable, asking
+from service.confiding import confided
 from service.headers import Headers
 from service.log import TOO_MANY, Log, decoded
 from service.problems import (
@@ -80,7 +81,8 @@ class Endpoint:
 
     `part` names the field that holds a part's id where the answer shows a part.
     With `waits`, the answer comes when the backend has done its work; `outcome`
-    makes it of the event that tells so.
+    makes it of the event that tells so. With `connects`, it has the secret that the
+    host of the request's connector needs.
     """
 
     subject: str
@@ -91,6 +93,7 @@ class Endpoint:
     part: str | None = None
     waits: bool = False
     outcome: Callable[[Any], dict[str, Any]] | None = None
+    connects: bool = False
     query: bool = False
     signed: bool = False
     doc: str = ""
@@ -156,6 +159,9 @@ class Endpoint:
             elif (wait or self.waits) and not reply.code:
                 # What somebody has asked for already is waited for alike.
                 reply = await self._settled(replica.log, reply, wait or PATIENCE)
+            if self.connects and not reply.code:
+                connector = self.load(parsed(request.data))["connector"]
+                reply = confided(replica.key, reply, connector)
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
         await send((request, reply, b""))

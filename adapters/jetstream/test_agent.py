@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -18,21 +17,16 @@ from eventsourcing.persistence import StoredEvent
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import agent as module
-from adapters.jetstream.agent import Agent
 from adapters.jetstream.publisher import STREAM
 from adapters.postgres.reading import verified
-from adapters.tasks import ended
 from domain import log as language
 from domain.ports import Capabilities, Cause, DriverFailed
 from domain.volume import Volume
-from service.connecting import connect
+from service.house import House, Scenario, lived
 from service.manager import VolumeManager
-from service.serve import replica
-from service.settings import Settings, load
 from service.testing import (
     AGENT,
     SERVE,
-    Caller,
     caller,
     capabilities,
     configuration,
@@ -86,66 +80,12 @@ class Shelf:
         return [verb for verb, key in self.done if str(key) == volume_id]
 
 
-@dataclass
-class House:
-    """Everything that runs, on one NATS server."""
-
-    settings: Settings
-    shelf: Shelf
-    asker: Caller
-    stack: AsyncExitStack
-    working: asyncio.Future[Any] = field(default_factory=asyncio.Future)
-
-    async def start_agent(self) -> None:
-        """Start the backend's agent, or another one when the last has ended."""
-        await ended(self.working)
-        client = await connect(self.settings.nats_url, "agent")
-        self.stack.push_async_callback(client.close)
-        driver: Any = self.shelf
-        agent = Agent(client, driver, "files", self.settings.key, "the only holder")
-        self.working = asyncio.create_task(agent.run())
-        self.stack.push_async_callback(ended, self.working)
-
-    async def create(self, **more: Any) -> str:
-        made = await self.asker.insist("volume.create", **{"size_gib": 1} | more)
-        volume_id: str = made["id"]
-        return volume_id
-
-    async def settled(self, volume_id: str) -> Any:
-        def so(volume: Any) -> bool:
-            return volume["status"] not in ("creating", "deleting")
-
-        return await self.asker.until("volume.show", so, id=volume_id)
-
-
-Scenario = Callable[[House], Coroutine[Any, Any, Any]]
-
-
 @pytest.fixture
 def run(
     tmp_path: Path, broker: NatsServer, settings: dict[str, str]
 ) -> Callable[[Scenario], Any]:
     """Run a scenario in a house whose agent works."""
-    configured = load(configuration(tmp_path, broker.url, settings), {})
-
-    @asynccontextmanager
-    async def house() -> AsyncIterator[House]:
-        async with AsyncExitStack() as stack:
-            enter = stack.enter_async_context
-            client = await connect(broker.url, "serve")
-            stack.push_async_callback(client.close)
-            await enter(replica(client, configured, settings))
-            asker = await enter(caller(broker.url))
-            built = House(configured, Shelf(), asker, stack)
-            await built.start_agent()
-            await has_room(asker)
-            yield built
-
-    async def lived(scenario: Scenario) -> Any:
-        async with asyncio.timeout(40), house() as built:
-            return await scenario(built)
-
-    return lambda scenario: asyncio.run(lived(scenario))
+    return partial(lived(tmp_path, broker.url, settings), Shelf())
 
 
 def test_every_command_gets_its_outcome(run: Callable[[Scenario], Any]) -> None:
@@ -166,7 +106,7 @@ def test_what_is_asked_while_an_agent_begins_is_done_once(
     async def scenario(house: House) -> Counter[tuple[str, UUID]]:
         volumes = await asyncio.gather(*(house.create() for _ in range(300)))
         await asyncio.gather(*map(house.settled, volumes))
-        return Counter(house.shelf.done)
+        return Counter(house.driver.done)
 
     assert set(run(scenario).values()) == {1}
 
@@ -180,7 +120,7 @@ def test_what_was_settled_long_ago_is_not_done_again(
             await house.settled(volume_id)
         await house.start_agent()
         await house.settled(await house.create())
-        return [verb for volume_id in old for verb in house.shelf.of(volume_id)]
+        return [verb for volume_id in old for verb in house.driver.of(volume_id)]
 
     assert run(scenario) == ["create"] * 20
 
@@ -189,9 +129,9 @@ def test_a_driver_that_breaks_down_says_so_on_the_volume(
     run: Callable[[Scenario], Any],
 ) -> None:
     async def scenario(house: House) -> list[Any]:
-        house.shelf.broken = ZeroDivisionError("secret")
+        house.driver.broken = ZeroDivisionError("secret")
         broken = await house.settled(await house.create())
-        house.shelf.broken = None
+        house.driver.broken = None
         return [broken, await house.settled(await house.create())]
 
     broken, later = run(scenario)
@@ -208,16 +148,16 @@ def test_what_comes_later_does_not_overtake(
     run: Callable[[Scenario], Any], broken: Exception | None
 ) -> None:
     async def scenario(house: House) -> list[str]:
-        house.shelf.broken = broken
-        house.shelf.may_create.clear()
+        house.driver.broken = broken
+        house.driver.may_create.clear()
         volume_id = await house.create()
-        await asyncio.to_thread(house.shelf.creating.wait, 5)
+        await asyncio.to_thread(house.driver.creating.wait, 5)
         await house.asker.insist("volume.delete", id=volume_id, force=True)
         bystander = await house.create()
-        house.shelf.may_create.set()
+        house.driver.may_create.set()
         await house.settled(volume_id)
         await house.settled(bystander)
-        return house.shelf.of(volume_id)
+        return list(house.driver.of(volume_id))
 
     assert run(scenario) == ["create", "delete"]
 
@@ -233,7 +173,7 @@ def test_an_agent_whose_consumer_has_gone_finds_its_work(
         async with asyncio.timeout(10):
             volume_id = await house.create()
             await house.settled(volume_id)
-        return house.shelf.of(volume_id)
+        return list(house.driver.of(volume_id))
 
     assert run(scenario) == ["create"]
 
@@ -251,7 +191,7 @@ def test_what_the_stream_does_not_bring_is_asked_for_again(
             await client.request(pause, b'{"pause_until": "2999-01-01T00:00:00Z"}')
         volume_id = await house.create()
         await house.settled(volume_id)
-        return house.shelf.of(volume_id)
+        return list(house.driver.of(volume_id))
 
     assert run(scenario) == ["create"]
 
@@ -266,17 +206,17 @@ def test_what_nobody_can_read_ends_no_agent(
         return bool(found["status"] == "stopped")
 
     async def scenario(house: House) -> list[list[str]]:
-        house.shelf.may_create.clear()
+        house.driver.may_create.clear()
         before = await house.create()
         await asyncio.to_thread(manager.recorder.insert_events, [poison])
         await house.asker.until("projection.list", stopped)
         after = await house.create()
-        house.shelf.may_create.set()
+        house.driver.may_create.set()
         await asyncio.gather(house.settled(before), house.settled(after))
         await house.start_agent()  # which asks what there is to do
         later = await house.create()
         await house.settled(later)
-        return [house.shelf.of(each) for each in (before, after, later)]
+        return [house.driver.of(each) for each in (before, after, later)]
 
     assert run(scenario) == 3 * [["create"]]
 
@@ -291,13 +231,13 @@ def test_a_storage_that_cannot_be_measured_does_not_end_its_agent(
         return bool(backend["working"])
 
     async def scenario(house: House) -> str:
-        house.shelf.unusable = DriverFailed("the disk is gone")
+        house.driver.unusable = DriverFailed("the disk is gone")
         seen = await house.asker.until(
             "backend.is_working", lambda b: not works(b), name="files"
         )
         # Announced again meanwhile, of a storage that cannot be measured.
         await asyncio.sleep(1)
-        house.shelf.unusable = None
+        house.driver.unusable = None
         await house.asker.until("backend.is_working", works, name="files")
         await house.settled(await house.create())
         reason: str = seen["reason"]
@@ -312,9 +252,9 @@ def test_a_storage_that_fails_to_initialize_is_tried_again(
     monkeypatch.setattr(module, "SET_UP_AGAIN", 0.1)
 
     async def scenario(house: House) -> Any:
-        house.shelf.unusable = DriverFailed("the disk is gone")
+        house.driver.unusable = DriverFailed("the disk is gone")
         await house.asker.ask("backend.initialize", seconds=10, name="files")
-        house.shelf.unusable = None
+        house.driver.unusable = None
         await has_room(house.asker)
         return await house.settled(await house.create())
 
@@ -325,15 +265,15 @@ def test_a_storage_is_set_up_while_nothing_else_is_done_to_it(
     run: Callable[[Scenario], Any],
 ) -> None:
     async def scenario(house: House) -> list[Any]:
-        house.shelf.may_create.clear()
+        house.driver.may_create.clear()
         volume_id = await house.create()
-        await asyncio.to_thread(house.shelf.creating.wait, 5)
+        await asyncio.to_thread(house.driver.creating.wait, 5)
         initializing = asyncio.create_task(
             house.asker.ask("backend.initialize", seconds=10, name="files")
         )
         await house.asker.until("agent.in_flight", two, name="files", after=0)
         await asyncio.sleep(0.3)
-        house.shelf.may_create.set()
+        house.driver.may_create.set()
         return [(await initializing).code, (await house.settled(volume_id))["status"]]
 
     def two(answer: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from logging import getLogger
@@ -12,7 +13,25 @@ from domain.backend import Backend
 from domain.ports import Cause, Driver, DriverFailed
 from domain.volume import Volume
 
+# What drivers call a secret; how they name one that they only refer to is not it.
+SECRETS = re.compile(
+    r"password|passwd|passphrase|secret(?!_uuid|_type)|keyring|token|private_key",
+    re.IGNORECASE,
+)
+
 logger = getLogger(__name__)
+
+
+class Indiscreet(DriverFailed):
+    """The driver told a secret, which has been kept nowhere."""
+
+    code = "indiscreet"
+
+    def __str__(self) -> str:
+        return (
+            f"the driver told a secret ({self.args[0]}), which nobody may keep; it "
+            "has to derive one as domain/chap.py does, and tell the user name alone"
+        )
 
 
 def create(driver: Driver, event: Volume.Created, cause: Cause) -> Done:
@@ -39,12 +58,25 @@ def connect(
     """Let a host reach the volume; half a way is taken back, and no other host's."""
     try:
         connection = driver.connect(event.originator_id, event.connector)
+        check_discreet(connection)
     except DriverFailed:
         if not event.shared:
             with suppress(DriverFailed):
                 driver.disconnect(event.originator_id, event.connector)
         raise
     return Done(connection=connection)
+
+
+def check_discreet(told: Any, name: str = "connection") -> None:
+    """Raise `Indiscreet` where a driver tells what nobody but the caller may know."""
+    if isinstance(told, dict):
+        for key, value in told.items():
+            check_discreet(value, str(key))
+    elif isinstance(told, list | tuple):
+        for value in told:
+            check_discreet(value, name)
+    elif told not in (None, "") and SECRETS.search(name):
+        raise Indiscreet(name)
 
 
 def disconnect(driver: Driver, event: Volume.DisconnectionStarted, _: Cause) -> Done:

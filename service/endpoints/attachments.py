@@ -44,6 +44,7 @@ class Create(Holder):
     gives=resources.attachment,
     part="attachment_id",
     waits=True,
+    connects=True,
 )
 def create(
     log: Decision,
@@ -84,6 +85,7 @@ class Update(One):
     gives=resources.attachment,
     part="attachment_id",
     waits=True,
+    connects=True,
 )
 def update(
     log: Decision,

@@ -221,6 +221,7 @@ def connection(event: Any) -> dict[str, Any]:
     gives=resources.volume,
     waits=True,
     outcome=connection,
+    connects=True,
 )
 def initialize_connection(
     log: Decision, volume_id: UUID, connector: dict[str, Any]
