@@ -26,7 +26,7 @@ async def found_in(seed: str, number: int, broken: str = "") -> list[str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed or "any")
 def test_whatever_is_killed_all_accounts_agree(seed: str | None) -> None:
     chosen = seed or str(random.randrange(10**6))
@@ -34,7 +34,7 @@ def test_whatever_is_killed_all_accounts_agree(seed: str | None) -> None:
     assert asyncio.run(found_in(chosen, ROUNDS)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("broken", BREAKS)
 def test_a_mistake_is_found(broken: str) -> None:
     assert asyncio.run(found_in(EVENTFUL, ROUNDS, broken))
