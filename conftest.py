@@ -17,6 +17,8 @@ from adapters.embedded.postgres import PostgresServer
 from domain.provenance import MOMENT, Moment, Provenance
 from service.manager import VolumeManager
 
+pytest_plugins = ["bed.plugin"]
+
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[dict[str, str]]:

@@ -1,0 +1,47 @@
+"""Running tests in a guest, and telling each report the moment it is made.
+
+    python -m bed.inside [pytest's arguments]
+
+writes a line of JSON for each to standard output; all that anybody else says there
+goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import IO
+
+import pytest
+
+
+class Telling:
+    """A plugin that tells what pytest would have shown."""
+
+    def __init__(self, told: IO[str]) -> None:
+        self._told = told
+
+    @pytest.hookimpl
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Keep what serializes."""
+        self._config = config
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell it."""
+        data = self._config.hook.pytest_report_to_serializable(
+            config=self._config, report=report
+        )
+        print(json.dumps(data, default=str), file=self._told, flush=True)
+
+
+def main() -> int:
+    """Run them, and return pytest's exit code."""
+    told = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return pytest.main(sys.argv[1:], plugins=[Telling(told)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
