@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from adapters.file.failures import GIB, MadeForAnother, NoRoom, NoSpace, in_words
-from adapters.file.holders import holders
 from adapters.file.volumes import Volumes
+from adapters.holders import holders
 from adapters.tracing import step
 from domain.ports import Capabilities, Cause, Export, Progress, unheard
 from domain.volume import Volume

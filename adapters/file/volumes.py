@@ -30,7 +30,7 @@ from uuid import UUID
 import msgspec
 
 from adapters.file.failures import Crowded, Gone, OutOfSight, StillOpen, Unexplained
-from adapters.file.holders import holders
+from adapters.holders import holders
 from domain.ports import Cause
 
 DATA = "volume"

@@ -1,9 +1,13 @@
-"""Who has a file open.
+"""Who has a file or a block device open.
 
 Whether anybody has is asked of the kernel: it grants a write lease only on a file
 that nobody else has open. That takes 10 µs and knows what a look through /proc
 misses: files mapped and then closed, loop devices, targets in the kernel,
 processes of other containers. /proc and /sys then give the names.
+
+On a block device there are no leases. What the kernel itself does with it (a
+mount, a target, device-mapper above it) is a claim, which is tried for; processes
+are looked for in /proc alone.
 """
 
 from __future__ import annotations
@@ -12,26 +16,28 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
 BLOCK = Path("/sys/block")
+BY_NUMBER = Path("/sys/dev/block")
 UNSEEN = "something unseen from here (the kernel, or another container)"
 
 
 def holders(path: Path) -> list[str]:
-    """Name who has the file open; nobody, and nobody has an absent one."""
+    """Name who has it open; nobody, and nobody has an absent one."""
     try:
         seen = path.lstat()
-        leased = _lease(path)
+        alone = _claim(path) if stat.S_ISBLK(seen.st_mode) else _lease(path)
     except FileNotFoundError:
         return []
-    if leased:
+    if alone:
         return []
-    named = [*_processes(seen), *_loops(seen)]
-    return named or ([UNSEEN] if leased is False else [])
+    named = [*_processes(seen), *_loops(seen), *_above(seen)]
+    return named or ([UNSEEN] if alone is False else [])
 
 
 def _lease(path: Path) -> bool | None:
@@ -56,6 +62,15 @@ def _lease(path: Path) -> bool | None:
         os.close(file)
 
 
+def _claim(path: Path) -> bool | None:
+    """Tell that a block device is claimed; None where it still may be open."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_EXCL))
+    except OSError as error:
+        return False if error.errno == errno.EBUSY else None
+    return None
+
+
 def _processes(wanted: os.stat_result) -> Iterator[str]:
     """Name the processes that this one may look at and that have the file open."""
     for process in filter(lambda p: p.name.isdigit(), PROC.iterdir()):
@@ -72,11 +87,23 @@ def _loops(wanted: os.stat_result) -> Iterator[str]:
                 yield f"/dev/{backing.parts[-3]}"
 
 
+def _above(seen: os.stat_result) -> Iterator[str]:
+    """Name what device-mapper has made of a block device."""
+    number = f"{os.major(seen.st_rdev)}:{os.minor(seen.st_rdev)}"
+    for above in BY_NUMBER.joinpath(number).glob("holders/*"):
+        yield f"/dev/{above.name}"
+
+
 def _same(wanted: os.stat_result, path: str) -> bool:
     try:
-        return os.path.samestat(wanted, Path(path).stat())
+        found = Path(path).stat()
     except OSError:
         return False
+    # A block device has many names, and several nodes where there is no udev.
+    numbered = stat.S_ISBLK(wanted.st_mode) and stat.S_ISBLK(found.st_mode)
+    if numbered:
+        return found.st_rdev == wanted.st_rdev
+    return os.path.samestat(wanted, found)
 
 
 def _line(path: Path) -> str:

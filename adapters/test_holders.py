@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.file import holders as module
-from adapters.file.holders import UNSEEN, holders
+from adapters import holders as module
+from adapters.holders import UNSEEN, holders
 
 SIZE = 1024**2
 
