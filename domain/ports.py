@@ -169,7 +169,9 @@ class Target(Protocol):
     def resized(self, volume_id: UUID, device: str) -> None:
         """Let those who have the device open learn that it has grown."""
 
-    def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
+    def has_session(
+        self, volume_id: UUID, device: str, connector: dict[str, Any] | None
+    ) -> bool:
         """Tell whether the connector's host (None: any host) uses the volume now."""
 
     def exports(self) -> set[UUID]:
