@@ -13,7 +13,8 @@ from typing import Any
 from nats.aio.client import Client
 
 from adapters.jetstream.agent import Agent
-from domain.ports import Driver
+from adapters.targets.choosing import target_of
+from domain.ports import Driver, DriverFailed, Target
 from service.settings import LVM_DRIVER, BackendSettings, Settings, Unusable
 from service.telemetry.operations import note
 
@@ -45,7 +46,8 @@ def abandon() -> None:
 def driver_of(backend: BackendSettings, key: bytes) -> Driver:
     """Return the driver that a backend names, with the keys that are its own.
 
-    One that has secrets to set is given the `key` that they are derived with.
+    One that has secrets to set is given the `key` that they are derived with, and
+    one that exports its volumes the `target` that Cinder's options choose.
     """
     dotted = backend.volume_driver or LVM_DRIVER
     kind = found(dotted)
@@ -57,6 +59,8 @@ def driver_of(backend: BackendSettings, key: bytes) -> Driver:
     known = signature(kind).parameters
     if "key" in known:
         options["key"] = key
+    if "target" in known:
+        options["target"] = targeted(options, backend.name, key)
     unknown = [key for key in options if key not in known]
     missing = [
         key for key, p in known.items() if p.default is p.empty and key not in options
@@ -70,6 +74,16 @@ def driver_of(backend: BackendSettings, key: bytes) -> Driver:
         options["folder"] = Path(options["folder"])
     driver: Driver = kind(**options)
     return driver
+
+
+def targeted(options: dict[str, Any], owner: str, key: bytes) -> Target:
+    """Return the target that the options choose, and take those from them."""
+    known = signature(target_of).parameters.keys() - {"owner", "key"}
+    chosen = {name: options.pop(name) for name in known & options.keys()}
+    try:
+        return target_of(owner=owner, key=key, **chosen)
+    except DriverFailed as error:
+        raise Unusable(f"backend {owner}: {error}") from error
 
 
 def found(dotted: str) -> Any:

@@ -1,0 +1,63 @@
+"""Which target a backend has: Cinder's options, with Cinder's names and values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from adapters.targets.failures import Unusable
+from adapters.targets.iscsi import Iscsi
+from adapters.targets.lio import LioTarget
+from adapters.targets.local import LocalTarget
+from domain.ports import Target
+
+# By `target_protocol` and `target_helper`; each is given what initiators see, and
+# the backend that it is for.
+TARGETS: dict[tuple[str, str], Callable[[Iscsi, str], Target]] = {
+    ("iscsi", "lioadm"): LioTarget,
+    ("local", "local"): lambda _iscsi, _owner: LocalTarget(),
+}
+# The helper that a protocol has, where it has but one.
+ONLY = {"local": "local"}
+
+
+def target_of(  # noqa: PLR0913 - Cinder's options
+    *,
+    owner: str,
+    key: bytes,
+    target_helper: str = "lioadm",
+    target_protocol: str = "",
+    target_ip_address: str = "127.0.0.1",
+    target_secondary_ip_addresses: tuple[str, ...] = (),
+    target_port: int = 3260,
+    target_prefix: str = "iqn.2010-10.org.openstack:",
+    use_chap_auth: bool = True,
+) -> Target:
+    """Return the target that the options of the backend `owner` ask for.
+
+    A helper that is a protocol of its own (`local`, `nbd`) needs no
+    `target_protocol`. `key` is what secrets are derived from.
+
+    Raises `Unusable`.
+    """
+    protocols = {helper: protocol for protocol, helper in TARGETS}
+    protocol = target_protocol or protocols.get(target_helper, "")
+    chosen = (protocol, ONLY.get(protocol, target_helper))
+    if chosen not in TARGETS:
+        known = ", ".join(f"{p} by {h}" for p, h in TARGETS)
+        raise Unusable(
+            f"there is no target for {target_protocol or 'any protocol'} by "
+            f"{target_helper}; there are {known}"
+        )
+    addresses = (target_ip_address, *target_secondary_ip_addresses)
+    portals = tuple(f"{in_url(each)}:{target_port}" for each in addresses)
+    return TARGETS[chosen](Iscsi(key, portals, target_prefix, use_chap_auth), owner)
+
+
+def in_url(address: str) -> str:
+    """Return an IP address as it stands before a port."""
+    try:
+        known = ip_address(address)
+    except ValueError as error:
+        raise Unusable(f"{address!r} is no IP address") from error
+    return f"[{known}]" if known.version == 6 else str(known)  # noqa: PLR2004

@@ -1,0 +1,112 @@
+"""Trouble with targets, in sentences an operator can act on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from domain.ports import DriverFailed, VolumeIsBusy
+
+
+class Unusable(DriverFailed):
+    """Options that no target can be made from."""
+
+    code = "unusable"
+
+
+class Missing(DriverFailed):
+    """What the target needs is not there; the message says what to load or install."""
+
+    code = "missing"
+
+
+class NoInitiator(DriverFailed):
+    """A connector that does not say who will log in."""
+
+    code = "no_initiator"
+
+    def __init__(self, said: object) -> None:
+        super().__init__(said)
+        self.said = said
+
+    def __str__(self) -> str:
+        if not self.said:
+            return (
+                "the connector has no initiator; install open-iscsi on the host and "
+                "send its name with the connector"
+            )
+        return (
+            f"{str(self.said)[:250]!r} is no name of an initiator (RFC 7143, 4.2.7): "
+            "it begins with iqn., eui. or naa."
+        )
+
+
+class CannotKeepFromWriting(DriverFailed):
+    """A host that is to read only, on a target that cannot tell hosts apart."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.target = target
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target} cannot keep one host from writing; connect it with mode "
+            "rw, or use a backend with target_helper lioadm"
+        )
+
+
+class PortalRefused(DriverFailed):
+    """An address and port at which nobody can be let in."""
+
+    def __init__(self, portal: str) -> None:
+        super().__init__(portal)
+        self.portal = portal
+
+    def __str__(self) -> str:
+        return (
+            f"cannot listen at {self.portal}; see with `ss -ltnp` what else has the "
+            "port, or choose another target_port or target_ip_address"
+        )
+
+
+class SystemRefused(DriverFailed):
+    """The operating system refused."""
+
+    def __init__(self, doing: str, error: OSError, advice: str) -> None:
+        super().__init__(doing, error, advice)
+        self.doing = doing
+        self.errno = error.errno or errno.EIO
+        self.path = error.filename
+        self.advice = advice
+
+    def __str__(self) -> str:
+        where = f" ({self.path})" if self.path else ""
+        said = os.strerror(self.errno)
+        return f"cannot {self.doing}: {said}{where}; {self.advice}"
+
+
+class DeviceIsBusy(SystemRefused, VolumeIsBusy):
+    """Somebody else has claimed the device, or uses what is to be removed."""
+
+
+# fmt: off
+REFUSALS = {
+    errno.EBUSY:  (DeviceIsBusy,  "see with lsblk who else has it"),
+    errno.ENOENT: (SystemRefused, "see that the volume's device is there"),
+    errno.EACCES: (SystemRefused, "the agent needs to be root"),
+    errno.EPERM:  (SystemRefused, "the agent needs to be root"),
+}
+# fmt: on
+OTHERWISE = (SystemRefused, "look in the kernel log")
+
+
+@contextmanager
+def in_words(doing: str) -> Iterator[None]:
+    """Turn what the operating system refuses into what an operator can act on."""
+    try:
+        yield
+    except OSError as error:
+        kind, advice = REFUSALS.get(error.errno or 0, OTHERWISE)
+        raise kind(doing, error, advice) from error

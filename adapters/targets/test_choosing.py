@@ -1,0 +1,40 @@
+"""Which target Cinder's options choose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.targets.choosing import target_of
+from adapters.targets.failures import Unusable
+from adapters.targets.lio import LioTarget
+from adapters.targets.local import LocalTarget
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({}, LioTarget),
+        ({"target_helper": "lioadm", "target_protocol": "iscsi"}, LioTarget),
+        ({"target_helper": "local"}, LocalTarget),
+        ({"target_protocol": "local"}, LocalTarget),
+    ],
+)
+def test_a_helper_and_a_protocol_choose(options: dict[str, Any], kind: type) -> None:
+    assert isinstance(target_of(owner="lvm", key=b"", **options), kind)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_helper": "scstadmin"},
+        {"target_protocol": "iser"},
+        {"target_helper": "local", "target_protocol": "iscsi"},
+        {"target_ip_address": "storage-1"},
+        {"target_secondary_ip_addresses": ["10.0.0.1", ""]},
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(Unusable):
+        target_of(owner="lvm", key=b"", **options)
