@@ -50,7 +50,7 @@ LIO = [
 BOOT = [
     "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
     f"init={HERE / 'init.sh'}",
-    "quiet", "printk.time=1", "panic=-1", "oops=panic",
+    "quiet", "printk.time=1", "panic=-1", "oops=panic", "selinux=0",
     "random.trust_cpu=on",
     "pty.legacy_count=0",
     "lpj=15462400",               # measuring it takes a quarter of a second
@@ -67,7 +67,7 @@ class Needs:
     """What a guest has.
 
     A disk (/dev/ubda, /dev/ubdb, …) is a size, "4G", of one that is thrown away, or the
-    path of a file that is kept. `seconds` is how long it may say nothing of a test.
+    path of a file that is kept. `seconds` is how long a test may say nothing.
     """
 
     memory: str = "1G"
@@ -105,6 +105,7 @@ class Guest:
             start_new_session=True,
         )
         os.close(left)
+        self._end = os.pidfd_open(self._last.pid)
         try:
             furnish(room, command, needs, folder or Path.cwd(), environment)
             # Open before they are removed with the room.
@@ -131,12 +132,11 @@ class Guest:
         `TIMED_OUT` if that took too long, `DIED` if the kernel ended before it.
         """
         ends = None if seconds is None else time.monotonic() + seconds
-        with os.fdopen(os.pidfd_open(self._last.pid)) as end:
-            while not select.select([end], [], [], LOOK_SECONDS)[0]:
-                if ends and time.monotonic() > ends:
-                    self.kill()
-                    return TIMED_OUT
-                self.end_if_panicked()
+        while not select.select([self._end], [], [], LOOK_SECONDS)[0]:
+            if ends and time.monotonic() > ends:
+                self.kill()
+                return TIMED_OUT
+            self.end_if_panicked()
         self._last.wait()
         self._process.wait()
         return DIED if self.status is None else self.status
@@ -168,6 +168,7 @@ class Guest:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        os.close(self._end)
         self._status.close()
         self._log.close()
         if self._process.stdout:

@@ -2,8 +2,8 @@
 
     python -m bed.inside [pytest's arguments]
 
-writes a line of JSON for each to standard output; all that anybody else says there
-goes to standard error.
+writes a line of JSON for each to standard output, and an empty one when a test begins;
+all that anybody else says there goes to standard error.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ class Telling:
     def pytest_configure(self, config: pytest.Config) -> None:
         """Keep what serializes."""
         self._config = config
+
+    @pytest.hookimpl
+    def pytest_runtest_logstart(self) -> None:
+        """Tell that a test begins."""
+        print(file=self._told, flush=True)
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

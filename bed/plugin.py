@@ -39,6 +39,11 @@ def hindrance() -> str | None:
         return str(reason)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", "lvm: runs in a guest with real LVM")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a module's tests together, for they share a guest."""

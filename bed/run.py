@@ -19,6 +19,7 @@ from bed.guest import LOOK_SECONDS, Guest, Needs
 
 # What the command line selected is selected, whatever pyproject.toml leaves out.
 PYTEST = ["-m", "", "-p", "no:cacheprovider", "-p", "no:xdist"]
+START_SECONDS = 120.0  # of the guest, and of a pytest that imports
 CHUNK = 65536
 
 
@@ -40,6 +41,7 @@ class Run:
         self._guest: Guest | None = None
         self._lines: deque[bytes] = deque()
         self._rest = b""
+        self._patience = START_SECONDS
 
     def reports(self, node_id: str) -> Iterator[pytest.TestReport]:
         """Run it and yield what came of it, with a failure if the guest ended."""
@@ -71,6 +73,7 @@ class Run:
         self._said = TemporaryFile()  # noqa: SIM115 - closed with the guest
         self._lines.clear()
         self._rest = b""
+        self._patience = START_SECONDS
         style = f"--tb={self._config.getoption('tbstyle')}"
         return Guest(
             [sys.executable, "-m", "bed.inside", *PYTEST, style, *self.left],
@@ -89,8 +92,12 @@ class Run:
         while True:
             while not self._lines:
                 self._read()
+            line = self._lines.popleft()
+            self._patience = self._needs.seconds
+            if not line:
+                continue
             report = self._config.hook.pytest_report_from_serializable(
-                config=self._config, data=json.loads(self._lines.popleft())
+                config=self._config, data=json.loads(line)
             )
             if isinstance(report.longrepr, list):  # JSON has no tuples
                 report.longrepr = tuple(report.longrepr)
@@ -98,13 +105,13 @@ class Run:
 
     def _read(self) -> None:
         assert self._guest
-        seconds = self._needs.seconds
+        seconds = self._patience
         ends = time.monotonic() + seconds
         while not select.select([self._guest.stdout], [], [], LOOK_SECONDS)[0]:
             self._guest.end_if_panicked()
             if time.monotonic() > ends:
                 raise GuestEnded(
-                    f"The guest said nothing for {seconds:g} s and was ended. "
+                    f"Nothing was said for {seconds:g} s, so the guest was ended. "
                     f"Its kernel's last words:\n{self._guest.last_words}"
                 )
         chunk = os.read(self._guest.stdout.fileno(), CHUNK)
@@ -114,7 +121,7 @@ class Run:
         self._lines.extend(lines)
 
     def _epitaph(self, guest: Guest) -> str:
-        status = guest.wait(self._needs.seconds)
+        status = guest.wait(START_SECONDS)
         if guest.status is None:
             return f"The guest died. Its kernel's last words:\n{guest.last_words}"
         self._said.seek(0)

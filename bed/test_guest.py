@@ -35,6 +35,13 @@ def test_the_commands_exit_status_is_returned() -> None:
     assert run("sh", "-c", "exit 3") == 3
 
 
+def test_a_guest_that_is_gone_can_be_waited_for() -> None:
+    with Guest(["sleep", "1000"]) as guest:
+        guest.kill()
+
+        assert guest.wait(SECONDS) == DIED
+
+
 def test_a_command_ended_by_a_signal_ends_as_in_a_shell() -> None:
     assert run("sh", "-c", "kill -9 $$") == 128 + 9
 
