@@ -14,7 +14,7 @@ from campaign.seen import OnDisk, Seen
 from campaign.witness import WAITING
 from domain.aggregate import Failure
 from domain.ports import Cause
-from domain.volume import Status, Volume
+from domain.volume import UNDER_WAY, Status, Volume
 from projections import resources
 from service.endpoint import PREFIX, fingerprint
 
@@ -22,7 +22,6 @@ Check = Callable[[Seen], Iterator[str]]
 
 # What may be asked for though it is so already; it is done, and adds nothing.
 MOOT = {"volume.delete", "attachment.delete", "attachment.complete"}
-BUSY = {Status.CREATING, Status.EXTENDING, Status.DELETING}
 
 
 def own(seen: Seen) -> dict[str, list[int]]:
@@ -178,7 +177,7 @@ def counted(seen: Seen) -> Iterator[str]:
 def settled(seen: Seen) -> Iterator[str]:
     """Nothing is under way, and nothing has failed."""
     for key, volume in volumes_of(seen).items():
-        if volume.in_flight or volume.status in BUSY:
+        if volume.in_flight or volume.status in UNDER_WAY:
             yield f"volume {key} is {volume.status}, with {volume.in_flight}"
     for position, event in enumerate(seen.log, start=1):
         if isinstance(event, Failure):

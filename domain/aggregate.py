@@ -123,6 +123,8 @@ class Done(msgspec.Struct, frozen=True):
     location: str = ""
     connection: dict[str, Any] | None = None
     found: bool = False
+    size_gib: int = 0
+    reference: dict[str, str] | None = None
 
 
 class NotDone(msgspec.Struct, frozen=True):

@@ -29,7 +29,8 @@ class NoCapacity(Exception):
     def __str__(self) -> str:
         said = "; ".join(f"{name}: {why}" for name, why in self.considered.items())
         because = said or "none is known"
-        return f"no backend has room for {self.size_gib} GiB more ({because})"
+        for_it = f"has room for {self.size_gib} GiB more" if self.size_gib else "fits"
+        return f"no backend {for_it} ({because})"
 
 
 class Storage:

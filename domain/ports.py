@@ -50,6 +50,27 @@ class Export:
     connectors: tuple[dict[str, Any], ...] = ()
 
 
+@dataclass(frozen=True)
+class Adopted:
+    """Where storage is that was taken over, and how many whole GiB it has."""
+
+    location: str
+    size_gib: int
+
+
+class Manageable(msgspec.Struct, frozen=True):
+    """Storage that a backend has, and whether it can be taken over as a volume.
+
+    `size_gib` is what it would have as a volume; `id` is the volume that it is.
+    """
+
+    reference: dict[str, str]
+    size_gib: int
+    safe_to_manage: bool
+    reason_not_safe: str | None = None
+    id: UUID | None = None
+
+
 # Told how much of a long operation is done, in percent.
 Progress = Callable[[float], None]
 
@@ -72,6 +93,18 @@ class VolumeIsBusy(DriverFailed):
     """Something still uses the volume; nothing was changed."""
 
     code = "busy"
+
+
+class UnknownReference(DriverFailed):
+    """The backend has no storage of that name that could become a volume."""
+
+    code = "invalid_reference"
+
+
+class AlreadyManaged(DriverFailed):
+    """The storage is a volume already."""
+
+    code = "already_managed"
 
 
 class Driver(Protocol):
@@ -108,6 +141,28 @@ class Driver(Protocol):
         What is absent counts as removed; what was made at another time is not the
         volume's, and stays. Returns how its blocks were cleared before others get
         them (Cinder's `volume_clear`), None where nobody else can.
+
+        Raises `VolumeIsBusy` while something uses it.
+        """
+
+    def manageable(self) -> list[Manageable]:
+        """Tell of all storage that is or could be a volume, sorted by its name."""
+
+    def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
+        """Make the storage that `asked.reference` names the volume's, data and all.
+
+        It is grown to whole GiB, one at least. From then on it is as if it had been
+        made for the cause. Where it cannot be taken over, nothing is changed.
+
+        Raises `UnknownReference`, `AlreadyManaged`, and `VolumeIsBusy` while
+        something uses it.
+        """
+
+    def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str] | None:
+        """Let go of the storage that was made at that time (None: at any), `delete`'s.
+
+        Returns the reference by which it can be taken over again. What is absent, or
+        was made at another time, is none of the volume's: None, and it stays.
 
         Raises `VolumeIsBusy` while something uses it.
         """

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from domain.aggregate import Done, Event, NotDone, NotInFlight, OutOfOrder
+from domain.aggregate import (
+    Done,
+    Event,
+    Intent,
+    NotDone,
+    NotInFlight,
+    OutOfOrder,
+)
 from domain.attachment import ATTACHMENT, AttachStatus
 from domain.lifecycle import Lifecycle, Refused
 from domain.volume import (
@@ -418,3 +425,80 @@ def test_no_machine_keeps_a_volume_alive() -> None:
 
 def test_every_attachment_status_has_its_place() -> None:
     assert set(SHOWN) == set(AttachStatus)
+
+
+def managing() -> Volume:
+    return Volume.manage(uuid4(), backend="files", reference={"source-name": "db"})
+
+
+def not_managed() -> Volume:
+    volume = managing()
+    settle(volume, FAILED)
+    return volume
+
+
+def managed() -> Volume:
+    volume = managing()
+    settle(volume, Done(location="/volumes/db", size_gib=3))
+    return volume
+
+
+def test_a_volume_takes_its_room_once_its_size_is_known() -> None:
+    assert (managing().size_gib, managing().allocated_gib) == (0, 0)
+    assert (managed().size_gib, managed().allocated_gib) == (3, 3)
+
+
+@pytest.mark.parametrize("begin", [managing, not_managed])
+@pytest.mark.parametrize("busy", [True, False])
+def test_what_was_never_ours_is_let_go_and_never_deleted(
+    begin: Callable[[], Volume], *, busy: bool
+) -> None:
+    volume = begin()
+
+    volume.delete(force=True)
+    settle(volume, NotDone("driver_failed", "the disk is broken", busy=busy))
+    assert volume.status == Status.ERROR_MANAGING
+    volume.delete()
+
+    asked = [type(e) for e in volume.collect_events() if isinstance(e, Intent)]
+    assert asked == [
+        Volume.ManagingStarted,
+        Volume.UnmanagingStarted,
+        Volume.UnmanagingStarted,
+    ]
+
+
+def test_what_comes_of_taking_over_after_it_was_let_go_changes_nothing() -> None:
+    volume = managing()
+    volume.delete(force=True)
+
+    with pytest.raises(NotInFlight):
+        volume.report(1, Done(location="/volumes/db", size_gib=3))
+
+    assert volume.status == Status.UNMANAGING
+
+
+def test_a_volume_that_was_let_go_may_come_back() -> None:
+    volume = managed()
+    volume.unmanage()
+    settle(volume, Done(reference={"source-name": "volume-1"}))
+    assert (volume.status, volume.allocated_gib) == (Status.DELETED, 0)
+
+    volume.manage_again(backend="files", reference={"source-name": "volume-1"})
+    settle(volume, Done(location="/volumes/db", size_gib=4))
+
+    assert (volume.status, volume.allocated_gib) == (Status.AVAILABLE, 4)
+    assert vars(replayed(volume.collect_events())) == vars(volume)
+
+
+def test_a_volume_that_was_deleted_does_not_come_back() -> None:
+    volume = managed()
+    volume.unmanage()
+    settle(volume, DONE)
+    volume.manage_again(backend="files", reference={"source-name": "volume-1"})
+    settle(volume, DONE)
+    volume.delete()
+    settle(volume, DONE)
+
+    with pytest.raises(Refused, match="not let_go"):
+        volume.manage_again(backend="files", reference={"source-name": "volume-1"})

@@ -19,6 +19,7 @@ from domain.provenance import MOMENT, Moment, Provenance
 from domain.volume import (
     AT_REST,
     SHOWN,
+    UNDER_WAY,
     Status,
     Undersized,
     UnknownAttachment,
@@ -60,6 +61,20 @@ class AnyVolume(RuleBasedStateMachine):
     @rule(size_gib=st.integers(1, 4))
     def extend(self, size_gib: int) -> None:
         self._try(lambda: self.volume.extend(size_gib))
+
+    @rule()
+    def unmanage(self) -> None:
+        held = not self.volume.detached
+        self._try(self.volume.unmanage)
+        assert not (held and self.volume.status == Status.UNMANAGING)
+
+    @rule()
+    def manage_again(self) -> None:
+        self._try(
+            lambda: self.volume.manage_again(
+                backend="files", reference={"source-name": "db"}
+            )
+        )
 
     @rule(force=st.booleans())
     def delete(self, *, force: bool) -> None:
@@ -130,7 +145,7 @@ class AnyVolume(RuleBasedStateMachine):
 
     @invariant()
     def work_in_progress_has_somebody_at_work(self) -> None:
-        if self.volume.status in ("creating", "extending", "deleting"):
+        if self.volume.status in UNDER_WAY:
             assert self.volume.in_flight
 
     @invariant()

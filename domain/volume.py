@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 from uuid import UUID, uuid5
 
 from msgspec import UNSET, UnsetType
@@ -33,16 +33,25 @@ class Status(StrEnum):
     MAINTENANCE = "maintenance"
     DELETING = "deleting"
     DELETED = "deleted"
+    MANAGING = "managing"
+    UNMANAGING = "unmanaging"
     ERROR = "error"
     ERROR_EXTENDING = "error_extending"
     ERROR_DELETING = "error_deleting"
+    ERROR_MANAGING = "error_managing"
+    ERROR_UNMANAGING = "error_unmanaging"
 
 
 S = Status
 HELD = [S.RESERVED, S.ATTACHING, S.IN_USE, S.DETACHING]
 AT_REST = [S.AVAILABLE, *HELD]
-FAILED = [S.ERROR, S.ERROR_EXTENDING, S.ERROR_DELETING]
-THERE = [s for s in Status if s not in (S.DELETING, S.DELETED)]
+FAILED = [S.ERROR, S.ERROR_EXTENDING, S.ERROR_DELETING, S.ERROR_UNMANAGING]
+# Its storage is whole, as far as anybody knows, and may be left to others.
+OWN = [S.AVAILABLE, S.ERROR, S.ERROR_EXTENDING, S.ERROR_UNMANAGING]
+NOT_OURS = [S.MANAGING, S.ERROR_MANAGING]
+# A backend is at work on the volume as a whole, and says when that has ended.
+UNDER_WAY = [S.CREATING, S.EXTENDING, S.DELETING, S.MANAGING, S.UNMANAGING]
+THERE = [s for s in Status if s not in (S.DELETING, S.UNMANAGING, S.DELETED)]
 
 # fmt: off
 # A row that leads to `available` leads to rest, where a volume shows the
@@ -51,6 +60,10 @@ LIFECYCLE = Lifecycle(Status, [
     # command               from                to                 only if
     ["created",             S.CREATING,         S.AVAILABLE                       ],
     ["creation_failed",     S.CREATING,         S.ERROR                           ],
+    ["manage",              S.ERROR_MANAGING,   S.MANAGING                        ],
+    ["manage",              S.DELETED,          S.MANAGING,        "let_go"       ],
+    ["managed",             S.MANAGING,         S.AVAILABLE                       ],
+    ["managing_failed",     S.MANAGING,         S.ERROR_MANAGING                  ],
     ["update",              THERE,              "="                               ],
     ["update/readonly",     S.AVAILABLE,        S.AVAILABLE,       "disconnected" ],
     ["reserve",             S.AVAILABLE,        S.AVAILABLE                       ],
@@ -84,6 +97,18 @@ LIFECYCLE = Lifecycle(Status, [
     ["deletion_failed",     S.DELETING,         S.ERROR_DELETING                  ],
     ["deletion_put_off",    S.DELETING,         S.AVAILABLE,       "was_available"],
     ["deletion_put_off",    S.DELETING,         S.ERROR_DELETING                  ],
+    # What was never taken over is not ours to delete: it is let go of.
+    ["delete",              S.ERROR_MANAGING,   S.UNMANAGING                      ],
+    ["delete/force",        S.ERROR_MANAGING,   S.UNMANAGING                      ],
+    ["delete/force",        S.MANAGING,         S.UNMANAGING                      ],
+    ["unmanage",            OWN,                S.UNMANAGING,      "disconnected" ],
+    ["unmanage",            S.ERROR_MANAGING,   S.UNMANAGING                      ],
+    ["unmanaged",           S.UNMANAGING,       S.DELETED                         ],
+    ["unmanaging_failed",   S.UNMANAGING,       S.ERROR_MANAGING,  "never_ours"   ],
+    ["unmanaging_failed",   S.UNMANAGING,       S.ERROR_UNMANAGING                ],
+    ["unmanaging_put_off",  S.UNMANAGING,       S.AVAILABLE,       "was_available"],
+    ["unmanaging_put_off",  S.UNMANAGING,       S.ERROR_MANAGING,  "never_ours"   ],
+    ["unmanaging_put_off",  S.UNMANAGING,       S.ERROR_UNMANAGING                ],
 ])
 
 # What a volume at rest shows, strongest first. A host that could not be taken
@@ -194,6 +219,35 @@ class Volume(Aggregate):
         def apply(self, volume: Volume) -> None:
             volume.allocated_gib = 0
 
+    class ManagingStarted(Created, frozen=True, kw_only=True):
+        """Storage that is there was named: the backend is to take it over.
+
+        `earlier`: when that was last asked for in vain, or so it seemed.
+        """
+
+        TOPIC = "volume.managing_started"
+        reference: dict[str, str]
+        size_gib: int = 0  # known once it is taken over
+        earlier: datetime | None = None
+
+    class ManagingFinished(aggregate.Outcome, frozen=True, kw_only=True):
+        """The storage is the volume's from now on, whole GiB of it."""
+
+        TOPIC = "volume.managing_finished"
+        location: str
+        size_gib: int
+
+        def apply(self, volume: Volume) -> None:
+            volume.location = self.location
+            volume.size_gib = self.size_gib
+            volume.allocated_gib = self.size_gib
+            volume.error = None
+
+    class ManagingFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The backend could not take the storage over, and left it as it was."""
+
+        TOPIC = "volume.managing_failed"
+
     class Updated(aggregate.Event, frozen=True, kw_only=True):
         """What callers say about the volume changed; what is absent did not."""
 
@@ -243,6 +297,7 @@ class Volume(Aggregate):
         """Removal was asked for; whatever else was under way is moot."""
 
         TOPIC = "volume.deletion_started"
+        LETS_GO: ClassVar[bool] = False
         previous_status: Status
         made_at: datetime
         force: bool = False
@@ -250,6 +305,7 @@ class Volume(Aggregate):
         def apply(self, volume: Volume) -> None:
             volume.in_flight = {}
             volume.previous_status = self.previous_status
+            volume.let_go = self.LETS_GO
 
     class Deleted(aggregate.Outcome, frozen=True, kw_only=True):
         """The storage is gone."""
@@ -270,6 +326,33 @@ class Volume(Aggregate):
         """Something still uses the storage; nothing was changed."""
 
         TOPIC = "volume.deletion_put_off"
+
+    class UnmanagingStarted(DeletionStarted, frozen=True, kw_only=True):
+        """The volume is to be forgotten, and its storage left for others."""
+
+        TOPIC = "volume.unmanaging_started"
+        LETS_GO: ClassVar[bool] = True
+
+        @property
+        def never_ours(self) -> bool:
+            """It was not known to be taken over, though it may have been."""
+            return self.previous_status in NOT_OURS
+
+    class Unmanaged(Deleted, frozen=True, kw_only=True):
+        """The volume is forgotten; its storage goes by this name, if there was any."""
+
+        TOPIC = "volume.unmanaged"
+        reference: dict[str, str] | None
+
+    class UnmanagingFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The storage could not be let go of; unmanaging may be asked for again."""
+
+        TOPIC = "volume.unmanaging_failed"
+
+    class UnmanagingPutOff(aggregate.Failure, frozen=True, kw_only=True):
+        """Something still uses the storage; nothing was changed."""
+
+        TOPIC = "volume.unmanaging_put_off"
 
     class Reserved(aggregate.Event, frozen=True, kw_only=True):
         """The volume was promised; without a name, to whoever attaches it next."""
@@ -540,6 +623,39 @@ class Volume(Aggregate):
             **described,
         )
 
+    @classmethod
+    def manage(
+        cls,
+        volume_id: UUID,
+        *,
+        backend: str,
+        reference: dict[str, str],
+        **described: Unpack[Description],
+    ) -> Volume:
+        """Ask for storage that a backend has to be taken over as a volume."""
+        return cls.begin(
+            Volume.ManagingStarted,
+            volume_id,
+            status=Status.MANAGING,
+            backend=backend,
+            reference=reference,
+            **described,
+        )
+
+    def manage_again(self, **asked: Any) -> None:
+        """Ask as `manage` does, where it came to nothing or the volume was let go."""
+        status = self._after("manage")
+        asked |= {"earlier": self.created_at}
+        self.record(Volume.ManagingStarted, status=status, **asked)
+
+    def unmanage(self) -> None:
+        """Ask for the volume to be forgotten; its storage stays, under some name.
+
+        Once that was asked for, or it is gone, asking adds nothing.
+        """
+        if self.status not in (Status.UNMANAGING, Status.DELETED):
+            self._leave("unmanage", force=False)
+
     def update(self, **said: Any) -> None:
         """Change what callers say about the volume.
 
@@ -561,15 +677,8 @@ class Volume(Aggregate):
 
     def delete(self, *, force: bool = False) -> None:
         """Ask for the storage to be removed; once asked for, asking adds nothing."""
-        if self.status in (Status.DELETING, Status.DELETED):
-            return
-        self._intend(
-            Volume.DeletionStarted,
-            self._after("delete/force" if force else "delete"),
-            previous_status=self.status,
-            made_at=self.created_at,
-            force=force,
-        )
+        if self.status not in (Status.DELETING, Status.DELETED):
+            self._leave("delete/force" if force else "delete", force=force)
 
     def reserve(self) -> None:
         """Promise the volume to whoever attaches it next."""
@@ -747,8 +856,10 @@ class Volume(Aggregate):
         outcomes: dict[type[aggregate.Intent], tuple[Any, Any]] = {
             # asked                done                  not done
             V.Created:             (self._created,       self._creation_failed),
+            V.ManagingStarted:     (self._managed,       self._managing_failed),
             V.ExtensionStarted:    (self._extended,      self._extension_failed),
             V.DeletionStarted:     (self._deleted,       self._deletion_failed),
+            V.UnmanagingStarted:   (self._unmanaged,     self._unmanaging_failed),
             V.ConnectionStarted:   (self._connected,     self._connection_failed),
             V.DisconnectionStarted:(self._disconnected,  self._disconnection_failed),
             V.ExportStarted:       (self._exported,      self._export_failed),
@@ -774,6 +885,19 @@ class Volume(Aggregate):
         status = self._after("creation_failed")
         self._fail(Volume.CreationFailed, intent, why, status)
 
+    def _managed(self, intent: ManagingStarted, done: Done) -> None:
+        self.settle(
+            Volume.ManagingFinished,
+            intent,
+            status=self._after("managed"),
+            location=done.location,
+            size_gib=done.size_gib,
+        )
+
+    def _managing_failed(self, intent: ManagingStarted, why: NotDone) -> None:
+        status = self._after("managing_failed")
+        self._fail(Volume.ManagingFailed, intent, why, status)
+
     def _extended(self, intent: ExtensionStarted, _: Done) -> None:
         status, size_gib = self._after("extended"), intent.size_gib
         self.settle(Volume.ExtensionFinished, intent, status=status, size_gib=size_gib)
@@ -784,13 +908,22 @@ class Volume(Aggregate):
 
     def _deleted(self, intent: DeletionStarted, _: Done) -> None:
         status = self._after("deleted")
-        for attachment in list(self.attachments.values()):
-            self._release("detached", attachment, "the volume was deleted")
+        self._release_all("the volume was deleted")
         self.settle(Volume.Deleted, intent, status=status)
 
     def _deletion_failed(self, intent: DeletionStarted, why: NotDone) -> None:
         kind = Volume.DeletionPutOff if why.busy else Volume.DeletionFailed
         command = "deletion_put_off" if why.busy else "deletion_failed"
+        self._fail(kind, intent, why, self._after(command))
+
+    def _unmanaged(self, intent: UnmanagingStarted, done: Done) -> None:
+        status = self._after("unmanaged")
+        self._release_all("the volume is no longer managed")
+        self.settle(Volume.Unmanaged, intent, status=status, reference=done.reference)
+
+    def _unmanaging_failed(self, intent: UnmanagingStarted, why: NotDone) -> None:
+        kind = Volume.UnmanagingPutOff if why.busy else Volume.UnmanagingFailed
+        command = "unmanaging_put_off" if why.busy else "unmanaging_failed"
         self._fail(kind, intent, why, self._after(command))
 
     def _connected(self, intent: ConnectionStarted, done: Done) -> None:
@@ -863,6 +996,18 @@ class Volume(Aggregate):
     ) -> None:
         data |= {"code": why.code, "message": why.message}
         self.settle(event, intent, status=status, **data)
+
+    def _leave(self, command: str, *, force: bool) -> None:
+        """Record what the table makes of it: removal, or only letting go."""
+        status = self._after(command)
+        letting_go = status is Status.UNMANAGING
+        self._intend(
+            Volume.UnmanagingStarted if letting_go else Volume.DeletionStarted,
+            status,
+            previous_status=self.status,
+            made_at=self.created_at,
+            force=force,
+        )
 
     def _hold(
         self,
@@ -940,6 +1085,10 @@ class Volume(Aggregate):
             attach_status=gone,
             why=why,
         )
+
+    def _release_all(self, why: str) -> None:
+        for attachment in list(self.attachments.values()):
+            self._release("detached", attachment, why)
 
     # Asking: what the tables and the attachments say.
 
@@ -1044,6 +1193,11 @@ class Volume(Aggregate):
         return self.previous_status is Status.AVAILABLE
 
     @property
+    def never_ours(self) -> bool:
+        """Letting go of it began before it was known to be taken over."""
+        return self.previous_status in NOT_OURS
+
+    @property
     def attach_status(self) -> AttachStatus:
         """Cinder's attach_status: the strongest of the attachments."""
         return strongest(self.attachments, {})
@@ -1063,6 +1217,7 @@ class Volume(Aggregate):
         self.previous_status: Status | None = None
         self.readonly = False
         self.bootable = False
+        self.let_go = False  # it went, but not its storage
 
     name: str
     description: str

@@ -49,6 +49,8 @@ class Deadlines:
     reserved: float
     attaching: float
     detaching: float
+    managing: float
+    unmanaging: float
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class DeadlinesSchema(Strict):
     reserved = seconds(3600)
     attaching = seconds(900)
     detaching = seconds(900)
+    managing = seconds(900)
+    unmanaging = seconds(900)
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Deadlines:

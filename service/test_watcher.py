@@ -36,6 +36,8 @@ DEADLINES = Deadlines(
     reserved=400,
     attaching=500,
     detaching=600,
+    managing=700,
+    unmanaging=800,
 )
 HOST = {"host": "node-1"}
 KEY = UUID(int=7)
@@ -43,6 +45,11 @@ KEY = UUID(int=7)
 
 def being_made() -> Volume:
     return Volume.create(uuid4(), size_gib=1, backend="files")
+
+
+def being_managed() -> Volume:
+    named = {"source-name": "db"}
+    return Volume.manage(uuid4(), backend="files", reference=named)
 
 
 def available() -> Volume:
@@ -114,6 +121,12 @@ CASES = {
     "volume.deletion_started": Case(
         after(available, lambda v: v.delete()), "deleting",
         "deleting", "volume.deletion_failed", "error_deleting"),
+    "volume.managing_started": Case(
+        being_managed, "managing",
+        "managing", "volume.managing_failed", "error_managing"),
+    "volume.unmanaging_started": Case(
+        after(available, lambda v: v.unmanage()), "unmanaging",
+        "unmanaging", "volume.unmanaging_failed", "error_unmanaging"),
     "volume.connection_started": Case(
         connecting, "attaching", "attaching", "volume.connection_failed", "available"),
     "volume.export_started": Case(

@@ -43,7 +43,7 @@ from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done, Event, NotDone
 from domain.ports import Capabilities, Cause
 from domain.provenance import Provenance
-from domain.volume import Volume
+from domain.volume import UNDER_WAY, Volume
 from projections import resources
 from service.endpoint import Endpoint
 from service.endpoints.agents import from_agent, reporting, take_over
@@ -431,7 +431,7 @@ async def live_a_life(asker: Caller, dice: random.Random, name: str) -> None:
 
 async def settled(asker: Caller, volume_id: str) -> None:
     def so(volume: Any) -> bool:
-        return volume["status"] not in ("creating", "extending", "deleting")
+        return volume["status"] not in UNDER_WAY
 
     await asker.until("volume.show", so, id=volume_id)
 

@@ -38,6 +38,8 @@ WORK: dict[str, Callable[[Deadlines], float]] = {
     "volume.created": lambda deadlines: deadlines.creating,
     "volume.extension_started": lambda deadlines: deadlines.extending,
     "volume.deletion_started": lambda deadlines: deadlines.deleting,
+    "volume.managing_started": lambda deadlines: deadlines.managing,
+    "volume.unmanaging_started": lambda deadlines: deadlines.unmanaging,
     "volume.connection_started": lambda deadlines: deadlines.attaching,
     "volume.export_started": lambda deadlines: deadlines.attaching,
     "volume.disconnection_started": lambda deadlines: deadlines.detaching,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,16 @@ from adapters.file.failures import GIB, MadeForAnother, NoRoom, NoSpace, in_word
 from adapters.file.volumes import Volumes
 from adapters.holders import holders
 from adapters.tracing import step
-from domain.ports import Capabilities, Cause, Export, Progress, unheard
+from domain import reference
+from domain.ports import (
+    Adopted,
+    Capabilities,
+    Cause,
+    Export,
+    Manageable,
+    Progress,
+    unheard,
+)
 from domain.volume import Volume
 
 
@@ -37,6 +47,7 @@ class FileDriver:
         self._name = name
         self._reserved_percentage = reserved_percentage
         self._ratio = max_over_subscription_ratio
+        self._taking_in = Lock()
 
     def set_up(self) -> None:
         """Make the folder if there is none, clean it, and try it out."""
@@ -99,6 +110,58 @@ class FileDriver:
             if made_by and made_by.at == made_at:
                 self._volumes.remove(volume_id)
 
+    def manageable(self) -> list[Manageable]:
+        """Tell of the volumes, and of the files in `incoming`."""
+        with self._at_work(f"list what {self._folder} has"):
+            offers = list(self._volumes.offers())
+            managed = self._volumes.managed()
+        listed = [
+            Manageable(
+                reference.to(name), whole_gib(size), not why, str(why) if why else None
+            )
+            for name, size, why in offers
+        ]
+        listed += [
+            Manageable(
+                reference.to(reference.name_of(volume_id)),
+                whole_gib(size),
+                safe_to_manage=False,
+                reason_not_safe="already managed",
+                id=volume_id,
+            )
+            for volume_id, size in managed.items()
+        ]
+        return sorted(listed, key=lambda each: reference.name_in(each.reference))
+
+    def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
+        """Move a file from `incoming` to where volumes are."""
+        volume_id, name = asked.originator_id, reference.name_in(asked.reference)
+        with self._at_work(f"take {name} over as volume {volume_id}"):
+            self._volumes.clean(volume_id)
+            made_by = self._volumes.cause(volume_id)
+            if made_by is None:
+                with self._taking_in:  # or two would take the same file
+                    size_bytes = self._volumes.check(name)
+                    grown = whole_gib(size_bytes) * GIB
+                    self._make_room(grown - size_bytes)
+                    self._volumes.take_in(volume_id, name, grown, cause)
+            elif made_by != cause:
+                raise MadeForAnother(self._volumes.path(volume_id).parent, made_by)
+            size_bytes = self._volumes.settle_in(volume_id, name)
+        return Adopted(str(self._volumes.path(volume_id)), whole_gib(size_bytes))
+
+    def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str] | None:
+        """Move the file to `incoming`, under the name that Cinder would give it."""
+        name = reference.name_of(volume_id)
+        with self._at_work(f"let go of volume {volume_id} in {self._folder}"):
+            self._volumes.clean(volume_id)
+            made_by = self._volumes.cause(volume_id)
+            if made_by and made_at in (None, made_by.at):
+                self._volumes.let_go(volume_id, name)
+            elif made_by or not self._volumes.is_let_go(name):
+                return None
+        return reference.to(name)
+
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the file; hosts that have it open see its new size at once."""
         size_bytes = size_gib * GIB
@@ -155,3 +218,8 @@ class FileDriver:
 def in_gib(size_bytes: int) -> float:
     """Return bytes as GiB, to the hundredth."""
     return round(size_bytes / GIB, 2)
+
+
+def whole_gib(size_bytes: int) -> int:
+    """Return how many GiB a volume has that holds so many bytes, one at least."""
+    return max(1, -(-size_bytes // GIB))

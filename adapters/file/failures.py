@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
-from domain.ports import Cause, DriverFailed, VolumeIsBusy
+from domain.ports import (
+    AlreadyManaged,
+    Cause,
+    DriverFailed,
+    UnknownReference,
+    VolumeIsBusy,
+)
 
 GIB = 1024**3
 
@@ -165,3 +171,54 @@ class StillOpen(VolumeIsBusy):
 
     def __str__(self) -> str:
         return f"volume {self.volume_id} is in use by {', '.join(self.holders)}"
+
+
+class NotThere(UnknownReference):
+    """No file came in under that name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"there is no plain file {self.path}; put the image there, by its name "
+            "alone, or see what `holdfast volume manageable` lists"
+        )
+
+
+class Misnamed(UnknownReference):
+    """A file has a name that no reference can hold."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r} is no name to refer to: rename the file to letters, "
+            "digits, _, +, . and -, 127 at most, beginning with none of the last two"
+        )
+
+
+class Taken(AlreadyManaged):
+    """A file is the data of a volume, or has another name besides."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"already managed: {self.path} is a volume's, or has other hard links"
+
+
+class InUse(VolumeIsBusy):
+    """Something has a file open that is to become a volume."""
+
+    def __init__(self, path: Path, holders: list[str]) -> None:
+        super().__init__(path, holders)
+        self.path = path
+        self.holders = holders
+
+    def __str__(self) -> str:
+        return f"{self.path} is in use by {', '.join(self.holders)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,19 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.contracts.adoption import AdoptionContract, wanted
 from adapters.contracts.drivers import CAUSE, GIB, DriverContract, asked, device
 from adapters.file.driver import FileDriver
 from adapters.file.failures import NoSpace
 from adapters.file.volumes import names
-from domain.ports import Cause, Driver, DriverFailed, VolumeIsBusy
+from domain.ports import (
+    AlreadyManaged,
+    Cause,
+    Driver,
+    DriverFailed,
+    UnknownReference,
+    VolumeIsBusy,
+)
 from service.testing import fill, tmpfs
 
 MADE_BY = f"made-by {CAUSE.position} {CAUSE.at}"
@@ -34,12 +42,25 @@ def driver(folder: Path) -> FileDriver:
     return driver
 
 
-class TestFileDriver(DriverContract):
+class TestFileDriver(DriverContract, AdoptionContract):
     def restarted(self, driver: Driver) -> Driver:
         assert isinstance(driver, FileDriver)
         again = FileDriver(driver._folder)
         again.set_up()
         return again
+
+    def bring(self, driver: Driver, name: str, size_bytes: int) -> Path:
+        assert isinstance(driver, FileDriver)
+        return came_in(driver._folder, name, size_bytes)
+
+
+def came_in(folder: Path, name: str, size_bytes: int = GIB) -> Path:
+    """Put a file where one that is to become a volume is looked for."""
+    path = folder / "incoming" / name
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size_bytes)
+    return path
 
 
 def created(driver: FileDriver, size_gib: int = 1) -> UUID:
@@ -553,3 +574,84 @@ def somebody_else() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
+
+
+# What came in, and what went
+
+
+@pytest.mark.parametrize("kind", ["folder", "symlink", "fifo"])
+def test_only_a_plain_file_becomes_a_volume(
+    driver: FileDriver, folder: Path, kind: str
+) -> None:
+    (elsewhere := folder / "elsewhere").touch()
+    path = folder / "incoming" / "db"
+    path.parent.mkdir()
+    make: dict[str, Callable[[], None]] = {
+        "folder": path.mkdir,
+        "symlink": lambda: path.symlink_to(elsewhere),
+        "fifo": lambda: os.mkfifo(path),
+    }
+    make[kind]()
+
+    [listed] = driver.manageable()
+
+    assert not listed.safe_to_manage
+    with pytest.raises(UnknownReference, match="no plain file"):
+        driver.adopt(wanted(), CAUSE)
+
+
+def test_a_file_that_others_know_by_another_name_is_left_to_them(
+    driver: FileDriver, folder: Path
+) -> None:
+    (folder / "theirs").hardlink_to(came_in(folder, "db"))
+
+    with pytest.raises(AlreadyManaged, match="has other hard links"):
+        driver.adopt(wanted(), CAUSE)
+
+
+def test_a_file_that_no_reference_can_name_is_listed_with_what_to_do(
+    driver: FileDriver, folder: Path
+) -> None:
+    came_in(folder, "my disk")
+
+    [listed] = driver.manageable()
+
+    assert "rename the file" in str(listed.reason_not_safe)
+
+
+def test_what_cannot_grow_to_whole_gib_is_left_as_it_is(tmp_path: Path) -> None:
+    driver = FileDriver(tmp_path, max_over_subscription_ratio=0)
+    driver.set_up()
+    path = came_in(tmp_path, "db", GIB + 1)
+
+    with pytest.raises(NoSpace):
+        driver.adopt(wanted(), CAUSE)
+
+    assert path.stat().st_size == GIB + 1
+
+
+def test_a_volume_is_not_let_go_over_something_of_its_name(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+    theirs = came_in(folder, f"volume-{volume}", 7)
+
+    with pytest.raises(DriverFailed, match="File exists"):
+        driver.unmanage(volume, CAUSE.at)
+
+    assert theirs.stat().st_size == 7
+    assert device(driver, volume).stat().st_size == GIB
+
+
+def test_deleting_leaves_no_name_that_a_kill_has_left(
+    driver: FileDriver, folder: Path
+) -> None:
+    came_in(folder, "db")
+    event = wanted()
+    driver.adopt(event, CAUSE)
+    path = device(driver, event.originator_id)
+    (folder / "incoming" / "db").hardlink_to(path)
+
+    driver.delete(event.originator_id, CAUSE.at)
+
+    assert names(folder / "incoming") == set()

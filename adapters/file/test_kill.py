@@ -18,8 +18,10 @@ from uuid import UUID, uuid5
 
 import pytest
 
+from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import CAUSE, GIB, asked, read, write
 from adapters.file.driver import FileDriver
+from adapters.file.test_driver import came_in
 from adapters.file.volumes import names
 
 SPAWN = multiprocessing.get_context("forkserver")
@@ -52,6 +54,14 @@ def delete(driver: FileDriver) -> None:
     driver.delete(VOLUME, CAUSE.at)
 
 
+def adopt(driver: FileDriver) -> None:
+    driver.adopt(wanted(volume_id=VOLUME), CAUSE)
+
+
+def unmanage(driver: FileDriver) -> None:
+    driver.unmanage(VOLUME, CAUSE.at)
+
+
 # Killed at every step
 
 
@@ -68,10 +78,24 @@ def is_gone(folder: Path) -> bool:
     return not (folder / str(VOLUME)).exists()
 
 
+def is_taken_over(folder: Path) -> bool:
+    path = folder / str(VOLUME) / "volume"
+    data = path.stat().st_size == 2 * GIB and read(path, 4096, 4) == b"mine"
+    return data and names(folder / "incoming") == set()
+
+
+def is_let_go(folder: Path) -> bool:
+    path = folder / "incoming" / f"volume-{VOLUME}"
+    gone = not (folder / str(VOLUME)).exists() and path.stat().st_nlink == 1
+    return gone and read(path, 4096, 4) == b"mine"
+
+
 CASES = [
     pytest.param(create, is_there, id="creating"),
     pytest.param(extend, is_larger, id="extending"),
     pytest.param(delete, is_gone, id="deleting"),
+    pytest.param(adopt, is_taken_over, id="taking over"),
+    pytest.param(unmanage, is_let_go, id="letting go"),
 ]
 
 
@@ -107,6 +131,22 @@ def test_what_a_kill_leaves_is_whole_or_absent(
         )
 
 
+@pytest.mark.parametrize("operation", [adopt, unmanage])
+def test_what_is_let_go_after_a_kill_is_whole_and_has_one_name(
+    tmp_path: Path, operation: Operation
+) -> None:
+    for folder in killed_at_each_step(tmp_path, operation):
+        driver = FileDriver(folder)
+        driver.set_up()
+
+        unmanage(driver)
+
+        [name] = names(folder / "incoming")
+        assert read(folder / "incoming" / name, 4096, 4) == b"mine"
+        assert name in ("db", f"volume-{VOLUME}")
+        assert not leftovers(folder)
+
+
 def test_setting_up_that_was_killed_at_any_step_is_finished_when_asked_again(
     tmp_path: Path,
 ) -> None:
@@ -136,7 +176,10 @@ def prepared(folder: Path, operation: Operation) -> Path:
     driver.set_up()
     bystander = driver.create(asked(volume_id=BYSTANDER), CAUSE)
     write(Path(bystander), 0, b"theirs")
-    if operation in (extend, delete):
+    if operation is adopt:
+        path = came_in(folder, "db", GIB + 1)
+        write(path, 4096, b"mine")
+    if operation in (extend, delete, unmanage):
         create(driver)
         write(folder / str(VOLUME) / "volume", 4096, b"mine")
     return folder

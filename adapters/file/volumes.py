@@ -5,10 +5,14 @@
                                         what made it: position in the log, and time
     <folder>/.<volume id>.making        half-made
     <folder>/.<volume id>.deleting      half-removed
+    <folder>/incoming/<name>            what may become a volume, or was one
 
 A volume appears and disappears by one rename of its directory, so what a kill or
 a power cut leaves is whole, absent, or has a name that says to remove it. Nothing
 else in the folder is touched.
+
+What comes in is linked into its volume and only then loses its name in `incoming`;
+what is let go gets one there first. So its data never depends on one name alone.
 
 What made a volume is in the name of a second link to its data: that is durable with
 the directory, where a file would be an inode and an fsync more. Holdfast 0.1.0 wrote
@@ -29,11 +33,23 @@ from uuid import UUID
 
 import msgspec
 
-from adapters.file.failures import Crowded, Gone, OutOfSight, StillOpen, Unexplained
+from adapters.file.failures import (
+    Crowded,
+    Gone,
+    InUse,
+    Misnamed,
+    NotThere,
+    OutOfSight,
+    StillOpen,
+    Taken,
+    Unexplained,
+)
 from adapters.holders import holders
-from domain.ports import Cause
+from domain import reference
+from domain.ports import Cause, DriverFailed
 
 DATA = "volume"
+INCOMING = "incoming"
 OLD_MADE_BY = "made-by.json"
 
 ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -47,6 +63,7 @@ class Volumes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._incoming = folder / INCOMING
         self._seen: os.stat_result | None = None
         self._names = Names(folder)
         # Looking at 10,000 volumes takes 70 ms, so what is there is looked at once.
@@ -106,13 +123,13 @@ class Volumes:
         """Return the size of each volume, in bytes, as it was set up and changed."""
         return list(self._sizes.values())
 
+    def managed(self) -> dict[UUID, int]:
+        """Return each volume with its size in bytes."""
+        return dict(self._sizes)
+
     def make(self, volume_id: UUID, size_bytes: int, cause: Cause) -> None:
         """Make a volume that is not there, whole or not at all."""
-        making = self._making(volume_id)
-        self._build(making, size_bytes, cause)
-        making.rename(self._home(volume_id))
-        self._sizes[volume_id] = size_bytes
-        self._names.sync()
+        self._put(volume_id, size_bytes, cause)
 
     def finish(self, volume_id: UUID, size_bytes: int) -> None:
         """Make durable what an earlier attempt made, and add what it lacks."""
@@ -120,6 +137,70 @@ class Volumes:
         self._sizes[volume_id] = truncate(self.path(volume_id), size_bytes, flags)
         sync(self._home(volume_id))
         self._names.sync()
+
+    def check(self, name: str) -> int:
+        """Return how many bytes there are that came in under a name.
+
+        Raises why they cannot become a volume.
+        """
+        volume_id = reference.volume_of(name)
+        if volume_id and os.path.lexists(self._home(volume_id)):
+            raise Taken(self._home(volume_id))
+        if not reference.NAME.fullmatch(name):
+            raise Misnamed(name)
+        path = self._incoming / name
+        try:
+            found = path.lstat()
+        except FileNotFoundError as error:
+            raise NotThere(path) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise NotThere(path)
+        if found.st_nlink > 1:
+            raise Taken(path)
+        if held := holders(path):
+            raise InUse(path, held)
+        return found.st_size
+
+    def take_in(
+        self, volume_id: UUID, name: str, size_bytes: int, cause: Cause
+    ) -> None:
+        """Make what was checked the data of a volume that is not there."""
+        self._put(volume_id, size_bytes, cause, self._incoming / name)
+
+    def settle_in(self, volume_id: UUID, name: str) -> int:
+        """Let what came in be known as the volume alone; returns its bytes."""
+        came_in = self._incoming / name
+        if os.path.lexists(came_in) and came_in.samefile(self.path(volume_id)):
+            came_in.unlink()
+            sync(self._incoming)
+        return self.size(volume_id)
+
+    def let_go(self, volume_id: UUID, name: str) -> None:
+        """Give the data of a volume that is there a name of its own again.
+
+        Raises as `remove` does, and `FileExistsError` where the name is taken.
+        """
+        left = self._incoming / name
+        self._closed(volume_id, self._home(volume_id))
+        self._incoming.mkdir(0o700, exist_ok=True)
+        try:
+            left.hardlink_to(self.path(volume_id))
+        except FileExistsError:
+            if not left.samefile(self.path(volume_id)):
+                raise
+        sync(self._incoming)
+        self._names.sync()
+        self.remove(volume_id, left)
+
+    def is_let_go(self, name: str) -> bool:
+        """Tell whether there is something of that name among what came in."""
+        return os.path.lexists(self._incoming / name)
+
+    def offers(self) -> Iterator[tuple[str, int, DriverFailed | None]]:
+        """Tell of what came in: its name and bytes, and why it must stay there."""
+        for name in names(self._incoming) if self._incoming.is_dir() else ():
+            with suppress(FileNotFoundError):
+                yield name, (self._incoming / name).lstat().st_size, self._why(name)
 
     def grow(self, volume_id: UUID, size_bytes: int) -> None:
         """Make the volume at least that large, durably, or raise `Gone`."""
@@ -129,8 +210,8 @@ class Volumes:
             raise Gone(volume_id, self.path(volume_id)) from error
         self._sizes[volume_id] = grown
 
-    def remove(self, volume_id: UUID) -> None:
-        """Remove a volume that is there.
+    def remove(self, volume_id: UUID, left: Path | None = None) -> None:
+        """Remove a volume that is there; under the name of `left` its data stays.
 
         Raises `StillOpen` if anything uses it, `Crowded` if it is not alone.
         """
@@ -147,6 +228,7 @@ class Volumes:
             raise
         self._sizes.pop(volume_id, None)
         self._names.sync()
+        self._drop_names(deleting / DATA, left)
         empty(deleting)
 
     def clean(self, volume_id: UUID) -> None:
@@ -187,10 +269,27 @@ class Volumes:
         if held := holders(home / DATA):
             raise StillOpen(volume_id, held)
 
-    def _build(self, home: Path, size_bytes: int, cause: Cause) -> None:
+    def _put(
+        self,
+        volume_id: UUID,
+        size_bytes: int,
+        cause: Cause,
+        source: Path | None = None,
+    ) -> None:
+        making = self._making(volume_id)
+        self._build(making, size_bytes, cause, source)
+        making.rename(self._home(volume_id))
+        self._sizes[volume_id] = size_bytes
+        self._names.sync()
+
+    def _build(
+        self, home: Path, size_bytes: int, cause: Cause, source: Path | None = None
+    ) -> None:
         home.mkdir(0o700)
         try:
             made_by = home / f"made-by {cause.position} {cause.at}"
+            if source:
+                made_by.hardlink_to(source)
             truncate(made_by, size_bytes, os.O_RDWR | os.O_CREAT)
             (home / DATA).hardlink_to(made_by)
             sync(home)
@@ -198,6 +297,25 @@ class Volumes:
             with suppress(OSError):
                 empty(home)
             raise
+
+    def _why(self, name: str) -> DriverFailed | None:
+        try:
+            self.check(name)
+        except DriverFailed as why:
+            return why
+        return None
+
+    def _drop_names(self, data: Path, left: Path | None) -> None:
+        """Drop names among what came in that an operation, cut short, has left."""
+        if not self._incoming.is_dir():
+            return
+        found = data.lstat()
+        with os.scandir(self._incoming) as entries:
+            alike = [Path(entry) for entry in entries if entry.inode() == found.st_ino]
+        for path in alike:
+            if path != left and os.path.samestat(found, path.lstat()):
+                path.unlink()
+                sync(self._incoming)
 
     def _discard(self, leftovers: list[Path]) -> None:
         for path in leftovers:

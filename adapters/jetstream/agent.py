@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -48,7 +48,15 @@ from adapters.tracing import following
 from domain import log
 from domain.aggregate import Done, Intent, NotDone
 from domain.backend import Backend
-from domain.ports import Capabilities, Cause, Driver, DriverFailed, VolumeIsBusy
+from domain.ports import (
+    Capabilities,
+    Cause,
+    Driver,
+    DriverFailed,
+    Manageable,
+    VolumeIsBusy,
+)
+from domain.reference import name_in
 
 MEASURE_EVERY = 5.0  # seconds
 LOOK_AGAIN = 30.0  # seconds until what is in flight is asked for anew
@@ -78,6 +86,21 @@ class Measurement(msgspec.Struct, frozen=True):
     capabilities: Capabilities | None
     reported_at: datetime
     lease: int = 0
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Which page of what could be managed: so many, behind a name."""
+
+    after: str
+    limit: int
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Such a page, and whether there is more; or why there is none."""
+
+    items: Sequence[Manageable] = ()
+    more: bool = False
+    failure: str | None = None
 
 
 class Operation(NamedTuple):
@@ -137,6 +160,7 @@ class Agent:
                 self._set_up(),
                 self._measure_again_and_again(),
                 self._answer_measure(),
+                self._answer_manageable(),
                 self._work_again_and_again(),
                 self._reporter.run(),
                 until_closed(self._client),
@@ -461,6 +485,32 @@ class Agent:
         subscription = await self._client.subscribe(subject)
         async for message in subscription.messages:
             await self._tell_measurement(message.reply)
+
+    async def _answer_manageable(self) -> None:
+        subject = f"agents.{self._name}.manageable"
+        subscription = await self._client.subscribe(PREFIX + subject)
+        async for message in subscription.messages:
+            if self._service.has_asked(subject, message):
+                asked = msgspec.json.decode(message.data, type=Asked)
+                with suppress(Error, Lapsed):
+                    told = await self._manageable(asked)
+                    await self._service.answer(subject, message, told)
+
+    async def _manageable(self, asked: Asked) -> Told:
+        """Return a page of what is or could be a volume; raise `Lapsed`."""
+        lease = self._lease.number
+        self._check(lease)  # whoever has it answers
+        if self._failure:
+            return Told(failure=self._failure)
+        try:
+            async with self._beside_others():
+                found = await self._in_thread(lease, self._driver.manageable)
+        except Lapsed:
+            raise
+        except Exception as failure:  # noqa: BLE001 - told, and asked again
+            return Told(failure=in_words(failure))
+        later = [each for each in found if name_in(each.reference) > asked.after]
+        return Told(later[: asked.limit], more=len(later) > asked.limit)
 
     async def _in_thread(self, lease: int, what: Callable[..., Any], *args: Any) -> Any:
         """Let the driver do something under a lease, or raise `Lapsed`."""

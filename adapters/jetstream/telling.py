@@ -1,4 +1,4 @@
-"""What an agent tells the service: signed, and so is what it is answered."""
+"""What an agent tells the service, and is asked by it; all of it is signed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from adapters.jetstream.signing import (
     NONCE,
@@ -60,6 +61,18 @@ class Service:
         await self._client.publish(
             to or PREFIX + subject, encoded, headers=self._signed(subject, encoded)
         )
+
+    def has_asked(self, subject: str, message: Msg) -> bool:
+        """Tell whether it was `tell` that asked, with our key."""
+        asked = PREFIX + subject, message.data, message.headers
+        return NONCE in (message.headers or {}) and is_signed(self._key, *asked)
+
+    async def answer(self, subject: str, message: Msg, body: Any) -> None:
+        """Answer what `tell` asked."""
+        encoded = msgspec.json.encode(body)
+        told_as = answering(PREFIX + subject, message.headers)
+        headers = {SIGNATURE: signature(self._key, told_as, encoded)}
+        await self._client.publish(message.reply, encoded, headers=headers)
 
     def _signed(self, subject: str, body: bytes) -> dict[str, str]:
         return {SIGNATURE: signature(self._key, PREFIX + subject, body)}

@@ -52,6 +52,21 @@ def delete(driver: Driver, event: Volume.DeletionStarted, _: Cause) -> Done:
     return Done()
 
 
+def adopt(driver: Driver, event: Volume.ManagingStarted, cause: Cause) -> Done:
+    """Take the storage over; what an earlier attempt took after all is let go first."""
+    if event.earlier:
+        driver.unmanage(event.originator_id, event.earlier.isoformat())
+    adopted = driver.adopt(event, cause)
+    return Done(location=adopted.location, size_gib=adopted.size_gib)
+
+
+def unmanage(driver: Driver, event: Volume.UnmanagingStarted, _: Cause) -> Done:
+    """Let go of the storage, and before it of every way to reach it."""
+    driver.remove_export(event.originator_id)
+    made_at = None if event.never_ours else event.made_at.isoformat()
+    return Done(reference=driver.unmanage(event.originator_id, made_at))
+
+
 def connect(
     driver: Driver, event: Volume.ConnectionStarted | Volume.ExportStarted, _: Cause
 ) -> Done:
@@ -118,6 +133,8 @@ WORK: dict[str, Callable[[Driver, Any, Cause], Done]] = {
     Volume.Created.TOPIC: create,
     Volume.ExtensionStarted.TOPIC: extend,
     Volume.DeletionStarted.TOPIC: delete,
+    Volume.ManagingStarted.TOPIC: adopt,
+    Volume.UnmanagingStarted.TOPIC: unmanage,
     Volume.ConnectionStarted.TOPIC: connect,
     Volume.DisconnectionStarted.TOPIC: disconnect,
     Volume.ExportStarted.TOPIC: connect,
