@@ -20,6 +20,7 @@ from marshmallow import Schema, fields
 
 from adapters.jetstream.publisher import SUBJECTS
 from domain import log
+from domain.ports import Manageable
 from projections import resources
 from service.endpoint import PATIENCE, Endpoint, Query
 from service.endpoints import ENDPOINTS
@@ -219,6 +220,7 @@ SEEN = (
     resources.VolumeSeen,
     resources.AttachmentSeen,
     resources.BackendSeen,
+    Manageable,
     Standing,
 )
 CLOUD_EVENT = [

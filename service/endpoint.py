@@ -317,7 +317,7 @@ async def outcome_of(log: Log, asked: Reply, wait: float) -> tuple[Event, int]:
                         if isinstance(event, Outcome) and event.intent == intent:
                             return event, position
                         if isinstance(event, Volume.DeletionStarted):
-                            raise Refused("finish", Status.DELETING, [])
+                            raise Refused("finish", Status(event.status), [])
                     await happened.wait()
         except TimeoutError:
             raise Unavailable(

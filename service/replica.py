@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from logging import getLogger
+from typing import Any
 
 import msgspec
 from nats.aio.client import Client
@@ -15,10 +16,13 @@ from nats.micro.service import Service
 from adapters.jetstream.agent import Measurement
 from adapters.jetstream.signing import is_signed
 from adapters.jetstream.telling import PREFIX
+from adapters.jetstream.telling import Service as Agents
 from adapters.postgres.leases import Leases
 from domain.backend import Backend, id_of
+from domain.reference import SOURCE_NAME
 from projections import resources
 from projections.resources import BackendSeen
+from service import history
 from service.command import Decision, Reply, Unavailable, asking
 from service.log import Log
 from service.projecting import REACHED, Reached
@@ -73,6 +77,27 @@ class Replica:
         seen = msgspec.json.decode(reply.body, type=BackendSeen)
         return self.log.room.with_measured(seen)
 
+    async def manageable(
+        self, name: str, limit: int, cursor: str | None
+    ) -> dict[str, Any]:
+        """Return a page of what a backend's agent finds that is or could be a volume.
+
+        Raises `NotFound`, and `Unavailable` where its agent does not answer.
+        """
+        await self.backend(name)
+        asked = {"after": history.uncovered(cursor) if cursor else "", "limit": limit}
+        try:
+            told = await Agents(self.client, self.key).tell(
+                f"agents.{name}.manageable", asked, PATIENCE
+            )
+        except (Error, TimeoutError):
+            raise no_answer(name) from None
+        if failure := told["failure"]:
+            raise Unavailable(f"backend {name}: {failure}")
+        items = told["items"]
+        last = items[-1]["reference"][SOURCE_NAME] if told["more"] else None
+        return {"items": items, "next": last and history.covered(last)}
+
     async def listen(self) -> None:
         """Take in what agents and the keeper tell, and told before we started."""
         await self.reading.begin()
@@ -104,7 +129,7 @@ class Replica:
 
     async def _measure(self, name: str) -> None:
         subject = f"{PREFIX}agents.{name}.measure"
-        away = Unavailable(f"the agent of backend {name} does not answer; is it up?")
+        away = no_answer(name)
         try:
             answer = await self.client.request(subject, timeout=PATIENCE)
         except (Error, TimeoutError):
@@ -115,6 +140,11 @@ class Replica:
         if known and told.order <= known.order:
             raise away  # somebody has sent an old one again
         self.log.room.know(name, told)
+
+
+def no_answer(name: str) -> Unavailable:
+    """Return what callers are told of an agent that says nothing."""
+    return Unavailable(f"the agent of backend {name} does not answer; is it up?")
 
 
 def measured(body: bytes) -> Measured:

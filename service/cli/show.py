@@ -35,6 +35,10 @@ VOLUMES = {
     "ID": "id", "NAME": "name", "GIB": "size_gib", "STATUS": "status",
     "BACKEND": "backend", "ATTACHMENTS": "attachments",
 }
+MANAGEABLE = {
+    "REFERENCE": "reference.source-name", "GIB": "size_gib",
+    "SAFE": "safe_to_manage", "VOLUME": "id", "WHY NOT": "reason_not_safe",
+}
 ATTACHMENTS = {
     "ID": "id", "VOLUME": "volume_id", "INSTANCE": "instance", "HOST": "host",
     "MODE": "mode", "STATUS": "status",

@@ -59,6 +59,33 @@ def test_a_wait_that_fails_is_told_with_its_reason(shell: Shell) -> None:
     assert "is in use by process" in ended.stderr
 
 
+def test_storage_becomes_a_volume_and_is_itself_again(shell: Shell) -> None:
+    (shell.data / "volumes" / "incoming").mkdir()
+    with (shell.data / "volumes" / "incoming" / "disk-1").open("w") as file:
+        file.truncate(2**30)
+
+    listed = shell.run("volume", "manageable", "files").stdout.splitlines()
+    made = shell.told("volume", "manage", "files", "disk-1", "--name", "own", "--wait")
+    gone = shell.told("volume", "unmanage", "own", "--wait")
+    then = shell.told("volume", "manageable", "files", "--limit", "1000")
+
+    assert ["disk-1", "1", "yes"] in [line.split() for line in listed]
+    assert (made["status"], made["size_gib"]) == ("available", 1)
+    assert gone["status"] == "deleted"
+    left = {"source-name": f"volume-{made['id']}"}
+    assert [
+        item["safe_to_manage"] for item in then["items"] if item["reference"] == left
+    ] == [True]
+
+
+def test_what_cannot_be_managed_is_told_with_its_reason(shell: Shell) -> None:
+    ended = shell.run("volume", "manage", "files", "nothing", "--wait")
+
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "there is no plain file" in ended.stderr
+
+
 def test_an_attachment_goes_through_its_life(shell: Shell) -> None:
     shell.told("volume", "create", "held", "--size", "1", "--wait", "30")
     key = shell.told("attachment", "create", "held", "--instance", "web-1")["id"]

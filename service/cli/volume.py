@@ -169,6 +169,53 @@ def delete(
     )
 
 
+@command(app, "manage", show.fields)
+def manage(  # noqa: PLR0913 - one option for each field of the request
+    service: Service,
+    backend: Annotated[str, typer.Argument(help="Which backend has it.")],
+    reference: Annotated[
+        str, typer.Argument(help="What it is called there; `manageable` lists it.")
+    ],
+    *,
+    name: Name = None,
+    volume_type: Type = None,
+    project: Project = None,
+    description: Description = None,
+    metadata: Metadata = None,
+    volume_id: ChosenId = None,
+) -> Answer:
+    """Take storage over as a volume, with all that is on it."""
+    return service.ask(
+        "volume.manage",
+        id=volume_id,
+        backend=backend,
+        reference={"source-name": reference},
+        name=name,
+        volume_type=volume_type,
+        project=project,
+        description=description,
+        metadata=metadata_of(metadata),
+    )
+
+
+@command(app, "unmanage", show.fields)
+def unmanage(service: Service, volume: Volume) -> Answer:
+    """Forget a volume and leave its storage, with all that is on it."""
+    return service.ask("volume.unmanage", id=names.volume(service, volume))
+
+
+@question(app, "manageable", show.listed(show.MANAGEABLE))
+def manageable(
+    service: Service,
+    backend: Annotated[str, typer.Argument(help="Its name.")],
+    *,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> Answer:
+    """List what a backend has that is or could be a volume."""
+    return service.whole("volume.manageable", limit, cursor=cursor, backend=backend)
+
+
 @command(app, "reserve", show.fields)
 def reserve(service: Service, volume: Volume) -> Answer:
     """Promise a volume to whoever attaches it next."""

@@ -7,10 +7,12 @@ from uuid import UUID
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
+from domain import reference
+from domain.lifecycle import Refused
 from domain.volume import Status, Volume
 from projections import resources
 from service import history, placing
-from service.command import Decision, NotFound
+from service.command import Decision, NotFound, Taken
 from service.endpoint import endpoint, query
 from service.schema import (
     GIB,
@@ -130,6 +132,70 @@ def delete(log: Decision, volume_id: UUID, *, cascade: bool, force: bool) -> Vol
     asked = log.get(Volume, volume_id)
     asked.delete(force=force)
     return asked
+
+
+class Reference(Message):
+    name = fields.String(
+        required=True,
+        data_key=reference.SOURCE_NAME,
+        validate=validate.Regexp(
+            rf"(?:{reference.NAME.pattern})\Z",
+            error="Letters, digits, _ and +; after the first one . and - as well.",
+        ),
+    )
+
+
+class Manage(Message):
+    volume_id = chosen_id()
+    backend = fields.String(required=True, validate=WORD)
+    named = fields.Nested(Reference, required=True, data_key="reference")
+    name = fields.String(load_default="", validate=NAME)
+    description = fields.String(load_default="", validate=TEXT)
+    project = fields.String(load_default="", validate=NAME)
+    volume_type = fields.String(load_default=None, allow_none=True, validate=WORD)
+    metadata = metadata_field(load_default=dict)
+
+
+@endpoint("volume.manage", takes=Manage(), gives=resources.volume)
+def manage(
+    log: Decision, volume_id: UUID, *, named: dict[str, str], **described: Any
+) -> Volume:
+    """Ask for storage that a backend has to be taken over as a volume.
+
+    An id may be asked for again where that came to nothing, or it was unmanaged.
+    """
+    # Its room is taken already; how much of it is told when it is taken over.
+    placed = placing.place(log, described | {"size_gib": 0, "multiattach": False})
+    del placed["size_gib"]
+    asked = placed | {"reference": reference.to(named["name"])}
+    known = log.find(Volume, volume_id)
+    if known is None:
+        return log.add(Volume.manage(volume_id, **asked))
+    try:
+        known.manage_again(**asked)
+    except Refused:
+        raise Taken(volume_id) from None
+    return known
+
+
+@endpoint("volume.unmanage", takes=One(), gives=resources.volume)
+def unmanage(log: Decision, volume_id: UUID) -> Volume:
+    """Ask for a volume to be forgotten; its storage stays, with all that is on it."""
+    asked = log.get(Volume, volume_id)
+    asked.unmanage()
+    return asked
+
+
+class FindManageable(Page):
+    backend = fields.String(required=True, validate=WORD)
+
+
+@query("volume.manageable", takes=FindManageable())
+async def find_manageable(
+    replica: Replica, backend: str, limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """List what a backend has that is or could be a volume, by name."""
+    return await replica.manageable(backend, limit, cursor)
 
 
 @endpoint("volume.reserve", takes=One(), gives=resources.volume)
@@ -288,6 +354,9 @@ ENDPOINTS = (
     update,
     extend,
     delete,
+    manage,
+    unmanage,
+    find_manageable,
     reserve,
     unreserve,
     attach,
