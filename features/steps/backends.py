@@ -18,6 +18,9 @@ OPERATIONS = {
     "disconnect": "disconnect",
     "unexport": "remove_export",
     "watch": "has_session",
+    "adopt": "adopt",
+    "release": "unmanage",
+    "list": "manageable",
 }
 REASON = "being repaired"
 

@@ -19,7 +19,14 @@ from uuid import UUID
 
 from adapters.file.driver import FileDriver
 from domain.attachment import reached_from
-from domain.ports import Capabilities, Cause, DriverFailed, VolumeIsBusy
+from domain.ports import (
+    Adopted,
+    Capabilities,
+    Cause,
+    DriverFailed,
+    Manageable,
+    VolumeIsBusy,
+)
 from domain.volume import Volume
 
 
@@ -72,6 +79,21 @@ class FaultyDriver(FileDriver):
         """Remove the file, unless told otherwise."""
         self._obey("delete", asked[0])
         super().delete(*asked)
+
+    def manageable(self) -> list[Manageable]:
+        """List what is there, unless told otherwise."""
+        self._obey("manageable", None)
+        return super().manageable()
+
+    def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
+        """Take a file over, unless told otherwise."""
+        self._obey("adopt", asked.originator_id)
+        return super().adopt(asked, cause)
+
+    def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str] | None:
+        """Let go of the file, unless told otherwise."""
+        self._obey("unmanage", volume_id)
+        return super().unmanage(volume_id, made_at)
 
     def extend(self, *asked: Any) -> None:
         """Grow the file, unless told otherwise."""

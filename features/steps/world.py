@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from domain.volume import UNDER_WAY
 from features.steps.service import Service
 
 HURRIED = """
@@ -23,6 +24,8 @@ deleting = 1
 reserved = 1
 attaching = 1
 detaching = 1
+managing = 1
+unmanaging = 1
 """
 SOON = 8.0  # seconds within which what was promised has to be seen
 
@@ -93,7 +96,7 @@ class World:
         said = self.headers | headers
         self.last = command, body
         self.answer = self.service.ask(command, said or None, body)
-        if command == "volume.create":
+        if command in ("volume.create", "volume.manage"):
             self._told.append(self.answer)
         return self.answer
 
@@ -197,7 +200,11 @@ class World:
 
     def open(self, name: str) -> None:
         """Use a volume, as a host does that has it attached."""
-        self._opened.append(self.storage(name).open("rb"))
+        self.open_file(self.storage(name))
+
+    def open_file(self, path: Path) -> None:
+        """Use a file until nothing is used any more."""
+        self._opened.append(path.open("rb"))
 
     def close(self) -> None:
         """Use no volume any more."""
@@ -230,11 +237,7 @@ class World:
 
     def _is_passing(self, volume_id: str) -> bool:
         """Tell whether a backend works on it: what it reports ends up elsewhere."""
-        return self.volume_of(volume_id)["status"] in (
-            "creating",
-            "extending",
-            "deleting",
-        )
+        return self.volume_of(volume_id)["status"] in UNDER_WAY
 
 
 def is_volume(told: dict[str, Any]) -> bool:

@@ -26,6 +26,18 @@ Feature: Giving up on a backend
       When "db" is deleted
       Then "db" is error_deleting because "has not done it within 1 s"
 
+    Scenario: A storage is not taken over
+      Given backend "faulty" has a storage "disk-1" of 1 GiB
+      And backend "faulty" does not answer when asked to adopt a volume
+      When "disk-1" of backend "faulty" is managed as "db"
+      Then "db" is error_managing because "has not done it within 1 s"
+
+    Scenario: A volume is not let go of
+      Given an available volume "db" on backend "faulty"
+      And backend "faulty" does not answer when asked to release a volume
+      When "db" is unmanaged
+      Then "db" is error_unmanaging because "has not done it within 1 s"
+
   Rule: A host that is not served in time is told why
 
     Scenario: It is not connected
