@@ -24,7 +24,7 @@ deleting = 1
 reserved = 1
 attaching = 1
 detaching = 1
-managing = 1
+managing = 3
 unmanaging = 1
 """
 SOON = 8.0  # seconds within which what was promised has to be seen

@@ -30,7 +30,7 @@ Feature: Giving up on a backend
       Given backend "faulty" has a storage "disk-1" of 1 GiB
       And backend "faulty" does not answer when asked to adopt a volume
       When "disk-1" of backend "faulty" is managed as "db"
-      Then "db" is error_managing because "has not done it within 1 s"
+      Then "db" is error_managing because "has not done it within 3 s"
 
     Scenario: A volume is not let go of
       Given an available volume "db" on backend "faulty"
