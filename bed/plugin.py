@@ -9,10 +9,10 @@ report says so. `lvm(outside=True)` marks a test that starts guests by itself.
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 
@@ -32,9 +32,11 @@ RUN = pytest.StashKey[Run | None]()  # None: outside
 def hindrance() -> str | None:
     """Return why no guest runs here; None if one does."""
     try:
-        with Guest(["true"], stderr=subprocess.DEVNULL) as guest:
-            died = guest.wait(START_SECONDS) != 0
-            return f"its kernel does not start\n{guest.last_words}" if died else None
+        with Guest(["true"], stdout=PIPE, stderr=STDOUT) as guest:
+            if guest.wait(START_SECONDS) == 0:
+                return None
+            said = f"{guest.stdout.read().decode(errors='replace')}{guest.last_words}"
+            return f"its kernel does not start: {said}"
     except (CannotRun, OSError) as reason:
         return str(reason)
 
