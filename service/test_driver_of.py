@@ -1,0 +1,47 @@
+"""A backend's driver is made from its own keys, and its target from Cinder's."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.targets.local import LocalTarget
+from domain.ports import Target
+from service.agents import driver_of
+from service.settings import BackendSettings, Unusable
+
+KEY = b"the key of an installation"
+
+
+class Exporting:
+    """What a driver that exports its volumes is made from."""
+
+    def __init__(
+        self,
+        target: Target,
+        name: str,
+        reserved_percentage: int,
+        max_over_subscription_ratio: float,
+    ) -> None:
+        self.target = target
+
+
+def backend(**options: object) -> BackendSettings:
+    dotted = f"{__name__}.{Exporting.__name__}"
+    return BackendSettings("lvm", dotted, options=options)
+
+
+def test_a_driver_that_exports_is_given_the_target_that_is_chosen() -> None:
+    driver = driver_of(backend(target_helper="local"), KEY)
+
+    assert isinstance(driver, Exporting)
+    assert isinstance(driver.target, LocalTarget)
+
+
+def test_a_target_that_there_is_not_is_unusable() -> None:
+    with pytest.raises(Unusable, match="backend lvm: there is no target"):
+        driver_of(backend(target_helper="scstadmin"), KEY)
+
+
+def test_a_key_that_nobody_knows_is_unusable() -> None:
+    with pytest.raises(Unusable, match="does not know target_color"):
+        driver_of(backend(target_color="blue"), KEY)
