@@ -9,16 +9,21 @@ from adapters.targets.failures import Unusable
 from adapters.targets.iscsi import Iscsi
 from adapters.targets.lio import LioTarget
 from adapters.targets.local import LocalTarget
+from adapters.targets.nbd import NbdTarget
+from adapters.targets.tgt import TgtTarget
 from domain.ports import Target
 
 # By `target_protocol` and `target_helper`; each is given what initiators see, and
 # the backend that it is for.
 TARGETS: dict[tuple[str, str], Callable[[Iscsi, str], Target]] = {
     ("iscsi", "lioadm"): LioTarget,
+    ("iscsi", "tgtadm"): TgtTarget,
+    ("nbd", "nbd"): lambda iscsi, owner: NbdTarget(iscsi.portals[0], owner),
     ("local", "local"): lambda _iscsi, _owner: LocalTarget(),
 }
 # The helper that a protocol has, where it has but one.
-ONLY = {"local": "local"}
+ONLY = {"local": "local", "nbd": "nbd"}
+PORTS = {"iscsi": 3260, "nbd": 10809, "local": 0}
 
 
 def target_of(  # noqa: PLR0913 - Cinder's options
@@ -29,7 +34,7 @@ def target_of(  # noqa: PLR0913 - Cinder's options
     target_protocol: str = "",
     target_ip_address: str = "127.0.0.1",
     target_secondary_ip_addresses: tuple[str, ...] = (),
-    target_port: int = 3260,
+    target_port: int | None = None,
     target_prefix: str = "iqn.2010-10.org.openstack:",
     use_chap_auth: bool = True,
 ) -> Target:
@@ -49,8 +54,9 @@ def target_of(  # noqa: PLR0913 - Cinder's options
             f"there is no target for {target_protocol or 'any protocol'} by "
             f"{target_helper}; there are {known}"
         )
+    port = PORTS[protocol] if target_port is None else target_port
     addresses = (target_ip_address, *target_secondary_ip_addresses)
-    portals = tuple(f"{in_url(each)}:{target_port}" for each in addresses)
+    portals = tuple(f"{in_url(each)}:{port}" for each in addresses)
     return TARGETS[chosen](Iscsi(key, portals, target_prefix, use_chap_auth), owner)
 
 

@@ -43,6 +43,15 @@ class NoInitiator(DriverFailed):
         )
 
 
+class NoHost(DriverFailed):
+    """A connector that does not say which host it is."""
+
+    code = "no_host"
+
+    def __str__(self) -> str:
+        return "the connector has no host; send the name of the one that connects"
+
+
 class CannotKeepFromWriting(DriverFailed):
     """A host that is to read only, on a target that cannot tell hosts apart."""
 

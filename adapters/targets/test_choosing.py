@@ -10,6 +10,8 @@ from adapters.targets.choosing import target_of
 from adapters.targets.failures import Unusable
 from adapters.targets.lio import LioTarget
 from adapters.targets.local import LocalTarget
+from adapters.targets.nbd import NbdTarget
+from adapters.targets.tgt import TgtTarget
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,9 @@ from adapters.targets.local import LocalTarget
     [
         ({}, LioTarget),
         ({"target_helper": "lioadm", "target_protocol": "iscsi"}, LioTarget),
+        ({"target_helper": "tgtadm"}, TgtTarget),
+        ({"target_helper": "nbd"}, NbdTarget),
+        ({"target_protocol": "nbd"}, NbdTarget),
         ({"target_helper": "local"}, LocalTarget),
         ({"target_protocol": "local"}, LocalTarget),
     ],
