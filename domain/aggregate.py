@@ -109,6 +109,18 @@ class Failure(Outcome, frozen=True, kw_only=True):
         return aggregate
 
 
+class Progress(Event, frozen=True, kw_only=True):
+    """Work that an intent asks for goes on, and how far it is."""
+
+    intent: int
+    percent: int
+
+    def mutate(self, aggregate: Any) -> Any:
+        aggregate = super().mutate(aggregate)
+        aggregate.progressed_at = self.timestamp
+        return aggregate
+
+
 class Fault(msgspec.Struct, frozen=True):
     """What went wrong last."""
 
@@ -125,6 +137,7 @@ class Done(msgspec.Struct, frozen=True):
     found: bool = False
     size_gib: int = 0
     reference: dict[str, str] | None = None
+    cleared: str | None = None
 
 
 class NotDone(msgspec.Struct, frozen=True):
@@ -142,6 +155,7 @@ class Aggregate:
     updated_at: datetime
     backend: str  # where it is, for what takes room
     allocated_gib = 0  # what it takes of its backend's room
+    progressed_at: datetime | None = None  # when work that is in flight last went on
 
     def __init__(self, aggregate_id: UUID) -> None:
         self.id = aggregate_id
@@ -170,7 +184,9 @@ class Aggregate:
             )
         )
 
-    def settle(self, event: type[Outcome], intent: Intent, **data: Any) -> None:
+    def settle(
+        self, event: type[Outcome | Progress], intent: Intent, **data: Any
+    ) -> None:
         """Note what came of an intent, as asked for by whoever asked for that."""
         timestamp, reported = MOMENT.get()
         self._happened(
@@ -190,6 +206,10 @@ class Aggregate:
             return self.in_flight[version]
         except KeyError:
             raise NotInFlight(self.id, version) from None
+
+    def waited_for(self, intent: Intent) -> datetime:
+        """Return since when an intent has waited for a word from its backend."""
+        return max(intent.timestamp, self.progressed_at or intent.timestamp)
 
     def collect_events(self) -> list[Event]:
         """Hand over the events recorded since the last call."""

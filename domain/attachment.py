@@ -96,6 +96,11 @@ class Attachment:
         """No backend was ever asked to let a host reach the volume for it."""
         return self.connector is None
 
+    @property
+    def exported(self) -> bool:
+        """Its host is to reach the volume: it was told how, and not turned away."""
+        return self.connected and self.status is not A.ERROR_ATTACHING
+
     def held_by(self, instance: str | None, host: str | None) -> bool:
         """Tell whether the same instance, or without one the same host, holds it."""
         if instance is not None:
@@ -107,6 +112,13 @@ def reached_from(connector: dict[str, Any] | None) -> str:
     """Return what tells a connector's host from others."""
     known = connector or {}
     return str(known.get("host") or known.get("initiator") or known.get("nqn"))
+
+
+def known_by(connector: dict[str, Any] | None) -> tuple[str, ...]:
+    """Return what a target tells a host by: one may have changed its initiator."""
+    known = connector or {}
+    names = (known.get("initiator"), known.get("nqn"))
+    return (reached_from(connector), *map(str, names))
 
 
 def connector_mode(connector: dict[str, Any]) -> str | None:

@@ -71,7 +71,8 @@ class Manageable(msgspec.Struct, frozen=True):
     id: UUID | None = None
 
 
-# Told how much of a long operation is done, in percent.
+# Told how much of a long operation is done, in percent. What it raises is to end the
+# operation where it is: it is asked for again.
 Progress = Callable[[float], None]
 
 

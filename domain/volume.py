@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
+from functools import reduce
 from typing import Any, ClassVar, TypedDict, Unpack
 from uuid import UUID, uuid5
 
@@ -17,6 +18,7 @@ from domain.attachment import (
     Attachment,
     AttachStatus,
     connector_mode,
+    known_by,
     reached_from,
 )
 from domain.lifecycle import Lifecycle, Refused
@@ -52,6 +54,7 @@ NOT_OURS = [S.MANAGING, S.ERROR_MANAGING]
 # A backend is at work on the volume as a whole, and says when that has ended.
 UNDER_WAY = [S.CREATING, S.EXTENDING, S.DELETING, S.MANAGING, S.UNMANAGING]
 THERE = [s for s in Status if s not in (S.DELETING, S.UNMANAGING, S.DELETED)]
+GOING = [S.DELETING, S.UNMANAGING, S.DELETED, S.ERROR_DELETING]
 
 # fmt: off
 # A row that leads to `available` leads to rest, where a volume shows the
@@ -304,6 +307,7 @@ class Volume(Aggregate):
 
         def apply(self, volume: Volume) -> None:
             volume.in_flight = {}
+            volume.progressed_at = None
             volume.previous_status = self.previous_status
             volume.let_go = self.LETS_GO
 
@@ -311,11 +315,17 @@ class Volume(Aggregate):
         """The storage is gone."""
 
         TOPIC = "volume.deleted"
+        cleared: str | None = None  # how, before others get its blocks
 
         def apply(self, volume: Volume) -> None:
             volume.allocated_gib = 0
             volume.connections = {}
             volume.error = None
+
+    class DeletionProgressed(aggregate.Progress, frozen=True, kw_only=True):
+        """The storage is being cleared, which may take hours."""
+
+        TOPIC = "volume.deletion_progressed"
 
     class DeletionFailed(aggregate.Failure, frozen=True, kw_only=True):
         """The storage could not be removed; deleting may be asked for again."""
@@ -873,6 +883,13 @@ class Volume(Aggregate):
         else:
             not_done(intent, result)
 
+    def progress(self, version: int, percent: int) -> None:
+        """Note how far a deletion is; what else takes its time has its deadline."""
+        intent = self.intended(version)
+        if isinstance(intent, Volume.DeletionStarted):
+            told = {"status": self.status, "percent": percent}
+            self.settle(Volume.DeletionProgressed, intent, **told)
+
     # Outcomes: what a backend reported, one pair for each intent.
 
     def _created(self, intent: Created, done: Done) -> None:
@@ -906,10 +923,10 @@ class Volume(Aggregate):
         status = self._after("extension_failed")
         self._fail(Volume.ExtensionFailed, intent, why, status)
 
-    def _deleted(self, intent: DeletionStarted, _: Done) -> None:
+    def _deleted(self, intent: DeletionStarted, done: Done) -> None:
         status = self._after("deleted")
         self._release_all("the volume was deleted")
-        self.settle(Volume.Deleted, intent, status=status)
+        self.settle(Volume.Deleted, intent, status=status, cleared=done.cleared)
 
     def _deletion_failed(self, intent: DeletionStarted, why: NotDone) -> None:
         kind = Volume.DeletionPutOff if why.busy else Volume.DeletionFailed
@@ -1100,6 +1117,18 @@ class Volume(Aggregate):
             raise Refused("use", AttachStatus.DETACHED, [])
         raise UnknownAttachment(attachment_id)
 
+    @property
+    def connectors(self) -> list[dict[str, Any]]:
+        """The connectors of the hosts that are to reach it, each once.
+
+        Of a volume that is going, or half gone, there is none.
+        """
+        if self.status in GOING or not (self.attachments or self.connections):
+            return []
+        held = [a.connector for a in self.attachments.values() if a.exported]
+        wanted = [*held, *self.connections.values()]
+        return list({known_by(c): c for c in wanted if c is not None}.values())
+
     def work_for(self, attachment_id: UUID) -> list[aggregate.Intent]:
         """Return what backends are asked to do for an attachment."""
         asked = self.in_flight.values()
@@ -1152,12 +1181,28 @@ class Volume(Aggregate):
         return told | {"data": told.get("data", {}) | used}
 
     def _shared(self, connector: dict[str, Any], but: UUID | None) -> bool:
-        """Tell whether another hold reaches the volume from the connector's host."""
+        """Tell whether another hold reaches the volume from the connector's host.
+
+        One that is being taken away does not: of two that go at once, the last takes
+        the way with it.
+        """
         there = reached_from(connector)
         holds = (a for i, a in self.attachments.items() if i != but and a.connector)
-        if any(reached_from(a.connector) == there for a in holds):
+        if any(reached_from(a.connector) == there and self._stays(a) for a in holds):
             return True
-        return but is not None and self._exported_to(connector)
+        return but is not None and self._stays_exported_to(connector)
+
+    def _stays(self, attachment: Attachment) -> bool:
+        turned_away = attachment.status is AttachStatus.ERROR_ATTACHING
+        return not turned_away and not self._being_disconnected(attachment.id)
+
+    def _stays_exported_to(self, connector: dict[str, Any]) -> bool:
+        going = (
+            intent.connector
+            for intent in self.in_flight.values()
+            if isinstance(intent, Volume.ExportRemovalStarted)
+        )
+        return reached_from(connector) in reduce(left_without, going, self.connections)
 
     def _being_disconnected(self, attachment_id: UUID) -> bool:
         asked = self.work_for(attachment_id)

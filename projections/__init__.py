@@ -2,8 +2,8 @@
 
 `resources` is what anybody sees of an aggregate. Each read model is a question
 with a table of its own: `volumes`, `attachment_status`, `capabilities`,
-`in_flight`. `reading` makes a page of the log into rows for all of them. Start
-with `projections.reading`.
+`in_flight`, `exports`. `reading` makes a page of the log into rows for all of them.
+Start with `projections.reading`.
 
 Imports: `domain`; never an adapter.
 """

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from domain.aggregate import Intent
+from domain.aggregate import Intent, Progress
 from projections.reading import ReadModel, Row, Touched
 
 
 def rows(touched: Touched) -> Iterable[Row]:
-    """Return a row for each intent that is in flight since the page.
+    """Return a row for each intent of which the page tells and that is in flight.
 
     What it asks is the event in the log, where the row was created.
     """
     aggregate = touched.aggregate
-    for intent, position in touched.events:
-        version = intent.originator_version
-        if isinstance(intent, Intent) and version in aggregate.in_flight:
+    told: dict[int, int] = {}
+    for event, position in touched.events:
+        if isinstance(event, Intent):
+            told[event.originator_version] = position
+        elif isinstance(event, Progress):
+            told.setdefault(event.intent, position)
+    for version, position in told.items():
+        if intent := aggregate.in_flight.get(version):
             yield Row(
                 f"{touched.key}/{version}",
                 position,
@@ -24,7 +29,7 @@ def rows(touched: Touched) -> Iterable[Row]:
                 {
                     "backend": intent.backend,
                     "topic": intent.TOPIC,
-                    "since": intent.timestamp.isoformat(),
+                    "since": aggregate.waited_for(intent).isoformat(),
                 },
                 hidden=False,
                 body=None,

@@ -27,6 +27,7 @@ class House:
     driver: Any
     asker: Caller
     stack: AsyncExitStack
+    agent: Agent = field(init=False)
     working: asyncio.Future[Any] = field(default_factory=asyncio.Future)
 
     async def start_agent(self) -> None:
@@ -35,8 +36,8 @@ class House:
         client = await connect(self.settings.nats_url, "agent")
         self.stack.push_async_callback(client.close)
         key = self.settings.key
-        agent = Agent(client, self.driver, "files", key, "the only holder")
-        self.working = asyncio.create_task(agent.run())
+        self.agent = Agent(client, self.driver, "files", key, "the only holder")
+        self.working = asyncio.create_task(self.agent.run())
         self.stack.push_async_callback(ended, self.working)
 
     async def create(self, **more: Any) -> str:

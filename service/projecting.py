@@ -29,12 +29,13 @@ from domain.aggregate import Aggregate, Event, Outcome
 from domain.volume import Volume
 from projections.attachment_status import ATTACHMENTS
 from projections.capabilities import BACKENDS
+from projections.exports import EXPORTS
 from projections.in_flight import IN_FLIGHT
 from projections.reading import Fold
 from projections.volumes import VOLUMES
 from service.log import replayed
 
-MODELS = (VOLUMES, ATTACHMENTS, BACKENDS, IN_FLIGHT)
+MODELS = (VOLUMES, ATTACHMENTS, BACKENDS, IN_FLIGHT, EXPORTS)
 REACHED = f"{PREFIX}keeper.reached"
 LOOK_EVERY = 0.5  # seconds between two looks at what is to be rebuilt
 SETTLING = {

@@ -15,6 +15,7 @@ from marshmallow import ValidationError
 from adapters.postgres.read_models import Failure, Found
 from adapters.postgres.reading import written_at
 from adapters.postgres.recorder import LogRecorder
+from projections.exports import EXPORTS
 from projections.in_flight import IN_FLIGHT
 from service import history
 from service.asked import asked
@@ -26,6 +27,7 @@ PATIENCE = 5.0  # seconds that a list may wait for `min_position`
 LOOK_AGAIN = 0.5  # seconds until it is looked for, though nobody told
 MOST_REMEMBERED = 64
 MOST_IN_FLIGHT = 250
+MOST_EXPORTS = 1000
 
 
 class Stopped(Unavailable):
@@ -123,6 +125,31 @@ class Reading:
         ]
         more = len(found) > len(page)
         return {"items": items, "more": more, "position": newest}
+
+    async def exports(self, backend: str, after: int) -> dict[str, Any]:
+        """Return which hosts are to reach which volumes of a backend, page by page.
+
+        It is so at `position`, which is not before what the log had when asked.
+        """
+        newest = await self._log.read(self._recorder.max_notification_id) or 0
+        rows, reached = await self._found(
+            EXPORTS.name,
+            newest,
+            {"backend": backend},
+            hidden=False,
+            after=(after, "~"),
+            limit=MOST_EXPORTS + 1,
+        )
+        page = history.fitting(rows[:MOST_EXPORTS], lambda row: len(row.body))
+        items = [
+            {
+                "volume_id": row.key,
+                "connectors": msgspec.Raw(row.body),
+                "after": row.created,
+            }
+            for row in page
+        ]
+        return {"items": items, "more": len(rows) > len(page), "position": reached}
 
     async def _found(
         self, model: str, position: int, *asked: Any, **more: Any

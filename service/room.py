@@ -101,6 +101,11 @@ class Room:
             return "its agent does not report"
         return None if known.working else known.reason
 
+    def waits_for(self, backend: str) -> str | None:
+        """Return what keeps the backend from its work, or what it catches up on."""
+        known = self.measured.get(backend)
+        return self.why_not_working(backend) or (known.reason if known else None)
+
     def with_measured(self, backend: BackendSeen) -> BackendSeen:
         """Return a backend with what its agent last told, and what is taken of it."""
         name = backend.name

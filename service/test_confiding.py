@@ -14,7 +14,7 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from domain import chap
-from domain.ports import Capabilities, Cause
+from domain.ports import Capabilities, Cause, Export
 from domain.volume import Volume
 from service.house import House, Run, lived
 from service.testing import capabilities, published
@@ -45,6 +45,12 @@ class Locked:
         user = chap.username(volume_id, connector["initiator"])
         told = {"auth_method": "CHAP", "auth_username": user} | self.tells
         return {"driver_volume_type": "iscsi", "data": told}
+
+    def exports(self) -> set[UUID]:
+        return set()
+
+    def converge(self, wanted: Export) -> bool:
+        return False
 
     def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
         self.reached.remove(connector)

@@ -17,7 +17,7 @@ from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt
 from adapters.postgres.recorder import Batch
 from domain.aggregate import Done, Event
-from domain.ports import Capabilities, Cause
+from domain.ports import Capabilities, Cause, Export
 from domain.volume import Volume
 from service.manager import VolumeManager
 from service.testing import (
@@ -58,7 +58,7 @@ class Nothing:
     def create(self, asked: Volume.Created, cause: Cause) -> str:
         return f"/nothing/{asked.originator_id}"
 
-    def delete(self, volume_id: UUID, made_at: str) -> None:
+    def delete(self, volume_id: UUID, made_at: str, *_: Any) -> None:
         pass
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
@@ -72,6 +72,12 @@ class Nothing:
 
     def remove_export(self, volume_id: UUID) -> None:
         pass
+
+    def exports(self) -> set[UUID]:
+        return set()
+
+    def converge(self, wanted: Export) -> bool:
+        return False
 
     def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
         return False

@@ -94,4 +94,7 @@ def test_what_is_no_read_model_is_not_found(
         code, problem, _ = asyncio.run(scenario())
 
     assert (code, problem["type"]) == ("404", "not-found")
-    assert "there are attachments, backends, in_flight, volumes" in problem["detail"]
+    assert (
+        "there are attachments, backends, exports, in_flight, volumes"
+        in problem["detail"]
+    )

@@ -113,6 +113,7 @@ class Watcher:
     def _give_up(self, row: Found, seconds: float) -> Callable[[Decision], Any]:
         """Return the decision that work which was not settled in time has failed."""
         aggregate_id, _, version = row.key.partition("/")
+        since = row.filters["since"]  # unless it has gone on meanwhile
         said = (
             f"the agent of backend {row.filters['backend']} has not done it within "
             f"{seconds:g} s; see whether it runs, then ask again"
@@ -122,7 +123,8 @@ class Watcher:
             kinds = AGGREGATES.values()
             found = (log.find(kind, UUID(aggregate_id)) for kind in kinds)
             aggregate: Any = next(kind for kind in found if kind)
-            if int(version) in aggregate.in_flight:
+            intent = aggregate.in_flight.get(int(version))
+            if intent and aggregate.waited_for(intent).isoformat() == since:
                 aggregate.report(int(version), NotDone("deadline", said))
             return aggregate
 

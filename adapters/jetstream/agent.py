@@ -10,6 +10,9 @@ Volumes are served side by side, the events of one volume in the order of the
 log. A crash repeats the operation and the report: drivers answer twice the
 same, and an intent is settled once.
 
+Which hosts reach which volumes is what the log says: a sweep now and then lets the
+storage converge to it, volume by volume, each when nothing else is done to it.
+
 Nothing touches the storage without the backend's lease. Work that was taken in
 under a lease which is over is left: who has the next finds it in flight.
 """
@@ -19,8 +22,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
@@ -36,11 +39,16 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
 from adapters.hands import Hands
+from adapters.jetstream.admission import AT_ONCE, Admission, Kind
 from adapters.jetstream.lease import Lapsed, Lease
+from adapters.jetstream.operation import Operation, code_of, in_words
+from adapters.jetstream.progress import News
 from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.jetstream.reporting import Report, Reporter
 from adapters.jetstream.signing import is_published
+from adapters.jetstream.sweeping import Sweeper
 from adapters.jetstream.telling import AGAIN, PREFIX, Refusal, Service
+from adapters.jetstream.turns import Turns
 from adapters.jetstream.wire import until_closed
 from adapters.jetstream.work import WORK
 from adapters.tasks import together, undisturbed
@@ -52,19 +60,22 @@ from domain.ports import (
     Capabilities,
     Cause,
     Driver,
-    DriverFailed,
     Manageable,
+    Progress,
     VolumeIsBusy,
 )
 from domain.reference import name_in
+from domain.volume import Volume
 
 MEASURE_EVERY = 5.0  # seconds
 LOOK_AGAIN = 30.0  # seconds until what is in flight is asked for anew
 SET_UP_AGAIN = 5.0  # seconds until a storage that is not usable is tried again
 GRACE = 2.0  # seconds that operations have to end when we stop
-AT_ONCE = 8  # operations side by side
 FETCH = 256
-MOST_WORDS = 2000  # characters of a failure; a report has to fit into a message
+SOON = 1.0  # seconds that setting up may take without a word
+
+# What may take hours.
+KINDS = {Volume.DeletionStarted.TOPIC: Kind.LONG}
 
 logger = getLogger(__name__)
 
@@ -77,8 +88,34 @@ class Key(NamedTuple):
     version: int
 
 
+class Piece(NamedTuple):
+    """A piece of work as it was taken in."""
+
+    topic: str
+    intent: Intent
+    position: int
+    lease: int
+    kind: Kind
+
+    @property
+    def key(self) -> Key:
+        """What tells it from others."""
+        about = self.intent.originator_id, self.intent.originator_version
+        return Key(self.lease, *about)
+
+    @property
+    def name(self) -> str:
+        """What a driver does for it."""
+        return WORK[self.topic].__name__
+
+    @property
+    def sets_up(self) -> bool:
+        """Whether it is about the storage as a whole."""
+        return self.topic == Backend.InitializationStarted.TOPIC
+
+
 class Measurement(msgspec.Struct, frozen=True):
-    """What an agent tells of its backend."""
+    """What an agent tells of its backend; `reason`: what that waits for."""
 
     name: str
     working: bool
@@ -103,22 +140,12 @@ class Told(msgspec.Struct, frozen=True):
     failure: str | None = None
 
 
-class Operation(NamedTuple):
-    """What a driver did for one intent: "done", or the code of its failure."""
-
-    backend: str
-    name: str
-    id: UUID
-    position: int
-    lease: int
-    outcome: str
-    seconds: float
-
-
 class Agent:
     """Runs one driver for one backend; `noted` is told of each operation."""
 
     _leaving = False
+    _protocol = "local"
+    _were_old = 0
 
     def __init__(
         self,
@@ -140,20 +167,20 @@ class Agent:
         self._lease = Lease(self._service, name, holder, self._host)
         self._reporter = Reporter(self._service, name)
         self._failure: str | None = "is being set up"
-        self._usable = asyncio.Event()
         self._changed = asyncio.Event()
         self._looked = asyncio.Event()
-        self._last: dict[UUID, asyncio.Task[None]] = {}
+        self._turns = Turns()
+        about = self._service, name, self._lease, self._turns, self._touch
+        self._sweeper = Sweeper(*about)
         self._taken: set[Key] = set()
         self._finished: set[Key] = set()
-        self._protocol = "local"
-        self._busy = 0
-        self._quiet = asyncio.Event()
-        self._setting_up = asyncio.Lock()
+        self._old: set[Key] = set()  # what was in flight before we began
+        self._admission = Admission()
         self._hands = Hands(AT_ONCE, f"agent-{name}")
 
     async def run(self) -> None:
         """Work for ever, beginning again where the broker was away."""
+        self._loop = asyncio.get_running_loop()
         try:
             await together(
                 self._lease.keep(),
@@ -162,6 +189,7 @@ class Agent:
                 self._answer_measure(),
                 self._answer_manageable(),
                 self._work_again_and_again(),
+                self._sweeper.run(self._driver, self._noted),
                 self._reporter.run(),
                 until_closed(self._client),
             )
@@ -186,8 +214,9 @@ class Agent:
     async def finish(self, seconds: float) -> None:
         """Begin with nothing more, and report what is under way if it ends in time."""
         self._leaving = True
-        if self._last and self._usable.is_set():
-            _, late = await asyncio.wait(self._last.values(), timeout=seconds)
+        under_way = self._turns.all()
+        if under_way and self._admission.usable.is_set():
+            _, late = await asyncio.wait(under_way, timeout=seconds)
             if late:
                 logger.warning("%d volumes are left to the next agent", len(late))
 
@@ -202,8 +231,14 @@ class Agent:
                 raise
             except Exception as failure:  # noqa: BLE001 - told, and tried again
                 reason = in_words(failure)
-        now = datetime.now(UTC)
-        return Measurement(self._name, reason is None, reason, capabilities, now, lease)
+        now, works = datetime.now(UTC), reason is None
+        told = self._settling() if works else reason
+        return Measurement(self._name, works, told, capabilities, now, lease)
+
+    def _settling(self) -> str | None:
+        """Return what a storage that works has yet to catch up on."""
+        left = len(self._old)
+        return f"settling {left} of {self._were_old} in flight" if left else None
 
     async def _leave(self) -> None:
         """Let the next agent take over at once, unless something still goes on."""
@@ -226,6 +261,7 @@ class Agent:
         await self._announce(lease)
         position = await self._take_what_is_in_flight(lease)
         subscription = await self._subscribe(position)
+        self._sweeper.know(lease)
         self.at_work.set()
         looked = asyncio.get_running_loop().time()
         try:
@@ -263,12 +299,15 @@ class Agent:
         # What is finished from now on may be in flight in an answer that is older.
         self._finished.clear()
         after, position = 0, None
+        kind = Kind.NEW if self._sweeper.knows(lease) else Kind.OLD
+        if kind is Kind.OLD:
+            self._were_old = len(self._old)
         while True:
             asked = {"name": self._name, "lease": lease, "after": after}
             answer = await self._service.tell("agent.in_flight", asked)
             for item in answer["items"]:
                 topic, event = item["topic"], msgspec.json.encode(item["event"])
-                self._take(topic, event, item["position"], lease)
+                self._take(topic, event, item["position"], lease, kind)
                 after = item["position"]
             position = answer["position"] if position is None else position
             if not answer["more"]:
@@ -296,7 +335,14 @@ class Agent:
         topic = (message.headers or {})["ce-type"].removeprefix("holdfast.")
         self._take(topic, message.data, position, lease)
 
-    def _take(self, topic: str, state: bytes, position: int, lease: int) -> None:
+    def _take(
+        self,
+        topic: str,
+        state: bytes,
+        position: int,
+        lease: int,
+        kind: Kind = Kind.NEW,
+    ) -> None:
         """Begin the work of an intent of ours when its aggregate's earlier is done."""
         try:
             intent = log.decode(topic, state)
@@ -305,70 +351,65 @@ class Agent:
             logger.exception("what is asked at %d cannot be read", position)
             return
         assert isinstance(intent, Intent)
-        key = Key(lease, intent.originator_id, intent.originator_version)
+        asked = Piece(topic, intent, position, lease, KINDS.get(topic, kind))
+        key = asked.key
         known = key in self._taken or key in self._finished
         if intent.backend != self._name or known:
             return
         self._taken.add(key)
-        earlier = self._last.get(intent.originator_id)
-        work = self._work(topic, intent, position, lease, earlier)
-        task = asyncio.create_task(work)
-        self._last[intent.originator_id] = task
+        if kind is Kind.OLD:
+            self._old.add(key)
+            self._were_old += 1
+        task = asyncio.create_task(
+            self._work(asked, self._turns.last(key.aggregate_id))
+        )
+        self._turns.take(key.aggregate_id, task)
 
-        def forget(done: asyncio.Task[None]) -> None:
+        def finished(_: asyncio.Task[None]) -> None:
             self._taken.discard(key)
+            self._old.discard(key)
             self._finished.add(key)
-            if self._last.get(intent.originator_id) is done:
-                del self._last[intent.originator_id]
 
-        task.add_done_callback(forget)
+        task.add_done_callback(finished)
 
     # Doing it
 
-    async def _work(
-        self,
-        topic: str,
-        intent: Intent,
-        position: int,
-        lease: int,
-        earlier: asyncio.Task[None] | None,
-    ) -> None:
+    async def _work(self, asked: Piece, earlier: asyncio.Task[Any] | None) -> None:
         if earlier:
             await asyncio.wait([earlier])
-        cause = Cause(position, intent.timestamp.isoformat())
-        with self._following(topic, intent, position) as traceparent:
-            result = await self._attempt(topic, intent, cause, lease)
+        with self._following(asked) as traceparent:
+            result = await self._attempt(asked)
         if result is None:
             return
-        if topic == Backend.InitializationStarted.TOPIC:
+        if asked.sets_up:
             self._found(getattr(result, "message", None))
             await self._tell_measurement()  # or the next request is decided without
         self._changed.set()
         with following("report", traceparent) as traceparent:
             report = Report(
-                noun=topic.partition(".")[0],
-                id=intent.originator_id,
-                intent=intent.originator_version,
-                causation_id=str(position),
+                noun=asked.topic.partition(".")[0],
+                id=asked.intent.originator_id,
+                intent=asked.intent.originator_version,
+                causation_id=str(asked.position),
                 traceparent=traceparent,
                 done=result if isinstance(result, Done) else None,
                 not_done=result if isinstance(result, NotDone) else None,
             )
-            await self._reporter.report(lease, report)
+            await self._reporter.report(asked.lease, report)
 
-    async def _attempt(
-        self, topic: str, intent: Intent, cause: Cause, lease: int
-    ) -> Done | NotDone | None:
+    async def _attempt(self, asked: Piece) -> Done | NotDone | None:
         """Let the driver do it; None where the lease is over, and so the work not ours.
 
         A lease that was not renewed in time may still be ours when it is.
         """
-        setting_up = topic == Backend.InitializationStarted.TOPIC
-        while await self._lease.held() == lease and not self._leaving:
+        admission = self._admission
+        while await self._lease.held() == asked.lease and not self._leaving:
+            alone = asked.sets_up
             try:
-                async with self._alone() if setting_up else self._beside_others():
-                    asked = topic, intent, cause, lease
-                    done: Done = await self._in_thread(lease, self._do, *asked)
+                async with (
+                    admission.alone() if alone else admission.beside_others(asked.kind)
+                ):
+                    done: Done = await self._in_thread(asked.lease, self._do, asked)
             except Lapsed:
                 continue
             except Exception as failure:  # noqa: BLE001 - every intent is settled
@@ -377,32 +418,67 @@ class Agent:
             return done
         return None
 
-    def _do(self, topic: str, intent: Intent, cause: Cause, lease: int) -> Done:
+    def _do(self, asked: Piece) -> Done:
         """Let the driver do it, in a thread, and note what came of it."""
         if self._leaving:
             raise Lapsed
-        work, outcome, began = WORK[topic], "done", time.perf_counter()
+        cause = Cause(asked.position, asked.intent.timestamp.isoformat())
+        outcome, began = "done", time.perf_counter()
         try:
-            return work(self._driver, intent, cause)
+            work = WORK[asked.topic]
+            return work(self._driver, asked.intent, cause, self._progress(asked))
         except Exception as failure:
             outcome = code_of(failure)
             raise
         finally:
             took = time.perf_counter() - began
-            about = work.__name__, intent.originator_id, cause.position, lease
+            about = asked.name, asked.intent.originator_id, asked.position, asked.lease
             self._noted(Operation(self._name, *about, outcome, took))
 
-    def _following(
-        self, topic: str, intent: Intent, position: int
-    ) -> AbstractContextManager[str]:
+    def _progress(self, asked: Piece) -> Progress:
+        """Return what a driver tells how far it is, from its thread.
+
+        It ends the operation there where others must not wait for it: it is taken
+        up again, by us or by the next agent.
+        """
+        loop = self._loop
+
+        def tell(percent: int) -> None:
+            telling = self._tell_progress(asked, percent)
+            asyncio.run_coroutine_threadsafe(telling, loop)
+
+        told = News(tell)
+
+        def heard(percent: float) -> None:
+            self._check(asked.lease)
+            if self._leaving or self._admission.wants_quiet:
+                raise Lapsed
+            told(percent)
+
+        return heard
+
+    async def _tell_progress(self, asked: Piece, percent: int) -> None:
+        about = {
+            "name": self._name,
+            "lease": asked.lease,
+            "noun": asked.topic.partition(".")[0],
+            "id": asked.intent.originator_id,
+            "intent": asked.intent.originator_version,
+            "causation_id": str(asked.position),
+            "percent": percent,
+        }
+        with suppress(Error, TimeoutError, Refusal):
+            await self._service.tell("agent.progress", about)
+
+    def _following(self, asked: Piece) -> AbstractContextManager[str]:
         """Return what traces the work below the request that asked for it."""
         return following(
-            WORK[topic].__name__,
-            intent.provenance.traceparent,
+            asked.name,
+            asked.intent.provenance.traceparent,
             **{
                 "holdfast.backend": self._name,
-                "holdfast.id": str(intent.originator_id),
-                "holdfast.position": position,
+                "holdfast.id": str(asked.intent.originator_id),
+                "holdfast.position": asked.position,
             },
         )
 
@@ -413,10 +489,10 @@ class Agent:
         seen = 0
         while True:
             lease = await self._lease.held()
-            if lease != seen or not self._usable.is_set():
-                self._usable.clear()
+            if lease != seen or not self._admission.usable.is_set():
+                self._admission.usable.clear()
                 try:
-                    async with self._alone():
+                    async with self._admission.alone():
                         await self._in_thread(lease, self._driver.set_up)
                 except Lapsed:
                     continue
@@ -433,37 +509,17 @@ class Agent:
         self._looked.set()
         self._changed.set()
         if failure is None:
-            self._usable.set()
+            self._admission.usable.set()
+            self._sweeper.be_due()
         else:
-            self._usable.clear()
-
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """Hold all other work up: setting up takes what is half-made for a leftover."""
-        async with self._setting_up:
-            self._usable.clear()
-            while self._busy:
-                self._quiet.clear()
-                await self._quiet.wait()
-            yield
-
-    @asynccontextmanager
-    async def _beside_others(self) -> AsyncIterator[None]:
-        """Work once the storage is usable."""
-        while not self._usable.is_set():
-            await self._usable.wait()
-        self._busy += 1
-        try:
-            yield
-        finally:
-            self._busy -= 1
-            self._quiet.set()
+            self._admission.usable.clear()
 
     async def _measure_again_and_again(self) -> None:
         """Tell every replica now and then, and after what has changed something."""
         while True:
-            # The first to be told is what setting up has found.
-            await self._looked.wait()
+            # The first to be told is what setting up has found, unless that takes long.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._looked.wait(), SOON)
             await self._lease.held()
             self._changed.clear()
             began = asyncio.get_running_loop().time()
@@ -503,14 +559,20 @@ class Agent:
         if self._failure:
             return Told(failure=self._failure)
         try:
-            async with self._beside_others():
-                found = await self._in_thread(lease, self._driver.manageable)
+            found = await self._touch(lease, self._driver.manageable)
         except Lapsed:
             raise
         except Exception as failure:  # noqa: BLE001 - told, and asked again
             return Told(failure=in_words(failure))
         later = [each for each in found if name_in(each.reference) > asked.after]
         return Told(later[: asked.limit], more=len(later) > asked.limit)
+
+    async def _touch(self, lease: int, what: Callable[..., Any], *args: Any) -> Any:
+        """Let the driver do something beside other work, or raise `Lapsed`."""
+        if self._leaving:
+            raise Lapsed
+        async with self._admission.beside_others():
+            return await self._in_thread(lease, what, *args)
 
     async def _in_thread(self, lease: int, what: Callable[..., Any], *args: Any) -> Any:
         """Let the driver do something under a lease, or raise `Lapsed`."""
@@ -535,17 +597,3 @@ def sequence_of(message: Msg) -> int:
         case ["$JS", "ACK", _, _, _, sequence, _, _, _]:
             return int(sequence)
     return message.metadata.sequence.stream
-
-
-def code_of(failure: Exception) -> str:
-    """Return what went wrong with a driver, in one word for programs."""
-    code: str = getattr(failure, "code", "driver_broke_down")
-    return code
-
-
-def in_words(failure: Exception) -> str:
-    """Return what went wrong with a driver, in words that an operator can act on."""
-    if isinstance(failure, DriverFailed):
-        return str(failure)[:MOST_WORDS]
-    logger.error("the driver broke down", exc_info=failure)
-    return f"the driver broke down ({type(failure).__name__}); see its log"

@@ -26,7 +26,9 @@ logger = getLogger(__name__)
 
 
 class Lapsed(Exception):
-    """The lease under which something was to be done is not ours now."""
+    """The lease under which something was to be done is not ours now, or we leave."""
+
+    code = "interrupted"
 
 
 class Lease:

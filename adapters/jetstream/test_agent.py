@@ -73,8 +73,11 @@ class Shelf:
     def remove_export(self, volume_id: UUID) -> None:
         pass
 
-    def delete(self, volume_id: UUID, *_: str) -> None:
+    def delete(self, volume_id: UUID, *_: Any) -> None:
         self.done.append(("delete", volume_id))
+
+    def exports(self) -> set[UUID]:
+        return set()
 
     def of(self, volume_id: str) -> list[str]:
         return [verb for verb, key in self.done if str(key) == volume_id]

@@ -10,7 +10,7 @@ from typing import Any
 
 from domain.aggregate import Done
 from domain.backend import Backend
-from domain.ports import Cause, Driver, DriverFailed
+from domain.ports import Cause, Driver, DriverFailed, Progress
 from domain.volume import Volume
 
 # What drivers call a secret; how they name one that they only refer to is not it.
@@ -34,25 +34,27 @@ class Indiscreet(DriverFailed):
         )
 
 
-def create(driver: Driver, event: Volume.Created, cause: Cause) -> Done:
+def create(driver: Driver, event: Volume.Created, cause: Cause, *_: Any) -> Done:
     """Make the storage."""
     return Done(location=driver.create(event, cause))
 
 
-def extend(driver: Driver, event: Volume.ExtensionStarted, _: Cause) -> Done:
+def extend(driver: Driver, event: Volume.ExtensionStarted, *_: Any) -> Done:
     """Grow the storage."""
     driver.extend(event.originator_id, event.size_gib)
     return Done()
 
 
-def delete(driver: Driver, event: Volume.DeletionStarted, _: Cause) -> Done:
+def delete(
+    driver: Driver, event: Volume.DeletionStarted, _: Cause, progress: Progress
+) -> Done:
     """Remove the storage, and before it every way to reach it."""
     driver.remove_export(event.originator_id)
-    driver.delete(event.originator_id, event.made_at.isoformat())
-    return Done()
+    made_at = event.made_at.isoformat()
+    return Done(cleared=driver.delete(event.originator_id, made_at, progress))
 
 
-def adopt(driver: Driver, event: Volume.ManagingStarted, cause: Cause) -> Done:
+def adopt(driver: Driver, event: Volume.ManagingStarted, cause: Cause, *_: Any) -> Done:
     """Take the storage over; what an earlier attempt took after all is let go first."""
     if event.earlier:
         driver.unmanage(event.originator_id, event.earlier.isoformat())
@@ -60,7 +62,7 @@ def adopt(driver: Driver, event: Volume.ManagingStarted, cause: Cause) -> Done:
     return Done(location=adopted.location, size_gib=adopted.size_gib)
 
 
-def unmanage(driver: Driver, event: Volume.UnmanagingStarted, _: Cause) -> Done:
+def unmanage(driver: Driver, event: Volume.UnmanagingStarted, *_: Any) -> Done:
     """Let go of the storage, and before it of every way to reach it."""
     driver.remove_export(event.originator_id)
     made_at = None if event.never_ours else event.made_at.isoformat()
@@ -68,7 +70,7 @@ def unmanage(driver: Driver, event: Volume.UnmanagingStarted, _: Cause) -> Done:
 
 
 def connect(
-    driver: Driver, event: Volume.ConnectionStarted | Volume.ExportStarted, _: Cause
+    driver: Driver, event: Volume.ConnectionStarted | Volume.ExportStarted, *_: Any
 ) -> Done:
     """Let a host reach the volume; half a way is taken back, and no other host's."""
     try:
@@ -94,14 +96,14 @@ def check_discreet(told: Any, name: str = "connection") -> None:
         raise Indiscreet(name)
 
 
-def disconnect(driver: Driver, event: Volume.DisconnectionStarted, _: Cause) -> Done:
+def disconnect(driver: Driver, event: Volume.DisconnectionStarted, *_: Any) -> Done:
     """Take the volume away from a host, unless another hold reaches it from there."""
     if not event.shared:
         driver.disconnect(event.originator_id, event.connector)
     return Done()
 
 
-def unexport(driver: Driver, event: Volume.ExportRemovalStarted, _: Cause) -> Done:
+def unexport(driver: Driver, event: Volume.ExportRemovalStarted, *_: Any) -> Done:
     """Take the volume away from a host, or from every host."""
     try:
         if event.connector is None:
@@ -115,7 +117,7 @@ def unexport(driver: Driver, event: Volume.ExportRemovalStarted, _: Cause) -> Do
     return Done()
 
 
-def look_for_session(driver: Driver, event: Volume.SessionLookedFor, _: Cause) -> Done:
+def look_for_session(driver: Driver, event: Volume.SessionLookedFor, *_: Any) -> Done:
     """Look whether a host uses the volume, and take it away from one that does not."""
     found = driver.has_session(event.originator_id, event.connector)
     if event.connector and not found and not event.shared:
@@ -123,13 +125,13 @@ def look_for_session(driver: Driver, event: Volume.SessionLookedFor, _: Cause) -
     return Done(found=found)
 
 
-def initialize(driver: Driver, _: Backend.InitializationStarted, __: Cause) -> Done:
+def initialize(driver: Driver, *_: Any) -> Done:
     """Look at the storage anew."""
     driver.set_up()
     return Done()
 
 
-WORK: dict[str, Callable[[Driver, Any, Cause], Done]] = {
+WORK: dict[str, Callable[[Driver, Any, Cause, Progress], Done]] = {
     Volume.Created.TOPIC: create,
     Volume.ExtensionStarted.TOPIC: extend,
     Volume.DeletionStarted.TOPIC: delete,

@@ -172,9 +172,9 @@ class PostgresReadModels:
                 cursor.execute(statement.format(**self._names))
             cursor.execute(KEPT.format(**self._names))
             missing = self.models.keys() - {row["name"] for row in cursor.fetchall()}
-            position = self._adopt(cursor, missing)
+            adopted = self._adopt(cursor, missing)
             for name in missing:
-                self._create(cursor, name, 1, position)
+                self._create(cursor, name, 1, adopted.get(name, 0))
                 cursor.execute(SHOW.format(**self._named(name, 1)))
 
     def kept(self) -> list[Kept]:
@@ -301,22 +301,26 @@ class PostgresReadModels:
             cursor.execute(MEASURED.format(**self._names))
             return {row["name"]: row["body"] for row in cursor.fetchall()}
 
-    def _adopt(self, cursor: Cursor[Any], missing: Iterable[str]) -> int:
-        """Take over the tables of version 0.1.0, and return where they are."""
-        position = f'"{self._datastore.schema}".read_position'
-        cursor.execute(OLD.format(name=position))
-        if not (cursor.fetchone() or {})["there"]:
-            return 0
+    def _adopt(self, cursor: Cursor[Any], missing: Iterable[str]) -> dict[str, int]:
+        """Take over the tables of version 0.1.0, and return where each is."""
+        if not self._is_there(cursor, "read_position"):
+            return {}
         cursor.execute(OLD_POSITION.format(**self._names))
         reached = int((cursor.fetchone() or {"position": 0})["position"])
-        for name in missing:
+        adopted = [name for name in missing if self._is_there(cursor, f"read_{name}")]
+        for name in adopted:
             names = self._named(name, 1)
             renamed = Identifier(f"read_{name}_1")
             cursor.execute(RENAME.format(**names, renamed=renamed))
             order = Identifier(self._datastore.schema, f"read_{name}_order")
             cursor.execute(RENAME_ORDER.format(**names, old_order=order))
         cursor.execute(DROP_OLD.format(**self._names))
-        return reached
+        return dict.fromkeys(adopted, reached)
+
+    def _is_there(self, cursor: Cursor[Any], table: str) -> bool:
+        named = f'"{self._datastore.schema}".{table}'
+        cursor.execute(OLD.format(name=named))
+        return bool((cursor.fetchone() or {})["there"])
 
     def _create(
         self, cursor: Cursor[Any], name: str, generation: int, position: int

@@ -183,7 +183,9 @@ def test_a_read_model_that_is_not_is_refused_with_those_that_are(shell: Shell) -
     ended = shell.run("projections", "rebuild", "unknown")
 
     assert ended.returncode == 1
-    assert "there are attachments, backends, in_flight, volumes" in ended.stderr
+    assert (
+        "there are attachments, backends, exports, in_flight, volumes" in ended.stderr
+    )
 
 
 def projections(shell: Shell) -> list[dict[str, Any]]:

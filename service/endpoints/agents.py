@@ -22,7 +22,7 @@ from projections import resources
 from service.command import Command, Decision, Reply, asking
 from service.endpoint import endpoint, query
 from service.problems import problem_of
-from service.schema import BACKEND, WORD, Message, StrictInteger
+from service.schema import BACKEND, WORD, Message, StrictInteger, StrictUUID
 
 if TYPE_CHECKING:
     from service.replica import Replica
@@ -110,12 +110,29 @@ async def in_flight(
 
     Whoever only looks needs no lease.
     """
-    if lease is not None:
-        looking = asking(answered(lambda log: leased(log, name, lease)))
-        reply = await replica.log.submit(looking)
-        if reply.code:
-            return reply
+    if lease is not None and (refusal := await unleased(replica, name, lease)):
+        return refusal
     return await replica.reading.in_flight(name, after)
+
+
+async def unleased(replica: Replica, name: str, lease: int) -> Reply | None:
+    """Return the refusal of an agent that does not serve the backend."""
+    looking = asking(answered(lambda log: leased(log, name, lease)))
+    reply = await replica.log.submit(looking)
+    return reply if reply.code else None
+
+
+class Exports(Leased):
+    after = StrictInteger(required=True, validate=validate.Range(min=0))
+
+
+@query("agent.exports", takes=Exports(), signed=True, by_agents=True)
+async def exports(
+    replica: Replica, name: str, lease: int, after: int
+) -> dict[str, Any] | Reply:
+    """List which hosts are to reach which volumes of a backend."""
+    refusal = await unleased(replica, name, lease)
+    return refusal or await replica.reading.exports(name, after)
 
 
 class Told(fields.Field[list[Report]]):
@@ -148,6 +165,29 @@ async def report(
             if reply.code
         ]
     }
+
+
+class Progressed(Leased):
+    noun = fields.String(required=True, validate=validate.OneOf([*AGGREGATES]))
+    aggregate_id = StrictUUID(required=True, data_key="id")
+    intent = StrictInteger(required=True, validate=validate.Range(min=1))
+    causation_id = fields.String(required=True, validate=WORD)
+    percent = StrictInteger(required=True, validate=validate.Range(min=0, max=100))
+
+
+@query("agent.progress", takes=Progressed(), signed=True, by_agents=True)
+async def progress(
+    replica: Replica, name: str, lease: int, causation_id: str, **told: Any
+) -> Reply:
+    """Note how far work is that takes its time."""
+
+    def decide(log: Decision) -> None:
+        leased(log, name, lease)
+        working: Any = log.get(AGGREGATES[told["noun"]], told["aggregate_id"])
+        working.progress(told["intent"], told["percent"])
+
+    cause = {"causation_id": causation_id}
+    return await replica.log.submit(from_agent(name, decide, **cause))
 
 
 def reporting(name: str, lease: int, told: Report) -> Command:
@@ -199,5 +239,7 @@ ENDPOINTS = (
     release_lease,
     announce,
     in_flight,
+    exports,
     report,
+    progress,
 )

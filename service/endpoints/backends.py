@@ -115,9 +115,9 @@ async def publish_capabilities(replica: Replica, name: str) -> dict[str, Any]:
 
 @query("backend.is_working", takes=One())
 async def is_working(replica: Replica, name: str) -> dict[str, Any]:
-    """Tell whether a backend can do its work, and why not."""
+    """Tell whether a backend can do its work, and what it waits for."""
     seen = await replica.backend(name)
-    reason = replica.log.room.why_not_working(name)
+    reason = replica.log.room.waits_for(name)
     return {"name": name, "working": seen.working, "reason": reason}
 
 

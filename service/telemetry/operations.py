@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from adapters.jetstream.agent import Operation
+from adapters.jetstream.operation import Operation
 from service.telemetry.metrics import OPERATIONS
 
 logger = logging.getLogger("holdfast.agent")

@@ -1,0 +1,67 @@
+"""Admission: who may touch the storage now.
+
+Whoever sets it up is alone: what is half-made counts as left behind. All others are
+side by side, so many at once. What may take hours, and what was asked before the
+agent began, comes in a few at a time, so that new work never waits behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from enum import Enum, auto
+
+AT_ONCE = 8  # operations side by side
+A_FEW = 3  # of them of each kind that has to let others pass
+
+
+class Kind(Enum):
+    """What is to be let in, by how it has to queue."""
+
+    NEW = auto()
+    OLD = auto()
+    LONG = auto()
+
+
+class Admission:
+    """Lets work in once the storage is `usable`."""
+
+    def __init__(self) -> None:
+        self.usable = asyncio.Event()
+        self._few = {
+            Kind.OLD: asyncio.Semaphore(A_FEW),
+            Kind.LONG: asyncio.Semaphore(A_FEW),
+        }
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._busy = 0
+        self._quiet = asyncio.Event()
+        self._setting_up = asyncio.Lock()
+
+    @property
+    def wants_quiet(self) -> bool:
+        """Whether somebody is to be alone, or waits for it."""
+        return self._setting_up.locked()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold all other work up, which then waits until the storage is usable."""
+        async with self._setting_up:
+            self.usable.clear()
+            while self._busy:
+                self._quiet.clear()
+                await self._quiet.wait()
+            yield
+
+    @asynccontextmanager
+    async def beside_others(self, kind: Kind = Kind.NEW) -> AsyncIterator[None]:
+        """Work once there is a place, and the storage is usable."""
+        async with self._few.get(kind, nullcontext()), self._places:
+            while not self.usable.is_set():
+                await self.usable.wait()
+            self._busy += 1
+            try:
+                yield
+            finally:
+                self._busy -= 1
+                self._quiet.set()

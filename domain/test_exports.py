@@ -1,0 +1,181 @@
+"""Who is to reach a volume, and by what the last way is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from domain.aggregate import Done, NotDone
+from domain.volume import Volume
+
+DONE = Done(location="/volumes/db", connection={"data": {}})
+FAILED = NotDone("driver_failed", "the target is stuck")
+BUSY = NotDone("busy", "somebody has it open", busy=True)
+NODE_1 = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
+NODE_2 = {"host": "node-2", "initiator": "iqn.2026-01.example:node-2"}
+A, B = UUID(int=1), UUID(int=2)
+
+
+def settle(volume: Volume, result: Done | NotDone = DONE) -> Volume:
+    volume.report(max(volume.in_flight), result)
+    return volume
+
+
+def available() -> Volume:
+    made = Volume.create(uuid4(), size_gib=1, backend="lvm", multiattach=True)
+    return settle(made)
+
+
+def connecting(volume: Volume, held: UUID = A, to: Any = NODE_1) -> Volume:
+    volume.hold(held, instance=f"web-{held.int}")
+    volume.connect(held, to)
+    return volume
+
+
+def connected(volume: Volume, held: UUID = A, to: Any = NODE_1) -> Volume:
+    return settle(connecting(volume, held, to))
+
+
+def attached(volume: Volume, held: UUID = A, to: Any = NODE_1) -> Volume:
+    connected(volume, held, to).complete(held)
+    return volume
+
+
+def exported(volume: Volume) -> Volume:
+    volume.export(NODE_1)
+    return settle(volume)
+
+
+def asked(volume: Volume, *commands: Callable[[Volume], Any]) -> Volume:
+    for command in commands:
+        command(volume)
+    return volume
+
+
+# fmt: off
+REACHED: dict[str, tuple[Callable[[], Volume], list[Any]]] = {
+    "creating": (lambda: Volume.create(uuid4(), size_gib=1, backend="lvm"), []),
+    "error": (lambda: settle(
+        Volume.create(uuid4(), size_gib=1, backend="lvm"), FAILED), []),
+    "available": (available, []),
+    "reserved": (lambda: asked(
+        available(), lambda v: v.hold(A, instance="web-1")), []),
+    "being connected": (lambda: connecting(available()), []),
+    "error_attaching": (lambda: settle(connecting(available()), FAILED), []),
+    "connected": (lambda: connected(available()), [NODE_1]),
+    "attached": (lambda: attached(available()), [NODE_1]),
+    "attached, connecting anew": (lambda: asked(
+        attached(available()), lambda v: v.connect(A, NODE_1)), [NODE_1]),
+    "attached, and that has failed": (lambda: settle(asked(
+        attached(available()), lambda v: v.connect(A, NODE_1)), FAILED), [NODE_1]),
+    "asked to let go": (lambda: asked(
+        attached(available()), lambda v: v.begin_detaching()), [NODE_1]),
+    "being disconnected": (lambda: asked(
+        attached(available()), lambda v: v.detach()), [NODE_1]),
+    "error_detaching": (lambda: settle(asked(
+        attached(available()), lambda v: v.detach()), FAILED), [NODE_1]),
+    "detached": (lambda: settle(asked(
+        attached(available()), lambda v: v.detach())), []),
+    "two hosts": (lambda: attached(attached(available()), B, NODE_2),
+        [NODE_1, NODE_2]),
+    "two holds of one host": (lambda: attached(attached(available()), B), [NODE_1]),
+    "a hold and a way without one": (lambda: exported(attached(available())),
+        [NODE_1]),
+    "a way without a hold": (lambda: exported(available()), [NODE_1]),
+    "a way taken back": (lambda: settle(asked(
+        exported(available()), lambda v: v.unexport(NODE_1))), []),
+    "extending": (lambda: asked(
+        attached(available()), lambda v: v.extend(2)), [NODE_1]),
+    "error_extending": (lambda: settle(asked(
+        attached(available()), lambda v: v.extend(2)), FAILED), [NODE_1]),
+    "deleting": (lambda: asked(
+        exported(available()), lambda v: v.delete(force=True)), []),
+    "error_deleting": (lambda: settle(asked(
+        exported(available()), lambda v: v.delete(force=True)), FAILED), []),
+    "deletion put off": (lambda: settle(asked(
+        exported(available()), lambda v: v.delete(force=True)), BUSY), [NODE_1]),
+    "deleted": (lambda: settle(asked(
+        exported(available()), lambda v: v.delete(force=True))), []),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("case", REACHED)
+def test_a_volume_is_to_be_reached_by(case: str) -> None:
+    begun, hosts = REACHED[case]
+
+    assert begun().connectors == hosts
+
+
+def test_a_host_that_has_changed_its_initiator_is_reached_by_both_names() -> None:
+    renamed = NODE_1 | {"initiator": "iqn.2026-01.example:another"}
+
+    volume = attached(attached(available()), B, renamed)
+
+    assert volume.connectors == [NODE_1, renamed]
+
+
+# The last way: `shared` keeps a backend from taking away what others need.
+
+
+def shared(volume: Volume) -> bool:
+    intent: Any = volume.in_flight[max(volume.in_flight)]
+    told: bool = intent.shared
+    return told
+
+
+def test_of_two_instances_on_one_host_the_second_takes_the_way_along() -> None:
+    volume = attached(attached(available()), B)
+
+    volume.detach(A)
+    first = shared(volume)
+    settle(volume)
+    volume.detach(B)
+
+    assert (first, shared(volume)) == (True, False)
+
+
+def test_of_two_that_are_detached_at_once_the_last_takes_the_way_along() -> None:
+    volume = attached(attached(available()), B)
+
+    volume.detach(A)
+    volume.detach(B)
+
+    assert [i.shared for i in volume.in_flight.values()] == [True, False]  # type: ignore[attr-defined]
+
+
+def test_a_hold_and_a_way_that_go_at_once_leave_nothing() -> None:
+    volume = exported(attached(available()))
+
+    volume.detach(A)
+    volume.unexport(NODE_1)
+
+    assert [i.shared for i in volume.in_flight.values()] == [True, False]  # type: ignore[attr-defined]
+
+
+def test_a_way_and_a_hold_that_go_at_once_leave_nothing() -> None:
+    volume = exported(attached(available()))
+
+    volume.unexport(NODE_1)
+    volume.detach(A)
+
+    assert [i.shared for i in volume.in_flight.values()] == [True, False]  # type: ignore[attr-defined]
+
+
+def test_who_was_turned_away_keeps_no_way_open() -> None:
+    volume = settle(connecting(attached(available()), B), FAILED)
+
+    volume.detach(A)
+
+    assert not shared(volume)
+
+
+def test_two_hosts_share_nothing() -> None:
+    volume = attached(attached(available()), B, NODE_2)
+
+    volume.detach(A)
+
+    assert not shared(volume)
