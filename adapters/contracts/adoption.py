@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -13,7 +14,6 @@ from adapters.contracts.drivers import (
     GIB,
     WHEN,
     asked,
-    counted,
     device,
     read,
     size,
@@ -62,6 +62,10 @@ class AdoptionContract:
         """Put storage there that is nobody's; returns where it is written and read."""
         raise NotImplementedError
 
+    def listed(self, driver: Driver) -> list[Manageable]:
+        """Return what is listed, but for what the storage itself is made of."""
+        return driver.manageable()
+
     @pytest.fixture
     def stranger(self, driver: Driver) -> Path:
         """Storage of 1 GiB called "db", with something on it."""
@@ -80,7 +84,7 @@ class AdoptionContract:
 
         assert adopted.size_gib == 1
         assert read(device(driver, event.originator_id), 4096, 6) == b"before"
-        assert counted(driver) == (1, 1.0)
+        assert managed(driver) == 1
 
     def test_taking_over_twice_is_taking_over_once(
         self, driver: Driver, stranger: Path
@@ -88,7 +92,7 @@ class AdoptionContract:
         event = wanted()
 
         assert driver.adopt(event, CAUSE) == driver.adopt(event, CAUSE)
-        assert counted(driver) == (1, 1.0)
+        assert managed(driver) == 1
 
     def test_taking_over_again_after_a_restart_is_taking_over_once(
         self, driver: Driver, stranger: Path
@@ -99,7 +103,7 @@ class AdoptionContract:
         driver = self.restarted(driver)
 
         assert driver.adopt(event, CAUSE) == adopted
-        assert counted(driver) == (1, 1.0)
+        assert managed(driver) == 1
 
     def test_a_volume_has_whole_gib(self, driver: Driver) -> None:
         path = self.bring(driver, "odd", GIB + GIB // 2)
@@ -111,7 +115,7 @@ class AdoptionContract:
         grown = device(driver, event.originator_id)
         assert (adopted.size_gib, size(grown)) == (2, 2 * GIB)
         assert read(grown, GIB, 6) == b"before"
-        assert counted(driver) == (1, 2.0)
+        assert managed(driver) == 1
 
     def test_what_was_taken_over_is_a_volume_like_others(
         self, driver: Driver, stranger: Path
@@ -123,18 +127,18 @@ class AdoptionContract:
         assert size(device(driver, event.originator_id)) == 2 * GIB
         driver.delete(event.originator_id, CAUSE.at)
 
-        assert counted(driver) == (0, 0.0)
-        assert driver.manageable() == []
+        assert managed(driver) == 0
+        assert self.listed(driver) == []
 
     def test_what_is_not_there_is_not_taken_over(
         self, driver: Driver, stranger: Path
     ) -> None:
-        before = driver.manageable()
+        before = self.listed(driver)
 
         with pytest.raises(UnknownReference):
             driver.adopt(wanted("nothing"), CAUSE)
 
-        assert driver.manageable() == before
+        assert self.listed(driver) == before
 
     @pytest.mark.parametrize("name", ["..", ".hidden", "-f", "a/b", "a b", ""])
     def test_a_name_that_is_none_reaches_nothing(
@@ -149,13 +153,13 @@ class AdoptionContract:
         self, driver: Driver, stranger: Path
     ) -> None:
         with stranger.open("rb"):
-            [listed] = driver.manageable()
+            [listed] = self.listed(driver)
             with pytest.raises(VolumeIsBusy):
                 driver.adopt(wanted(), CAUSE)
 
         assert not listed.safe_to_manage
         assert listed.reason_not_safe
-        assert counted(driver) == (0, 0.0)
+        assert managed(driver) == 0
         assert driver.adopt(wanted(), CAUSE).size_gib == 1
 
     def test_what_is_a_volume_is_not_taken_over(self, driver: Driver) -> None:
@@ -165,7 +169,7 @@ class AdoptionContract:
         with pytest.raises(AlreadyManaged):
             driver.adopt(wanted(reference.name_of(event.originator_id)), LATER)
 
-        assert counted(driver) == (1, 1.0)
+        assert managed(driver) == 1
 
     def test_nothing_is_taken_over_twice_by_others(
         self, driver: Driver, stranger: Path
@@ -180,7 +184,7 @@ class AdoptionContract:
         with ThreadPoolExecutor(4) as threads:
             assert sum(threads.map(adopt, range(4))) == 1
 
-        assert counted(driver) == (1, 1.0)
+        assert managed(driver) == 1
 
     def test_an_id_that_something_else_has_is_not_taken(
         self, driver: Driver, stranger: Path
@@ -206,8 +210,8 @@ class AdoptionContract:
         told = driver.unmanage(event.originator_id, CAUSE.at)
 
         assert told
-        assert driver.manageable() == [Manageable(told, 1, safe_to_manage=True)]
-        assert counted(driver) == (0, 0.0)
+        assert self.listed(driver) == [Manageable(told, 1, safe_to_manage=True)]
+        assert managed(driver) == 0
         again = wanted(reference.name_in(told))
         driver.adopt(again, LATER)
         assert read(device(driver, again.originator_id), 4096, 6) == b"before"
@@ -224,7 +228,7 @@ class AdoptionContract:
         driver.adopt(back, LATER)
 
         assert read(device(driver, event.originator_id), 4096, 6) == b"before"
-        assert counted(driver) == (1, 1.0)
+        assert managed(driver) == 1
 
     def test_letting_go_twice_is_letting_go_once(
         self, driver: Driver, stranger: Path
@@ -243,9 +247,10 @@ class AdoptionContract:
         driver.adopt(event, CAUSE)
         driver.unmanage(event.originator_id, CAUSE.at)
 
-        driver.delete(event.originator_id, CAUSE.at)
+        with suppress(DriverFailed):
+            driver.delete(event.originator_id, CAUSE.at)
 
-        assert len(driver.manageable()) == 1
+        assert len(self.listed(driver)) == 1
 
     def test_what_never_was_is_not_let_go(self, driver: Driver, stranger: Path) -> None:
         assert driver.unmanage(uuid4(), CAUSE.at) is None
@@ -258,7 +263,7 @@ class AdoptionContract:
 
         assert driver.unmanage(event.originator_id, LATER.at) is None
 
-        assert counted(driver) == (1, 1.0)
+        assert managed(driver) == 1
 
     def test_it_may_not_matter_when_it_was_made(
         self, driver: Driver, stranger: Path
@@ -269,7 +274,7 @@ class AdoptionContract:
         told = driver.unmanage(event.originator_id, None)
 
         assert told
-        assert driver.manageable() == [Manageable(told, 1, safe_to_manage=True)]
+        assert self.listed(driver) == [Manageable(told, 1, safe_to_manage=True)]
 
     def test_what_is_in_use_is_not_let_go(self, driver: Driver) -> None:
         event = asked()
@@ -279,9 +284,9 @@ class AdoptionContract:
         with path.open("rb"), pytest.raises(VolumeIsBusy):
             driver.unmanage(event.originator_id, CAUSE.at)
 
-        assert counted(driver) == (1, 1.0)
+        assert managed(driver) == 1
         driver.delete(event.originator_id, CAUSE.at)
-        assert driver.manageable() == []
+        assert self.listed(driver) == []
 
     # Listing
 
@@ -290,12 +295,17 @@ class AdoptionContract:
     ) -> None:
         event = asked(2)
         driver.create(event, CAUSE)
-        self.bring(driver, "web", 1)
+        self.bring(driver, "web", 512)
 
-        db, volume, web = driver.manageable()
+        db, volume, web = self.listed(driver)
 
         assert db == Manageable(reference.to("db"), 1, safe_to_manage=True)
         assert web == Manageable(reference.to("web"), 1, safe_to_manage=True)
         assert (volume.id, volume.size_gib) == (event.originator_id, 2)
         assert not volume.safe_to_manage
         assert volume.reason_not_safe == "already managed"
+
+
+def managed(driver: Driver) -> int:
+    """Return how many volumes there are, others' storage apart."""
+    return driver.capabilities().total_volumes
