@@ -11,12 +11,11 @@ from typing import Any
 
 from adapters.jetstream.agent import Agent
 from adapters.tasks import ended
+from domain.volume import UNDER_WAY
 from service.connecting import connect
 from service.serve import replica
 from service.settings import Settings, load
 from service.testing import Caller, caller, configuration, has_room
-
-BUSY = ("creating", "extending", "deleting")
 
 
 @dataclass
@@ -50,7 +49,7 @@ class House:
         """Return a volume once no backend works on it."""
 
         def so(volume: Any) -> bool:
-            return volume["status"] not in BUSY
+            return volume["status"] not in UNDER_WAY
 
         return await self.asker.until("volume.show", so, id=volume_id)
 

@@ -8,6 +8,7 @@ from logging import getLogger
 from typing import Any
 
 import msgspec
+from marshmallow import ValidationError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
@@ -82,10 +83,14 @@ class Replica:
     ) -> dict[str, Any]:
         """Return a page of what a backend's agent finds that is or could be a volume.
 
-        Raises `NotFound`, and `Unavailable` where its agent does not answer.
+        Raises `NotFound`, `ValidationError` for a cursor that none of ours is, and
+        `Unavailable` where its agent does not answer.
         """
+        after = history.uncovered(cursor) if cursor else ""
+        if cursor and not after:
+            raise ValidationError("Must be the `next` of an earlier answer.", "cursor")
         await self.backend(name)
-        asked = {"after": history.uncovered(cursor) if cursor else "", "limit": limit}
+        asked = {"after": after, "limit": limit}
         try:
             told = await Agents(self.client, self.key).tell(
                 f"agents.{name}.manageable", asked, PATIENCE

@@ -1,0 +1,81 @@
+"""What a driver is asked for an intent, where that is not one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.contracts.drivers import CAUSE
+from adapters.jetstream.work import WORK
+from domain.aggregate import Done, NotDone
+from domain.ports import Adopted
+from domain.volume import Volume
+
+VOLUME = UUID(int=1)
+NAMED = {"source-name": "db"}
+
+
+class Heard:
+    """A driver that writes down what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def remove_export(self, _: UUID) -> None:
+        self.asked.append("remove_export")
+
+    def unmanage(self, _: UUID, made_at: str | None) -> dict[str, str] | None:
+        self.asked.append(("unmanage", made_at))
+        return NAMED
+
+    def adopt(self, *_: Any) -> Adopted:
+        self.asked.append("adopt")
+        return Adopted("/volumes/db", 3)
+
+
+def managing() -> Volume:
+    return Volume.manage(VOLUME, backend="files", reference=NAMED)
+
+
+def asked_for(volume: Volume) -> list[Any]:
+    """Return what a driver is asked for the newest intent."""
+    driver: Any = Heard()
+    intent: Any = volume.in_flight[max(volume.in_flight)]
+    assert isinstance(WORK[intent.TOPIC](driver, intent, CAUSE), Done)
+    asked: list[Any] = driver.asked
+    return asked
+
+
+def test_storage_is_taken_over_at_once() -> None:
+    assert asked_for(managing()) == ["adopt"]
+
+
+def test_what_an_earlier_attempt_took_is_let_go_of_first() -> None:
+    volume = managing()
+    volume.report(1, NotDone("deadline", "too late"))
+    first = volume.created_at
+    volume.manage_again(backend="files", reference=NAMED)
+
+    assert asked_for(volume) == [("unmanage", first.isoformat()), "adopt"]
+
+
+def test_a_volume_is_let_go_of_once_nobody_reaches_it() -> None:
+    volume = managing()
+    volume.report(1, Done(size_gib=3))
+    volume.unmanage()
+
+    assert asked_for(volume) == [
+        "remove_export",
+        ("unmanage", volume.created_at.isoformat()),
+    ]
+
+
+@pytest.mark.parametrize("command", ["unmanage", "delete"])
+def test_what_was_never_ours_is_let_go_of_whenever_it_was_taken(command: str) -> None:
+    volume = managing()
+    volume.report(1, NotDone("deadline", "too late"))
+    getattr(volume, command)()
+
+    assert asked_for(volume) == ["remove_export", ("unmanage", None)]
