@@ -82,7 +82,8 @@ class AdoptionContract:
 
         adopted = driver.adopt(event, CAUSE)
 
-        assert adopted.size_gib == 1
+        [listed] = self.listed(driver)
+        assert (listed.id, adopted.size_gib) == (event.originator_id, 1)
         assert read(device(driver, event.originator_id), 4096, 6) == b"before"
         assert managed(driver) == 1
 
