@@ -10,7 +10,7 @@ import pytest
 from adapters.contracts.drivers import CAUSE
 from adapters.jetstream.work import WORK
 from domain.aggregate import Done, NotDone
-from domain.ports import Adopted
+from domain.ports import Adopted, unheard
 from domain.volume import Volume
 
 VOLUME = UUID(int=1)
@@ -43,7 +43,7 @@ def asked_for(volume: Volume) -> list[Any]:
     """Return what a driver is asked for the newest intent."""
     driver: Any = Heard()
     intent: Any = volume.in_flight[max(volume.in_flight)]
-    assert isinstance(WORK[intent.TOPIC](driver, intent, CAUSE), Done)
+    assert isinstance(WORK[intent.TOPIC](driver, intent, CAUSE, unheard), Done)
     asked: list[Any] = driver.asked
     return asked
 
