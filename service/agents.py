@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -15,7 +17,14 @@ from nats.aio.client import Client
 from adapters.jetstream.agent import Agent
 from adapters.targets.choosing import target_of
 from domain.ports import Driver, DriverFailed, Target
-from service.settings import LVM_DRIVER, BackendSettings, Settings, Unusable
+from service.settings import (
+    DRIVERS,
+    IS_A_NAME,
+    LVM_DRIVER,
+    BackendSettings,
+    Settings,
+    Unusable,
+)
 from service.telemetry.operations import note
 
 GRACE = 10.0  # seconds that an operation may go on when its agent is to leave
@@ -25,7 +34,7 @@ def agent(
     client: Client, settings: Settings, backend: BackendSettings, holder: str
 ) -> Agent:
     """Return the agent of one backend; raise `Unusable` for a driver that is not."""
-    driver = driver_of(backend, settings.key)
+    driver = driver_of(backend, settings.key, defaults_of(settings))
     return Agent(client, driver, backend.name, settings.key, holder, note)
 
 
@@ -43,7 +52,40 @@ def abandon() -> None:
         os._exit(0)
 
 
-def driver_of(backend: BackendSettings, key: bytes) -> Driver:
+def served(settings: Settings, name: str | None, driver: str | None) -> BackendSettings:
+    """Return the backend that an agent is to serve.
+
+    Where the settings have none, it is the volume group of the plain keys. Raises
+    `Unusable` where none is meant, or it has another driver.
+    """
+    dotted = driver and DRIVERS.get(driver, driver)
+    if not settings.backends:
+        called = name or settings.volume_group
+        if not IS_A_NAME.fullmatch(called):
+            raise Unusable(f"{called} is no name for a backend; give it one: --backend")
+        return BackendSettings(called, dotted or settings.volume_driver or LVM_DRIVER)
+    named = [b for b in settings.backends if name in (None, b.name)]
+    if len(named) != 1:
+        known = ", ".join(backend.name for backend in settings.backends)
+        raise Unusable(f"name one of the backends in the settings: {known}")
+    [backend] = named
+    has = backend.volume_driver or dotted or LVM_DRIVER
+    if dotted not in (None, has):
+        raise Unusable(f"backend {backend.name} has the driver {has}, not {dotted}")
+    return replace(backend, volume_driver=has)
+
+
+def defaults_of(settings: Settings) -> dict[str, Any]:
+    """Return the plain keys that are meant for drivers which know them."""
+    return {
+        "volume_group": settings.volume_group,
+        "num_shell_tries": settings.num_shell_tries,
+    }
+
+
+def driver_of(
+    backend: BackendSettings, key: bytes, defaults: Mapping[str, Any] | None = None
+) -> Driver:
     """Return the driver that a backend names, with the keys that are its own.
 
     One that has secrets to set is given the `key` that they are derived with, and
@@ -57,6 +99,8 @@ def driver_of(backend: BackendSettings, key: bytes) -> Driver:
         "max_over_subscription_ratio": backend.max_over_subscription_ratio,
     }
     known = signature(kind).parameters
+    plain = {name: value for name, value in (defaults or {}).items() if name in known}
+    options = plain | options
     if "key" in known:
         options["key"] = key
     if "target" in known:

@@ -15,7 +15,7 @@ from adapters.jetstream.publisher import Ahead
 from adapters.jetstream.wire import ClosedForGood
 from adapters.tasks import ended
 from service import logs
-from service.agents import abandon, agent, finished
+from service.agents import abandon, agent, finished, served
 from service.connecting import connect
 from service.holding import held, lock_of
 from service.interpreter import quicken
@@ -70,12 +70,11 @@ def run_serve(settings: Settings, told: Told) -> None:
     until_stopped(main)
 
 
-def run_agent(settings: Settings, name: str | None, told: Told) -> None:
+def run_agent(
+    settings: Settings, name: str | None, told: Told, driver: str | None = None
+) -> None:
     """Run the agent of one backend, which may be left unnamed if it is the only one."""
-    named = [b for b in settings.backends if name in (None, b.name)]
-    if len(named) != 1:
-        known = ", ".join(backend.name for backend in settings.backends)
-        raise Unusable(f"name one of the backends in the settings: {known or 'none'}")
+    backend = served(settings, name, driver)
     check_key(settings)
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
@@ -86,9 +85,9 @@ def run_agent(settings: Settings, name: str | None, told: Told) -> None:
         )
         told(settings.nats_url)
         systemd.tell("STATUS=waiting for another agent on this host to end")
-        holder = await stack.enter_async_context(held(lock_of(settings, named[0].name)))
+        holder = await stack.enter_async_context(held(lock_of(settings, backend.name)))
         stack.callback(abandon)  # before the lock is let go
-        serving = agent(client, settings, named[0], holder)
+        serving = agent(client, settings, backend, holder)
         work = asyncio.ensure_future(serving.run())
         stack.push_async_callback(ended, work)
         stack.push_async_callback(finished, serving)

@@ -6,6 +6,7 @@ An unknown key is refused, for a key that is spelt wrong is one that is not set.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from service.schema import BACKEND
 
 FILE_DRIVER = "adapters.file.driver.FileDriver"
 LVM_DRIVER = "adapters.lvm.driver.LvmDriver"
+DRIVERS = {"lvm": LVM_DRIVER, "file": FILE_DRIVER}
+IS_A_NAME = re.compile(str(BACKEND.regex.pattern))
 MANAGER = "service.manager.VolumeManager"
 ENVIRONMENT = "HOLDFAST_"
 

@@ -85,13 +85,31 @@ def agent(
         str | None, typer.Argument(help="Which backend, if there are several.")
     ] = None,
     *,
+    driver: Annotated[
+        str | None,
+        typer.Option(metavar="lvm|file|CLASS", help="What drives its storage."),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The same; otherwise the volume group's."),
+    ] = None,
     config: Config = None,
 ) -> None:
-    """Run the agent of one backend, next to its storage."""
+    """Run the agent of one backend, next to its storage.
+
+    Without a [[backend]] in the settings, that is the volume group of the plain keys.
+    """
     from service.running import run_agent  # noqa: PLC0415
 
+    if name and backend and name != backend:
+        raise Misused(f"which one, {name} or {backend}?")
     with in_one_line():
-        run_agent(configured(config), name, lambda url: tell(f"working for {url}"))
+        run_agent(
+            configured(config),
+            name or backend,
+            lambda url: tell(f"working for {url}"),
+            driver,
+        )
 
 
 @app.command("demo")
