@@ -68,7 +68,7 @@ def monitor(path: Path) -> Iterator[Monitor]:
                 yield talk
     except OSError as error:
         raise Missing(
-            f"no qemu-storage-daemon answers at {path}; install qemu-utils or "
+            f"no qemu-storage-daemon answers at {path}; install "
             "qemu-system-common, and start it: qemu-storage-daemon --chardev "
             f"socket,id=qmp,path={path},server=on,wait=off --monitor chardev=qmp"
         ) from error
