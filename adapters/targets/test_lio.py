@@ -260,15 +260,14 @@ def test_libiscsi_is_let_in_with_the_secret_alone(
     connect: Any, node_1: Initiator
 ) -> None:
     data = connect(node_1)["data"]
-    address = f"{data['target_portal']}/{data['target_iqn']}/{data['target_lun']}"
 
-    def inquire(secret: str) -> subprocess.CompletedProcess[str]:
-        url = f"iscsi://{data['auth_username']}%{secret}@{address}"
-        command = ["iscsi-inq", "-i", node_1.initiator, url]
+    def inquire() -> subprocess.CompletedProcess[str]:
+        command = ["iscsi-inq", "-i", node_1.initiator, url(data)]
         return subprocess.run(command, check=False, capture_output=True, text=True)
 
-    assert "Vendor:LIO-ORG" in inquire(data["auth_password"]).stdout
-    assert inquire("wrongwrongwrong").returncode
+    assert "Vendor:LIO-ORG" in inquire().stdout
+    data["auth_password"] = "wrongwrongwrong"
+    assert inquire().returncode
 
 
 def test_who_has_no_part_in_it_does_not_learn_of_it(
@@ -278,6 +277,13 @@ def test_who_has_no_part_in_it_does_not_learn_of_it(
 
     assert iqn in discovered(node_1)
     assert iqn not in discovered(node_2)
+
+
+def url(data: dict[str, Any]) -> str:
+    """Return where a volume is for libiscsi."""
+    who = f"{data['auth_username']}%{data['auth_password']}"
+    address = f"{data['target_portal']}/{data['target_iqn']}/{data['target_lun']}"
+    return f"iscsi://{who}@{address}"
 
 
 def discovered(host: Initiator) -> str:
@@ -374,6 +380,40 @@ def test_disconnecting_ends_the_session_of_that_host_alone(
         assert not target.has_session(volume, device.path, node_1.connector)
         assert node_2.logged_in(second)
         forced(disk, b"still here")
+
+
+@pytest.fixture
+def busy(
+    target: LioTarget, connect: Any, device: Disk, volume: UUID, node_1: Initiator
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A client that reads all the time, by libiscsi."""
+    where = url(connect(node_1)["data"])
+    command = ["iscsi-perf", "-i", node_1.initiator, "-t", "600", where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
+        eventually(lambda: target.has_session(volume, device.path, node_1.connector))
+        yield client
+        client.kill()
+
+
+def test_a_client_that_is_killed_leaves_no_session(
+    target: LioTarget, busy: subprocess.Popen[bytes], device: Disk, volume: UUID
+) -> None:
+    busy.kill()
+
+    eventually(lambda: not target.has_session(volume, device.path, None))
+
+
+def test_a_session_ends_amid_its_reading(
+    target: LioTarget,
+    busy: subprocess.Popen[bytes],
+    device: Disk,
+    volume: UUID,
+    node_1: Initiator,
+) -> None:
+    target.disconnect(volume, node_1.connector)
+
+    assert not target.has_session(volume, device.path, None)
+    os.close(os.open(device.path, os.O_RDONLY | os.O_EXCL))
 
 
 def test_removing_ends_every_session_and_lets_go_of_the_device(

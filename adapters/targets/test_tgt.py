@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -215,6 +215,85 @@ def test_what_is_not_ours_is_not_touched(
 
     assert [each.iqn for each in targets()] == [f"{PREFIX}volume-of-another"]
     ask(Op.DELETE, Mode.TARGET, tid=1, force=True)
+
+
+# Killed at every step
+
+
+class Killed(BaseException):
+    """The agent is dead."""
+
+
+@pytest.fixture
+def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]], bool]:
+    """Do something, and die before its n-th change; tells whether it came to that."""
+    left = [-1]
+
+    def counted(op: Op, *arguments: Any, **named: Any) -> str:
+        if op is not Op.SHOW:
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+        return ask(op, *arguments, **named)
+
+    def after(changes: int, doing: Callable[[], Any]) -> bool:
+        left[0] = changes
+        try:
+            doing()
+        except Killed:
+            return True
+        finally:
+            left[0] = -1
+        return False
+
+    monkeypatch.setattr("adapters.targets.tgt.ask", counted)
+    return after
+
+
+def test_a_connection_is_whole_wherever_its_making_was_cut_off(
+    target: TgtTarget, device: Disk, volume: UUID, node_1: Initiator, after: Any
+) -> None:
+    def connect() -> None:
+        tgt().connect(volume, device.path, node_1.connector)
+
+    connect()
+    whole = targets()
+    target.remove(volume)
+    steps = 0
+    while after(steps, connect):
+        connect()
+        assert targets() == whole, f"cut off after {steps} changes"
+        target.remove(volume)
+        steps += 1
+
+    assert steps > 4
+
+
+@pytest.mark.parametrize("asked", ["disconnect", "remove"])
+def test_nothing_is_left_wherever_its_removal_was_cut_off(
+    target: TgtTarget,
+    device: Disk,
+    volume: UUID,
+    node_1: Initiator,
+    after: Any,
+    asked: str,
+) -> None:
+    def removal() -> None:
+        if asked == "remove":
+            target.remove(volume)
+        else:
+            target.disconnect(volume, node_1.connector)
+
+    steps, died = 0, True
+    while died:
+        target.connect(volume, device.path, node_1.connector)
+        died = after(steps, removal)
+        tgt().converge(Export(volume), device.path)
+        assert targets() == [], f"cut off after {steps} changes"
+        assert not ask(Op.SHOW, Mode.ACCOUNT).splitlines()[1:]
+        steps += 1
+
+    assert steps > 3
 
 
 # Trouble
