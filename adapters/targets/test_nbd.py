@@ -18,7 +18,7 @@ from adapters.contracts.targets import KEY, MIB, TargetContract
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import Missing, NoHost, PortalRefused
 from adapters.targets.nbd import FOLDER, NbdTarget
-from adapters.targets.qmp import QemuRefused, monitor
+from adapters.targets.qmp import Monitor, QemuRefused, monitor
 from domain.ports import Export, Target
 
 pytestmark = pytest.mark.lvm(modules=("nbd",))
@@ -192,6 +192,48 @@ def test_what_is_not_ours_is_not_touched(
 
     with monitor(SOCKET) as daemon:
         daemon.ask("blockdev-del", node_name="hf-theirs")
+
+
+class Killed(BaseException):
+    """The agent is dead."""
+
+
+CHANGES = ("blockdev-add", "block-export-add", "block-export-del", "blockdev-del")
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_it_is_as_wanted_wherever_a_change_was_cut_off(
+    target: NbdTarget,
+    device: Disk,
+    volume: UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    hosts: int,
+) -> None:
+    connectors = tuple(Client(f"node-{n}").connector for n in range(hosts))
+    wanted, none, ask = Export(volume, connectors), Export(volume), Monitor.ask
+    left = 0
+
+    def dying(self: Monitor, command: str, **arguments: Any) -> Any:
+        nonlocal left
+        if command in CHANGES:
+            if left == 0:
+                raise Killed
+            left -= 1
+        return ask(self, command, **arguments)
+
+    for before, after in ((none, wanted), (wanted, none)):
+        for steps in range(hosts + 1):
+            target.converge(before, device.path)
+            left = steps
+            with monkeypatch.context() as patch:
+                patch.setattr(Monitor, "ask", dying)
+                with pytest.raises(Killed):
+                    target.converge(after, device.path)
+
+            again = nbd()
+            again.converge(after, device.path)
+            assert not again.converge(after, device.path), f"cut off after {steps}"
+            assert again.exports() == ({volume} if after.connectors else set())
 
 
 def test_a_connector_without_a_host_is_refused(
