@@ -54,10 +54,10 @@ def keep_a_diary(folder: str) -> None:
 
     def told(work: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(work)
-        def noted(driver: Any, event: Any, cause: Any) -> Any:
+        def noted(driver: Any, event: Any, *about: Any) -> Any:
             with Path(folder, DIARY).open("a") as diary:
                 diary.write(f"{event.originator_id} {event.originator_version}\n")
-            return work(driver, event, cause)
+            return work(driver, event, *about)
 
         return noted
 
