@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from domain import aggregate
 from domain.aggregate import Aggregate, Done, NotDone
 from domain.lifecycle import Lifecycle
+from domain.pool import passed
 
 # A backend is known by its name; the log wants an id, so one follows from it.
 BACKENDS = UUID("8f6f7c2e-2a0b-5c55-9d0c-5b1f3a7f6d10")
@@ -31,6 +32,7 @@ ADMINISTRATION = Lifecycle(Administration, [
     ["disable",          [E, D],  D  ],
     ["initialize",       [E, D],  "="],
     ["initialized",      [E, D],  "="],
+    ["measure_pool",     [E, D],  "="],
 ])
 # fmt: on
 
@@ -136,6 +138,23 @@ class Backend(Aggregate):
         TOPIC = "backend.initialization_failed"
         backend: str
 
+    class PoolFilled(aggregate.Event, frozen=True, kw_only=True):
+        """A part of its pool is as full as the threshold: its `data` or `metadata`."""
+
+        TOPIC = "backend.pool_filled"
+        backend: str
+        part: str
+        percent: float
+        threshold: int
+
+        def apply(self, backend: Backend) -> None:
+            backend.pool = backend.pool | {self.part: self.threshold}
+
+    class PoolRelieved(PoolFilled, frozen=True, kw_only=True):
+        """A part of its pool is less full: the threshold still passed, 0 for none."""
+
+        TOPIC = "backend.pool_relieved"
+
     # Commands
 
     @classmethod
@@ -204,6 +223,23 @@ class Backend(Aggregate):
         status = ADMINISTRATION.after("initialize", self)
         self.record(Backend.InitializationStarted, status=status, backend=self.name)
 
+    def measure_pool(self, percents: dict[str, float]) -> None:
+        """Note which thresholds each part of the pool has passed, or left."""
+        status = ADMINISTRATION.after("measure_pool", self)
+        for part, percent in percents.items():
+            before = self.pool.get(part, 0)
+            threshold = passed(percent, before)
+            if threshold != before:
+                filled = threshold > before
+                self.record(
+                    Backend.PoolFilled if filled else Backend.PoolRelieved,
+                    status=status,
+                    backend=self.name,
+                    part=part,
+                    percent=percent,
+                    threshold=threshold,
+                )
+
     def report(self, version: int, result: Done | NotDone) -> None:
         """Accept what came of an intent; `NotInFlight` for one that is settled."""
         intent = self.intended(version)
@@ -220,6 +256,7 @@ class Backend(Aggregate):
         super().__init__(aggregate_id)
         self.disabled_reason: str | None = None
         self.lease = 0
+        self.pool: dict[str, int] = {}  # the thresholds that its parts have passed
         # Known once it is announced.
         self.host = self.driver = self.storage_protocol = ""
 

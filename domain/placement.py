@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from domain.pool import overfull
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -41,6 +43,7 @@ class Storage:
         self._provisioned_gib = capabilities.provisioned_capacity_gb
         self._bounds = {thin: bounds(capabilities, thin=thin) for thin in (True, False)}
         self._unmet: dict[VolumeType, str | None] = {}
+        self.overfull = next(overfull(capabilities), None)
 
     def limit_gib(self, *, thin: bool) -> int:
         """Return how many GiB may be promised at all."""
@@ -99,6 +102,8 @@ def unfit(candidate: Candidate, kind: VolumeType) -> str | None:
         return f"is disabled: {candidate.disabled_reason}"
     if why := unable(candidate):
         return why
+    if full := candidate.storage and candidate.storage.overfull:
+        return full
     if unmet := candidate.storage and candidate.storage.unmet(kind):
         return f"lacks {unmet}"
     return None

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -56,6 +56,7 @@ from adapters.tracing import following
 from domain import log
 from domain.aggregate import Done, Intent, NotDone
 from domain.backend import Backend
+from domain.pool import passed, percents
 from domain.ports import (
     Capabilities,
     Cause,
@@ -146,6 +147,7 @@ class Agent:
     _leaving = False
     _protocol = "local"
     _were_old = 0
+    _pool: Mapping[str, int] = {}
 
     def __init__(
         self,
@@ -533,8 +535,24 @@ class Agent:
     async def _tell_measurement(self, to: str = "") -> None:
         """Measure, and tell every replica that listens, or the one who asked."""
         subject = f"agents.{self._name}.measure{'' if to else 'd'}"
-        with suppress(Error, TimeoutError, Lapsed):
-            await self._service.publish(subject, await self.measurement(), to)
+        with suppress(Error, TimeoutError, Lapsed, Refusal):
+            measured = await self.measurement()
+            await self._service.publish(subject, measured, to)
+            await self._tell_pool(measured)
+
+    async def _tell_pool(self, measured: Measurement) -> None:
+        """Have it noted where the pool has passed a threshold, or left one."""
+        told = percents(measured.capabilities)
+        now = {part: passed(told[part], self._pool.get(part, 0)) for part in told}
+        if now == self._pool or not told:
+            return
+        about = {"name": self._name, "lease": measured.lease, "percents": told}
+        before = self._pool
+        self._pool = (await self._service.tell("agent.pool", about))["passed"]
+        for part, threshold in self._pool.items():
+            if threshold > before.get(part, 0):
+                said = self._name, part, told[part]
+                logger.warning("backend %s: the %s of its pool is %g %% full", *said)
 
     async def _answer_measure(self) -> None:
         subject = f"{PREFIX}agents.{self._name}.measure"

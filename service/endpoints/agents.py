@@ -96,6 +96,33 @@ def announce(log: Decision, name: str, lease: int, **about: str) -> Backend:
     return backend
 
 
+class Pool(Leased):
+    percents = fields.Dict(
+        fields.String(validate=validate.OneOf(["data", "metadata"])),
+        fields.Float(validate=validate.Range(min=0, max=100)),
+        required=True,
+    )
+
+
+@query("agent.pool", takes=Pool(), signed=True, by_agents=True)
+async def pool(
+    replica: Replica, name: str, lease: int, percents: dict[str, float]
+) -> dict[str, Any] | Reply:
+    """Note how full a backend's pool is; tells the thresholds that it has passed."""
+    noted: dict[str, int] = {}
+
+    def decide(log: Decision) -> None:
+        nonlocal noted
+        backend = leased(log, name, lease)
+        backend.measure_pool(percents)
+        noted = dict(backend.pool)
+
+    reply = await replica.log.submit(from_agent(name, decide))
+    if reply.code:
+        return reply
+    return {"passed": {part: noted.get(part, 0) for part in percents}}
+
+
 class InFlight(Message):
     name = fields.String(required=True, validate=BACKEND)
     lease = StrictInteger(load_default=None, allow_none=True)
@@ -238,6 +265,7 @@ ENDPOINTS = (
     renew_lease,
     release_lease,
     announce,
+    pool,
     in_flight,
     exports,
     report,

@@ -17,8 +17,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from adapters.jetstream.agent import Agent
+from domain.pool import percents
 from service.command import Command
 from service.replica import Replica
+from service.room import Room
 from service.standing import STREAM
 
 REGISTRY = CollectorRegistry()
@@ -53,6 +55,8 @@ LIVE = ("holdfast_live_aggregates",
     "Aggregates and parts of them in memory.")
 BACKEND_UP = ("holdfast_backend_up",
     "1 if the backend's agent reports and its storage works.")
+POOL = ("holdfast_pool_percent",
+    "How full each part of a backend's thin pool is.")
 WORD_AGE = ("holdfast_keeper_word_age_seconds",
     "Since a keeper last told this replica how far it is.")
 LAG = ("holdfast_projection_lag_seconds",
@@ -109,6 +113,7 @@ def of_replica(running: Replica) -> Iterator[Metric]:
     yield gauge(LIVE, log.live)
     working = {n: float(room.why_not_working(n) is None) for n in list(room.measured)}
     yield gauges(BACKEND_UP, "backend", working)
+    yield of_pools(room)
     if word is None:
         return
     yield gauge(WORD_AGE, time.monotonic() - running.reading.heard)
@@ -119,6 +124,15 @@ def of_replica(running: Replica) -> Iterator[Metric]:
         yield gauge(PUBLISHER_LAG, word.lags[STREAM])
     if STREAM in word.behind:
         yield gauge(PUBLISHER_BEHIND, word.behind[STREAM])
+
+
+def of_pools(room: Room) -> Metric:
+    """Return how full thin pools are."""
+    family = GaugeMetricFamily(*POOL, labels=["backend", "part"])
+    for name, known in list(room.measured.items()):
+        for part, percent in percents(known.capabilities).items():
+            family.add_metric([name, part], percent)
+    return family
 
 
 def of_agent(agent: Agent) -> Iterator[Metric]:
