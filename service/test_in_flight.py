@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from adapters.embedded.nats_server import nats_server
+from adapters.embedded.nats_server import NatsServer, nats_server
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt
 from adapters.postgres.recorder import Batch
@@ -20,6 +21,7 @@ from domain.aggregate import Done, Event
 from domain.ports import Capabilities, Cause, Export
 from domain.volume import Volume
 from service.manager import VolumeManager
+from service.settings import FILE_DRIVER
 from service.testing import (
     AGENT,
     BACKEND,
@@ -28,6 +30,7 @@ from service.testing import (
     capabilities,
     configuration,
     eventually,
+    has_room,
     nothing_is_in_flight,
     program,
 )
@@ -81,6 +84,20 @@ class Nothing:
 
     def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
         return False
+
+
+class Slow(Nothing):
+    """Storage that takes its time for everything but to make small volumes."""
+
+    def create(self, asked: Volume.Created, cause: Cause) -> str:
+        time.sleep(0.05 * (asked.size_gib > 1))
+        return super().create(asked, cause)
+
+    def remove_export(self, volume_id: UUID) -> None:
+        time.sleep(0.05)
+
+    def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
+        time.sleep(0.05)
 
 
 # Volumes at work, one for each thing that a backend is asked
@@ -229,3 +246,38 @@ def test_a_thousand_in_flight_are_settled_in_time_whatever_the_log_has(
 
     print(f"{few:.1f} s behind 2,000 volumes, {many:.1f} s behind 21,000")
     assert many < 2 * few + 2
+
+
+@pytest.mark.slow
+def test_new_work_is_done_before_a_thousand_in_flight_are_settled(
+    config: Path, broker: NatsServer, manager: VolumeManager
+) -> None:
+    def large() -> Volume:
+        return Volume.create(uuid4(), size_gib=2, backend=BACKEND)
+
+    kinds = [large, deleting, deleting_by_force, large, unexported]
+    begun = [kinds[n % len(kinds)]() for n in range(IN_FLIGHT)]
+    config.write_text(config.read_text().replace(FILE_DRIVER, f"{__name__}.Slow"))
+
+    async def first() -> tuple[float, Any, int]:
+        async with asyncio.timeout(60), caller(broker.url) as asker:
+            await has_room(asker)
+            asked = time.monotonic()
+            made = await asker.insist("volume.create", "key-1", size_gib=1)
+            await asker.until("volume.show", is_available, id=made["id"])
+            took = time.monotonic() - asked
+            working = await asker.insist("backend.is_working", name=BACKEND)
+            left = await asker.insist("agent.in_flight", "", name=BACKEND, after=0)
+            return took, working, len(left["items"])
+
+    def is_available(volume: Any) -> bool:
+        return bool(volume["status"] == "available")
+
+    write(manager, begun)
+    with program(SERVE, config), program(AGENT, config):
+        took, working, left = asyncio.run(first())
+
+    print(f"{took:.2f} s")
+    assert left > 100
+    assert working["working"]
+    assert re.fullmatch(r"settling \d+ of 1000 in flight", working["reason"])

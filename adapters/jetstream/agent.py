@@ -260,8 +260,8 @@ class Agent:
             await asyncio.sleep(AGAIN)
 
     async def _work_until_away(self, lease: int) -> None:
-        await self._announce(lease)
-        position = await self._take_what_is_in_flight(lease)
+        since = await self._announce(lease)
+        position = await self._take_what_is_in_flight(lease, since)
         subscription = await self._subscribe(position)
         self._sweeper.know(lease)
         self.at_work.set()
@@ -280,12 +280,13 @@ class Agent:
             with suppress(Error, TimeoutError):
                 await subscription.unsubscribe()
 
-    async def _announce(self, lease: int) -> None:
+    async def _announce(self, lease: int) -> int:
+        """Tell what we serve; returns the position from which the log knows."""
         measured = (await self.measurement()).capabilities
         if measured:
             self._protocol = measured.storage_protocol
         kind = type(self._driver)
-        await self._service.tell(
+        told = await self._service.tell(
             "agent.announce",
             {
                 "name": self._name,
@@ -295,22 +296,27 @@ class Agent:
                 "storage_protocol": self._protocol,
             },
         )
+        return int(told["position"])
 
-    async def _take_what_is_in_flight(self, lease: int) -> int:
-        """Take it in the order of the log, and return the position it reaches."""
+    async def _take_what_is_in_flight(self, lease: int, since: int) -> int:
+        """Take it in the order of the log, and return the position it reaches.
+
+        What was asked since we serve the backend is new, though it is in flight.
+        """
         # What is finished from now on may be in flight in an answer that is older.
         self._finished.clear()
         after, position = 0, None
-        kind = Kind.NEW if self._sweeper.knows(lease) else Kind.OLD
-        if kind is Kind.OLD:
+        begins = not self._sweeper.knows(lease)
+        if begins:
             self._were_old = len(self._old)
         while True:
             asked = {"name": self._name, "lease": lease, "after": after}
             answer = await self._service.tell("agent.in_flight", asked)
             for item in answer["items"]:
                 topic, event = item["topic"], msgspec.json.encode(item["event"])
-                self._take(topic, event, item["position"], lease, kind)
                 after = item["position"]
+                kind = Kind.OLD if begins and after < since else Kind.NEW
+                self._take(topic, event, after, lease, kind)
             position = answer["position"] if position is None else position
             if not answer["more"]:
                 return int(position)
