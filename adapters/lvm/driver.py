@@ -1,0 +1,336 @@
+"""The port: a volume group as storage that can hold volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from adapters.lvm import volumes
+from adapters.lvm.clearing import Clearing, is_busy
+from adapters.lvm.failures import (
+    GIB,
+    DeviceFailed,
+    Gone,
+    HasSnapshots,
+    Hung,
+    MadeForAnother,
+    StillOpen,
+    Unexplained,
+)
+from adapters.lvm.fronts import Fronts
+from adapters.lvm.group import SWEEP, Group
+from adapters.lvm.limits import LIMIT, within
+from adapters.lvm.mapper import Mapper, mapped
+from adapters.lvm.report import Lv
+from adapters.lvm.shell import Shell, environment, write_system_dir
+from adapters.lvm.thin import ThinPool
+from adapters.lvm.worker import Worker
+from adapters.tracing import step
+from domain.ports import Capabilities, Cause, Export, Progress, Target, unheard
+from domain.volume import Volume
+
+RUN = Path("/run/holdfast/lvm")
+
+
+class LvmDriver:
+    """Volumes as logical volumes, which hosts reach through a target."""
+
+    def __init__(  # noqa: PLR0913 - the options that Cinder has
+        self,
+        target: Target,
+        *,
+        name: str = "lvm",
+        volume_group: str = "cinder-volumes",
+        lvm_type: str = "auto",
+        lvm_devices: tuple[str, ...] = (),
+        volume_clear: str = "zero",
+        volume_clear_size: int = 0,
+        num_shell_tries: int = 3,
+        reserved_percentage: int = 0,
+        max_over_subscription_ratio: float = 20.0,
+        run_folder: Path = RUN,
+    ) -> None:
+        self._target = target
+        self._name = name
+        self._system_dir = run_folder / volume_group
+        self._devices = lvm_devices
+        self._type = lvm_type
+        self._reserved_percentage = reserved_percentage
+        self._ratio = max_over_subscription_ratio
+        self._clearing = Clearing(volume_clear, volume_clear_size)
+        worker = Worker(volume_group, Shell(environment(self._system_dir)))
+        self._group = Group(volume_group, worker, num_shell_tries)
+        self._mapper = Mapper()
+        self._fronts = Fronts(volume_group, self._mapper)
+        self._pool = ThinPool(self._group, self._mapper)
+        self._thin = False
+
+    def set_up(self) -> None:
+        """Read the volume group, make or adopt its pool, and look at the target."""
+        with self._at_work("set up"):
+            write_system_dir(self._system_dir, self._devices)
+            self._group.set_up()
+            self._thin = self._is_thin()
+            if self._thin:
+                self._pool.set_up()
+            self._target.set_up()
+
+    def capabilities(self) -> Capabilities:
+        """Measure; Cinder's arithmetic."""
+        with self._at_work("measure"):
+            seen = self._group.seen(age=SWEEP)
+            usage = self._pool.usage() if self._thin else None
+            pool = self._pool.lv
+        if usage and pool:
+            total = pool.size_bytes
+            free = total * (1 - usage.data / 100)
+            others = (lv for lv in seen.lvs.values() if not lv.is_pool)
+            provisioned = sum(lv.size_bytes for lv in others)
+        else:
+            total, free = seen.size_bytes, seen.free_bytes
+            provisioned = total - free
+        return Capabilities(
+            volume_backend_name=self._name,
+            vendor_name="Holdfast",
+            driver_version="1.0.0",
+            storage_protocol=self._target.storage_protocol,
+            total_capacity_gb=in_gib(total),
+            free_capacity_gb=in_gib(free),
+            provisioned_capacity_gb=in_gib(provisioned),
+            total_volumes=sum(map(volumes.is_volume, seen.lvs.values())),
+            thin_provisioning_support=self._thin,
+            thick_provisioning_support=not self._thin,
+            reserved_percentage=self._reserved_percentage,
+            max_over_subscription_ratio=self._ratio,
+            data_percent=round(usage.data, 2) if usage else None,
+            metadata_percent=round(usage.metadata, 2) if usage else None,
+        )
+
+    def create(self, asked: Volume.Created, cause: Cause) -> str:
+        """Make a logical volume; returns its device's path."""
+        volume_id = asked.originator_id
+        with self._at_work("create", volume_id):
+            lv = self._group.find(volumes.name(volume_id))
+            size = self._group.rounded(asked.size_gib * GIB)
+            if lv is None:
+                self._make(volume_id, size, cause)
+            elif self._made_by(lv) != cause:
+                raise MadeForAnother(self._path(lv.name), self._made_by(lv))
+        return self._path(volumes.name(volume_id))
+
+    def delete(
+        self, volume_id: UUID, made_at: str, progress: Progress = unheard
+    ) -> str | None:
+        """Take the volume away from every host, clear its blocks and remove it.
+
+        A thin pool gives out no block before it is zero; other blocks are cleared
+        as `volume_clear` says, and a delete that was killed goes on where it was.
+        """
+        with self._at_work("delete", volume_id):
+            lv = self._seen_now(volume_id)
+            if lv is None or self._made_by(lv).at != made_at:
+                return None
+            if lv.has_snapshots:
+                raise HasSnapshots(volume_id)
+            device = str(self._fronts.path(volume_id))
+            if self._target.has_session(volume_id, device, None):
+                raise StillOpen(volume_id, device)
+            self._target.remove(volume_id)
+            self._fronts.remove(volume_id)
+        cleared = None if lv.pool else self._clear(volume_id, lv, progress)
+        with self._at_work("delete", volume_id):
+            self._remove(lv.name)
+        return cleared
+
+    def extend(self, volume_id: UUID, size_gib: int) -> None:
+        """Grow the logical volume, and what hosts see of it, while they use it."""
+        with self._at_work("extend", volume_id):
+            lv = self._there(volume_id)
+            size = self._group.rounded(size_gib * GIB)
+            if lv.size_bytes < size:
+                lv = self._grow(lv, size)
+            self._active(lv)
+            if self._fronts.grow(volume_id, lv.name):
+                self._target.resized(volume_id, str(self._fronts.path(volume_id)))
+
+    def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:
+        """Let the connector's host reach the volume's front device."""
+        with self._at_work("connect", volume_id):
+            front = self._front(self._there(volume_id), volume_id)
+            return self._target.connect(volume_id, str(front), connector)
+
+    def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
+        """Take the volume away from the connector's host."""
+        with self._at_work("disconnect", volume_id):
+            self._target.disconnect(volume_id, connector)
+
+    def remove_export(self, volume_id: UUID) -> None:
+        """Take the volume away from every host; `VolumeIsBusy` if one keeps it."""
+        with self._at_work("unexport", volume_id):
+            self._target.remove(volume_id)
+            self._fronts.remove(volume_id)
+
+    def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
+        """Tell whether the connector's host (None: any host) uses the volume now."""
+        with self._at_work("look", volume_id):
+            device = str(self._fronts.path(volume_id))
+            return self._target.has_session(volume_id, device, connector)
+
+    def exports(self) -> set[UUID]:
+        """Tell which volumes any host can reach, or could a moment ago."""
+        with self._at_work("list"):
+            there = self._group.seen().lvs
+            fronts = self._fronts.volumes()
+            return self._target.exports() | {
+                volume_id for volume_id in fronts if volumes.name(volume_id) in there
+            }
+
+    def converge(self, wanted: Export) -> bool:
+        """Let exactly these hosts reach the volume."""
+        with self._at_work("converge", wanted.volume_id):
+            lv = self._group.find(volumes.name(wanted.volume_id))
+            if lv is None or not wanted.connectors:
+                return self._let_go(wanted.volume_id)
+            front = self._front(lv, wanted.volume_id)
+            return self._target.converge(wanted, str(front))
+
+    # The logical volume
+
+    def _is_thin(self) -> bool:
+        if self._type != "auto":
+            return self._type == "thin"
+        lvs = self._group.seen().lvs
+        return self._pool.name in lvs or not lvs
+
+    def _there(self, volume_id: UUID) -> Lv:
+        """Return the logical volume, or raise `Gone`."""
+        if lv := self._seen_now(volume_id):
+            return lv
+        raise Gone(volume_id, self._path(volumes.name(volume_id)))
+
+    def _seen_now(self, volume_id: UUID) -> Lv | None:
+        """Return it; what was not read a moment ago is looked for before it is absent.
+
+        The group is then in sight, so that what is absent has not gone with a disk.
+        """
+        name = volumes.name(volume_id)
+        if lv := self._group.find(name):
+            return lv
+        self._group.forget()
+        return self._group.find(name)
+
+    def _made_by(self, lv: Lv) -> Cause:
+        if cause := volumes.cause(lv):
+            return cause
+        raise Unexplained(self._path(lv.name))
+
+    def _make(self, volume_id: UUID, size: int, cause: Cause) -> None:
+        name, group = volumes.name(volume_id), self._group.name
+        if self._thin:
+            self._pool.has_room()
+            kind = ["-V", f"{size}b", "--thinpool", self._pool.name]
+        else:
+            kind = ["-L", f"{size}b", "-Wn", "-Zy"]
+        tags = volumes.tags(volume_id, cause)
+        pool = self._pool.name if self._thin else ""
+        lv = Lv(name, size, tags=tags, pool=pool)
+        said = [word for tag in sorted(tags) for word in ("--addtag", tag)]
+        self._group.change(name, lv, "lvcreate", "-y", *kind, "-n", name, *said, group)
+
+    def _grow(self, lv: Lv, size: int) -> Lv:
+        """Grow a logical volume that may be in use.
+
+        LVM grows no active origin of thick snapshots. So what it has written down
+        grows, with the kernel out of its sight, and the kernel is told next.
+        """
+        where = f"{self._group.name}/{lv.name}"
+        unseen = ["--driverloaded", "n"] if lv.has_snapshots else []
+        grown = replace(lv, size_bytes=size)
+        self._group.change(lv.name, grown, "lvextend", *unseen, "-L", f"{size}b", where)
+        return grown
+
+    def _remove(self, name: str) -> None:
+        where = f"{self._group.name}/{name}"
+        self._group.change(name, None, "lvremove", "-f", "-y", where)
+
+    def _clear(self, volume_id: UUID, lv: Lv, progress: Progress) -> str:
+        def keep(done: int, _: int) -> None:
+            with self._at_work("delete", volume_id):
+                self._keep(lv.name, done)
+
+        def tell(done: int, size: int) -> None:
+            progress(100.0 * done / size)
+
+        with self._at_work("clear", volume_id):
+            device = Path(self._active(lv))
+            done = volumes.cleared(lv)
+            try:
+                self._clearing.clear(device, lv.size_bytes, done, keep, tell)
+            except OSError as error:
+                if is_busy(error):
+                    raise StillOpen(volume_id, str(device)) from error
+                raise
+        return self._clearing.how
+
+    def _keep(self, name: str, done: int) -> None:
+        """Have the logical volume say how much of it is cleared."""
+        lv = self._group.find(name)
+        assert lv
+        now = replace(lv, tags=volumes.with_cleared(lv, done))
+        said = [f"--addtag={tag}" for tag in sorted(now.tags - lv.tags)]
+        said += [f"--deltag={tag}" for tag in sorted(lv.tags - now.tags)]
+        where = f"{self._group.name}/{name}"
+        self._group.change(name, now, "lvchange", *said, where)
+
+    def _active(self, lv: Lv) -> str:
+        """Return a logical volume's device, which the kernel has, whole, from now on.
+
+        It has none after a reboot, and one that is suspended or too small after an
+        LVM command that was killed.
+        """
+        name = mapped(self._group.name, lv.name)
+        device = self._mapper.device(name)
+        where = f"{self._group.name}/{lv.name}"
+        if device is None:
+            self._group.change(lv.name, lv, "lvchange", "-ay", "-y", where)
+        elif device.is_suspended or self._mapper.size_bytes(name) < lv.size_bytes:
+            self._group.change(lv.name, lv, "lvchange", "--refresh", where)
+        return self._path(lv.name)
+
+    def _path(self, name: str) -> str:
+        return f"/dev/{self._group.name}/{name}"
+
+    # Who reaches it
+
+    def _front(self, lv: Lv, volume_id: UUID) -> Path:
+        """Return the front device, which is made if need be."""
+        self._active(lv)
+        return self._fronts.make(volume_id, lv.name)
+
+    def _let_go(self, volume_id: UUID) -> bool:
+        exported = volume_id in self._target.exports()
+        if exported:
+            self._target.remove(volume_id)
+        with suppress(StillOpen):
+            return self._fronts.remove(volume_id) or exported
+        return exported
+
+    @contextmanager
+    def _at_work(self, verb: str, volume_id: UUID | None = None) -> Iterator[None]:
+        doing = f"{verb} {volume_id}" if volume_id else verb
+        with step(f"lvm {verb}", **{"holdfast.doing": doing}), within():
+            try:
+                yield
+            except TimeoutError as error:
+                raise Hung(self._group.name, doing, LIMIT) from error
+            except OSError as error:
+                raise DeviceFailed(self._group.name, doing, error) from error
+
+
+def in_gib(size_bytes: float) -> float:
+    """Return bytes as GiB, to the hundredth."""
+    return round(size_bytes / GIB, 2)

@@ -1,0 +1,238 @@
+"""Trouble with LVM, in sentences an operator can act on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from uuid import UUID
+
+from domain.ports import Cause, DriverFailed, VolumeIsBusy
+
+GIB = 1024**3
+
+
+class LvmFailed(DriverFailed):
+    """LVM did not do what it was asked."""
+
+    can_heal = False
+
+    def __init__(self, group: str, command: str, said: str, advice: str) -> None:
+        super().__init__(group, command, said, advice)
+        self.group = group
+        self.command = command
+        self.said = said
+        self.advice = advice
+
+    def __str__(self) -> str:
+        said = self.said or "it did not say why"
+        return f"{self.command} failed in {self.group}: {said}; {self.advice}"
+
+
+class Transient(LvmFailed):
+    """LVM did not do it, and may the next time."""
+
+    can_heal = True
+
+
+class NoSpace(LvmFailed):
+    """The volume group or its pool has no room for what was asked."""
+
+    code = "no_space"
+
+
+class PoolFull(NoSpace):
+    """The thin pool has no room for more."""
+
+    code = "pool_full"
+
+
+class GroupOutOfSight(LvmFailed):
+    """The volume group, or a part of it, is not to be seen."""
+
+    code = "out_of_sight"
+
+
+class StillUsed(LvmFailed, VolumeIsBusy):
+    """LVM found that something uses the logical volume."""
+
+
+# fmt: off
+REFUSALS = [  # the first that matches what LVM says
+    (r"already exists",                     LvmFailed,       "look at what is there"),
+    (r"insufficient (free|suitable)",       NoSpace,         "add a disk to the volume group, or use another backend"),
+    (r"Insufficient (free|suitable)",       NoSpace,         "add a disk to the volume group, or use another backend"),
+    (r"free space in (thin )?pool",         PoolFull,        "extend the pool, or see why it takes no writes"),
+    (r"PVs? .*missing|missing PV",          GroupOutOfSight, "see that its disks are there"),
+    (r"[Vv]olume group .* not found",       GroupOutOfSight, "see that its disks are there"),
+    (r"in use|used by another",             StillUsed,       "end what uses it"),
+    (r"suspended",                          Transient,       "see which device is suspended, and why"),
+    (r"\b[Ll]ock(ing)?\b",                             Transient,       "see which other command holds the volume group"),
+]
+# fmt: on
+OTHERWISE = (LvmFailed, "look at `lvs -a` and in the kernel log")
+
+
+def failure_of(group: str, command: str, said: str) -> LvmFailed:
+    """Return what is wrong, by what LVM said."""
+    for words, kind, advice in REFUSALS:
+        if re.search(words, said):
+            return kind(group, command, said, advice)
+    kind, advice = OTHERWISE
+    return kind(group, command, said, advice)
+
+
+class Crashed(Transient):
+    """The `lvm` program ended before it had answered."""
+
+    def __init__(self, group: str, command: str, status: int) -> None:
+        said = f"lvm ended with status {status}"
+        super().__init__(group, command, said, "look in the kernel log")
+        self.status = status
+
+
+class Hung(LvmFailed):
+    """LVM or a device did not answer in time; what was asked has been stopped."""
+
+    code = "timed_out"
+
+    def __init__(self, group: str, doing: str, seconds: float) -> None:
+        said = f"no answer within {seconds:.0f} s"
+        advice = "see whether a disk below it is slow or suspended; then ask again"
+        super().__init__(group, doing, said, advice)
+        self.seconds = seconds
+
+
+class DeviceFailed(DriverFailed):
+    """The kernel refused something about a device."""
+
+    def __init__(self, group: str, doing: str, error: OSError) -> None:
+        super().__init__(group, doing, error)
+        self.group = group
+        self.doing = doing
+        self.errno = error.errno or errno.EIO
+        self.path = error.filename
+
+    def __str__(self) -> str:
+        where = f" ({self.path})" if self.path else ""
+        said = os.strerror(self.errno)
+        return (
+            f"cannot {self.doing} in {self.group}: {said}{where}; see in the kernel log "
+            "whether a disk fails"
+        )
+
+
+class NoLvm(DriverFailed):
+    """There is no `lvm` to run."""
+
+    def __str__(self) -> str:
+        return "there is no lvm program on this machine; install lvm2"
+
+
+class NoMapper(DriverFailed):
+    """The kernel's device-mapper cannot be asked."""
+
+    def __str__(self) -> str:
+        return (
+            "/dev/mapper/control cannot be opened; load the kernel module dm_mod, and "
+            "run the agent as root"
+        )
+
+
+class NoPool(DriverFailed):
+    """What has the thin pool's name is none."""
+
+    def __init__(self, group: str, name: str) -> None:
+        super().__init__(group, name)
+        self.group = group
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.group}/{self.name} is no thin pool; rename it, or set lvm_type to "
+            "default"
+        )
+
+
+class PoolIsFull(DriverFailed):
+    """The thin pool is so full that no new volume is begun in it."""
+
+    code = "pool_full"
+
+    def __init__(self, pool: str, data: float, metadata: float) -> None:
+        super().__init__(pool, data, metadata)
+        self.pool = pool
+        self.data_percent = data
+        self.metadata_percent = metadata
+
+    def __str__(self) -> str:
+        return (
+            f"thin pool {self.pool} has {self.data_percent:.1f} % of its data and "
+            f"{self.metadata_percent:.1f} % of its metadata in use, so no new volume is "
+            "begun in it; extend it, or delete what is not needed"
+        )
+
+
+class Gone(DriverFailed):
+    """The volume's logical volume is not there."""
+
+    def __init__(self, volume_id: UUID, path: str) -> None:
+        super().__init__(volume_id, path)
+        self.volume_id = volume_id
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"volume {self.volume_id} is gone: there is no {self.path}"
+
+
+class Unexplained(DriverFailed):
+    """Something of the volume's name is there, and nothing says what made it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is in the way: it has no tag that says which event made it, so "
+            "it is left alone; look at it, and rename it"
+        )
+
+
+class MadeForAnother(DriverFailed):
+    """A volume of that name is there, made for another event."""
+
+    def __init__(self, path: str, cause: Cause) -> None:
+        super().__init__(path, cause)
+        self.path = path
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} was made for the event at position {self.cause.position} "
+            f"({self.cause.at}), not for this one, so it is left alone; is the volume "
+            "group used by another Holdfast, or older than its log?"
+        )
+
+
+class StillOpen(VolumeIsBusy):
+    """Something has the volume's device open."""
+
+    def __init__(self, volume_id: UUID, device: str) -> None:
+        super().__init__(volume_id, device)
+        self.volume_id = volume_id
+        self.device = device
+
+    def __str__(self) -> str:
+        return f"volume {self.volume_id} is in use: something has {self.device} open"
+
+
+class HasSnapshots(VolumeIsBusy):
+    """Thick snapshots depend on the volume."""
+
+    def __init__(self, volume_id: UUID) -> None:
+        super().__init__(volume_id)
+        self.volume_id = volume_id
+
+    def __str__(self) -> str:
+        return f"volume {self.volume_id} has snapshots; delete them first"

@@ -1,0 +1,110 @@
+"""Front devices: what hosts are served is a linear device of ours over the volume.
+
+So a volume can be held up for a moment, grown, or moved to another place while hosts
+have it open: what they have open stays the same. One is made when it is first
+needed, and a restart finds it or makes it again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID
+
+from adapters.lvm.failures import StillOpen
+from adapters.lvm.mapper import SECTOR, Device, Mapper, Row, mapped
+
+FOLDER = Path("/dev/mapper")
+PREFIX = "front-"
+UUID_PREFIX = "HOLDFAST-"  # LVM's own devices have LVM-
+
+
+class Fronts:
+    """The front devices of one volume group."""
+
+    def __init__(self, group: str, mapper: Mapper) -> None:
+        self._group = group
+        self._mapper = mapper
+
+    def path(self, volume_id: UUID) -> Path:
+        """Return where the front device is, or would be."""
+        return FOLDER / name(volume_id)
+
+    def make(self, volume_id: UUID, lv: str) -> Path:
+        """Have a front device over all of the logical volume, and return its path.
+
+        One that is there is grown with it, and goes on if it was held up.
+        """
+        front = name(volume_id)
+        wanted = self._over(lv)
+        device = self._mapper.device(front) or self._create(front)
+        if device.is_suspended or self._mapper.table(front) != [wanted]:
+            self._mapper.load(front, wanted)
+            self._mapper.resume(front)
+        link(volume_id, device)
+        return self.path(volume_id)
+
+    def grow(self, volume_id: UUID, lv: str) -> bool:
+        """Let a front device, if there is one, grow with its volume."""
+        if self._mapper.device(name(volume_id)) is None:
+            return False
+        self.make(volume_id, lv)
+        return True
+
+    def remove(self, volume_id: UUID) -> bool:
+        """Remove it, if there is one, or raise `StillOpen`."""
+        try:
+            self._mapper.remove(name(volume_id))
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise StillOpen(volume_id, str(self.path(volume_id))) from error
+            if error.errno != errno.ENXIO:
+                raise
+            return False
+        finally:
+            if not self.is_there(volume_id):
+                self.path(volume_id).unlink(missing_ok=True)
+        return True
+
+    def is_there(self, volume_id: UUID) -> bool:
+        """Tell whether there is a front device."""
+        return self._mapper.device(name(volume_id)) is not None
+
+    def volumes(self) -> set[UUID]:
+        """Return the volumes, of any volume group, that have a front device."""
+        found = set()
+        for each in self._mapper.names():
+            if each.startswith(PREFIX):
+                with suppress(ValueError):
+                    found.add(UUID(each.removeprefix(PREFIX)))
+        return found
+
+    def _create(self, front: str) -> Device:
+        return self._mapper.create(front, f"{UUID_PREFIX}{front}")
+
+    def _over(self, lv: str) -> Row:
+        under = mapped(self._group, lv)
+        device = self._mapper.device(under)
+        if device is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), under)
+        sectors = self._mapper.size_bytes(under) // SECTOR
+        return Row(0, sectors, "linear", f"{device.numbers} 0")
+
+
+def name(volume_id: UUID) -> str:
+    """Return what a volume's front device is called."""
+    return f"{PREFIX}{volume_id}"
+
+
+def link(volume_id: UUID, device: Device) -> None:
+    """Have the front device's name in /dev/mapper, as it is numbered now."""
+    path, to = FOLDER / name(volume_id), f"../dm-{os.minor(device.number)}"
+    with suppress(OSError):
+        if path.readlink() == Path(to):
+            return
+    new = path.with_name(f".{path.name}")
+    new.unlink(missing_ok=True)
+    new.symlink_to(to)
+    new.rename(path)

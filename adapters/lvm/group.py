@@ -1,0 +1,140 @@
+"""What is in a volume group, read once and kept up with what we change.
+
+Reading one logical volume costs as much as reading all. So all are read when the
+group is set up, now and then, and whenever a change has failed: nothing is decided
+before the group has been seen again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import count
+
+from adapters.lvm.failures import GroupOutOfSight, LvmFailed
+from adapters.lvm.limits import left
+from adapters.lvm.report import LV_FIELDS, VG_FIELDS, Lv, lv_of
+from adapters.lvm.worker import Worker
+
+SWEEP = 60.0  # seconds that what was read is good for measuring
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A volume group as it was when it was looked at."""
+
+    uuid: str
+    size_bytes: int
+    free_bytes: int
+    extent_bytes: int
+    lvs: Mapping[str, Lv]
+    at: float
+
+    def with_one(self, name: str, lv: Lv | None) -> Seen:
+        """Return it with one logical volume as it is now, None for gone."""
+        lvs = dict(self.lvs)
+        before = lvs.pop(name, None)
+        if lv:
+            lvs[lv.name] = lv
+        more = taken(lv) - taken(before)
+        return replace(self, lvs=lvs, free_bytes=self.free_bytes - more)
+
+
+def taken(lv: Lv | None) -> int:
+    """Return the bytes of the group that a logical volume takes for itself."""
+    return lv.size_bytes if lv and not lv.pool else 0
+
+
+class Group:
+    """One volume group; each change is tried several times if it can heal."""
+
+    def __init__(self, name: str, worker: Worker, tries: int) -> None:
+        self.name = name
+        self._worker = worker
+        self._tries = tries
+        self._uuid = ""
+        self._seen: Seen | None = None
+
+    def set_up(self) -> None:
+        """Read the group, and remember which it is."""
+        self._uuid = ""
+        self._seen = None
+        self._uuid = self.seen().uuid
+
+    def seen(self, age: float = float("inf")) -> Seen:
+        """Return what is in the group, read at most so many seconds ago."""
+        seen = self._seen
+        if seen is None or time.monotonic() - seen.at > age:
+            with self._worker.alone():
+                # Somebody may have read it while we waited.
+                if self._seen is seen:
+                    self._seen = self._read()
+                seen = self._seen
+        assert seen
+        return seen
+
+    def find(self, name: str) -> Lv | None:
+        """Return the logical volume of that name, if there is one."""
+        return self.seen().lvs.get(name)
+
+    def forget(self) -> None:
+        """Have the group read anew before anything else is decided."""
+        self._seen = None
+
+    def rounded(self, size_bytes: int) -> int:
+        """Return the size that LVM makes of it: whole extents."""
+        extent = self.seen().extent_bytes
+        return -(-size_bytes // extent) * extent
+
+    def change(self, name: str, wanted: Lv | None, *words: str) -> None:
+        """Run the command after which a logical volume is as wanted, None for gone.
+
+        One that failed may have done it nevertheless, and one that was killed too.
+        """
+        for attempt in count(1):
+            try:
+                self._change(name, wanted, *words)
+            except LvmFailed as failure:
+                self.forget()
+                if not failure.can_heal or attempt >= self._tries:
+                    raise
+                if left() <= attempt**2:
+                    raise
+                time.sleep(attempt**2)
+                if is_as(self.find(name), wanted):
+                    return
+            else:
+                return
+
+    def _change(self, name: str, wanted: Lv | None, *words: str) -> None:
+        with self._worker.alone():
+            seen = self.seen()
+            self._worker.run(*words)
+            self._seen = seen.with_one(name, wanted)
+
+    def _read(self) -> Seen:
+        [group] = self._worker.run("vgs", "-o", f"vg_uuid,{VG_FIELDS}", self.name)
+        if group["vg_missing_pv_count"] != "0":
+            said = f"{group['vg_missing_pv_count']} of its disks are missing"
+            raise GroupOutOfSight(self.name, "reading", said, "see where they are")
+        if self._uuid and group["vg_uuid"] != self._uuid:
+            said = "it is not the volume group that was set up"
+            raise GroupOutOfSight(self.name, "reading", said, "restart the agent")
+        rows = self._worker.run("lvs", "-o", LV_FIELDS, self.name)
+        lvs = map(lv_of, rows)
+        return Seen(
+            uuid=group["vg_uuid"],
+            size_bytes=int(group["vg_size"]),
+            free_bytes=int(group["vg_free"]),
+            extent_bytes=int(group["vg_extent_size"]),
+            lvs={lv.name: lv for lv in lvs},
+            at=time.monotonic(),
+        )
+
+
+def is_as(found: Lv | None, wanted: Lv | None) -> bool:
+    """Tell whether a change has been made, whatever else is so of the volume."""
+    if found is None or wanted is None:
+        return found is wanted
+    return found.size_bytes >= wanted.size_bytes and found.tags >= wanted.tags

@@ -1,0 +1,57 @@
+"""How long an operation may take where a device does not answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+LIMIT = 25.0  # seconds
+_until: ContextVar[float] = ContextVar("until")
+
+
+@contextmanager
+def within(seconds: float = LIMIT) -> Iterator[None]:
+    """Let what is done inside take so long in all."""
+    token = _until.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _until.reset(token)
+
+
+def left() -> float:
+    """Return the seconds that are left to what is under way."""
+    until = _until.get(None)
+    return LIMIT if until is None else max(until - time.monotonic(), 0.0)
+
+
+def in_time(what: Callable[[], T]) -> T:
+    """Do it in what time is left, or raise `TimeoutError`.
+
+    What a device holds in the kernel nobody can end: it is left to a thread, which
+    ends when the device answers.
+    """
+    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def do() -> None:
+        try:
+            results.put((what(), None))
+        except Exception as failure:  # noqa: BLE001 - raised where it is waited for
+            results.put((None, failure))
+
+    Thread(target=do, name="held by a device", daemon=True).start()
+    try:
+        result, failure = results.get(timeout=left())
+    except Empty:
+        raise TimeoutError from None
+    if failure:
+        raise failure
+    done: T = result
+    return done

@@ -1,0 +1,100 @@
+"""What LVM answers: one JSON document a command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+DONE = 1  # LVM's word for success inside; programs exit with 0 instead
+CRASHED = 139  # what a shell says of a program that died of a segmentation fault
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What LVM said on its way."""
+
+    log_type: str
+    log_message: str
+    log_ret_code: int
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A report and its log, as LVM writes them."""
+
+    report: list[dict[str, list[dict[str, str]]]] = []  # noqa: RUF012 - msgspec copies it
+    log: list[Line] = []  # noqa: RUF012 - msgspec copies it
+
+
+class Reply(NamedTuple):
+    """What came of a command: its status, its rows, and what it complained of."""
+
+    done: bool
+    rows: list[dict[str, str]]
+    said: str
+
+
+@dataclass(frozen=True)
+class Lv:
+    """A logical volume."""
+
+    name: str
+    size_bytes: int
+    attr: str = "-wi-a-----"
+    tags: frozenset[str] = frozenset()
+    pool: str = ""
+    origin: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something had its device open when it was last looked at."""
+        return self.attr[5] == "o"
+
+    @property
+    def has_snapshots(self) -> bool:
+        """Whether thick snapshots depend on it."""
+        return self.attr[0] in "oO"
+
+    @property
+    def is_pool(self) -> bool:
+        """Whether it is a thin pool."""
+        return self.attr[0] == "t"
+
+    @property
+    def zeroes(self) -> bool:
+        """Whether its new blocks read as zeros."""
+        return self.attr[7] == "z"
+
+
+LV_FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin"
+VG_FIELDS = "vg_size,vg_free,vg_extent_size,vg_missing_pv_count"
+
+
+def reply_of(document: bytes) -> Reply | None:
+    """Return what a document says, None for one that has not come to its end."""
+    if not document.rstrip().endswith(b"}"):
+        return None
+    try:
+        told = DECODER.decode(document)
+    except msgspec.DecodeError:
+        return None
+    rows = [row for part in told.report for kind in part.values() for row in kind]
+    said = [line.log_message for line in told.log if line.log_type == "error"]
+    done = bool(told.log) and told.log[-1].log_ret_code == DONE
+    return Reply(done, rows, "; ".join(dict.fromkeys(said)))
+
+
+DECODER = msgspec.json.Decoder(Document, strict=False)
+
+
+def lv_of(row: dict[str, str]) -> Lv:
+    """Return the logical volume that a row of `lvs` tells of."""
+    tags = frozenset(filter(None, row["lv_tags"].split(",")))
+    return Lv(
+        name=row["lv_name"],
+        size_bytes=int(row["lv_size"]),
+        attr=row["lv_attr"],
+        tags=tags,
+        pool=row["pool_lv"],
+        origin=row["origin"],
+    )

@@ -1,0 +1,93 @@
+"""The thin pool of a volume group: made or adopted, and how full it is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from adapters.lvm.failures import NoPool, PoolIsFull
+from adapters.lvm.group import Group
+from adapters.lvm.mapper import Mapper, mapped
+from adapters.lvm.report import Lv
+
+FULL = 95.0  # percent from which no new volume is begun
+
+
+class Usage(NamedTuple):
+    """How much of a pool is in use, in percent."""
+
+    data: float
+    metadata: float
+
+
+class ThinPool:
+    """`<group>-pool`, Cinder's name."""
+
+    def __init__(self, group: Group, mapper: Mapper) -> None:
+        self._group = group
+        self._mapper = mapper
+        self.name = f"{group.name}-pool"
+        self._mapped = mapped(group.name, self.name)
+
+    @property
+    def lv(self) -> Lv | None:
+        """The pool itself, if it is there."""
+        return self._group.find(self.name)
+
+    def set_up(self) -> None:
+        """Make the pool of 95 % of what is free, or adopt the one that is there."""
+        lv = self.lv
+        where = f"{self._group.name}/{self.name}"
+        if lv is None:
+            self._make()
+        elif not lv.is_pool:
+            raise NoPool(self._group.name, self.name)
+        else:
+            if not lv.zeroes:
+                # Or a volume would show what was in its blocks before.
+                self._group.change(lv.name, lv, "lvchange", "-Zy", "-y", where)
+                self._group.forget()
+            self._wake(where)
+
+    def usage(self) -> Usage:
+        """Ask the kernel how full the pool is: LVM would look at every volume."""
+        return usage_in(self._mapper.status(self._device())[0].parameters)
+
+    def has_room(self) -> None:
+        """Raise `PoolIsFull` unless a volume can be begun."""
+        usage = self.usage()
+        if max(usage) >= FULL:
+            raise PoolIsFull(f"{self._group.name}/{self.name}", *usage)
+
+    def _device(self) -> str:
+        """Return what the kernel calls the pool, another name once it is in use."""
+        used = f"{self._mapped}-tpool"
+        return used if self._mapper.device(used) else self._mapped
+
+    def _wake(self, where: str) -> None:
+        """Have the kernel know the pool; an LVM that was killed may have held it up."""
+        lv, device = self.lv, self._mapper.device(self._device())
+        if device is None:
+            self._group.change(self.name, lv, "lvchange", "-ay", "-y", where)
+        elif device.is_suspended:
+            self._group.change(self.name, lv, "lvchange", "--refresh", where)
+
+    def _make(self) -> None:
+        made = ["--type", "thin-pool", "-l", "95%FREE", "-Zy"]
+        anything = Lv(self.name, 0)
+        self._group.change(
+            *(self.name, anything, "lvcreate", "-y", *made),
+            *("-n", self.name, self._group.name),
+        )
+        self._group.forget()  # its size is what LVM made of it
+
+
+def usage_in(status: str) -> Usage:
+    """Return what the kernel says of a thin pool: `1 16/4096 512/8192 - rw …`."""
+    metadata, data = status.split()[1:3]
+    return Usage(percent(data), percent(metadata))
+
+
+def percent(share: str) -> float:
+    """Return `3/4` as 75.0."""
+    used, total = map(int, share.split("/"))
+    return 100.0 * used / total

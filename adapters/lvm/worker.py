@@ -1,0 +1,52 @@
+"""Who has LVM do things in a volume group: one at a time, each in its time.
+
+`lvm` processes side by side queue for the volume group's lock, and gain nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
+
+from adapters.lvm.failures import Crashed, Hung, NoLvm, failure_of
+from adapters.lvm.limits import left
+from adapters.lvm.shell import Ended, Shell, TimedOut
+
+
+class Worker:
+    """LVM in one volume group, for any number of threads."""
+
+    def __init__(self, group: str, shell: Shell) -> None:
+        self._group = group
+        self._shell = shell
+        self._turn = RLock()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others out, or raise `Hung` when that takes too long."""
+        began, seconds = time.monotonic(), left()
+        if not self._turn.acquire(timeout=seconds):
+            waited = time.monotonic() - began
+            raise Hung(self._group, "waiting for other work", waited)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def run(self, *words: str) -> list[dict[str, str]]:
+        """Return the rows of a command's report, or raise what is wrong."""
+        with self.alone():
+            seconds = left()
+            try:
+                reply = self._shell.run(words, seconds)
+            except TimedOut as error:
+                raise Hung(self._group, words[0], seconds) from error
+            except Ended as error:
+                raise Crashed(self._group, words[0], error.status) from error
+            except FileNotFoundError as error:
+                raise NoLvm from error
+        if not reply.done:
+            raise failure_of(self._group, words[0], reply.said)
+        return reply.rows
