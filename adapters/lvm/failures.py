@@ -57,17 +57,19 @@ class StillUsed(LvmFailed, VolumeIsBusy):
     """LVM found that something uses the logical volume."""
 
 
+ENLARGE = "add a disk to the volume group, or use another backend"
+DISKS = "see that its disks are there"
+
 # fmt: off
 REFUSALS = [  # the first that matches what LVM says
-    (r"already exists",                     LvmFailed,       "look at what is there"),
-    (r"insufficient (free|suitable)",       NoSpace,         "add a disk to the volume group, or use another backend"),
-    (r"Insufficient (free|suitable)",       NoSpace,         "add a disk to the volume group, or use another backend"),
-    (r"free space in (thin )?pool",         PoolFull,        "extend the pool, or see why it takes no writes"),
-    (r"PVs? .*missing|missing PV",          GroupOutOfSight, "see that its disks are there"),
-    (r"[Vv]olume group .* not found",       GroupOutOfSight, "see that its disks are there"),
-    (r"in use|used by another",             StillUsed,       "end what uses it"),
-    (r"suspended",                          Transient,       "see which device is suspended, and why"),
-    (r"\b[Ll]ock(ing)?\b",                             Transient,       "see which other command holds the volume group"),
+    (r"already exists",              LvmFailed,       "look at what is there"),
+    (r"[Ii]nsufficient (free|suit)", NoSpace,         ENLARGE),
+    (r"free space in (thin )?pool",  PoolFull,        "extend the pool"),
+    (r"PVs? .*missing|missing PV",   GroupOutOfSight, DISKS),
+    (r"[Vv]olume group .*not found", GroupOutOfSight, DISKS),
+    (r"in use|used by another",      StillUsed,       "end what uses it"),
+    (r"suspended",                   Transient,       "see what is suspended, and why"),
+    (r"\b[Ll]ock(ing)?\b",           Transient,       "see who holds the volume group"),
 ]
 # fmt: on
 OTHERWISE = (LvmFailed, "look at `lvs -a` and in the kernel log")
@@ -117,8 +119,8 @@ class DeviceFailed(DriverFailed):
         where = f" ({self.path})" if self.path else ""
         said = os.strerror(self.errno)
         return (
-            f"cannot {self.doing} in {self.group}: {said}{where}; see in the kernel log "
-            "whether a disk fails"
+            f"cannot {self.doing} in {self.group}: {said}{where}; see in the kernel "
+            "log whether a disk fails"
         )
 
 
@@ -168,8 +170,8 @@ class PoolIsFull(DriverFailed):
     def __str__(self) -> str:
         return (
             f"thin pool {self.pool} has {self.data_percent:.1f} % of its data and "
-            f"{self.metadata_percent:.1f} % of its metadata in use, so no new volume is "
-            "begun in it; extend it, or delete what is not needed"
+            f"{self.metadata_percent:.1f} % of its metadata in use, so no new volume "
+            "is begun in it; extend it, or delete what is not needed"
         )
 
 
@@ -194,8 +196,8 @@ class Unexplained(DriverFailed):
 
     def __str__(self) -> str:
         return (
-            f"{self.path} is in the way: it has no tag that says which event made it, so "
-            "it is left alone; look at it, and rename it"
+            f"{self.path} is in the way: it has no tag that says which event made it, "
+            "so it is left alone; look at it, and rename it"
         )
 
 

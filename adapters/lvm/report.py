@@ -22,8 +22,8 @@ class Line(msgspec.Struct, frozen=True):
 class Document(msgspec.Struct, frozen=True):
     """A report and its log, as LVM writes them."""
 
-    report: list[dict[str, list[dict[str, str]]]] = []  # noqa: RUF012 - msgspec copies it
-    log: list[Line] = []  # noqa: RUF012 - msgspec copies it
+    report: list[dict[str, list[dict[str, str]]]] = []
+    log: list[Line] = []
 
 
 class Reply(NamedTuple):

@@ -72,12 +72,10 @@ class ThinPool:
             self._group.change(self.name, lv, "lvchange", "--refresh", where)
 
     def _make(self) -> None:
-        made = ["--type", "thin-pool", "-l", "95%FREE", "-Zy"]
+        kind = ["--type", "thin-pool", "-l", "95%FREE", "-Zy", "-n", self.name]
         anything = Lv(self.name, 0)
-        self._group.change(
-            *(self.name, anything, "lvcreate", "-y", *made),
-            *("-n", self.name, self._group.name),
-        )
+        words = ["lvcreate", "-y", *kind, self._group.name]
+        self._group.change(self.name, anything, *words)
         self._group.forget()  # its size is what LVM made of it
 
 
