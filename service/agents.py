@@ -116,7 +116,10 @@ def driver_of(
             )
     if "folder" in options:
         options["folder"] = Path(options["folder"])
-    driver: Driver = kind(**options)
+    try:
+        driver: Driver = kind(**options)
+    except DriverFailed as error:
+        raise Unusable(f"backend {backend.name}: {error}") from error
     return driver
 
 

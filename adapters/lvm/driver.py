@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
 from adapters.lvm import volumes
-from adapters.lvm.clearing import Clearing, is_busy
+from adapters.lvm.clearing import REQUESTS, Clearing, is_busy
 from adapters.lvm.failures import (
     GIB,
     DeviceFailed,
     Gone,
     HasSnapshots,
     Hung,
+    InUse,
     MadeForAnother,
+    NotThere,
     StillOpen,
+    Taken,
     Unexplained,
+    Unusable,
 )
 from adapters.lvm.fronts import Fronts
 from adapters.lvm.group import SWEEP, Group
@@ -30,9 +35,20 @@ from adapters.lvm.shell import Shell, environment, write_system_dir
 from adapters.lvm.thin import ThinPool
 from adapters.lvm.worker import Worker
 from adapters.tracing import step
-from domain.ports import Capabilities, Cause, Export, Progress, Target, unheard
+from domain import reference
+from domain.ports import (
+    Adopted,
+    Capabilities,
+    Cause,
+    Export,
+    Manageable,
+    Progress,
+    Target,
+    unheard,
+)
 from domain.volume import Volume
 
+TYPES = ("default", "thin", "auto")
 RUN = Path("/run/holdfast/lvm")
 
 
@@ -46,7 +62,7 @@ class LvmDriver:
         name: str = "lvm",
         volume_group: str = "cinder-volumes",
         lvm_type: str = "auto",
-        lvm_devices: tuple[str, ...] = (),
+        lvm_devices: Sequence[str] = (),
         volume_clear: str = "zero",
         volume_clear_size: int = 0,
         num_shell_tries: int = 3,
@@ -54,6 +70,14 @@ class LvmDriver:
         max_over_subscription_ratio: float = 20.0,
         run_folder: Path = RUN,
     ) -> None:
+        for option, value, allowed in (
+            ("lvm_type", lvm_type, TYPES),
+            ("volume_clear", volume_clear, REQUESTS),
+        ):
+            if value not in allowed:
+                raise Unusable(option, value, allowed)
+        if not reference.NAME.fullmatch(volume_group):
+            raise Unusable("volume_group", volume_group, ["a name that LVM takes"])
         self._target = target
         self._name = name
         self._system_dir = run_folder / volume_group
@@ -68,6 +92,7 @@ class LvmDriver:
         self._fronts = Fronts(volume_group, self._mapper)
         self._pool = ThinPool(self._group, self._mapper)
         self._thin = False
+        self._adopting = Lock()  # or two would take the same
 
     def set_up(self) -> None:
         """Read the volume group, make or adopt its pool, and look at the target."""
@@ -88,11 +113,9 @@ class LvmDriver:
         if usage and pool:
             total = pool.size_bytes
             free = total * (1 - usage.data / 100)
-            others = (lv for lv in seen.lvs.values() if not lv.is_pool)
-            provisioned = sum(lv.size_bytes for lv in others)
         else:
             total, free = seen.size_bytes, seen.free_bytes
-            provisioned = total - free
+        ours = [lv.size_bytes for lv in seen.lvs.values() if volumes.cause(lv)]
         return Capabilities(
             volume_backend_name=self._name,
             vendor_name="Holdfast",
@@ -100,8 +123,8 @@ class LvmDriver:
             storage_protocol=self._target.storage_protocol,
             total_capacity_gb=in_gib(total),
             free_capacity_gb=in_gib(free),
-            provisioned_capacity_gb=in_gib(provisioned),
-            total_volumes=sum(map(volumes.is_volume, seen.lvs.values())),
+            provisioned_capacity_gb=in_gib(sum(ours)),
+            total_volumes=len(ours),
             thin_provisioning_support=self._thin,
             thick_provisioning_support=not self._thin,
             reserved_percentage=self._reserved_percentage,
@@ -114,12 +137,11 @@ class LvmDriver:
         """Make a logical volume; returns its device's path."""
         volume_id = asked.originator_id
         with self._at_work("create", volume_id):
-            lv = self._group.find(volumes.name(volume_id))
-            size = self._group.rounded(asked.size_gib * GIB)
+            lv = self._find(volume_id)
             if lv is None:
-                self._make(volume_id, size, cause)
-            elif self._made_by(lv) != cause:
-                raise MadeForAnother(self._path(lv.name), self._made_by(lv))
+                self._make(volume_id, asked.size_gib * GIB, cause)
+            elif (made_by := self._made_by(lv)) != cause:
+                raise MadeForAnother(self._path(lv.name), made_by)
         return self._path(volumes.name(volume_id))
 
     def delete(
@@ -131,28 +153,60 @@ class LvmDriver:
         as `volume_clear` says, and a delete that was killed goes on where it was.
         """
         with self._at_work("delete", volume_id):
-            lv = self._seen_now(volume_id)
+            lv = self._find(volume_id)
             if lv is None or self._made_by(lv).at != made_at:
                 return None
             if lv.has_snapshots:
                 raise HasSnapshots(volume_id)
-            device = str(self._fronts.path(volume_id))
-            if self._target.has_session(volume_id, device, None):
-                raise StillOpen(volume_id, device)
-            self._target.remove(volume_id)
-            self._fronts.remove(volume_id)
+            self._withdraw(volume_id, lv)
         cleared = None if lv.pool else self._clear(volume_id, lv, progress)
         with self._at_work("delete", volume_id):
             self._remove(lv.name)
         return cleared
 
+    def manageable(self) -> list[Manageable]:
+        """Tell of the volumes, and of logical volumes that could become some."""
+        with self._at_work("list"):
+            self._group.forget()  # others make them, and have them open
+            lvs = self._group.seen().lvs.values()
+        offered = filter(None, map(volumes.offered, lvs))
+        return sorted(offered, key=lambda each: reference.name_in(each.reference))
+
+    def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
+        """Give a logical volume the volume's tags, and then its name."""
+        volume_id, name = asked.originator_id, reference.name_in(asked.reference)
+        with self._at_work("adopt", volume_id), self._adopting:
+            lv = self._find(volume_id)
+            if lv is None:
+                lv = self._tag(self._stranger(name), volumes.tags(volume_id, cause))
+            elif (made_by := self._made_by(lv)) != cause:
+                raise MadeForAnother(self._path(lv.name), made_by)
+            size = volumes.whole_gib(lv.size_bytes) * GIB
+            if lv.size_bytes < size:
+                lv = self._grow(lv, size)
+            self._rename(lv, volumes.name(volume_id))
+        path = self._path(volumes.name(volume_id))
+        return Adopted(path, volumes.whole_gib(lv.size_bytes))
+
+    def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str] | None:
+        """Take the volume's tags from the logical volume; its name stays."""
+        with self._at_work("unmanage", volume_id):
+            lv = self._find(volume_id)
+            if lv is None:
+                name = volumes.name(volume_id)
+                return reference.to(name) if self._group.find(name) else None
+            if made_at not in (None, self._made_by(lv).at):
+                return None
+            self._withdraw(volume_id, lv)
+            self._tag(lv, volumes.let_go(lv).tags, keep=False)
+        return reference.to(lv.name)
+
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the logical volume, and what hosts see of it, while they use it."""
         with self._at_work("extend", volume_id):
             lv = self._there(volume_id)
-            size = self._group.rounded(size_gib * GIB)
-            if lv.size_bytes < size:
-                lv = self._grow(lv, size)
+            if lv.size_bytes < size_gib * GIB:
+                lv = self._grow(lv, size_gib * GIB)
             self._active(lv)
             if self._fronts.grow(volume_id, lv.name):
                 self._target.resized(volume_id, str(self._fronts.path(volume_id)))
@@ -183,16 +237,15 @@ class LvmDriver:
     def exports(self) -> set[UUID]:
         """Tell which volumes any host can reach, or could a moment ago."""
         with self._at_work("list"):
-            there = self._group.seen().lvs
+            lvs = self._group.seen().lvs
             fronts = self._fronts.volumes()
-            return self._target.exports() | {
-                volume_id for volume_id in fronts if volumes.name(volume_id) in there
-            }
+            ours = {each for each in fronts if volumes.of(lvs, each)}
+            return self._target.exports() | ours
 
     def converge(self, wanted: Export) -> bool:
         """Let exactly these hosts reach the volume."""
         with self._at_work("converge", wanted.volume_id):
-            lv = self._group.find(volumes.name(wanted.volume_id))
+            lv = volumes.of(self._group.seen().lvs, wanted.volume_id)
             if lv is None or not wanted.connectors:
                 return self._let_go(wanted.volume_id)
             front = self._front(lv, wanted.volume_id)
@@ -206,30 +259,45 @@ class LvmDriver:
         lvs = self._group.seen().lvs
         return self._pool.name in lvs or not lvs
 
-    def _there(self, volume_id: UUID) -> Lv:
-        """Return the logical volume, or raise `Gone`."""
-        if lv := self._seen_now(volume_id):
-            return lv
-        raise Gone(volume_id, self._path(volumes.name(volume_id)))
-
-    def _seen_now(self, volume_id: UUID) -> Lv | None:
-        """Return it; what was not read a moment ago is looked for before it is absent.
+    def _find(self, volume_id: UUID) -> Lv | None:
+        """Return the volume's logical volume; one is looked for before it is absent.
 
         The group is then in sight, so that what is absent has not gone with a disk.
         """
-        name = volumes.name(volume_id)
-        if lv := self._group.find(name):
+        if lv := volumes.of(self._group.seen().lvs, volume_id):
             return lv
         self._group.forget()
-        return self._group.find(name)
+        return volumes.of(self._group.seen().lvs, volume_id)
+
+    def _there(self, volume_id: UUID) -> Lv:
+        """Return the volume's logical volume, or raise `Gone`."""
+        if lv := self._find(volume_id):
+            return lv
+        raise Gone(volume_id, self._path(volumes.name(volume_id)))
 
     def _made_by(self, lv: Lv) -> Cause:
         if cause := volumes.cause(lv):
             return cause
         raise Unexplained(self._path(lv.name))
 
-    def _make(self, volume_id: UUID, size: int, cause: Cause) -> None:
+    def _stranger(self, name: str) -> Lv:
+        """Return the logical volume that is to become a volume, or raise why not."""
+        lv = self._group.find(name) if reference.NAME.fullmatch(name) else None
+        offered = lv and volumes.offered(lv)
+        if not lv or not offered:
+            raise NotThere(self._group.name, name)
+        if offered.id:
+            raise Taken(self._path(name))
+        device = self._mapper.device(mapped(self._group.name, name))
+        if device and device.open_count:
+            raise InUse(self._path(name))
+        return lv
+
+    def _make(self, volume_id: UUID, size_bytes: int, cause: Cause) -> None:
         name, group = volumes.name(volume_id), self._group.name
+        if self._group.find(name):
+            raise Unexplained(self._path(name))
+        size = self._group.rounded(size_bytes)
         if self._thin:
             self._pool.has_room()
             kind = ["-V", f"{size}b", "--thinpool", self._pool.name]
@@ -241,12 +309,13 @@ class LvmDriver:
         said = [word for tag in sorted(tags) for word in ("--addtag", tag)]
         self._group.change(name, lv, "lvcreate", "-y", *kind, "-n", name, *said, group)
 
-    def _grow(self, lv: Lv, size: int) -> Lv:
+    def _grow(self, lv: Lv, size_bytes: int) -> Lv:
         """Grow a logical volume that may be in use.
 
         LVM grows no active origin of thick snapshots. So what it has written down
         grows, with the kernel out of its sight, and the kernel is told next.
         """
+        size = self._group.rounded(size_bytes)
         where = f"{self._group.name}/{lv.name}"
         unseen = ["--driverloaded", "n"] if lv.has_snapshots else []
         grown = replace(lv, size_bytes=size)
@@ -280,11 +349,21 @@ class LvmDriver:
         """Have the logical volume say how much of it is cleared."""
         lv = self._group.find(name)
         assert lv
-        now = replace(lv, tags=volumes.with_cleared(lv, done))
+        self._tag(lv, volumes.with_cleared(lv, done).tags, keep=False)
+
+    def _tag(self, lv: Lv, tags: frozenset[str], *, keep: bool = True) -> Lv:
+        """Give a logical volume tags, and take those away that it is not to keep."""
+        now = replace(lv, tags=tags | lv.tags if keep else tags)
         said = [f"--addtag={tag}" for tag in sorted(now.tags - lv.tags)]
         said += [f"--deltag={tag}" for tag in sorted(lv.tags - now.tags)]
-        where = f"{self._group.name}/{name}"
-        self._group.change(name, now, "lvchange", *said, where)
+        where = f"{self._group.name}/{lv.name}"
+        self._group.change(lv.name, now, "lvchange", *said, where)
+        return now
+
+    def _rename(self, lv: Lv, name: str) -> None:
+        if lv.name != name:
+            words = "lvrename", self._group.name, lv.name, name
+            self._group.change(lv.name, replace(lv, name=name), *words)
 
     def _active(self, lv: Lv) -> str:
         """Return a logical volume's device, which the kernel has, whole, from now on.
@@ -310,6 +389,17 @@ class LvmDriver:
         """Return the front device, which is made if need be."""
         self._active(lv)
         return self._fronts.make(volume_id, lv.name)
+
+    def _withdraw(self, volume_id: UUID, lv: Lv) -> None:
+        """Take an unused volume away from every host, or raise `StillOpen`."""
+        front = str(self._fronts.path(volume_id))
+        if self._target.has_session(volume_id, front, None):
+            raise StillOpen(volume_id, front)
+        self._target.remove(volume_id)
+        self._fronts.remove(volume_id)
+        device = self._mapper.device(mapped(self._group.name, lv.name))
+        if device and device.open_count:
+            raise StillOpen(volume_id, self._path(lv.name))
 
     def _let_go(self, volume_id: UUID) -> bool:
         exported = volume_id in self._target.exports()

@@ -5,11 +5,33 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterable
 from uuid import UUID
 
-from domain.ports import Cause, DriverFailed, VolumeIsBusy
+from domain.ports import (
+    AlreadyManaged,
+    Cause,
+    DriverFailed,
+    UnknownReference,
+    VolumeIsBusy,
+)
 
 GIB = 1024**3
+
+
+class Unusable(DriverFailed):
+    """An option has a value that it cannot have."""
+
+    code = "unusable"
+
+    def __init__(self, option: str, value: str, known: Iterable[str]) -> None:
+        super().__init__(option, value, known)
+        self.option = option
+        self.value = value
+        self.known = known
+
+    def __str__(self) -> str:
+        return f"{self.option} is {' or '.join(self.known)}, not {self.value!r}"
 
 
 class LvmFailed(DriverFailed):
@@ -238,3 +260,40 @@ class HasSnapshots(VolumeIsBusy):
 
     def __str__(self) -> str:
         return f"volume {self.volume_id} has snapshots; delete them first"
+
+
+class NotThere(UnknownReference):
+    """No logical volume of that name could become a volume."""
+
+    def __init__(self, group: str, name: str) -> None:
+        super().__init__(group, name)
+        self.group = group
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.group} has no logical volume {self.name!r} that could become a "
+            "volume; see what `holdfast volume manageable` lists"
+        )
+
+
+class Taken(AlreadyManaged):
+    """The logical volume is a volume already."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"already managed: {self.path} is a volume's"
+
+
+class InUse(VolumeIsBusy):
+    """Something has a logical volume open that is to become a volume."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"something has {self.path} open; end that first"

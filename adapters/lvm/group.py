@@ -102,7 +102,7 @@ class Group:
                 if left() <= attempt**2:
                     raise
                 time.sleep(attempt**2)
-                if is_as(self.find(name), wanted):
+                if is_as(self.find(wanted.name if wanted else name), wanted):
                     return
             else:
                 return

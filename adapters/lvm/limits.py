@@ -17,9 +17,9 @@ _until: ContextVar[float] = ContextVar("until")
 
 
 @contextmanager
-def within(seconds: float = LIMIT) -> Iterator[None]:
-    """Let what is done inside take so long in all."""
-    token = _until.set(time.monotonic() + seconds)
+def within(seconds: float | None = None) -> Iterator[None]:
+    """Let what is done inside take so long in all, `LIMIT` if nothing is said."""
+    token = _until.set(time.monotonic() + (LIMIT if seconds is None else seconds))
     try:
         yield
     finally:

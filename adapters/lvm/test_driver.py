@@ -1,104 +1,191 @@
-"""The LVM driver passes the drivers' contract, thin and thick."""
+"""The LVM driver passes the drivers' contract, thin and thick; and what is special."""
 
 from __future__ import annotations
 
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from adapters.contracts.drivers import GIB, DriverContract, size, write
+from adapters.contracts.adoption import AdoptionContract
+from adapters.contracts.drivers import (
+    CAUSE,
+    GIB,
+    DriverContract,
+    asked,
+    device,
+    read,
+    size,
+    write,
+)
+from adapters.lvm import limits, thin
 from adapters.lvm.driver import LvmDriver
-from domain.ports import Driver, Export
+from adapters.lvm.failures import Hung, PoolIsFull
+from adapters.lvm.testing import DISKS, GROUP, Here, lvcreate, run
+from domain.ports import Driver, DriverFailed, VolumeIsBusy
 
-pytestmark = pytest.mark.lvm(disks=("12G", "1G"))
+pytestmark = pytest.mark.lvm(disks=DISKS)
 
-GROUP = "holdfast-test"
-EDGE = 64 * 1024
-DISKS = ["/dev/ubda", "/dev/ubdb"]
-
-
-class Here:
-    """A target for hosts that are this machine: they have the device already."""
-
-    storage_protocol = "local"
-
-    def set_up(self) -> None:
-        pass
-
-    def connect(self, volume_id: UUID, device: str, connector: Any) -> dict[str, Any]:
-        return {"driver_volume_type": "local", "data": {"device_path": device}}
-
-    def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
-        pass
-
-    def remove(self, volume_id: UUID) -> None:
-        pass
-
-    def resized(self, volume_id: UUID, device: str) -> None:
-        pass
-
-    def has_session(
-        self, volume_id: UUID, device: str, connector: dict[str, Any] | None
-    ) -> bool:
-        if not Path(device).exists():
-            return False
-        opened = run("dmsetup", "info", "-c", "--noheadings", "-o", "open", device)
-        return int(opened) > 0
-
-    def exports(self) -> set[UUID]:
-        return set()
-
-    def converge(self, wanted: Export, device: str) -> bool:
-        return False
+SLOW = "holdfast-slow"
 
 
-def run(*command: str) -> str:
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-@pytest.fixture
-def group() -> Iterator[str]:
-    run("vgcreate", "-qq", "-y", GROUP, *DISKS)
-    yield GROUP
-    for front in Path("/dev/mapper").glob("front-*"):
-        run("dmsetup", "remove", front.name)
-    for volume in Path("/dev", GROUP).glob("volume-*"):
-        blank(volume)
-    # A guest's disk takes 2 s to forget a GiB.
-    quick = ["--config", "devices/issue_discards=0"]
-    run("vgremove", "-qq", "-ff", "-y", *quick, GROUP)
-
-
-def blank(volume: Path) -> None:
-    """Take away what tests write, around each GiB of a volume."""
-    for end in range(GIB, size(volume) + GIB, GIB):
-        write(volume, end - GIB, bytes(EDGE))
-        write(volume, end - EDGE, bytes(EDGE))
-
-
-class LvmContract(DriverContract):
+class LvmContract(DriverContract, AdoptionContract):
     kind: str
 
     @pytest.fixture
     def driver(self, group: str) -> LvmDriver:
-        return self.fresh()
+        return fresh(self.kind)
 
     def restarted(self, driver: Driver) -> Driver:
-        return self.fresh()
+        return fresh(self.kind)
 
-    def fresh(self) -> LvmDriver:
-        driver = LvmDriver(Here(), volume_group=GROUP, lvm_type=self.kind)
-        driver.set_up()
-        return driver
+    def bring(self, driver: Driver, name: str, size_bytes: int) -> Path:
+        return lvcreate(self.kind, name, size_bytes)
 
 
 class TestThin(LvmContract):
     kind = "thin"
 
+    def test_a_full_pool_takes_no_new_volume(
+        self, driver: LvmDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(thin, "FULL", 0.0)
+
+        with pytest.raises(PoolIsFull, match="extend it"):
+            driver.create(asked(), CAUSE)
+
+        assert driver.capabilities().total_volumes == 0
+
+    def test_a_group_with_a_pool_is_thin_by_itself(self, driver: LvmDriver) -> None:
+        again = fresh("auto")
+
+        assert again.capabilities().thin_provisioning_support
+
 
 class TestThick(LvmContract):
     kind = "default"
+
+    def test_a_deleted_volume_is_cleared_first(self, driver: LvmDriver) -> None:
+        event, told = asked(), list[float]()
+        driver.create(event, CAUSE)
+
+        cleared = driver.delete(event.originator_id, CAUSE.at, told.append)
+
+        assert cleared == "zero"
+        assert told == sorted(told)
+        assert told[-1] == 100
+
+    def test_a_clearing_that_was_killed_goes_on_where_it_was(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        lv = driver._there(volume)
+        driver._keep(lv.name, GIB // 2)
+        told: list[float] = []
+
+        fresh("default").delete(volume, CAUSE.at, told.append)
+
+        assert told[0] > 50
+
+    def test_an_origin_of_snapshots_grows_while_it_is_used(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        front = device(driver, volume)
+        write(front, 4096, b"before")
+        origin = f"{GROUP}/volume-{volume}"
+        run("lvcreate", "-qq", "-y", "-s", "-L", "64m", "-n", "snap", origin)
+        driver.manageable()  # reads what others have made
+
+        with front.open("rb"):
+            driver.extend(volume, 2)
+
+        write(front, 4096, b"behind")
+        write(front, 2 * GIB - 4096, b"new")
+        assert size(front) == 2 * GIB
+        assert read(Path("/dev", GROUP, "snap"), 4096, 6) == b"before"
+        with pytest.raises(VolumeIsBusy, match="snapshots"):
+            driver.delete(volume, CAUSE.at)
+
+    def test_an_extension_that_was_killed_before_the_kernel_knew_is_finished(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        front = device(driver, volume)
+        lv = f"{GROUP}/volume-{volume}"
+        run("lvextend", "-qq", "--driverloaded", "n", "-L", "2g", lv)
+
+        fresh("default").extend(volume, 2)
+
+        assert size(front) == 2 * GIB
+
+    def test_what_an_lvm_that_was_killed_has_suspended_goes_on(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        front = device(driver, volume)
+        run("dmsetup", "suspend", f"/dev/{GROUP}/volume-{volume}")
+
+        device(driver, volume)
+
+        assert read(front, 0, 6) == bytes(6)
+
+    def test_a_volume_that_was_switched_off_is_switched_on(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        run("lvchange", "-qq", "-an", f"{GROUP}/volume-{volume}")
+
+        assert read(device(driver, volume), 0, 6) == bytes(6)
+
+
+def fresh(kind: str) -> LvmDriver:
+    driver = LvmDriver(Here(), volume_group=GROUP, lvm_type=kind)
+    driver.set_up()
+    return driver
+
+
+# A disk that does not answer
+
+
+@pytest.fixture
+def disk() -> Iterator[str]:
+    """A disk that can be held up, with a volume group on it."""
+    sectors = run("blockdev", "--getsz", "/dev/ubda").strip()
+    run("dmsetup", "create", "pv0", "--table", f"0 {sectors} linear /dev/ubda 0")
+    run("vgcreate", "-qq", "-y", SLOW, "/dev/mapper/pv0")
+    yield "pv0"
+    run("vgremove", "-qq", "-ff", "-y", SLOW)
+    run("dmsetup", "remove", "--retry", "pv0")
+
+
+def test_a_disk_that_does_not_answer_is_given_up_and_used_again_when_it_does(
+    disk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LIMIT", 3.0)
+    driver = LvmDriver(Here(), volume_group=SLOW, lvm_type="default")
+    driver.set_up()
+    event = asked()
+    run("dmsetup", "suspend", disk)
+    began = time.monotonic()
+
+    with pytest.raises(Hung, match="no answer within"):
+        driver.create(event, CAUSE)
+
+    took = time.monotonic() - began
+    run("dmsetup", "resume", disk)
+    assert took < 10
+    assert driver.create(event, CAUSE) == f"/dev/{SLOW}/volume-{event.originator_id}"
+    assert driver.capabilities().total_volumes == 1
+
+
+def test_a_group_whose_disk_is_gone_has_lost_nothing(disk: str) -> None:
+    driver = LvmDriver(Here(), volume_group=SLOW, lvm_type="default")
+    driver.set_up()
+    event = asked()
+    run("lvchange", "-qq", "-an", SLOW)
+    run("dmsetup", "remove", disk)
+
+    with pytest.raises(DriverFailed):
+        driver.delete(event.originator_id, CAUSE.at)
+
+    sectors = run("blockdev", "--getsz", "/dev/ubda").strip()
+    run("dmsetup", "create", disk, "--table", f"0 {sectors} linear /dev/ubda 0")
+    driver.delete(event.originator_id, CAUSE.at)

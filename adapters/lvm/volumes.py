@@ -3,29 +3,65 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID
 
+from adapters.lvm.failures import GIB
 from adapters.lvm.report import Lv
-from domain.ports import Cause
+from domain import reference
+from domain.ports import Cause, Manageable
 
+OURS = "holdfast."
+VOLUME = re.compile(r"holdfast\.volume=(.+)")
 MADE_BY = re.compile(r"holdfast\.made-by=(\d+)/(.+)")
 CLEARED = re.compile(r"holdfast\.cleared=(\d+)")
 
 
+# What can become a volume: linear, an origin, thin, mirrored, raid, cached.
+FIT = frozenset("-oVmMrRC")
+
+
 def name(volume_id: UUID) -> str:
     """Return what Cinder calls a volume's logical volume."""
-    return f"volume-{volume_id}"
+    return reference.name_of(volume_id)
 
 
-def is_volume(lv: Lv) -> bool:
-    """Tell whether it is named as volumes are."""
-    return lv.name.startswith("volume-")
+def of(lvs: Mapping[str, Lv], volume_id: UUID) -> Lv | None:
+    """Return the logical volume that says it is this volume, whatever its name."""
+    said = f"{OURS}volume={volume_id}"
+    named = lvs.get(name(volume_id))
+    if named and said in named.tags:
+        return named
+    return next((lv for lv in lvs.values() if said in lv.tags), None)
 
 
 def tags(volume_id: UUID, cause: Cause) -> frozenset[str]:
     """Return the tags of a volume that was made for a cause."""
-    made_by = f"holdfast.made-by={cause.position}/{cause.at}"
-    return frozenset({f"holdfast.volume={volume_id}", made_by})
+    made_by = f"{OURS}made-by={cause.position}/{cause.at}"
+    return frozenset({f"{OURS}volume={volume_id}", made_by})
+
+
+def let_go(lv: Lv) -> Lv:
+    """Return it without what says that it is a volume."""
+    return replace(lv, tags=frozenset(t for t in lv.tags if not t.startswith(OURS)))
+
+
+def offered(lv: Lv) -> Manageable | None:
+    """Return what can be said of it to those who look for storage to take over."""
+    told, size_gib = reference.to(lv.name), whole_gib(lv.size_bytes)
+    for said in filter(None, map(VOLUME.fullmatch, lv.tags)):
+        whose = UUID(said[1])
+        return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
+    if lv.attr[0] not in FIT:
+        return None
+    why = "something has it open" if lv.is_open else None
+    return Manageable(told, size_gib, not why, why)
+
+
+def whole_gib(size_bytes: int) -> int:
+    """Return how many whole GiB hold so much, one at least."""
+    return max(-(-size_bytes // GIB), 1)
 
 
 def cause(lv: Lv) -> Cause | None:
@@ -40,7 +76,7 @@ def cleared(lv: Lv) -> int:
     return max((int(m[1]) for t in lv.tags if (m := CLEARED.fullmatch(t))), default=0)
 
 
-def with_cleared(lv: Lv, done: int) -> frozenset[str]:
-    """Return its tags when so many bytes are cleared."""
+def with_cleared(lv: Lv, done: int) -> Lv:
+    """Return it as it is when so many bytes are cleared."""
     others = {tag for tag in lv.tags if not CLEARED.fullmatch(tag)}
-    return frozenset(others | {f"holdfast.cleared={done}"})
+    return replace(lv, tags=frozenset(others | {f"{OURS}cleared={done}"}))

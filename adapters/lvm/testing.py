@@ -1,0 +1,97 @@
+"""What tests of LVM begin with; they run in a guest."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from adapters.contracts.drivers import GIB, size, write
+from domain.ports import Export
+
+GROUP = "holdfast-test"
+POOL = f"{GROUP}-pool"
+DISKS = ("12G", "1G")
+EXTENT, EDGE = 4 * 1024**2, 64 * 1024
+# A guest's disk takes 2 s to forget a GiB.
+QUICK = ("-qq", "-ff", "-y", "--config", "devices/issue_discards=0")
+
+
+class Here:
+    """A target for hosts that are this machine: they have the device already."""
+
+    storage_protocol = "local"
+
+    def set_up(self) -> None:
+        pass
+
+    def connect(self, volume_id: UUID, device: str, connector: Any) -> dict[str, Any]:
+        return {"driver_volume_type": "local", "data": {"device_path": device}}
+
+    def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
+        pass
+
+    def remove(self, volume_id: UUID) -> None:
+        pass
+
+    def resized(self, volume_id: UUID, device: str) -> None:
+        pass
+
+    def has_session(
+        self, volume_id: UUID, device: str, connector: dict[str, Any] | None
+    ) -> bool:
+        if not Path(device).exists():
+            return False
+        opened = run("dmsetup", "info", "-c", "--noheadings", "-o", "open", device)
+        return int(opened) > 0
+
+    def exports(self) -> set[UUID]:
+        return set()
+
+    def converge(self, wanted: Export, device: str) -> bool:
+        return False
+
+
+def run(*command: str) -> str:
+    """Run a program, and return what it prints."""
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return ran.stdout
+
+
+def make_group() -> None:
+    """Make the volume group of the tests on the guest's disks."""
+    run("vgcreate", "-qq", "-y", GROUP, "/dev/ubda", "/dev/ubdb")
+
+
+def remove_group() -> None:
+    """Remove it, with all that is in it."""
+    run("vgremove", *QUICK, GROUP)
+
+
+def lvcreate(kind: str, name: str, size_bytes: int) -> Path:
+    """Make a logical volume that is nobody's; returns its device."""
+    size_bytes = max(size_bytes, EXTENT)
+    words = ["-V", f"{size_bytes}b", "--thinpool", POOL]
+    if kind != "thin":
+        words = ["-L", f"{size_bytes}b", "-Wn", "-Zy"]
+    run("lvcreate", "-qq", "-y", *words, "-n", name, GROUP)
+    return Path("/dev", GROUP, name)
+
+
+def clear() -> None:
+    """Remove all but the pool, and what tests have written."""
+    for front in Path("/dev/mapper").glob("front-*"):
+        run("dmsetup", "remove", front.name)
+    left = [each for each in Path("/dev", GROUP).glob("*") if each.name != POOL]
+    for volume in left:
+        blank(volume)
+    if left:
+        run("lvremove", *QUICK, *map(str, left))
+
+
+def blank(volume: Path) -> None:
+    """Take away what tests write, around each GiB of a volume."""
+    for start in range(0, size(volume), GIB):
+        write(volume, start, bytes(EDGE))
+        write(volume, min(start + GIB, size(volume)) - EDGE, bytes(EDGE))
