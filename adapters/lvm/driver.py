@@ -113,9 +113,11 @@ class LvmDriver:
         if usage and pool:
             total = pool.size_bytes
             free = total * (1 - usage.data / 100)
+            others = (lv for lv in seen.lvs.values() if lv.name != pool.name)
+            promised = sum(lv.size_bytes for lv in others)
         else:
             total, free = seen.size_bytes, seen.free_bytes
-        ours = [lv.size_bytes for lv in seen.lvs.values() if volumes.cause(lv)]
+            promised = total - free
         return Capabilities(
             volume_backend_name=self._name,
             vendor_name="Holdfast",
@@ -123,8 +125,8 @@ class LvmDriver:
             storage_protocol=self._target.storage_protocol,
             total_capacity_gb=in_gib(total),
             free_capacity_gb=in_gib(free),
-            provisioned_capacity_gb=in_gib(sum(ours)),
-            total_volumes=len(ours),
+            provisioned_capacity_gb=in_gib(promised),
+            total_volumes=sum(map(volumes.is_ours, seen.lvs.values())),
             thin_provisioning_support=self._thin,
             thick_provisioning_support=not self._thin,
             reserved_percentage=self._reserved_percentage,

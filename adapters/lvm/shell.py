@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 from adapters.lvm.report import Reply, reply_of
 
@@ -97,8 +98,10 @@ class Process:
         """
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            Thread(target=self._process.wait, name="lvm's end", daemon=True).start()
         with suppress(OSError):
             assert self._process.stdin
             self._process.stdin.close()

@@ -28,7 +28,7 @@ from domain.ports import Driver, DriverFailed, VolumeIsBusy
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
 
-SLOW = "holdfast-slow"
+SLOW, DISK = "holdfast-slow", "pv0"
 
 
 class LvmContract(DriverContract, AdoptionContract):
@@ -148,12 +148,16 @@ def fresh(kind: str) -> LvmDriver:
 @pytest.fixture
 def disk() -> Iterator[str]:
     """A disk that can be held up, with a volume group on it."""
-    sectors = run("blockdev", "--getsz", "/dev/ubda").strip()
-    run("dmsetup", "create", "pv0", "--table", f"0 {sectors} linear /dev/ubda 0")
-    run("vgcreate", "-qq", "-y", SLOW, "/dev/mapper/pv0")
-    yield "pv0"
+    make_disk()
+    run("vgcreate", "-qq", "-y", SLOW, f"/dev/mapper/{DISK}")
+    yield DISK
     run("vgremove", "-qq", "-ff", "-y", SLOW)
-    run("dmsetup", "remove", "--retry", "pv0")
+    run("dmsetup", "remove", "--retry", DISK)
+
+
+def make_disk() -> None:
+    # Behind the beginning of the other, or it would be the same disk twice.
+    run("dmsetup", "create", DISK, "--table", "0 8388608 linear /dev/ubda 2097152")
 
 
 def test_a_disk_that_does_not_answer_is_given_up_and_used_again_when_it_does(
@@ -186,6 +190,5 @@ def test_a_group_whose_disk_is_gone_has_lost_nothing(disk: str) -> None:
     with pytest.raises(DriverFailed):
         driver.delete(event.originator_id, CAUSE.at)
 
-    sectors = run("blockdev", "--getsz", "/dev/ubda").strip()
-    run("dmsetup", "create", disk, "--table", f"0 {sectors} linear /dev/ubda 0")
+    make_disk()
     driver.delete(event.originator_id, CAUSE.at)

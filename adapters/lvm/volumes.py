@@ -71,6 +71,11 @@ def cause(lv: Lv) -> Cause | None:
     return None
 
 
+def is_ours(lv: Lv) -> bool:
+    """Tell whether it is a volume."""
+    return cause(lv) is not None
+
+
 def cleared(lv: Lv) -> int:
     """Return how many of its bytes were cleared before."""
     return max((int(m[1]) for t in lv.tags if (m := CLEARED.fullmatch(t))), default=0)
