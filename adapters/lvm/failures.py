@@ -75,6 +75,10 @@ class GroupOutOfSight(LvmFailed):
     code = "out_of_sight"
 
 
+class AlreadyThere(LvmFailed):
+    """Something has the name already."""
+
+
 class StillUsed(LvmFailed, VolumeIsBusy):
     """LVM found that something uses the logical volume."""
 
@@ -84,7 +88,7 @@ DISKS = "see that its disks are there"
 
 # fmt: off
 REFUSALS = [  # the first that matches what LVM says
-    (r"already exists",              LvmFailed,       "look at what is there"),
+    (r"already exists",              AlreadyThere,    "look at what is there"),
     (r"[Ii]nsufficient (free|suit)", NoSpace,         ENLARGE),
     (r"free space in (thin )?pool",  PoolFull,        "extend the pool"),
     (r"PVs? .*missing|missing PV",   GroupOutOfSight, DISKS),

@@ -63,6 +63,23 @@ class TestThin(LvmContract):
 
         assert again.capabilities().thin_provisioning_support
 
+    def test_what_others_have_put_in_the_way_is_left_alone(
+        self, driver: LvmDriver
+    ) -> None:
+        event = asked()
+        lvcreate("thin", f"volume-{event.originator_id}", GIB)
+
+        with pytest.raises(DriverFailed, match="in the way"):
+            driver.create(event, CAUSE)
+
+    def test_what_an_agent_made_that_was_thought_dead_is_known(
+        self, driver: LvmDriver
+    ) -> None:
+        event, earlier = asked(), fresh("thin")
+        location = earlier.create(event, CAUSE)
+
+        assert driver.create(event, CAUSE) == location
+
 
 class TestThick(LvmContract):
     kind = "default"

@@ -18,7 +18,7 @@ from adapters.lvm.mapper import Mapper, Verb
 from adapters.lvm.shell import Process
 from adapters.lvm.testing import DISKS, GROUP, Here, clear, lvcreate
 
-pytestmark = pytest.mark.lvm(disks=DISKS)
+pytestmark = [pytest.mark.lvm(disks=DISKS), pytest.mark.slow]
 
 VOLUME = UUID(int=1)
 LOOKS = {"vgs", "lvs", *(Verb.LIST_DEVICES, Verb.DEV_STATUS, Verb.TABLE_STATUS)}
