@@ -11,12 +11,11 @@ from uuid import UUID
 
 import pytest
 
-from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import CAUSE, GIB, NODE_1, asked, device, read, size
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.mapper import Mapper, Verb
 from adapters.lvm.shell import Process
-from adapters.lvm.testing import DISKS, GROUP, Here, clear, lvcreate
+from adapters.lvm.testing import DISKS, GROUP, Here, clear
 
 pytestmark = [pytest.mark.lvm(disks=DISKS), pytest.mark.slow]
 
@@ -34,54 +33,17 @@ def connect(driver: LvmDriver) -> None:
     driver.connect(VOLUME, NODE_1)
 
 
-def extend(driver: LvmDriver) -> None:
-    driver.extend(VOLUME, 2)
-
-
-def delete(driver: LvmDriver) -> None:
-    driver.delete(VOLUME, CAUSE.at)
-
-
-def adopt(driver: LvmDriver) -> None:
-    driver.adopt(wanted("db", VOLUME), CAUSE)
-
-
-def unmanage(driver: LvmDriver) -> None:
-    driver.unmanage(VOLUME, CAUSE.at)
-
-
 def nothing(_: LvmDriver) -> None:
     """Begin with an empty group."""
-
-
-def connected(driver: LvmDriver) -> None:
-    create(driver)
-    connect(driver)
-
-
-def stranger(_: LvmDriver) -> None:
-    lvcreate("thin", "db", GIB // 2)
 
 
 def is_whole(driver: LvmDriver) -> bool:
     return size(device(driver, VOLUME)) == GIB
 
 
-def is_larger(driver: LvmDriver) -> bool:
-    return size(device(driver, VOLUME)) == 2 * GIB
-
-
-def is_gone(driver: LvmDriver) -> bool:
-    return driver.capabilities().total_volumes == 0 and driver.exports() == set()
-
-
 CASES = [
     pytest.param(nothing, create, is_whole, id="creating"),
     pytest.param(create, connect, is_whole, id="connecting"),
-    pytest.param(connected, extend, is_larger, id="extending"),
-    pytest.param(connected, delete, is_gone, id="deleting"),
-    pytest.param(stranger, adopt, is_whole, id="taking over"),
-    pytest.param(connected, unmanage, is_gone, id="letting go"),
 ]
 
 
