@@ -76,7 +76,7 @@ class Needs:
     writable: tuple[Path, ...] = ()
     modules: tuple[str, ...] = ()
     lio: bool = False
-    seconds: float = 120
+    seconds: float = 300
 
 
 class Guest:
