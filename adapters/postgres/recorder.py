@@ -179,6 +179,8 @@ HISTORY = """
 """
 PARTS = "SELECT part_id, whole_id FROM {parts} WHERE part_id = ANY (%s)"
 
+FIRST_SECONDS = 10.0
+
 
 class Kept(msgspec.Struct, frozen=True):
     """What the first answer to a request showed, kept for when it is repeated.
@@ -269,10 +271,16 @@ class LogRecorder(PostgresApplicationRecorder):
     """Appends batches to the log, from any number of processes."""
 
     def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
-        super().__init__(datastore, **kwargs)
+        # A slow machine takes longer for its first connection than a reader may wait.
+        pool = datastore.pool
+        pool.timeout, reader = FIRST_SECONDS, pool.timeout
+        try:
+            super().__init__(datastore, **kwargs)
+        finally:
+            pool.timeout = reader
         # By default the pool tries after 1, 2, 4, 8 … seconds: a database that was
         # away for half a minute would be found half a minute after it came back.
-        datastore.pool.reconnect_timeout = 1.0
+        pool.reconnect_timeout = 1.0
         self._names = {
             "log": Identifier(datastore.schema, self.events_table_name),
             **{
