@@ -15,9 +15,10 @@ from uuid import UUID
 import msgspec
 from marshmallow import Schema
 from nats.errors import Error
-from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request
+from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
 from adapters.jetstream.signing import SIGNATURE, answering, is_signed, signature
+from adapters.jetstream.taking import Request
 from adapters.jetstream.wire import fits, respond
 from adapters.tasks import ended
 from domain.aggregate import Aggregate, Event, Failure, Outcome
@@ -71,7 +72,7 @@ class Answering(Protocol):
     @property
     def doc(self) -> str: ...
 
-    async def answer(self, replica: Replica, request: Request) -> None:
+    def answer(self, replica: Replica, request: Request) -> None:
         """Answer one request, now or once there is something to say."""
 
 
@@ -98,9 +99,8 @@ class Endpoint:
     signed: bool = False
     doc: str = ""
 
-    async def answer(self, replica: Replica, request: Request) -> None:
+    def answer(self, replica: Replica, request: Request) -> None:
         """Take one request; its answer follows when its events are durable."""
-        # nats-py awaits one handler at a time, so only the answer may wait.
         if replica.log.full and not self.signed:
             send_soon(request, FULL, b"")
             return
@@ -112,7 +112,7 @@ class Endpoint:
                 self.command(request.data, headers, replica.log.room)
             )
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
-            await send((request, problem_of(problem), replica.key_if(self.signed)))
+            send_soon(request, problem, replica.key_if(self.signed))
             return
         if self.waits or headers.wait:
             keep(asyncio.create_task(self._answer_later(replica, request, answer)))
@@ -247,7 +247,7 @@ class Query:
     by_agents: bool = False
     doc: str = ""
 
-    async def answer(self, replica: Replica, request: Request) -> None:
+    def answer(self, replica: Replica, request: Request) -> None:
         """Take one request; its answer follows when it has been read."""
         if len(_queries) >= MOST_QUERIES and not self.signed:
             send_soon(request, FULL, b"")

@@ -14,6 +14,7 @@ from nats.errors import Error
 from nats.micro import add_service
 from nats.micro.service import Service
 
+from adapters.jetstream.taking import add_endpoint
 from adapters.jetstream.wire import until_closed
 from adapters.postgres.leases import Leases
 from adapters.tasks import ended, together, until
@@ -92,10 +93,11 @@ async def answering(
     """Put endpoints on their subjects, as a NATS micro service."""
     service = await add_service(running.client, name=name, version=version("holdfast"))
     for endpoint in endpoints:
-        await service.add_endpoint(
+        await add_endpoint(
+            service,
+            handler(endpoint, running),
             name=endpoint.subject.replace(".", "-"),
             subject=endpoint.subject,
-            handler=handler(endpoint, running),
             metadata={"description": endpoint.doc.partition("\n")[0]},
         )
     running.services.append(service)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from nats.micro.request import Request
+import msgspec
 
+from adapters.jetstream.taking import Request
 from service.command import Reply
 
 Note = Callable[["Watched", Reply], None]
 
 
-class Watched(Request):
+class Watched(Request, eq=False, kw_only=True):
     """A request that has its answer noted."""
 
-    def __init__(self, request: Request, notes: Sequence[Note]) -> None:
-        super().__init__(request._msg)  # noqa: SLF001 - the request is handed on
-        self.began = time.perf_counter()
-        self._notes = notes
+    notes: Sequence[Note] = ()
+    began: float = msgspec.field(default_factory=time.perf_counter)
 
     @property
     def seconds(self) -> float:
@@ -27,5 +26,10 @@ class Watched(Request):
 
     def answered(self, reply: Reply) -> None:
         """Note the answer, sent or not: one that nobody waits for is one as well."""
-        for note in self._notes:
+        for note in self.notes:
             note(self, reply)
+
+
+def watched(request: Request, notes: Sequence[Note]) -> Watched:
+    """Return a request as one that has its answer noted."""
+    return Watched(*msgspec.structs.astuple(request), notes=notes)

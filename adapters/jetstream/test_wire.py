@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.micro.request import Request
 
+from adapters.jetstream.taking import Request
 from adapters.jetstream.wire import (
     HEADERS,
     ClosedForGood,
@@ -44,7 +43,7 @@ def test_an_answer_leaves_room_for_its_headers(nats_url: str) -> None:
         client = QuickClient()
         await client.connect(nats_url)
         most = client.max_payload - HEADERS
-        request = Request(Msg(_client=client))
+        request = Request(client, "", "", None, b"")
         found = [fits(request, bytes(most)), fits(request, bytes(most + 1))]
         await client.close()
         return found

@@ -13,8 +13,9 @@ from functools import lru_cache
 
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
-from nats.micro.request import Request
 from nats.protocol.command import hpub_cmd, pub_cmd
+
+from adapters.jetstream.taking import QuickParser, Request, Take
 
 AT_ONCE = 256  # messages
 HEADERS = 8 * 1024  # bytes that are left for them
@@ -36,7 +37,12 @@ async def until_closed(client: Client) -> None:
 
 
 class QuickClient(Client):
-    """A client that looks at the name of a header once."""
+    """A client that looks at the name of a header once, and hands requests over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takers: dict[bytes, Take] = {}  # by the number of a subscription
+        self._ps = QuickParser(self)
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
@@ -61,8 +67,7 @@ def name_of(raw: bytes) -> str | None:
 
 def fits(request: Request, body: bytes) -> bool:
     """Tell whether a broker takes the answer; one that it does not take ends us."""
-    most: int = request._msg._client.max_payload  # noqa: SLF001
-    return len(body) <= most - HEADERS
+    return len(body) <= request.client.max_payload - HEADERS
 
 
 def message(subject: str, reply: str, headers: str, body: bytes) -> bytes:
@@ -84,13 +89,8 @@ async def send(client: Client, messages: Sequence[bytes]) -> None:
 
 
 async def respond(answers: Iterable[tuple[Request, str, bytes]]) -> None:
-    """Answer requests of one client, each with headers and a body.
-
-    Whoever wants no answer names no place for it.
-    """
-    asked = [(each._msg, headers, body) for each, headers, body in answers]  # noqa: SLF001
-    told = [
-        message(msg.reply, "", more, body) for msg, more, body in asked if msg.reply
-    ]
-    if told:
-        await send(asked[0][0]._client, told)  # noqa: SLF001
+    """Answer requests of one client, each with headers and a body."""
+    asked = [answer for answer in answers if answer[0].reply]
+    if asked:
+        told = [message(each.reply, "", more, body) for each, more, body in asked]
+        await send(asked[0][0].client, told)

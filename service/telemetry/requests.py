@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from marshmallow import ValidationError
-from nats.micro.request import Request
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from adapters.jetstream.taking import Request, Take
 from adapters.tracing import TRACER, parent_of, traceparent_of
 from domain.provenance import Provenance
 from service import headers as said
@@ -27,16 +27,14 @@ from service.replica import Replica
 from service.telemetry import exporting
 from service.telemetry.lines import Lines
 from service.telemetry.metrics import COMMANDS, REFUSALS
-from service.watched import Note, Watched
-
-Handler = Callable[[Request], Awaitable[None]]
+from service.watched import Note, Watched, watched
 
 OURS = 500  # problems from here on are no fault of the caller's
 
 logger = logging.getLogger("holdfast.request")
 
 
-def handler(endpoint: Answering, running: Replica) -> Handler:
+def handler(endpoint: Answering, running: Replica) -> Take:
     """Return what answers an endpoint's requests, watched if anybody wants to know."""
     answer = partial(endpoint.answer, running)
     subject = endpoint.subject.removeprefix(PREFIX)
@@ -50,30 +48,29 @@ def handler(endpoint: Answering, running: Replica) -> Handler:
     return watching(answer, notes) if notes else answer
 
 
-def watching(answer: Handler, notes: list[Note]) -> Handler:
+def watching(answer: Take, notes: list[Note]) -> Take:
     """Return what hands watched requests on."""
 
-    async def handle(request: Request) -> None:
-        await answer(Watched(request, notes))
+    def take(request: Request) -> None:
+        answer(watched(request, notes))
 
-    return handle
+    return take
 
 
-def tracing(answer: Handler, subject: str, notes: list[Note]) -> Handler:
+def tracing(answer: Take, subject: str, notes: list[Note]) -> Take:
     """Return what hands requests on that say they were asked by our own span."""
 
-    async def handle(request: Request) -> None:
-        headers = request.headers or {}
+    def take(request: Request) -> None:
+        headers = dict(request.headers or {})
         named = {name.lower(): name for name in headers}.get(
             "traceparent", "traceparent"
         )
         parent = parent_of(headers.get(named, ""))
         span = TRACER.start_span(subject, parent, SpanKind.SERVER)
-        told = headers | {named: traceparent_of(span)}
-        request._msg.headers = told  # noqa: SLF001 - the message is ours alone
-        await answer(Watched(request, [*notes, ending(span)]))
+        request.headers = headers | {named: traceparent_of(span)}
+        answer(watched(request, [*notes, ending(span)]))
 
-    return handle
+    return take
 
 
 # Metrics

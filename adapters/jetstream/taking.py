@@ -1,0 +1,116 @@
+"""Taking requests as they are read: all of one read in one turn of the loop.
+
+nats-py reads messages one by one and has each go through a queue and a task, which
+for a request costs as much as deciding it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from logging import getLogger
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from nats.aio.client import Client
+from nats.errors import ProtocolError
+from nats.micro import request as micro
+from nats.micro.service import EndpointConfig, Service
+from nats.protocol.parser import Parser
+
+if TYPE_CHECKING:
+    from adapters.jetstream.wire import QuickClient
+
+logger = getLogger(__name__)
+
+
+class Request(msgspec.Struct, eq=False):
+    """A request as it came; whoever wants no answer names no place for it."""
+
+    client: Client
+    subject: str
+    reply: str
+    headers: Mapping[str, str] | None
+    data: bytes
+
+
+Take = Callable[[Request], None]
+
+
+class QuickParser(Parser):
+    """Gives requests to whoever takes them; all else that comes is nats-py's."""
+
+    nc: QuickClient
+
+    def reset(self) -> None:
+        super().reset()
+        self._rest = b""
+
+    async def parse(self, data: bytes = b"") -> None:
+        self._rest += data
+        try:
+            while other := self._take():
+                await super().parse(other)
+        except (IndexError, ValueError) as wrong:
+            raise ProtocolError from wrong
+
+    def _take(self) -> bytes:
+        """Give requests away up to what is none, and return that if it is all there."""
+        data, start, takers = self._rest, 0, self.nc.takers
+        while (end := data.find(b"\r\n", start) + 2) > 1:
+            words = data[start:end].split()
+            after = end
+            if words[0] in SIZES:
+                after += int(words[-1]) + 2
+                if after > len(data):
+                    break
+                if take := takers.get(words[2]):
+                    take(self._request(words, data[end : after - 2]))
+                    start = after
+                    continue
+            self._rest = data[after:]
+            return data[start:after]
+        self._rest = data[start:]
+        return b""
+
+    def _request(self, words: list[bytes], data: bytes) -> Request:
+        sizes = SIZES[words[0]]
+        reply = words[3].decode() if len(words) > 3 + sizes else ""
+        client, subject, headers = self.nc, words[1].decode(), None
+        if sizes > 1:
+            head = int(words[-2])
+            headers = client._parse_header_lines(data[:head])
+            data = data[head:]
+        return Request(client, subject, reply, headers, data)
+
+
+# How many sizes a message's first line ends with.
+SIZES = {b"MSG": 1, b"HMSG": 2}
+
+
+async def add_endpoint(service: Service, take: Take, **described: Any) -> None:
+    """Add an endpoint to a service; its requests are counted as nats-py counts."""
+
+    async def late(asked: micro.Request) -> None:
+        # One that came before we were known as its taker.
+        msg = asked._msg
+        take(Request(msg._client, msg.subject, msg.reply, msg.headers, msg.data))
+
+    def counted(request: Request) -> None:
+        began = time.perf_counter_ns()
+        endpoint._num_requests += 1
+        try:
+            take(request)
+        except Exception as wrong:
+            logger.exception("a request on %s is not answered", request.subject)
+            endpoint._num_errors += 1
+            endpoint._last_error = repr(wrong)
+        endpoint._processing_time += time.perf_counter_ns() - began
+        average = endpoint._processing_time // endpoint._num_requests
+        endpoint._average_processing_time = average
+
+    client: QuickClient = service._client  # type: ignore[assignment]
+    await service.add_endpoint(EndpointConfig(handler=late, **described))
+    endpoint = service._endpoints[-1]
+    assert endpoint._subscription
+    client.takers[b"%d" % endpoint._subscription._id] = counted
