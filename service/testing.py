@@ -162,18 +162,16 @@ async def report(
 
 def lose_commit(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
     """Close the connection at the next batch, after it was committed or before."""
-    execute = psycopg.Cursor.execute
+    call = LogRecorder.call
 
-    def lose(cursor: psycopg.Cursor[Any], query: Any, *args: Any, **kw: Any) -> Any:
-        if b"_append" not in query:
-            return execute(cursor, query, *args, **kw)
+    def lose(recorder: LogRecorder, connection: Any, values: Any) -> Any:
         monkeypatch.undo()
         if committed:
-            execute(cursor, query, *args, **kw)
-        cursor.connection.close()
+            call(recorder, connection, values)
+        connection.close()
         raise psycopg.OperationalError("connection lost")
 
-    monkeypatch.setattr(psycopg.Cursor, "execute", lose)
+    monkeypatch.setattr(LogRecorder, "call", lose)
 
 
 @contextmanager

@@ -298,12 +298,21 @@ def test_no_position_is_seen_before_the_one_before_it(
     assert positions == [1, 2]
 
 
+def test_a_vacuum_of_the_log_holds_nobody_up(manager: VolumeManager) -> None:
+    recorder = manager.recorder
+    vacuum = f"LOCK TABLE {recorder.datastore.schema}.{recorder.events_table_name} "
+    with recorder.datastore.transaction(commit=False) as cursor:
+        cursor.execute(f"{vacuum} IN SHARE UPDATE EXCLUSIVE MODE".encode())
+
+        assert recorder.append(batch_of(new_volume())).positions == range(1, 2)
+
+
 def locked(manager: VolumeManager, *, granted: bool) -> bool:
     """Tell whether somebody writes to this log, or waits to."""
     query = """
-        SELECT 1 FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+        SELECT 1 FROM pg_locks JOIN pg_class ON pg_class.oid = objid
         JOIN pg_namespace ON pg_namespace.oid = relnamespace
-        WHERE nspname = %s AND mode = 'ExclusiveLock' AND granted = %s
+        WHERE nspname = %s AND locktype = 'advisory' AND granted = %s
     """
     with manager.recorder.datastore.cursor() as cursor:
         schema = manager.recorder.datastore.schema
