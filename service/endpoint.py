@@ -127,16 +127,11 @@ class Endpoint:
         part_id = loaded[self.part] if self.part else None
 
         def show(aggregate: Aggregate, part_id: UUID | None) -> Reply:
-            return Reply(
-                encode(self.gives(aggregate, part_id, room)),
-                aggregate_id=aggregate.id,
-                version=aggregate.version,
-                part_id=part_id,
-            )
+            return self._shown(aggregate, part_id, room)
 
         def decide(decision: Decision) -> Reply:
             try:
-                return show(self.decide(decision, **loaded), part_id)
+                return self._shown(self.decide(decision, **loaded), part_id, room)
             except Exception as problem:  # noqa: BLE001 - a refusal is an answer too
                 return problem_of(problem)
 
@@ -164,7 +159,7 @@ class Endpoint:
                 reply = confided(replica.key, reply, connector)
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
-        await send((request, reply, b""))
+        send_soon(request, reply, b"")
 
     async def _outcome(self, replica: Replica, asked: Reply, wait: float) -> Reply:
         """Return the answer that follows from what the backend did."""
@@ -180,8 +175,16 @@ class Endpoint:
     async def _settled(self, log: Log, reply: Reply, wait: float) -> Reply:
         """Return what is shown once no backend works on it, or the time is up."""
         assert reply.aggregate_id
-        shown = reply
-        with log.watching(reply.aggregate_id) as happened:
+        part_id, shown = reply.part_id, reply
+        seen: list[tuple[Reply, bool]] = []  # of what was stored here meanwhile
+
+        def look(aggregate: Aggregate, position: int) -> None:
+            seen.clear()
+            with suppress(Exception):  # asked for once more, it says what is wrong
+                now = self._shown(aggregate, part_id, log.room).at(position)
+                seen.append((now, busy(aggregate, part_id)))
+
+        with log.watching(reply.aggregate_id, look) as happened:
             try:
                 async with asyncio.timeout(wait):
                     if reply.intent and log.is_in_flight(
@@ -193,8 +196,10 @@ class Endpoint:
                                 await happened.wait()
                     while True:
                         happened.clear()
-                        shown, busy = await self._now(log, reply)
-                        if not busy:
+                        shown, works = (
+                            seen.pop() if seen else await self._now(log, reply)
+                        )
+                        if not works:
                             return shown
                         await happened.wait()
             except TimeoutError:
@@ -202,18 +207,15 @@ class Endpoint:
 
     async def _now(self, log: Log, reply: Reply) -> tuple[Reply, bool]:
         """Return what there is to show now, and whether a backend works on it."""
-        busy = False
+        works = False
 
         def look(aggregate: Aggregate, part_id: UUID | None) -> None:
-            nonlocal busy
-            busy = any(
-                part_id is None or getattr(intent, "attachment_id", None) == part_id
-                for intent in aggregate.in_flight.values()
-            )
+            nonlocal works
+            works = busy(aggregate, part_id)
 
         assert reply.aggregate_id
         shown = await self._look(log, reply.aggregate_id, reply.part_id, look)
-        return shown, busy
+        return shown, works
 
     async def _look(
         self,
@@ -225,10 +227,13 @@ class Endpoint:
         def decide(decision: Decision) -> Reply:
             aggregate = decision.get(Aggregate, aggregate_id)
             at(aggregate, part_id)
-            body = encode(self.gives(aggregate, part_id, log.room))
-            return Reply(body, 0, aggregate_id, aggregate.version, part_id)
+            return self._shown(aggregate, part_id, log.room)
 
         return await log.submit(asking(decide))
+
+    def _shown(self, aggregate: Aggregate, part_id: UUID | None, room: Room) -> Reply:
+        body = encode(self.gives(aggregate, part_id, room))
+        return Reply(body, 0, aggregate.id, aggregate.version, part_id)
 
 
 @dataclass(frozen=True)
@@ -299,6 +304,14 @@ def query(
         return Query(PREFIX + subject, takes, load, ask, doc=doc, **more)
 
     return place
+
+
+def busy(aggregate: Aggregate, part_id: UUID | None) -> bool:
+    """Tell whether a backend works on an aggregate, or on a part of it."""
+    return any(
+        part_id is None or getattr(intent, "attachment_id", None) == part_id
+        for intent in aggregate.in_flight.values()
+    )
 
 
 async def outcome_of(log: Log, asked: Reply, wait: float) -> tuple[Event, int]:

@@ -73,6 +73,7 @@ from service.room import Room
 
 A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")
+Look = Callable[[Aggregate, int], None]
 
 AWAY_AFTER = 3.0  # seconds that a batch may take before no other waits for it
 PROBE_EVERY = 0.2  # seconds
@@ -123,7 +124,7 @@ class Log:
         self.stored: list[Callable[[list[Command], float], None]] = []
         self._decided = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._watchers: dict[UUID, set[asyncio.Event]] = {}
+        self._watchers: dict[UUID, dict[asyncio.Event, Look]] = {}
         self._away: str | None = None
         self._confirmed = time.monotonic()
         self._writer = ThreadPoolExecutor(1, "log-writer")
@@ -220,18 +221,21 @@ class Log:
             raise self._unavailable() from failure
 
     @contextmanager
-    def watching(self, aggregate_id: UUID) -> Iterator[asyncio.Event]:
+    def watching(
+        self, aggregate_id: UUID, look: Look = lambda *_: None
+    ) -> Iterator[asyncio.Event]:
         """Yield what is set when something may have happened to the aggregate.
 
-        Here or on another replica, once or twice.
+        Here or on another replica, once or twice. What was stored here can be looked
+        at first, with its position.
         """
         happened = asyncio.Event()
-        watchers = self._watchers.setdefault(aggregate_id, set())
-        watchers.add(happened)
+        watchers = self._watchers.setdefault(aggregate_id, {})
+        watchers[happened] = look
         try:
             yield happened
         finally:
-            watchers.discard(happened)
+            watchers.pop(happened, None)
             if not watchers:
                 self._watchers.pop(aggregate_id, None)
 
@@ -388,9 +392,21 @@ class Log:
                 self._reply(command, command.reply.at(self._positions.get(shown, 0)))
             self.room.give_back(command.taken)
             if self._watchers:
+                self._show(command.events)
                 self.tell(event.originator_id for event in command.events)
         self.room.allocated |= stored.allocated
         self._forget_oldest()
+
+    def _show(self, events: Iterable[Event]) -> None:
+        """Let those who watch look, unless more was decided than is stored."""
+        for event in events:
+            aggregate = self._live.get(event.originator_id)
+            for look in self._watchers.get(event.originator_id, {}).values():
+                if (
+                    isinstance(aggregate, Aggregate)
+                    and aggregate.version == event.originator_version
+                ):
+                    look(aggregate, self._positions[aggregate.id])
 
     async def _decide_again(self, batch: list[Command], why: IntegrityError) -> None:
         """Decide anew all that is not stored, on what others have stored."""

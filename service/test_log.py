@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -73,6 +73,27 @@ def test_commands_on_one_volume_share_a_batch(manager: VolumeManager) -> None:
 
     assert first["status"] == "reserved"
     assert [other["unmet"] for other in others] == [["multiattach"]] * 2
+
+
+def test_who_watches_sees_what_was_stored_and_nothing_before_it_is(
+    manager: VolumeManager,
+) -> None:
+    seen = []
+
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asks = (ask(log, update, id=volume_id, name=name) for name in "abc")
+            with log.watching(UUID(volume_id), lambda *now: seen.append(now)) as told:
+                answers = await asyncio.gather(*asks)
+            assert told.is_set()
+            return answers
+
+    answers = asyncio.run(scenario())
+
+    [(volume, position)] = seen
+    assert (volume.name, volume.version) == ("c", answers[-1]["version"])
+    assert position == answers[-1]["position"]
 
 
 NUMBERS = pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
