@@ -8,6 +8,7 @@ carries them, so a row is hashed as it arrives to be verified.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from struct import Struct
 from typing import NamedTuple
@@ -30,6 +31,9 @@ class Row(NamedTuple):
     hashed: bytes
 
 
+row = partial(tuple.__new__, Row)  # in a third of the time that `Row` takes
+
+
 def log_rows(chunks: Iterable[bytes | bytearray | memoryview]) -> Iterator[Row]:
     """Read rows of the log from what `COPY … TO STDOUT` sends, a row a chunk."""
     # The signature comes with the first row, the end in a chunk of its own.
@@ -47,4 +51,4 @@ def log_rows(chunks: Iterable[bytes | bytearray | memoryview]) -> Iterator[Row]:
         if topic is None:
             topic = topics[name] = name.decode()
         position = _number(data, end + 4)[0]
-        yield Row(topic, data[state:end], position, data[end + 16 :], data[2:end])
+        yield row((topic, data[state:end], position, data[end + 16 :], data[2:end]))

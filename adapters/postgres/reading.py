@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from uuid import UUID
+
+from psycopg import Cursor
+from psycopg.rows import DictRow
+from psycopg.sql import SQL
 
 from adapters.postgres.arrays import bigints, texts
 from adapters.postgres.copying import Row, log_rows
@@ -17,7 +22,21 @@ COPY_OUT = """
           FROM {log} WHERE notification_id BETWEEN %s AND %s
           ORDER BY notification_id) TO STDOUT (FORMAT BINARY)
 """
+# What `verified` finds out, by the database itself.
+FIRST_BROKEN = """
+    SELECT min(before + 1) AS position FROM (
+        SELECT notification_id, chain,
+            lag(notification_id, 1, 0::bigint) OVER log AS before,
+            sha256(lag(chain, 1, decode(repeat('00', 32), 'hex')) OVER log
+                || int4send(16) || uuid_send(originator_id)
+                || int4send(8) || int8send(originator_version)
+                || int4send(octet_length(topic)) || convert_to(topic, 'UTF8')
+                || int4send(octet_length(state)) || state) AS link
+        FROM {log} WINDOW log AS (ORDER BY notification_id)) AS rows
+    WHERE chain <> link OR notification_id <> before + 1
+"""
 LINK_BEFORE = "SELECT chain FROM {log} WHERE notification_id = %s"
+REPEATABLE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 WRITTEN = """
     SELECT topic, state, notification_id FROM {log} WHERE notification_id = ANY (%s)
     ORDER BY notification_id
@@ -108,11 +127,42 @@ def written_as(
 
 
 def rebuilt(recorder: LogRecorder) -> dict[UUID, Any]:
-    """Return every aggregate of a verified log."""
+    """Return every aggregate of a verified log, or raise `Broken`.
+
+    The database works the chain out meanwhile, on a processor that we do not use.
+    """
     # By number: a UUID works out its hash whenever it is looked for.
     aggregates: dict[int, Any] = {}
-    for row in verified(recorder):
-        event = log.decode(row.topic, row.state)
-        key = event.originator_id.int
-        aggregates[key] = event.mutate(aggregates.get(key))
+    with (
+        recorder.datastore.transaction() as cursor,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        chain = beside.submit(check_chain, recorder, shared_snapshot(cursor))
+        try:
+            with cursor.copy(recorder.sql(COPY_OUT), (1, 2**62)) as rows:
+                for row in log_rows(rows):
+                    event = log.decode(row.topic, row.state)
+                    key = event.originator_id.int
+                    aggregates[key] = event.mutate(aggregates.get(key))
+        finally:  # what cannot be read was changed
+            chain.result()
     return {aggregate.id: aggregate for aggregate in aggregates.values()}
+
+
+def check_chain(recorder: LogRecorder, snapshot: str) -> None:
+    """Have the database check the whole chain, as a transaction sees it."""
+    with recorder.datastore.transaction() as cursor:
+        cursor.execute(REPEATABLE)
+        cursor.execute(SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
+        cursor.execute(recorder.sql(FIRST_BROKEN))
+        for found in cursor:
+            if position := found["position"]:
+                raise Broken(position)
+
+
+def shared_snapshot(cursor: Cursor[DictRow]) -> str:
+    """Return the name by which others see what this new transaction sees."""
+    cursor.execute(REPEATABLE)
+    cursor.execute("SELECT pg_export_snapshot() AS name")
+    [found] = cursor
+    return str(found["name"])

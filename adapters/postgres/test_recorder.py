@@ -213,6 +213,8 @@ def test_a_changed_row_is_found_and_named(
 
     with pytest.raises(Broken, match="position 3"):
         list(verified(manager.recorder))
+    with pytest.raises(Broken, match="position 3"):
+        rebuilt(manager.recorder)
     verdict = verify(manager.recorder, 1, None)
     assert (verdict.first_bad, verdict.events) == (3, 2)
 
