@@ -29,15 +29,34 @@ UNSEEN = "something unseen from here (the kernel, or another container)"
 
 def holders(path: Path) -> list[str]:
     """Name who has it open; nobody, and nobody has an absent one."""
-    try:
-        seen = path.lstat()
-        alone = _claim(path) if stat.S_ISBLK(seen.st_mode) else _lease(path)
-    except FileNotFoundError:
-        return []
+    alone = _alone(path)
     if alone:
         return []
-    named = [*_processes(seen), *_loops(seen), *_above(seen)]
-    return named or ([UNSEEN] if alone is False else [])
+    return list(_named(path)) or ([UNSEEN] if alone is False else [])
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether anybody has it open: names cost a look at every process."""
+    alone = _alone(path)
+    return any(_named(path)) if alone is None else not alone
+
+
+def _alone(path: Path) -> bool | None:
+    """Tell whether nobody else has it open; None where the kernel does not tell."""
+    try:
+        return _claim(path) if stat.S_ISBLK(path.lstat().st_mode) else _lease(path)
+    except FileNotFoundError:
+        return True
+
+
+def _named(path: Path) -> Iterator[str]:
+    try:
+        seen = path.lstat()
+    except FileNotFoundError:
+        return
+    yield from _processes(seen)
+    yield from _loops(seen)
+    yield from _above(seen)
 
 
 def _lease(path: Path) -> bool | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from adapters import holders as module
-from adapters.holders import UNSEEN, holders
+from adapters.holders import UNSEEN, holders, is_held
 
 SIZE = 1024**2
 
@@ -42,12 +42,14 @@ def no_leases(*_: int) -> int:
 
 @pytest.mark.usefixtures("kernel")
 def test_nobody_has_a_closed_file(path: Path) -> None:
-    assert holders(path) == []
+    assert (holders(path), is_held(path)) == ([], False)
 
 
 @pytest.mark.usefixtures("kernel")
 def test_nobody_has_an_absent_file(tmp_path: Path) -> None:
-    assert holders(tmp_path / "absent") == []
+    absent = tmp_path / "absent"
+
+    assert (holders(absent), is_held(absent)) == ([], False)
 
 
 @pytest.mark.usefixtures("kernel")
@@ -55,6 +57,7 @@ def test_nobody_has_an_absent_file(tmp_path: Path) -> None:
 def test_this_process_is_found(path: Path, mode: str) -> None:
     with path.open(mode):
         [found] = holders(path)
+        assert is_held(path)
 
     assert found.startswith(f"process {os.getpid()} (")
 

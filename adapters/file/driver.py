@@ -12,7 +12,7 @@ from uuid import UUID
 
 from adapters.file.failures import GIB, MadeForAnother, NoRoom, NoSpace, in_words
 from adapters.file.volumes import Volumes
-from adapters.holders import holders
+from adapters.holders import is_held
 from adapters.tracing import step
 from domain import reference
 from domain.ports import (
@@ -186,7 +186,7 @@ class FileDriver:
     def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
         """Tell whether anything has the file open; hosts cannot be told apart."""
         with self._at_work(f"see who uses volume {volume_id} in {self._folder}"):
-            return bool(holders(self._volumes.path(volume_id)))
+            return is_held(self._volumes.path(volume_id))
 
     def exports(self) -> set[UUID]:
         """Tell of none: a file is not exported."""

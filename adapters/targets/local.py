@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from adapters.holders import holders
+from adapters.holders import is_held
 from domain.ports import Export
 
 
@@ -37,7 +37,7 @@ class LocalTarget:
         self, volume_id: UUID, device: str, connector: dict[str, Any] | None
     ) -> bool:
         """Tell whether anything has the device open; hosts cannot be told apart."""
-        return bool(holders(Path(device).resolve()))
+        return is_held(Path(device).resolve())
 
     def exports(self) -> set[UUID]:
         """Tell of none: a device is not exported."""
