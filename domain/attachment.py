@@ -125,3 +125,9 @@ def connector_mode(connector: dict[str, Any]) -> str | None:
     """Return the mode that a connector asks for, if it asks for one."""
     mode = connector.get("mode")
     return mode if mode in ("rw", "ro") else None
+
+
+def for_driver(connector: dict[str, Any], mode: str | None) -> dict[str, Any]:
+    """Return a connector that says what was promised to its host, not what it asked."""
+    asked = connector_mode(connector) or "rw"
+    return connector if mode in (None, asked) else connector | {"mode": mode}

@@ -118,6 +118,46 @@ def test_a_host_that_has_changed_its_initiator_is_reached_by_both_names() -> Non
     assert volume.connectors == [NODE_1, renamed]
 
 
+# What a host may do: what was promised to it, whatever it asks for
+
+
+READS = NODE_1 | {"mode": "ro"}
+
+
+def promised(mode: str, volume: Volume, held: UUID = A, to: Any = NODE_1) -> Volume:
+    volume.hold(held, instance=f"web-{held.int}", mode=mode)
+    volume.connect(held, to)
+    return settle(volume)
+
+
+def test_a_host_that_was_promised_to_read_may_read() -> None:
+    assert promised("ro", available()).connectors == [READS]
+
+
+def test_a_host_that_was_promised_to_write_may_write_though_it_asks_to_read() -> None:
+    volume = promised("rw", available(), to=READS)
+
+    assert volume.connectors == [NODE_1 | {"mode": "rw"}]
+
+
+@pytest.mark.parametrize("modes", [("ro", "rw"), ("rw", "ro")])
+def test_a_host_that_may_write_for_one_instance_may_write(
+    modes: tuple[str, str],
+) -> None:
+    first, second = modes
+
+    volume = promised(second, promised(first, available()), B)
+
+    assert volume.connectors == [NODE_1]
+
+
+def test_a_way_to_a_read_only_volume_is_to_read_it() -> None:
+    volume = available()
+    volume.update(readonly=True)
+
+    assert exported(volume).connectors == [READS]
+
+
 # The last way: `shared` keeps a backend from taking away what others need.
 
 

@@ -18,6 +18,7 @@ from domain.attachment import (
     Attachment,
     AttachStatus,
     connector_mode,
+    for_driver,
     known_by,
     reached_from,
 )
@@ -529,6 +530,7 @@ class Volume(Aggregate):
         TOPIC = "volume.export_started"
         connector: dict[str, Any]
         shared: bool
+        mode: str | None = None
 
     class ExportFinished(aggregate.Outcome, frozen=True, kw_only=True):
         """The host can reach the volume; no secret is written here."""
@@ -815,9 +817,11 @@ class Volume(Aggregate):
     def export(self, connector: dict[str, Any]) -> None:
         """Ask for a host to reach the volume, whoever holds it."""
         status = self._after("connect")
-        self._mode("connect", connector_mode(connector), None)
+        mode = self._mode("connect", connector_mode(connector), None)
         shared = self._shared(connector, None) or self._exported_to(connector)
-        self._intend(Volume.ExportStarted, status, connector=connector, shared=shared)
+        self._intend(
+            Volume.ExportStarted, status, connector=connector, shared=shared, mode=mode
+        )
 
     def unexport(
         self, connector: dict[str, Any] | None = None, *, force: bool = False
@@ -1125,9 +1129,18 @@ class Volume(Aggregate):
         """
         if self.status in GOING or not (self.attachments or self.connections):
             return []
-        held = [a.connector for a in self.attachments.values() if a.exported]
-        wanted = [*held, *self.connections.values()]
-        return list({known_by(c): c for c in wanted if c is not None}.values())
+        held = [
+            for_driver(a.connector, a.mode)
+            for a in self.attachments.values()
+            if a.exported and a.connector
+        ]
+        given = [
+            for_driver(connector, connector_mode(connector) or self._default_mode)
+            for connector in self.connections.values()
+        ]
+        # A host that may write for one of its instances may write.
+        wanted = sorted([*held, *given], key=lambda c: connector_mode(c) != "ro")
+        return list({known_by(connector): connector for connector in wanted}.values())
 
     def work_for(self, attachment_id: UUID) -> list[aggregate.Intent]:
         """Return what backends are asked to do for an attachment."""

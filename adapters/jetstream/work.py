@@ -9,6 +9,7 @@ from logging import getLogger
 from typing import Any
 
 from domain.aggregate import Done
+from domain.attachment import for_driver
 from domain.backend import Backend
 from domain.ports import Cause, Driver, DriverFailed, Progress
 from domain.volume import Volume
@@ -74,7 +75,8 @@ def connect(
 ) -> Done:
     """Let a host reach the volume; half a way is taken back, and no other host's."""
     try:
-        connection = driver.connect(event.originator_id, event.connector)
+        connector = for_driver(event.connector, event.mode)
+        connection = driver.connect(event.originator_id, connector)
         check_discreet(connection)
     except DriverFailed:
         if not event.shared:
