@@ -21,7 +21,7 @@ from typing import Any
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
-from adapters.jetstream.agent import Agent
+from adapters.jetstream.agent import BEING_SET_UP, Agent
 from adapters.tasks import ended, together, until
 from service.agents import agent, finished
 from service.command import NotFound
@@ -30,6 +30,7 @@ from service.holding import holder_of
 from service.keeper import started, stopped
 from service.permissions import configured, with_password
 from service.replica import Replica
+from service.room import Room
 from service.serve import replica
 from service.settings import (
     FILE_DRIVER,
@@ -133,7 +134,7 @@ async def ready(
     settings: Settings,
     work: asyncio.Future[Any],
 ) -> None:
-    """Return once the keeper keeps, and every backend is known, measured and served.
+    """Return once the keeper keeps, and every backend is known, looked at and served.
 
     Raises what ended the work meanwhile.
     """
@@ -141,12 +142,17 @@ async def ready(
     while not (
         running.reading.kept
         and all(agent.at_work.is_set() for agent in agents)
-        and all(map(running.log.room.fresh, names))
+        and all(looked_at(running.log.room, name) for name in names)
         and all([await known(running, name) for name in names])
     ):
         if work.done():
             await work
         await asyncio.sleep(0.01)
+
+
+def looked_at(room: Room, name: str) -> bool:
+    """Tell whether it is known if a backend's storage works."""
+    return room.fresh(name) and room.why_not_working(name) != BEING_SET_UP
 
 
 async def known(running: Replica, name: str) -> bool:

@@ -73,6 +73,7 @@ LOOK_AGAIN = 30.0  # seconds until what is in flight is asked for anew
 SET_UP_AGAIN = 5.0  # seconds until a storage that is not usable is tried again
 GRACE = 2.0  # seconds that operations have to end when we stop
 FETCH = 256
+BEING_SET_UP = "is being set up"
 SOON = 1.0  # seconds that setting up may take without a word
 
 # What may take hours.
@@ -168,7 +169,7 @@ class Agent:
         self._service = Service(client, key)
         self._lease = Lease(self._service, name, holder, self._host)
         self._reporter = Reporter(self._service, name)
-        self._failure: str | None = "is being set up"
+        self._failure: str | None = BEING_SET_UP
         self._changed = asyncio.Event()
         self._looked = asyncio.Event()
         self._turns = Turns()
