@@ -1,8 +1,9 @@
 """The main job as a story: a volume outlives the instance that wrote to it.
 
 `story` reads from top to bottom as it is told. Its instances are processes of
-their own, which get nothing but the path that an attachment told, and what it
-says of their bytes is checked, not assumed.
+their own, which get nothing but the path of a device, and what it says of their
+bytes is checked, not assumed. `Hosts` are the machines they run on; `bed.demo` tells
+the same of others.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import nats
@@ -60,6 +61,46 @@ print(found if found == digest else "damaged", text.decode())
 """
 
 
+class Hosts(Protocol):
+    """The machines of a story."""
+
+    shown: str  # what is told of a connection
+
+    def connector(self, host: str) -> dict[str, Any]:
+        """Return what a host says of itself."""
+
+    async def device(self, tell: Teller, host: str, connection: dict[str, Any]) -> str:
+        """Have a host get at a volume, and return the path that it has there."""
+
+    def writable(self, device: str) -> str:
+        """Return the path of what an instance writes to, made ready for it."""
+
+    def readable(self, device: str) -> str:
+        """Return the path of what an instance has written to."""
+
+
+class Beside:
+    """Hosts beside the storage: a volume is the path that an attachment told."""
+
+    shown = "connection.data.device_path"
+
+    def connector(self, host: str) -> dict[str, Any]:
+        """Return its name."""
+        return {"host": host}
+
+    async def device(self, tell: Teller, host: str, connection: dict[str, Any]) -> str:
+        """Return what was told."""
+        return str(connection["data"]["device_path"])
+
+    def writable(self, device: str) -> str:
+        """Return the device itself."""
+        return device
+
+    def readable(self, device: str) -> str:
+        """Return the device itself."""
+        return device
+
+
 def tell_story(data: Path | None) -> int:
     """Run the whole service, tell the story, and return the exit code.
 
@@ -67,7 +108,10 @@ def tell_story(data: Path | None) -> int:
     """
     try:
         with folder_of(data) as folder:
-            return uvloop.run(run(folder, kept=data is not None))
+            said = "Holdfast: a volume outlives the machine that uses it."
+            uvloop.run(run(folder, settings.load(None, {}), said, story))
+            go_on(folder, kept=data is not None)
+            return 0
     except asyncio.CancelledError:
         return 128 + signal.SIGTERM  # as a shell would say it
 
@@ -82,15 +126,20 @@ def folder_of(data: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-async def run(folder: Path, *, kept: bool) -> int:
-    """Tell the story with a service of its own, which ends with it."""
+async def run(
+    folder: Path,
+    configured: settings.Settings,
+    said: str,
+    story: Callable[[Teller], Awaitable[None]],
+) -> None:
+    """Tell a story with a service of its own, which ends with it."""
     me = asyncio.current_task()
     assert me
     # As Ctrl-C does, so that nothing is left running or lying about.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
-    say(bold("Holdfast: a volume outlives the machine that uses it.\n"))
+    say(bold(f"{said}\n"))
     began = perf_counter()
-    async with up(folder, settings.load(None, {})) as running:
+    async with up(folder, configured) as running:
         say(f"The whole service runs in {folder}, with its NATS at {running.url}")
         say(f"and its own PostgreSQL; that took {perf_counter() - began:.1f} s.\n")
         client = await nats.connect(running.url, name="holdfast demo")
@@ -98,8 +147,6 @@ async def run(folder: Path, *, kept: bool) -> int:
             await unless_failed(story(Teller(client)), running.work)
         finally:
             await client.close()
-    go_on(folder, kept=kept)
-    return 0
 
 
 async def unless_failed(told: Awaitable[None], work: asyncio.Future[Any]) -> None:
@@ -169,13 +216,14 @@ async def story(tell: Teller) -> None:
 
     Raises `Ended` where it comes out wrong.
     """
+    hosts = Beside()
     volume_id = await made(tell)
-    device, attachment_id = await attached(tell, volume_id, "web-1", "node-1")
-    written = await lost(tell, device)
-    await outlived(tell, volume_id, device)
+    device, attachment_id = await attached(tell, hosts, volume_id, "web-1", "node-1")
+    written = await lost(tell, hosts, device)
+    await outlived(tell, hosts, volume_id, device)
     await freed(tell, volume_id, attachment_id)
-    device, _ = await attached(tell, volume_id, "web-2", "node-2")
-    await read_again(tell, device, written)
+    device, _ = await attached(tell, hosts, volume_id, "web-2", "node-2")
+    await read_again(tell, hosts, device, written)
     await looked_back(tell, volume_id)
 
 
@@ -191,10 +239,10 @@ async def made(tell: Teller) -> str:
     return str(volume["id"])
 
 
-async def lost(tell: Teller, device: str) -> str:
+async def lost(tell: Teller, hosts: Hosts, device: str) -> str:
     """Let an instance write, lose it, and return the sum of what it wrote."""
     tell.step("web-1, a process of its own, writes to the device and syncs it.")
-    writer = await instance(WRITER, device, TEXT)
+    writer = await instance(WRITER, hosts.writable(device), TEXT)
     try:
         written = (await line_of(writer)).strip()
         tell.note(f'web-1 (process {writer.pid}) wrote "{TEXT}"')
@@ -206,12 +254,12 @@ async def lost(tell: Teller, device: str) -> str:
     return written
 
 
-async def outlived(tell: Teller, volume_id: str, device: str) -> None:
+async def outlived(tell: Teller, hosts: Hosts, volume_id: str, device: str) -> None:
     """Look at the volume without its instance."""
     tell.step("The volume is there, still promised to web-1, and so is its data.")
     seen = await tell.ask("volume.show", ("status", "attachments"), id=volume_id)
     check(seen["status"] == "in-use", f"the volume is {seen['status']}")
-    check(beginning_of(device) == TEXT, "the data is gone")
+    check(beginning_of(hosts.readable(device)) == TEXT, "the data is gone")
 
 
 async def freed(tell: Teller, volume_id: str, attachment_id: str) -> None:
@@ -223,10 +271,10 @@ async def freed(tell: Teller, volume_id: str, attachment_id: str) -> None:
     check(seen["status"] == "available", f"the volume is {seen['status']}")
 
 
-async def read_again(tell: Teller, device: str, written: str) -> None:
+async def read_again(tell: Teller, hosts: Hosts, device: str, written: str) -> None:
     """Let another instance read what the first one wrote."""
     tell.step("web-2, started from another image, reads what web-1 wrote.")
-    reader = await instance(READER, device)
+    reader = await instance(READER, hosts.readable(device))
     try:
         found, _, text = (await line_of(reader)).strip().partition(" ")
     finally:
@@ -248,7 +296,7 @@ async def free_name(tell: Teller) -> str:
 
 
 async def attached(
-    tell: Teller, volume_id: str, instance_name: str, host: str
+    tell: Teller, hosts: Hosts, volume_id: str, instance_name: str, host: str
 ) -> tuple[str, str]:
     """Attach the volume; return the device's path and the attachment's id."""
     tell.step(f"Promise it to the instance {instance_name}.")
@@ -260,14 +308,17 @@ async def attached(
     )
     key: str = attachment["id"]
     tell.step(f"Let {host}, where {instance_name} runs, reach it, and ask how.")
-    path = "connection.data.device_path"
     connected = await tell.ask(
-        "attachment.update", ("status", path), id=key, connector={"host": host}
+        "attachment.update",
+        ("status", hosts.shown),
+        id=key,
+        connector=hosts.connector(host),
     )
+    device = await hosts.device(tell, host, connected["connection"])
     tell.step(f"{instance_name} has it; say so.")
     done = await tell.ask("attachment.complete", ("status",), id=key)
     check(done["status"] == "attached", f"the attachment is {done['status']}")
-    return str(connected["connection"]["data"]["device_path"]), key
+    return device, key
 
 
 async def looked_back(tell: Teller, volume_id: str) -> None:
@@ -305,9 +356,9 @@ async def killed(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def beginning_of(device: str) -> str:
-    """Return the text at the beginning of a device."""
-    with Path(device).open("rb") as disk:
+def beginning_of(path: str) -> str:
+    """Return the text that is there first."""
+    with Path(path).open("rb") as disk:
         return disk.read(len(TEXT)).decode(errors="replace")
 
 
