@@ -204,6 +204,7 @@ def furnish(
     given["PATH"] = path(given.get("PATH", os.defpath))
     given["DM_DISABLE_UDEV"] = "1"  # nobody runs one; device nodes are made without
     given["TMPDIR"] = "/run/tmp"
+    given["POSTGRES_CONNECT_TIMEOUT"] = "30"  # a guest takes its time
     exports = [
         f"export {name}={shlex.quote(value)}"
         for name, value in given.items()

@@ -54,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.stash[NODE_ID] = item.nodeid
             module = item.nodeid.partition("::")[0]
             item.add_marker(pytest.mark.xdist_group(f"lvm {module}"))
+    # A guest ends when the next test is another's.
+    items.sort(key=lambda item: NODE_ID in item.stash)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -17,13 +17,12 @@ SESSIONS = Path("/sys/class/iscsi_session")
 NAME = Path("/etc/iscsi/initiatorname.iscsi")
 GROUP = 1
 PATIENCE = 30.0  # seconds
-# A session that is lost is given up at once, and a login that is refused is not
-# tried again, or a test would wait for two minutes.
+# A login that is refused is not tried again, or a test would wait for two minutes.
 IMPATIENT = {
-    "node.session.timeo.replacement_timeout": "1",
     "node.session.initial_login_retry_max": "1",
     "node.session.err_timeo.lu_reset_timeout": "5",
 }
+PATIENCE_WITH_SESSION = "node.session.timeo.replacement_timeout"
 CREDENTIALS = {
     "node.session.auth.authmethod": "auth_method",
     "node.session.auth.username": "auth_username",
@@ -39,8 +38,10 @@ class Refused(Exception):
 class Initiator:
     """A host of that name."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, patience: int = 1) -> None:
+        """Give a session that is lost up after so many seconds."""
         self.host = host
+        self._patience = str(patience)
         self.initiator = f"iqn.2026-01.example:{host}"
 
     @property
@@ -65,7 +66,8 @@ class Initiator:
         data = connection["data"]
         self._interface()
         self._node(data, "-o", "new")
-        settings = IMPATIENT | {n: data[k] for n, k in CREDENTIALS.items() if k in data}
+        settings = IMPATIENT | {PATIENCE_WITH_SESSION: self._patience}
+        settings |= {n: data[k] for n, k in CREDENTIALS.items() if k in data}
         pairs = [word for n, v in settings.items() for word in ("-n", n, "-v", v)]
         self._node(data, "-o", "update", *pairs)
         self._node(data, "--login")

@@ -6,6 +6,7 @@ Feature: Attaching a volume
 
   Rule: A holder reserves, connects, and says when it uses the volume
 
+    @lvm
     Scenario: It has connected
       Given an available volume "db"
       And "web-1" has reserved "db"
@@ -13,6 +14,7 @@ Feature: Attaching a volume
       Then "db" is attaching
       And the caller is told where "db" is
 
+    @lvm
     Scenario: It uses the volume
       Given an available volume "db"
       And "web-1" is attaching "db"

@@ -6,6 +6,7 @@ Feature: Detaching a volume
 
   Rule: Letting go gives the volume back
 
+    @lvm
     Scenario: The only holder
       Given an available volume "db"
       And "web-1" has attached "db"

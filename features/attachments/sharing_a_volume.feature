@@ -20,6 +20,7 @@ Feature: Sharing a volume
       When "web-1" lets go of "scratch"
       Then "scratch" is in-use
 
+    @lvm
     Scenario: The last one lets go
       Given an available multiattach volume "scratch"
       And "web-1" has attached "scratch"

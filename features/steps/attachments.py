@@ -239,7 +239,7 @@ def reserve_for(world: World, holder: str, name: str, purpose: str) -> None:
 
 @when(says('"{holder:Name}" reserves "{name:Name}" from "{host:Name}" at once'))
 def reserve_and_connect(world: World, holder: str, name: str, host: str) -> None:
-    hold(world, holder, name, connector={"host": host})
+    hold(world, holder, name, connector=world.connector(host))
 
 
 @when(says('nobody in particular reserves "{name:Name}"'))
@@ -260,8 +260,11 @@ def connect_at_home(world: World, holder: str, name: str) -> None:
 @when(says('"{holder:Name}" connects "{name:Name}" on "{host:Name}"'))
 def connect(world: World, holder: str, name: str, host: str, **more: str) -> None:
     attachment_id = world.attachment_id(holder, name)
-    connector = {"host": host} | more
-    world.ask("attachment.update", id=attachment_id, connector=connector)
+    connector = world.connector(host, **more)
+    answer = world.ask("attachment.update", id=attachment_id, connector=connector)
+    if connection := answer.get("connection"):
+        world.connections[holder, name] = connection
+        world.homes[holder] = host
 
 
 @when(says('"{holder:Name}" connects "{name:Name}" on "{host:Name}" for {why:Status}'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os import SEEK_END
 from typing import Any
 from uuid import uuid4
 
@@ -31,7 +32,7 @@ KNOWN = {
 
 @given(says('an available volume "{name:Name}"'))
 def available(world: World, name: str, **described: Any) -> None:
-    described = {"size_gib": 1, "backend": "files"} | described
+    described = {"size_gib": 1, "backend": world.home} | described
     made = world.do("volume.create", name=name, **described)
     world.volumes[name] = made["id"]
     is_in_status(world, name, "available")
@@ -201,7 +202,7 @@ def given_up_extending(world: World, name: str, size: int) -> None:
 
 @when(says('a volume "{name:Name}" of {size:d} GiB is created'))
 def create(world: World, name: str, size: int, **described: Any) -> None:
-    described = {"backend": "files", "size_gib": size} | described
+    described = {"backend": world.home, "size_gib": size} | described
     answer = world.ask("volume.create", name=name, **described)
     if "id" in answer:
         world.volumes[name] = answer["id"]
@@ -518,7 +519,8 @@ def is_bootable(world: World, name: str) -> None:
 
 @then(says('"{name:Name}" has a storage of {size:d} GiB'))
 def has_storage(world: World, name: str, size: int) -> None:
-    assert world.storage(name).stat().st_size == size * GIB
+    with world.storage(name).open("rb") as storage:
+        assert storage.seek(0, SEEK_END) == size * GIB
 
 
 @then(says('"{name:Name}" gets a storage'))
@@ -528,7 +530,7 @@ def gets_storage(world: World, name: str) -> None:
 
 @then(says('"{name:Name}" has no storage'))
 def has_no_storage(world: World, name: str) -> None:
-    assert not world.storage(name).parent.exists()
+    assert not world.has_traces(name)
 
 
 @then(says('the log of "{name:Name}" ends with "{topic:Topic}"'))

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from domain.volume import UNDER_WAY
+from features.steps.host import Host
 from features.steps.service import Service
+from features.steps.storages import STORAGES, Storage, VolumeGroup
 
 HURRIED = """
 [deadlines]
@@ -27,20 +30,22 @@ detaching = 1
 managing = 3
 unmanaging = 1
 """
-SOON = 8.0  # seconds within which what was promised has to be seen
+SOON = 30.0  # seconds within which what was promised has to be seen
 
 
 class Services:
     """The services of a test session, each started when it is first asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, storage: Storage) -> None:
+        self.storage = storage
         self._folder = folder
         self._running: dict[str, Service] = {}
 
     def get(self, name: str, more: str = "") -> Service:
         """Return a service that runs."""
         if name not in self._running:
-            service = Service(self._folder / name, more)
+            folder = self._folder / name
+            service = Service(folder, more + self.storage.settings(folder))
             service.start()
             self._running[name] = service
         return self._running[name]
@@ -57,12 +62,17 @@ class World:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._service: Service | None = None
+        self._hosts: dict[str, Host] = {}
         self._opened: list[BufferedReader] = []
         self._token = uuid4().hex
         self._told: list[dict[str, Any]] = []
         self._mended: set[str] = set()
         self.volumes: dict[str, str] = {}
         self.attachments: dict[tuple[str, str], str] = {}
+        self.connections: dict[tuple[str, str], dict[str, Any]] = {}
+        self.homes: dict[str, str] = {}
+        self.instances: dict[str, Popen[str]] = {}
+        self.refusal = ""
         self.headers: dict[str, str] = {}
         self.answer: dict[str, Any] = {}
         self.earlier: dict[str, Any] = {}
@@ -78,6 +88,7 @@ class World:
         """The service that this scenario asks: an ordinary one, if nothing is said."""
         if self._service is None:
             self._service = self._services.get("ordinary")
+            self.soon(partial(self.works, self.home), expected=True)
         return self._service
 
     def use(self, name: str, more: str = "") -> None:
@@ -173,6 +184,14 @@ class World:
         seen = self.look("audit.verify", **{"from": max(self.ended_at, 1)})
         return int(seen["to"])
 
+    def lose_power(self) -> None:
+        """Kill the service, have the storage's machine lose its power, start again."""
+        assert isinstance(self._storage, VolumeGroup)
+        self.service.kill()
+        self._storage.lose_power()
+        self.service.start()
+        self.soon(partial(self.works, self.home), expected=True)
+
     # The storage
 
     def folder(self, backend: str) -> Path:
@@ -180,9 +199,29 @@ class World:
         return self.service.folder / backend
 
     def storage(self, name: str) -> Path:
-        """Return the file behind a volume."""
-        backend = self.volume(name)["backend"]
-        return self.folder(backend) / self.volumes[name] / "volume"
+        """Return where a volume's data is."""
+        return self._storage.device(*self._place(name))
+
+    def has_traces(self, name: str) -> bool:
+        """Tell whether the storage has anything of a volume."""
+        return self._storage.has_traces(*self._place(name))
+
+    def leads_to(self, name: str, connection: dict[str, Any]) -> bool:
+        """Tell whether a host that was told this reaches the volume."""
+        return self._storage.leads_to(connection, self.storage(name))
+
+    def connector(self, host: str, **more: str) -> dict[str, Any]:
+        """Return what a host says of itself."""
+        return self._storage.connector(host) | more
+
+    @property
+    def home(self) -> str:
+        """The backend of a volume of which nothing else is said."""
+        return self._storage.home
+
+    def host(self, name: str) -> Host:
+        """Return a host, which has what it was told to connect."""
+        return self._hosts.setdefault(name, Host(name))
 
     def steer(self, backend: str, mood: str, operation: str) -> None:
         """Tell a backend how to behave from now on."""
@@ -218,6 +257,8 @@ class World:
     def leave(self) -> None:
         """Leave the service as it was found: quiet, mended, the small backend empty."""
         self.close()
+        for host in self._hosts.values():
+            host.leave()
         if not self._service:
             return
         for backend in ("faulty", "small", "roomy", "spare"):
@@ -235,6 +276,14 @@ class World:
         """Tell whether a backend can do its work."""
         return bool(self.do("backend.is_working", name=backend)["working"])
 
+    @property
+    def _storage(self) -> Storage:
+        return self._services.storage
+
+    def _place(self, name: str) -> tuple[Path, str, str]:
+        volume_id = self.volumes[name]
+        return self.service.folder, self.volume(name)["backend"], volume_id
+
     def _is_passing(self, volume_id: str) -> bool:
         """Tell whether a backend works on it: what it reports ends up elsewhere."""
         return self.volume_of(volume_id)["status"] in UNDER_WAY
@@ -246,14 +295,19 @@ def is_volume(told: dict[str, Any]) -> bool:
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    services = Services(tmp_path_factory.mktemp("services"))
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Services]]:
+    """The services by the door that leads to them."""
+    services = {
+        door: Services(tmp_path_factory.mktemp("services"), storage())
+        for door, storage in STORAGES.items()
+    }
     yield services
-    services.stop()
+    for each in services.values():
+        each.stop()
 
 
 @pytest.fixture
-def world(services: Services) -> Iterator[World]:
-    world = World(services)
+def world(services: dict[str, Services], door: str) -> Iterator[World]:
+    world = World(services[door])
     yield world
     world.leave()

@@ -5,6 +5,7 @@ Feature: Creating a volume
 
   Rule: A volume is creating until its storage is there
 
+    @lvm
     Scenario: The storage is made
       When a volume "db" of 2 GiB is created
       Then "db" is available

@@ -5,6 +5,7 @@ Feature: Deleting a volume
 
   Rule: Deleting a volume removes its storage
 
+    @lvm
     Scenario: A volume at rest
       Given an available volume "db"
       When "db" is deleted
@@ -99,12 +100,13 @@ Feature: Deleting a volume
 
   Rule: A storage in use is not an error
 
+    @lvm
     Scenario: A process has it open
       Given an available volume "db"
       And a process has "db" open
       When "db" is deleted
       Then the log of "db" ends with "volume.deletion_put_off"
-      And "db" is available because "is in use by process"
+      And "db" is available because "is in use"
 
     Scenario: The process has closed it
       Given an available volume "db"

@@ -5,12 +5,14 @@ Feature: Extending a volume
 
   Rule: A volume grows at rest and in use
 
+    @lvm
     Scenario: At rest
       Given an available volume "db" of 1 GiB
       When "db" is extended to 3 GiB
       Then "db" is available and has 3 GiB
       And "db" has a storage of 3 GiB
 
+    @lvm
     Scenario: In use
       Given an available volume "db" of 1 GiB
       And "web-1" has attached "db"
