@@ -195,7 +195,7 @@ def rows_in(answer: Answer) -> list[Row]:
 
 def names_in(data: bytes) -> Iterator[str]:
     """Yield the names in a `dm_name_list`."""
-    at, following = 0, 1
+    at, following = 0, len(data)  # nothing, where there is no device
     while following:
         number, following = NAMED.unpack_from(data, at)
         if number:
