@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,70 @@ def test_systemd_takes_every_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unit", sorted(UNITS.iterdir()), ids=lambda unit: unit.name)
 def test_a_unit_leaves_little_exposed(unit: Path) -> None:
     analyze("security", "--offline=true", f"--threshold={EXPOSED}", unit)
+
+
+# Under a systemd, in a guest: process 1 of a namespace, for the guest has its own.
+
+MANAGER = """
+mount --make-rshared / && mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
+exec timeout 240 unshare --pid --fork --mount-proc --propagation shared --kill-child \
+    env -i PATH="$PATH" container=bed /lib/systemd/systemd --unit=main.service
+"""
+MAIN = """
+[Unit]
+DefaultDependencies=no
+[Service]
+ExecStart=systemctl start tried@lvm-1
+ExecStopPost=systemctl --force --force poweroff
+"""
+# A guest has no udev to make devices, and its python may be below /root.
+HERE = """
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+Restart=no
+PrivateTmp=no
+ProtectHome=read-only
+CapabilityBoundingSet=CAP_MKNOD
+DeviceAllow=block-* rwm
+ExecStart=
+ExecStart={python} {script}
+StandardOutput=file:{said}
+StandardError=inherit
+"""
+DRIVER = """
+import sys
+sys.path.insert(0, {root!r})
+from adapters.contracts.drivers import CAUSE, NODE_1, asked
+from adapters.lvm.driver import LvmDriver
+from adapters.targets.choosing import target_of
+driver, event = LvmDriver(target_of(owner="lvm-1", key=b"")), asked()
+driver.set_up()
+driver.create(event, CAUSE)
+driver.connect(event.originator_id, NODE_1)
+driver.extend(event.originator_id, 2)
+driver.remove_export(event.originator_id)
+driver.delete(event.originator_id, CAUSE.at)
+print("done")
+"""
+
+
+@pytest.mark.lvm(lio=True, modules=("dm_thin_pool",))
+def test_an_agent_on_lvm_may_do_what_its_driver_does(tmp_path: Path) -> None:
+    subprocess.run(["vgcreate", "-q", "-y", "cinder-volumes", "/dev/ubda"], check=True)
+    script, said = tmp_path / "script.py", tmp_path / "said"
+    script.write_text(DRIVER.format(root=str(UNITS.parents[1])))
+    units, settings = Path("/etc/systemd/system"), Path("/etc/holdfast")
+    for folder in (units / "tried@.service.d", settings):
+        folder.mkdir(parents=True)
+    (settings / "holdfast.toml").touch()
+    (units / "main.service").write_text(MAIN)
+    unit = (UNITS / "holdfast-agent-lvm@.service").read_text()
+    (units / "tried@.service").write_text(unit)
+    here = HERE.format(python=sys.executable, script=script, said=said)
+    (units / "tried@.service.d" / "here.conf").write_text(here)
+
+    subprocess.run(["sh", "-c", MANAGER], check=False)
+
+    assert said.read_text() == "done\n"
