@@ -12,6 +12,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -42,7 +43,8 @@ from service.watcher import Watcher
 
 AGAIN = 1.0  # seconds until a keeper that has died is started again
 GRACE = 3.0  # seconds that it has to end
-MOST_SILENT = 10  # looks, a second apart, at which it may be silent
+MOST_SILENT = 10.0  # seconds that it may be silent
+MOST_PATIENT = 80.0  # where those before it have died young
 LOOK_EVERY = 0.2  # seconds between two looks at what runs in threads
 
 logger = getLogger(__name__)
@@ -70,31 +72,39 @@ async def kept(
     hangs, for another one would have taken over.
     """
     order = msgspec.json.encode(Order(settings, dict(database)))
+    patience = MOST_SILENT
     while True:
+        began = time.monotonic()
         process, first = first or await started(), None
         assert process.stdin
         assert process.stdout
         try:
             process.stdin.write(order + b"\n")
-            said = await heard_out(process, process.stdout, silent)
+            said = await heard_out(process, process.stdout, silent, patience)
             await process.wait()
         finally:
             await undisturbed(stopped(process))
         if said:
             raise Ahead(said.decode())
         logger.warning("the keeper has ended (%s)", process.returncode)
+        # On a busy machine, one may not even have begun when it counts as hanging.
+        young = time.monotonic() - began < 2 * patience
+        patience = min(2 * patience, MOST_PATIENT) if young else MOST_SILENT
         await asyncio.sleep(AGAIN)
 
 
 async def heard_out(
-    process: Process, said: asyncio.StreamReader, silent: Callable[[], bool]
+    process: Process,
+    said: asyncio.StreamReader,
+    silent: Callable[[], bool],
+    patience: float,
 ) -> bytes:
     """Return what a keeper says when it ends; one that hangs is killed."""
     reading = asyncio.ensure_future(said.read())
     looks = 0
     while not (await asyncio.wait([reading], timeout=1.0))[0]:
         looks = looks + 1 if silent() else 0
-        if looks > MOST_SILENT:
+        if looks > patience:
             logger.warning("the keeper hangs, and another one is started")
             process.kill()
     return await reading
