@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ from domain.ports import Export
 
 ROOT = Path("/sys/kernel/config/target")
 LUN = 0
+LETTING_GO = 2.0  # seconds that the kernel may take to close a portal
 NUMBERS = re.compile(r"Major: (\d+) Minor: (\d+)")
 NO_SESSION = "No active iSCSI Session"
 
@@ -182,10 +184,7 @@ class LioTarget:
             if portal.name not in self._iscsi.portals:
                 visit.gone(portal)
         for name in self._iscsi.portals:
-            try:
-                visit.folder(group / "np" / name)
-            except OSError as error:  # EINVAL, whatever the reason
-                raise PortalRefused(name) from error
+            listen(visit, group / "np" / name)
         visit.put(group / "enable", "1")
 
     def _admit(self, visit: Visit, volume_id: UUID, initiator: str) -> None:
@@ -241,6 +240,20 @@ def astray(store: Path, device: str, link: Path) -> bool:
         if (os.major(number), os.minor(number)) != tuple(map(int, opened.groups())):
             return True
     return link.is_symlink() and not (store.is_dir() and link.samefile(store))
+
+
+def listen(visit: Visit, portal: Path) -> None:
+    """Have the portal; while the last other target lets go of it, there is none."""
+    ends = time.monotonic() + LETTING_GO
+    while True:
+        try:
+            visit.folder(portal)
+        except OSError as error:  # EINVAL, whatever the reason
+            if time.monotonic() > ends:
+                raise PortalRefused(portal.name) from error
+            time.sleep(0.01)
+        else:
+            return
 
 
 def links(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,22 @@ def test_a_host_with_several_paths_is_told_in_the_plural(
     told = target.connect(volume, device.path, connector)["data"]
 
     assert told["target_portals"] == [told["target_portal"]]
+
+
+def test_a_portal_is_there_though_the_last_other_target_lets_go_of_it(
+    target: LioTarget, node_1: Initiator
+) -> None:
+    def come_and_go(_: int) -> None:
+        device, volume = Disk(), uuid4()
+        try:
+            for _ in range(50):
+                target.connect(volume, device.path, node_1.connector)
+                target.remove(volume)
+        finally:
+            device.remove()
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(come_and_go, range(2)))
 
 
 def test_a_portal_that_is_no_more_is_closed(
