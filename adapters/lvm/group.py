@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -81,6 +82,10 @@ class Group:
     def forget(self) -> None:
         """Have the group read anew before anything else is decided."""
         self._seen = None
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep LVM from changing anything for a while."""
+        return self._worker.alone()
 
     def rounded(self, size_bytes: int) -> int:
         """Return the size that LVM makes of it: whole extents."""

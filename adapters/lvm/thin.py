@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 from adapters.lvm.failures import NoPool, PoolIsFull
@@ -50,6 +51,16 @@ class ThinPool:
 
     def usage(self) -> Usage:
         """Ask the kernel how full the pool is: LVM would look at every volume."""
+        try:
+            return self._usage()
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        # For a moment a pool has no name, when its first volume becomes active.
+        with self._group.alone():
+            return self._usage()
+
+    def _usage(self) -> Usage:
         return usage_in(self._mapper.status(self._device())[0].parameters)
 
     def has_room(self) -> None:
