@@ -15,6 +15,7 @@ from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.table import children_of
 from campaign.armed import armed
 from campaign.points import AGENT, POINTS, SERVE
+from campaign.storage import Files, Storage, VolumeGroups
 from service.testing import AGENT as AGENT_CODE
 from service.testing import SERVE as SERVE_CODE
 from service.testing import configuration, program
@@ -64,20 +65,31 @@ class Program:
 
 
 class Bed:
-    """A whole service on servers of its own, in a folder of its own."""
+    """A whole service on servers of its own, in a folder of its own.
 
-    def __init__(self, folder: Path, broken: str = "") -> None:
+    Its storage is the folder's files, or the volume group of that name.
+    """
+
+    def __init__(
+        self, folder: Path, broken: str = "", group: str = "", replicas: int = 2
+    ) -> None:
         self.folder = folder
         self.broker = NatsServer(folder / "nats")
         self.database = PostgresServer(folder / "postgres")
+        self.storage: Storage = Files(folder / "volumes")
+        self._backend = ""
+        if group:
+            groups = VolumeGroups(group)
+            self.storage, self._backend = groups, groups.settings()
+        self._numbers = range(1, replicas + 1)
         self.failed: list[str] = []
         self._broken = broken
         self.replicas: list[Program] = []
 
     @property
-    def volumes(self) -> Path:
-        """Return where the agent keeps its volumes."""
-        return self.folder / "volumes"
+    def settings(self) -> dict[str, str]:
+        """Return the way to the database."""
+        return self.database.settings
 
     @property
     def programs(self) -> list[Program]:
@@ -96,11 +108,14 @@ class Bed:
                 self.broker.url,
                 self.database.settings,
                 ratio=PLENTY,
+                backend=self._backend,
                 reserved=RESERVED,
             )
             serve = armed(SERVE_CODE, SERVE, self.folder, self._broken)
             agent = armed(AGENT_CODE, AGENT, self.folder, self._broken)
-            self.replicas = [Program(f"serve {n}", serve, config) for n in (1, 2)]
+            self.replicas = [
+                Program(f"serve {n}", serve, config) for n in self._numbers
+            ]
             self.agent = Program("agent", agent, config)
             for each in self.programs:
                 stack.callback(each.kill)

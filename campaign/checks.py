@@ -10,7 +10,8 @@ from uuid import UUID
 import msgspec
 
 from adapters.file.failures import GIB
-from campaign.seen import OnDisk, Seen
+from campaign.seen import Seen
+from campaign.storage import OnDisk
 from campaign.witness import WAITING
 from domain.aggregate import Failure
 from domain.ports import Cause
@@ -204,6 +205,30 @@ def kept(seen: Seen) -> Iterator[str]:
         yield f"{name} was left on the disk"
 
 
+def exported(seen: Seen) -> Iterator[str]:
+    """Who is to reach a volume does, and nobody else."""
+    wanted = {
+        str(key): {connector["initiator"] for connector in volume.connectors}
+        for key, volume in volumes_of(seen).items()
+        if volume.connectors
+    }
+    found = seen.exports
+    if found is None:
+        return
+    for key in wanted.keys() | found.keys():
+        if wanted.get(key) != found.get(key):
+            yield f"{key} is for {wanted.get(key)}, and {found.get(key)} reach it"
+
+
+def written(seen: Seen) -> Iterator[str]:
+    """What was written durably is there, and nothing was there before."""
+    for (key, where), found in seen.blocks.items():
+        what = seen.diary.written[key][where]
+        if found != what:
+            yield f"volume {key} has {found!r} at {where}, and {what!r} was written"
+    yield from seen.diary.unclean
+
+
 def in_turn(seen: Seen) -> Iterator[str]:
     """An agent never goes back to what came before something else it has begun."""
     newest: dict[UUID, int] = {}
@@ -234,6 +259,8 @@ CHECKS: tuple[Check, ...] = (
     counted,
     settled,
     kept,
+    exported,
+    written,
     in_turn,
     sound,
 )

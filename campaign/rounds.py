@@ -17,7 +17,7 @@ from campaign.armed import SAID
 from campaign.bed import Bed
 from campaign.checks import CHECKS
 from campaign.load import ask_on
-from campaign.seen import busy, look
+from campaign.seen import Place, busy, look
 from campaign.strikes import strike
 from campaign.witness import Diary, Witness
 from domain.chain import Broken
@@ -110,25 +110,38 @@ class Campaign:
             await asking
         finally:
             await ended(asking)
-        asker = self._askers[0]
-        for key, asked in list(self._diary.unsure()):
-            await asker.insist(asked.subject, key, **asked.message)
-        await nothing_is_in_flight(asker)
+        await come_to_rest(self._askers[0])
 
     async def _compared(self, struck: list[str]) -> tuple[int, list[str]]:
         if any("all it knew" in what for what in struck):
             self._streamed = 0
-        try:
-            seen = await look(self._bed, self._askers[0], self._diary, self._streamed)
-        except Broken as broken:
-            return 0, [str(broken)]
-        findings = [
-            f"{check.__name__}: {finding}"
-            for check in CHECKS
-            for finding in list(check(seen))[:MOST_TOLD]
-        ]
-        self._streamed = len(seen.rows)
-        return len(seen.rows), findings
+        self._streamed, findings = await compared(
+            self._bed, self._askers[0], self._streamed
+        )
+        return self._streamed, findings
+
+
+async def come_to_rest(asker: Witness, *backends: str) -> None:
+    """Return once it is known what became of all that was asked."""
+    for key, asked in list(asker.diary.unsure()):
+        await asker.insist(asked.subject, key, **asked.message)
+    await nothing_is_in_flight(asker, *backends)
+
+
+async def compared(
+    place: Place, asker: Witness, streamed: int
+) -> tuple[int, list[str]]:
+    """Return how many events there are, and what does not agree."""
+    try:
+        seen = await look(place, asker, asker.diary, streamed)
+    except Broken as broken:
+        return 0, [str(broken)]
+    findings = [
+        f"{check.__name__}: {finding}"
+        for check in CHECKS
+        for finding in list(check(seen))[:MOST_TOLD]
+    ]
+    return len(seen.rows), findings
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from eventsourcing.persistence import PersistenceError
@@ -19,17 +19,15 @@ from nats.errors import Error
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from adapters.file.volumes import VOLUME, Volumes, is_ours, names
 from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.postgres.copying import Row
 from adapters.postgres.reading import rebuilt, verified
 from adapters.postgres.recorder import Kept
 from campaign.armed import DIARY, SAID
-from campaign.bed import Bed
+from campaign.storage import OnDisk, Storage
 from campaign.witness import Diary
 from domain import log as language
 from domain.aggregate import Event
-from domain.ports import Cause
 from service.manager import VolumeManager
 from service.testing import Caller
 
@@ -48,12 +46,16 @@ class Published(NamedTuple):
     state: bytes
 
 
-class OnDisk(NamedTuple):
-    """A volume's files."""
+class Place(Protocol):
+    """Where everything is that can be looked at."""
 
-    size_bytes: int
-    cause: Cause | None
-    strangers: set[str]
+    folder: Path
+    storage: Storage
+    failed: list[str]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The way to the database."""
 
 
 @dataclass(frozen=True)
@@ -71,26 +73,30 @@ class Seen:
     attachments: Mapping[str, Any]
     disk: Mapping[str, OnDisk]
     leftovers: set[str]
+    exports: Mapping[str, set[str]] | None
+    blocks: Mapping[tuple[str, int], str]
     deeds: Sequence[tuple[UUID, int]]
     failed: Sequence[str]
 
 
-async def look(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
+async def look(place: Place, asker: Caller, diary: Diary, after: int) -> Seen:
     """Look everywhere; in the stream only behind a position that was seen before.
 
     Raises `Broken` where the log is not what was written.
     """
     while True:
-        seen = await look_once(bed, asker, diary, after)
-        with VolumeManager(bed.database.settings) as manager:
-            # A deadline may have passed meanwhile.
-            if manager.recorder.max_notification_id() == len(seen.rows):
-                return seen
+        # A busy machine may be slow to connect, or to read.
+        with suppress(PersistenceError):
+            seen = await look_once(place, asker, diary, after)
+            with VolumeManager(place.settings) as manager:
+                # A deadline may have passed meanwhile.
+                if manager.recorder.max_notification_id() == len(seen.rows):
+                    return seen
 
 
-async def look_once(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
+async def look_once(place: Place, asker: Caller, diary: Diary, after: int) -> Seen:
     """Look everywhere while the log may grow."""
-    with VolumeManager(bed.database.settings) as manager:
+    with VolumeManager(place.settings) as manager:
         recorder = manager.recorder
         rows = list(verified(recorder))
         allocated = recorder.allocated()
@@ -101,7 +107,7 @@ async def look_once(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
     fold: dict[UUID, Any] = {}
     for event in log:
         fold[event.originator_id] = event.mutate(fold.get(event.originator_id))
-    found = names(bed.volumes)
+    found = place.storage.found()
     return Seen(
         diary,
         rows,
@@ -112,17 +118,24 @@ async def look_once(bed: Bed, asker: Caller, diary: Diary, after: int) -> Seen:
         await published(asker.client, after, len(rows)),
         await listed(asker, "volume", "deleted", len(rows)),
         await listed(asker, "attachment", "detached", len(rows)),
-        {name: on_disk(bed.volumes, name) for name in found if VOLUME.fullmatch(name)},
-        {name for name in found if not VOLUME.fullmatch(name)},
-        deeds(bed.folder / DIARY),
-        bed.failed + failed_keepers(bed.folder / SAID),
+        found.volumes,
+        found.leftovers,
+        found.exports,
+        {
+            (key, where): place.storage.read(key, where)
+            for key, written in diary.written.items()
+            for where in written
+            if key in found.volumes
+        },
+        deeds(place.folder / DIARY),
+        place.failed + failed_keepers(place.folder / SAID),
     )
 
 
-def busy(bed: Bed) -> list[str]:
+def busy(place: Place) -> list[str]:
     """Return what the log has under way, or that it cannot be read."""
     try:
-        with VolumeManager(bed.database.settings) as manager:
+        with VolumeManager(place.settings) as manager:
             fold = rebuilt(manager.recorder)
     except PersistenceError as away:
         return [f"the log cannot be read: {away}"]
@@ -178,13 +191,6 @@ async def listed(asker: Caller, noun: str, gone: str, position: int) -> dict[str
     items = await asker.all(f"{noun}.list", **asked)
     items += await asker.all(f"{noun}.list", status=gone, **asked)
     return {item["id"]: item for item in items}
-
-
-def on_disk(folder: Path, name: str) -> OnDisk:
-    """Return what is there of a volume."""
-    volumes, key = Volumes(folder), UUID(name)
-    strangers = {file for file in names(folder / name) if not is_ours(file)}
-    return OnDisk(volumes.size(key), volumes.cause(key), strangers)
 
 
 def deeds(diary: Path) -> list[tuple[UUID, int]]:

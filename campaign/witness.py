@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nats.aio.client import Client
@@ -42,7 +45,7 @@ class Asked:
         vague = self.subject in WAITING  # where only the backend may be away
         return not self.done and any(
             not answer or (vague and answer.code.startswith("5"))
-            for answer in self.answers
+            for answer in self.answers or [None]
         )
 
 
@@ -51,17 +54,45 @@ WAITING = {"attachment.create", "attachment.update", "attachment.delete"}
 
 
 class Diary:
-    """All that was asked, by request id; and ids that were used once more."""
+    """All that was asked, by request id; what was forged; what was written where.
 
-    def __init__(self) -> None:
+    One with a file has each line there, durably, before what it tells of goes on,
+    and begins with what is there.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
         self.asked: dict[str, Asked] = {}
         self.forged: list[tuple[str, Answer]] = []
+        self.written: dict[str, dict[int, str]] = {}  # by volume, what is where
+        self.unclean: list[str] = []
+        self._file = os.open(file, LINES, 0o600) if file else None
+        for line in whole_lines(file) if file else ():
+            what, *told = json.loads(line)
+            self._know(what, told)
 
     def note(
         self, key: str, subject: str, message: dict[str, Any], wrong: str = ""
     ) -> Asked:
         """Return where the answers to a request go."""
-        return self.asked.setdefault(key, Asked(subject, message, wrong))
+        if key not in self.asked:
+            self._tell("asked", key, subject, message, wrong)
+        return self.asked[key]
+
+    def heard(self, key: str, answers: Sequence[Answer | None]) -> None:
+        """Note what a request was answered."""
+        self._tell("heard", key, [a and (a.code, a.body, {}) for a in answers])
+
+    def forge(self, key: str, answer: Answer) -> None:
+        """Note what was answered to a request that used another's id."""
+        self._tell("forged", key, (answer.code, answer.body, {}))
+
+    def wrote(self, volume_id: str, where: int, what: str) -> None:
+        """Note what is on a volume for good, where nothing was before."""
+        self._tell("wrote", volume_id, where, what)
+
+    def soiled(self, finding: str) -> None:
+        """Note a volume that had something on it that was not its own."""
+        self._tell("soiled", finding)
 
     def unsure(self) -> Iterator[tuple[str, Asked]]:
         """Yield what may or may not have been done."""
@@ -76,6 +107,36 @@ class Diary:
     def done(self) -> list[str]:
         """Return what has been done."""
         return [key for key, asked in self.asked.items() if asked.done]
+
+    def _tell(self, what: str, *told: Any) -> None:
+        if self._file is not None:
+            os.write(self._file, f"{json.dumps([what, *told])}\n".encode())
+            os.fsync(self._file)
+        self._know(what, told)
+
+    def _know(self, what: str, told: Sequence[Any]) -> None:
+        match what, *told:
+            case "asked", key, subject, message, wrong:
+                self.asked[key] = Asked(subject, message, wrong)
+            case "heard", key, answers:
+                self.asked[key].answers += [a and Answer(*a) for a in answers]
+            case "forged", key, answer:
+                self.forged.append((key, Answer(*answer)))
+            case "wrote", volume_id, where, what:
+                self.written.setdefault(volume_id, {})[where] = what
+            case "soiled", finding:
+                self.unclean.append(finding)
+
+
+LINES = os.O_RDWR | os.O_CREAT | os.O_APPEND
+
+
+def whole_lines(file: Path) -> list[str]:
+    """Return the lines of a file; what is no whole line any more is removed."""
+    told = file.read_bytes()
+    whole = told[: told.rfind(b"\n") + 1]
+    os.truncate(file, len(whole))
+    return whole.decode().splitlines()
 
 
 class Witness(Caller):
@@ -102,7 +163,7 @@ class Witness(Caller):
         answers = await asyncio.gather(
             *(answer_to(asker, asked, key, seconds) for asker in askers)
         )
-        asked.answers += answers
+        self.diary.heard(key, answers)
         if not answers[0]:
             raise TimeoutError
         return answers[0]
@@ -119,7 +180,7 @@ class Witness(Caller):
         """Use the request id of what was done for something else."""
         with suppress(Error, TimeoutError):
             answer = await super().ask(subject, key, **message)
-            self.diary.forged.append((key, answer))
+            self.diary.forge(key, answer)
 
 
 async def answer_to(

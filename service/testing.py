@@ -230,9 +230,10 @@ def configuration(
     database: Mapping[str, str],
     driver: str = "adapters.file.driver.FileDriver",
     ratio: float = 20.0,
+    backend: str = "",
     **deadlines: float,
 ) -> Path:
-    """Write the settings of `serve` and `agent`, with one backend of files."""
+    """Write the settings of `serve` and `agent`, with that backend or one of files."""
     told = {
         name: database.get(f"POSTGRES_{name.upper()}", "public")
         for name in ("dbname", "host", "user", "password", "schema")
@@ -245,11 +246,14 @@ def configuration(
         f"port = {database['POSTGRES_PORT']}",
         "[deadlines]",
         *(f"{name} = {value}" for name, value in deadlines.items()),
-        "[[backend]]",
-        f'name = "{BACKEND}"',
-        f'volume_driver = "{driver}"',
-        f"max_over_subscription_ratio = {ratio}",
-        f"folder = {json.dumps(str(folder / 'volumes'))}",
+        backend
+        or f"""
+[[backend]]
+name = "{BACKEND}"
+volume_driver = "{driver}"
+max_over_subscription_ratio = {ratio}
+folder = {json.dumps(str(folder / "volumes"))}
+""",
     ]
     path = folder / "holdfast.toml"
     path.write_text("\n".join(lines) + "\n")
@@ -418,7 +422,8 @@ async def live_a_life(asker: Caller, dice: random.Random, name: str) -> None:
         held = await ask("attachment.create", volume_id=volume_id, host=name)
         if "id" not in held:
             return
-        await ask("attachment.update", id=held["id"], connector={"host": name})
+        connector = {"host": name, "initiator": f"iqn.2026-01.example:{name}"}
+        await ask("attachment.update", id=held["id"], connector=connector)
         await ask("attachment.complete", id=held["id"])
         if deed == "keep":
             return
@@ -443,20 +448,22 @@ async def load(
         await live_a_life(asker, dice, f"{name}-{life}")
 
 
-async def has_room(asker: Caller) -> None:
-    """Return once the service knows a backend that works."""
+async def has_room(asker: Caller, *backends: str) -> None:
+    """Return once the service knows backends that work."""
 
     def so(backend: Any) -> bool:
         return bool(backend.get("working"))
 
-    await asker.until("backend.is_working", so, name=BACKEND)
+    for name in backends or (BACKEND,):
+        await asker.until("backend.is_working", so, name=name)
 
 
-async def nothing_is_in_flight(asker: Caller) -> None:
+async def nothing_is_in_flight(asker: Caller, *backends: str) -> None:
     def so(answer: Any) -> bool:
         return not answer["items"]
 
-    await asker.until("agent.in_flight", so, name="files", after=0)
+    for name in backends or (BACKEND,):
+        await asker.until("agent.in_flight", so, name=name, after=0)
 
 
 async def lists_tell(asker: Caller, volumes: Collection[Volume]) -> None:

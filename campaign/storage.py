@@ -1,0 +1,232 @@
+"""What there is on a storage, seen without the driver that keeps it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from adapters.file.volumes import VOLUME, Volumes, is_ours, names
+from adapters.lvm import volumes
+from adapters.lvm.report import Lv, lv_of
+from domain.ports import Cause
+
+FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,thin_id"
+VOLUME_PREFIX = "volume-"
+TARGETS = Path("/sys/kernel/config/target/iscsi")
+BLOCK = 4096  # bytes that are written at once, and read again
+CLEARED = 32  # MiB at the beginning of a thick volume that are zeros when it is new
+TYPES = {"thin": "thin", "thick": "default"}
+SETTINGS = f"""
+[[backend]]
+name = "{{name}}"
+volume_driver = "adapters.lvm.driver.LvmDriver"
+volume_group = "{{name}}"
+lvm_type = "{{type}}"
+volume_clear_size = {CLEARED}
+max_over_subscription_ratio = 1
+"""
+
+
+class OnDisk(NamedTuple):
+    """A volume as it is kept."""
+
+    size_bytes: int
+    cause: Cause | None
+    strangers: set[str]
+
+
+class Found(NamedTuple):
+    """What a storage has: volumes, whatever else, and who reaches what."""
+
+    volumes: Mapping[str, OnDisk]
+    leftovers: set[str]
+    exports: Mapping[str, set[str]] | None = None  # None: it exports nothing
+
+
+class Storage(Protocol):
+    """Where a service keeps its volumes."""
+
+    def found(self) -> Found:
+        """Return all there is."""
+
+    def read(self, volume_id: str, where: int) -> str:
+        """Return the text that was written there in a volume."""
+
+
+class Files:
+    """The folder of the driver of files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def found(self) -> Found:
+        """Return each volume's files, and those of none."""
+        found = names(self._folder)
+        ours = {name for name in found if VOLUME.fullmatch(name)}
+        return Found({name: self._on_disk(name) for name in ours}, found - ours)
+
+    def read(self, volume_id: str, where: int) -> str:
+        """Return the text at a place in a volume's file."""
+        return text_in(Volumes(self._folder).path(UUID(volume_id)), where)
+
+    def _on_disk(self, name: str) -> OnDisk:
+        kept, key = Volumes(self._folder), UUID(name)
+        strangers = {f for f in names(self._folder / name) if not is_ours(f)}
+        return OnDisk(kept.size(key), kept.cause(key), strangers)
+
+
+class VolumeGroups:
+    """Volume groups, `thin` and `thick`, and the targets for what is in them."""
+
+    def __init__(self, *groups: str) -> None:
+        self._groups = groups
+
+    def make(self, *disks: str) -> None:
+        """Make each on a disk; a thin one with its pool."""
+        for group, disk in zip(self._groups, disks, strict=True):
+            said("pvcreate", "-qq", "--metadatasize", "16M", disk)
+            said("vgcreate", "-qq", group, disk)
+            if TYPES[group] == "thin":
+                pool = ["--type", "thin-pool", "-Zy", "--poolmetadatasize", "16M"]
+                said(
+                    "lvcreate",
+                    "-qq",
+                    "-y",
+                    *pool,
+                    "-l95%FREE",
+                    "-n",
+                    f"{group}-pool",
+                    group,
+                )
+
+    def settings(self) -> str:
+        """Return the backends, each with the name of its group, as TOML."""
+        return "".join(SETTINGS.format(name=n, type=TYPES[n]) for n in self._groups)
+
+    def found(self) -> Found:
+        """Return what is in the groups, and the devices that are of no use."""
+        found: dict[str, OnDisk] = {}
+        leftovers = suspended()
+        for lv in map(lv_of, self._rows()):
+            if lv.name.startswith(VOLUME_PREFIX):
+                found[lv.name.removeprefix(VOLUME_PREFIX)] = kept(lv)
+            elif not lv.is_pool:
+                leftovers.add(lv.name)
+        fronts = set(fronted())
+        exports = dict(exported())
+        leftovers |= {f"front-{name}" for name in fronts - exports.keys()}
+        return Found(found, leftovers | self._strays(), exports)
+
+    def read(self, volume_id: str, where: int) -> str:
+        """Return the text at a place in a volume, which need not be active."""
+        for row in self._rows():
+            if row["lv_name"] == f"{VOLUME_PREFIX}{volume_id}":
+                name = f"{row['vg_name']}/{row['lv_name']}"
+                with active(name, already=row["lv_attr"][4] == "a"):
+                    return text_in(Path("/dev", name), where)
+        return ""
+
+    def check(self) -> Iterator[str]:
+        """Yield what is wrong with the pools' metadata, which nobody uses."""
+        for row in self._rows():
+            if row["lv_attr"][0] == "t":
+                name = f"{row['vg_name']}/{row['lv_name']}_tmeta"
+                with active(name, already=False):
+                    checked = failed("thin_check", "-q", f"/dev/{name}")
+                if checked:
+                    yield f"thin_check of {name}: {checked}"
+
+    def _rows(self) -> list[dict[str, str]]:
+        told = said(
+            *("lvs", "--reportformat", "json", "--units", "b", "--nosuffix"),
+            *("-o", f"vg_name,{FIELDS}", *self._groups),
+        )
+        rows: list[dict[str, str]] = json.loads(told)["report"][0]["lv"]
+        return rows
+
+    def _strays(self) -> set[str]:
+        """Return thin volumes that only LVM, or only the pool, knows of."""
+        rows = self._rows()
+        strays: set[str] = set()
+        for pool in (row for row in rows if row["lv_attr"][0] == "t"):
+            group, name = pool["vg_name"], pool["lv_name"]
+            known = {row["thin_id"] for row in rows if row["pool_lv"] == name}
+            strays |= {f"thin volume {n}" for n in known ^ thin_ids(group, name)}
+        return strays
+
+
+def kept(lv: Lv) -> OnDisk:
+    """Return a volume as its logical volume says it is."""
+    cause = volumes.cause(lv)
+    named = UUID(lv.name.removeprefix(VOLUME_PREFIX))
+    ours = volumes.tags(named, cause) if cause else frozenset()
+    return OnDisk(lv.size_bytes, cause, set(lv.tags - ours))
+
+
+def exported() -> Iterator[tuple[str, set[str]]]:
+    """Yield each target's volume, and the initiators that may log in."""
+    for target in TARGETS.glob("iqn.*:*"):
+        acls = {acl.name for acl in (target / "tpgt_1" / "acls").iterdir()}
+        yield target.name.partition(":")[2], acls
+
+
+def fronted() -> Iterator[str]:
+    """Yield the volumes that have a front device."""
+    for name in Path("/dev/mapper").glob("front-*"):
+        yield name.name.removeprefix("front-")
+
+
+def suspended() -> set[str]:
+    """Return devices that hold everybody up."""
+    told = said("dmsetup", "info", "-c", "--noheadings", "-o", "name,suspended")
+    pairs = (line.rpartition(":") for line in told.splitlines() if ":" in line)
+    return {f"{name}, suspended" for name, _, how in pairs if how == "Suspended"}
+
+
+def thin_ids(group: str, pool: str) -> set[str]:
+    """Return the numbers of the thin volumes that a pool's metadata has."""
+    mapped = "-".join(part.replace("-", "--") for part in (group, pool))
+    used = f"{mapped}-tpool"  # its name while a thin volume is active
+    if not Path("/dev/mapper", used).exists():
+        used = mapped
+    said("dmsetup", "message", used, "0", "reserve_metadata_snap")
+    try:
+        listed = ("thin_ls", "--metadata-snap", "--no-headers", "-o", "DEV")
+        return set(said(*listed, f"/dev/mapper/{mapped}_tmeta").split())
+    finally:
+        said("dmsetup", "message", used, "0", "release_metadata_snap")
+
+
+@contextmanager
+def active(name: str, *, already: bool) -> Iterator[None]:
+    """Have a logical volume's device for a moment."""
+    if not already:
+        said("lvchange", "-ay", "-y", name)
+    try:
+        yield
+    finally:
+        if not already:
+            said("lvchange", "-an", name)
+
+
+def text_in(device: Path, where: int) -> str:
+    """Return the text at a place."""
+    with device.open("rb") as file:
+        file.seek(where)
+        return file.read(BLOCK).rstrip(b"\0").decode(errors="replace")
+
+
+def said(*command: str) -> str:
+    """Return what a command says."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def failed(*command: str) -> str:
+    """Return what a command that fails says."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return done.stderr or f"status {done.returncode}" if done.returncode else ""
