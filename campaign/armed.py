@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from adapters.jetstream.work import WORK
-from campaign.breaks import BREAKS
+from campaign.breaks import BREAKS, ON_LVM
 from campaign.patching import dying, patch
-from campaign.points import AGENT, KEEPER, POINTS, SERVE
+from campaign.points import AGENT, KEEPER, POINTS, SERVE, STEPS
 
 FOLDER, BROKEN = "CAMPAIGN_FOLDER", "CAMPAIGN_BROKEN"
 DIARY, SAID = "diary", "said"
@@ -33,11 +33,12 @@ def armed(code: str, program: str, folder: Path, broken: str = "") -> str:
 def arm(program: str, folder: str, broken: str) -> None:
     """Let this process die where a sentence in the folder says so."""
     os.dup2(os.open(Path(folder, SAID), LOG_FLAGS, 0o600), sys.stderr.fileno())
-    for point in POINTS:
+    for point in [*POINTS, *STEPS]:
         if point.program == program:
             patch(point.where, dying(Path(folder, point.name), point.when))
-    if broken and BREAKS[broken].program == program:
-        for where, change in BREAKS[broken].patches.items():
+    mistakes = BREAKS | ON_LVM
+    if broken and mistakes[broken].program == program:
+        for where, change in mistakes[broken].patches.items():
             patch(where, change)
     if program in ARMING:
         ARMING[program](folder)

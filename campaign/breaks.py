@@ -9,9 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from adapters.embedded.postgres import OPTIONS
 from campaign.patching import Change
 from campaign.points import (
     AGENT,
+    CLEARING,
     DRIVER,
     KEEPER,
     LOG,
@@ -19,9 +21,11 @@ from campaign.points import (
     RECORDER,
     ROWS,
     SERVE,
+    SWEEPER,
 )
 from service.command import Unavailable
 
+POSTGRES, TAGS = "adapters.embedded.postgres", "adapters.lvm.volumes"
 SOON = 0.2  # seconds between what is done too early and what should be before it
 
 
@@ -93,6 +97,29 @@ def doing_nothing(work: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *_: None
 
 
+def not_waiting(launch: Callable[..., Any]) -> Callable[..., Any]:
+    """Let PostgreSQL tell that it is durable while it is not."""
+
+    def soon(*about: Any) -> Any:
+        OPTIONS["fsync"] = "off"
+        return launch(*about)
+
+    return soon
+
+
+def saying_nothing(tags: Callable[..., Any]) -> Callable[..., Any]:
+    """Let what is made not say what it was made for."""
+    return lambda *_: frozenset()
+
+
+def leaving_it(sweep: Callable[..., Any]) -> Callable[..., Any]:
+    """Do not look who reaches what."""
+
+    async def nothing(*_: Any) -> None: ...
+
+    return nothing
+
+
 BREAKS = {
     "answers before the commit": Break(SERVE, {f"{LOG}._patiently": answering_early}),
     "request ids are not kept": Break(SERVE, {f"{RECORDER}.append": forgetting_keys}),
@@ -107,4 +134,13 @@ BREAKS = {
     "a deletion is reported and not made": Break(
         AGENT, {f"{DRIVER}.delete": doing_nothing}
     ),
+}
+# Those that it takes a power cut, or real LVM, to find.
+ON_LVM = {
+    "durable is said too early": Break(SERVE, {f"{POSTGRES}:launch": not_waiting}),
+    "volumes say nothing of their cause": Break(
+        AGENT, {f"{TAGS}:tags": saying_nothing}
+    ),
+    "exports are not made again": Break(AGENT, {f"{SWEEPER}._sweep": leaving_it}),
+    "blocks are not cleared": Break(AGENT, {f"{CLEARING}:clear": doing_nothing}),
 }

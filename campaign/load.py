@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from adapters.contracts.initiator import Initiator
+from campaign.storage import BLOCK, CLEARED, text_in
 from campaign.witness import Witness
 from service.projecting import MODELS
-from service.testing import live_a_life
+from service.testing import live_a_life, settled
 
 HALF = 0.5
+PLACES = range(0, CLEARED * 1024**2, 4 * 1024**2)  # of texts in a volume, in bytes
 NOUNS = "volume", "attachment", "backend"
 
 Deed = Callable[[Any, random.Random, str], Awaitable[None]]
@@ -72,6 +77,45 @@ async def rebuild(asker: Witness, dice: random.Random, name: str) -> None:
     await asker.insist("projection.rebuild", name=dice.choice(MODELS).name)
 
 
+async def write(asker: Witness, dice: random.Random, name: str) -> None:
+    """Write on a volume's disk, by iSCSI, and leave it in any state."""
+    host, volume = Initiator(name), str(UUID(int=dice.getrandbits(128), version=4))
+
+    async def ask(subject: str, **message: Any) -> Any:
+        return await asker.insist(subject, f"{name}-{subject}", **message)
+
+    await ask("volume.create", id=volume, size_gib=1)
+    await settled(asker, volume)
+    held = await ask("attachment.create", volume_id=volume, host=name)
+    if "id" not in held:
+        return
+    told = await ask("attachment.update", id=held["id"], connector=host.connector)
+    if not told.get("connection"):
+        return  # it was given up before
+    connection = told["connection"]
+    disk = await asyncio.to_thread(host.login, connection)
+    for before in filter(None, [text_in(disk, where) for where in PLACES]):
+        asker.diary.soiled(f"volume {volume} is new, and has {before!r}")
+    for where in dice.sample(PLACES, 3):
+        what = f"{name} at {where}"
+        await asyncio.to_thread(put, disk, where, what)
+        asker.diary.wrote(volume, where, what)
+    await ask("attachment.complete", id=held["id"])
+    await asyncio.to_thread(host.logout, connection)
+    if dice.random() < HALF:
+        await ask("attachment.delete", id=held["id"])
+        if dice.random() < HALF:
+            await ask("volume.delete", id=volume)
+
+
+def put(disk: Path, where: int, what: str) -> None:
+    """Write a text durably."""
+    with disk.open("r+b", buffering=0) as file:
+        file.seek(where)
+        file.write(what.encode().ljust(BLOCK, b"\0"))
+        os.fsync(file)
+
+
 DEEDS: dict[Deed, int] = {
     live_a_life: 6,
     out_of_turn: 2,
@@ -83,11 +127,15 @@ DEEDS: dict[Deed, int] = {
 
 
 async def ask_on(
-    asker: Witness, dice: random.Random, name: str, stopped: asyncio.Event
+    asker: Witness,
+    dice: random.Random,
+    name: str,
+    stopped: asyncio.Event,
+    deeds: Mapping[Deed, int] = DEEDS,
 ) -> None:
     """Do one thing after the other until stopped."""
     number = 0
     while not stopped.is_set():
         number += 1
-        [deed] = dice.choices(list(DEEDS), list(DEEDS.values()))
+        [deed] = dice.choices(list(deeds), list(deeds.values()))
         await deed(asker, dice, f"{name}-{number}")

@@ -15,6 +15,7 @@ class Point(NamedTuple):
     when: str
     where: str
     at_start: bool = False  # so that it is started anew for it
+    calls: int = 1  # how many of them are worth dying in
 
 
 LOG = "service.log:Log"
@@ -31,6 +32,13 @@ WORKER = "adapters.jetstream.agent:Agent"
 TAKING = "_take_what_is_in_flight"
 DRIVER = "adapters.file.driver:FileDriver"
 DISK = "adapters.file.volumes"
+LVM = "adapters.lvm.driver:LvmDriver"
+SHELL = "adapters.lvm.shell:Process"
+FRONTS = "adapters.lvm.fronts:Fronts"
+MAPPER = "adapters.lvm.mapper:Mapper"
+CLEARING = "adapters.lvm.clearing"
+VISIT = "adapters.targets.configfs:Visit"
+SWEEPER = "adapters.jetstream.sweeping:Sweeper"
 
 # fmt: off
 TABLE: list[tuple[Any, ...]] = [
@@ -73,5 +81,35 @@ TABLE: list[tuple[Any, ...]] = [
     ("it has heard what to do",       AGENT,  "after",  f"{WORKER}.{TAKING}", True),
     ("the storage is being swept",    AGENT,  "before", f"{DISK}:Volumes.sweep", True),
 ]
+# On LVM, in the order in which a volume's life comes by.
+STEPS_TABLE: list[tuple[Any, ...]] = [
+    ("before lvcreate",               AGENT,  "before", f"{LVM}.create"),
+    ("LVM is told, and has not said", AGENT,  "after",  f"{SHELL}.say", False, 3),
+    ("LVM has said that it is done",  AGENT,  "after",  f"{SHELL}.answer", False, 3),
+    ("lvcreate is done",              AGENT,  "after",  f"{LVM}.create"),
+    ("before an export",              AGENT,  "before", f"{LVM}.connect"),
+    ("a front without a table",       AGENT,  "after",  f"{MAPPER}.create"),
+    ("a front's table is loaded",     AGENT,  "after",  f"{MAPPER}.load", False, 2),
+    ("a front is there",              AGENT,  "after",  f"{FRONTS}.make", False, 2),
+    ("an export is half made",        AGENT,  "after",  f"{VISIT}.folder", False, 6),
+    ("an export is half linked",      AGENT,  "after",  f"{VISIT}.link", False, 2),
+    ("an export is half said",        AGENT,  "after",  f"{VISIT}.write", False, 4),
+    ("an export is made",             AGENT,  "after",  f"{LVM}.connect"),
+    ("before lvextend",               AGENT,  "before", f"{LVM}.extend"),
+    ("lvextend is done",              AGENT,  "after",  f"{LVM}.extend"),
+    ("before the export goes",        AGENT,  "before", f"{LVM}.disconnect"),
+    ("the export is half gone",       AGENT,  "after",  f"{VISIT}.gone", False, 6),
+    ("the export is gone",            AGENT,  "after",  f"{LVM}.disconnect"),
+    ("before lvremove",               AGENT,  "before", f"{LVM}.delete"),
+    ("the front is gone",             AGENT,  "after",  f"{FRONTS}.remove"),
+    ("blocks are being cleared",      AGENT,  "after",  f"{CLEARING}:clear"),
+    ("lvremove is done",              AGENT,  "after",  f"{LVM}.delete"),
+    ("before a report",               AGENT,  "before", f"{REPORTER}._send", False, 3),
+    ("a report is sent",              AGENT,  "after",  f"{SERVICE}.tell", False, 3),
+    ("the group is set up",           AGENT,  "after",  f"{LVM}.set_up", True),
+    ("before an export converges",    AGENT,  "before", f"{LVM}.converge", True),
+    ("an export has converged",       AGENT,  "after",  f"{LVM}.converge", True),
+]
 # fmt: on
 POINTS = [Point(*row) for row in TABLE]
+STEPS = [Point(*row) for row in STEPS_TABLE]

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from campaign.breaks import BREAKS
+from campaign.breaks import BREAKS, ON_LVM
 from campaign.patching import patch
-from campaign.points import POINTS
+from campaign.points import POINTS, STEPS
 from campaign.rounds import rounds
 
 ROUNDS = 10
@@ -42,13 +42,16 @@ def test_a_mistake_is_found(broken: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    sorted({p.where for p in POINTS} | {w for b in BREAKS.values() for w in b.patches}),
+    sorted(
+        {p.where for p in [*POINTS, *STEPS]}
+        | {w for b in [*BREAKS.values(), *ON_LVM.values()] for w in b.patches}
+    ),
 )
 def test_what_is_patched_is_there(where: str) -> None:
     patch(where, lambda call: call)
 
 
 def test_no_two_points_share_a_name() -> None:
-    names = [point.name for point in POINTS]
+    names = [point.name for point in [*POINTS, *STEPS]]
 
     assert len(names) == len(set(names))

@@ -1,0 +1,132 @@
+"""Power cuts: a machine works, is cut off at any moment, and is booted again.
+
+What outlives a cut are its disks, and the notes of what it was asked and has
+answered, which lie on this side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
+
+from bed.guest import LOOK_SECONDS, Guest, Needs, roomy
+from campaign.armed import SAID
+from campaign.machine import TOLD
+from campaign.rounds import Round
+
+# In GiB; what is not written takes no room. With as much of it in either volume group,
+# volumes go to both in turn.
+SIZES = {"data": 8, "thin": 512, "thick": 486}
+GIB = 1024**3
+PATIENCE = 500.0  # seconds until a machine has come to rest; its processor is slow
+NOTES = 20, 300  # what is noted between that and the cut
+LINGERING = 0.3  # seconds at most from the last note to the cut
+AGAIN = 0.2  # of all machines are cut off once more while they recover
+STARTING = 1.0, 12.0  # seconds
+
+
+class Machine:
+    """Disks and notes, and a guest that comes and goes."""
+
+    def __init__(self, folder: Path, broken: str) -> None:
+        self._broken = broken
+        self._disks = tuple(folder / name for name in SIZES)
+        for disk, size in zip(self._disks, SIZES.values(), strict=True):
+            disk.touch()
+            os.truncate(disk, size * GIB)
+        self.notes = folder / "notes"
+        self.notes.mkdir()
+        self._power = ExitStack()
+
+    def boot(self, name: str) -> None:
+        """Boot it, under a name that it has not had."""
+        program = [sys.executable, "-m", "campaign.machine", str(self.notes), name]
+        needs = Needs("1500M", self._disks, (self.notes,), lio=True)
+        self._guest = self._power.enter_context(
+            Guest([*program, self._broken], needs, stdout=subprocess.PIPE)
+        )
+
+    def cut(self) -> None:
+        """Cut the power, if it is on."""
+        self._power.close()
+
+    async def heard(self, seconds: float = PATIENCE) -> dict[str, Any]:
+        """Return what it tells once it has come to rest, or that it has not."""
+        ends, told = time.monotonic() + seconds, b""
+        while time.monotonic() < ends and not told:
+            self._guest.end_if_panicked()
+            if select.select([self._guest.stdout], [], [], 0)[0]:
+                told = self._guest.stdout.readline()
+                if not told:
+                    break
+            await asyncio.sleep(LOOK_SECONDS)
+        said = f"it has not come to rest: {self._guest.last_words}"
+        answer: dict[str, Any] = json.loads(told or json.dumps({"findings": [said]}))
+        return answer
+
+    async def work(self, notes: int) -> None:
+        """Let it work until so much more is noted."""
+        file = self.notes / TOLD
+        enough = file.read_bytes().count(b"\n") + notes
+        ends = time.monotonic() + PATIENCE
+        while file.read_bytes().count(b"\n") < enough and time.monotonic() < ends:
+            self._guest.end_if_panicked()
+            await asyncio.sleep(0.01)
+
+
+async def strike(machine: Machine, dice: random.Random, name: str) -> list[str]:
+    """Cut the power at any moment, perhaps again amid recovery; return when."""
+    notes, lingering = dice.randint(*NOTES), dice.uniform(0, LINGERING)
+    await machine.work(notes)
+    await asyncio.sleep(lingering)
+    machine.cut()
+    struck = [f"the power, after {notes} notes"]
+    while dice.random() < AGAIN:
+        seconds = dice.uniform(*STARTING)
+        machine.boot(f"{name}.{len(struck)}")
+        await machine.heard(seconds)
+        machine.cut()
+        struck.append(f"again after {seconds:.1f} s")
+    return struck
+
+
+async def cuts(seed: str, number: int, broken: str = "") -> AsyncGenerator[Round, None]:
+    """Yield each of so many cuts of one machine, the last at the first finding."""
+    with TemporaryDirectory(dir=roomy(Needs("4G")), prefix="holdfast-cuts-") as folder:
+        machine = Machine(Path(folder), broken)
+        try:
+            machine.boot(f"{seed}.0")
+            told = await machine.heard()
+            for each in range(1, number + 1):
+                began, dice = time.monotonic(), random.Random(f"{seed} {each}")
+                struck = (
+                    []
+                    if told["findings"]
+                    else await strike(machine, dice, f"{seed}.{each}")
+                )
+                if struck:
+                    machine.boot(f"{seed}.{each}")
+                    told = await machine.heard()
+                if told["findings"]:
+                    kept = Path(gettempdir(), f"holdfast-cuts-{seed}.log")
+                    shutil.copy(machine.notes / SAID, kept)
+                    told["findings"].append(f"what the programs said is in {kept}")
+                counted = told.get("events", 0), told.get("requests", 0)
+                seconds = time.monotonic() - began
+                yield Round(each, seed, struck, *counted, seconds, told["findings"])
+                if told["findings"]:
+                    return
+        finally:
+            machine.cut()
