@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,12 +13,18 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.embedded.nats_server import NatsServer, nats_server
-from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt
-from adapters.postgres.recorder import Batch
-from domain.aggregate import Done, Event
-from domain.ports import Capabilities, Cause, Export
+from domain import reference
+from domain.ports import Adopted, Capabilities, Cause, Export
 from domain.volume import Volume
+from service.at_work import (
+    SETTLED,
+    available,
+    deleting,
+    deleting_by_force,
+    unexported,
+    write,
+)
 from service.manager import VolumeManager
 from service.settings import FILE_DRIVER
 from service.testing import (
@@ -36,8 +41,6 @@ from service.testing import (
 )
 
 IN_FLIGHT = 1000
-PAGE = 500
-HOST = {"host": "node-1"}
 
 
 class Nothing:
@@ -63,6 +66,12 @@ class Nothing:
 
     def delete(self, volume_id: UUID, made_at: str, *_: Any) -> None:
         pass
+
+    def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
+        return Adopted(f"/nothing/{asked.originator_id}", 1)
+
+    def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str]:
+        return reference.to(reference.name_of(volume_id))
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         pass
@@ -100,105 +109,6 @@ class Slow(Nothing):
         time.sleep(0.05)
 
 
-# Volumes at work, one for each thing that a backend is asked
-
-
-def creating() -> Volume:
-    return Volume.create(uuid4(), size_gib=1, backend=BACKEND)
-
-
-def available() -> Volume:
-    volume = creating()
-    volume.report(1, Done(location="/nothing"))
-    return volume
-
-
-def extending() -> Volume:
-    volume = available()
-    volume.extend(2)
-    return volume
-
-
-def deleting() -> Volume:
-    volume = available()
-    volume.delete()
-    return volume
-
-
-def deleting_by_force() -> Volume:
-    volume = creating()
-    volume.delete(force=True)
-    return volume
-
-
-def attaching() -> Volume:
-    volume = available()
-    volume.hold(held := uuid4(), instance="web-1")
-    volume.connect(held, HOST)
-    return volume
-
-
-def attached() -> Volume:
-    volume = attaching()
-    volume.report(volume.version, Done(connection={}))
-    volume.complete(next(iter(volume.attachments)))
-    return volume
-
-
-def detaching() -> Volume:
-    volume = attached()
-    volume.detach()
-    return volume
-
-
-def looked_after() -> Volume:
-    volume = attached()
-    [held] = volume.attachments
-    volume.begin_detaching(held)
-    volume.look_for_session(held)
-    return volume
-
-
-def exported() -> Volume:
-    volume = available()
-    volume.export(HOST)
-    return volume
-
-
-def unexported() -> Volume:
-    volume = exported()
-    volume.report(volume.version, Done(connection={}))
-    volume.unexport(HOST)
-    return volume
-
-
-# fmt: off
-SETTLED: dict[Callable[[], Volume], str] = {
-    creating:          "available",
-    extending:         "available",
-    deleting:          "deleted",
-    deleting_by_force: "deleted",
-    attaching:         "attaching",  # and waits for its host
-    detaching:         "available",
-    looked_after:      "available",
-    exported:          "available",
-    unexported:        "available",
-}
-# fmt: on
-
-
-def write(manager: VolumeManager, volumes: list[Volume]) -> None:
-    """Write the histories of volumes, and the room that they take."""
-    encode = LogMapper().to_stored_event
-    for start in range(0, len(volumes), PAGE):
-        page = volumes[start : start + PAGE]
-        events: list[Event] = [e for volume in page for e in volume.collect_events()]
-        parts = {e.adds_part: e.originator_id for e in events if e.adds_part}
-        taken = {BACKEND: sum(volume.allocated_gib for volume in page)}
-        stored = list(map(encode, events))
-        manager.recorder.append(Batch(stored, parts=parts, taken=taken))
-
-
 @pytest.mark.slow
 def test_a_thousand_in_flight_are_settled_in_time_whatever_the_log_has(
     tmp_path: Path, settings: dict[str, str], manager: VolumeManager
@@ -207,10 +117,10 @@ def test_a_thousand_in_flight_are_settled_in_time_whatever_the_log_has(
 
     def seconds_to_settle(others: int) -> float:
         """Return how long a service takes that is started behind so many more."""
-        write(manager, [available() for _ in range(others)])
+        write(manager.recorder, [available(BACKEND) for _ in range(others)])
         asked = [kinds[n % len(kinds)] for n in range(IN_FLIGHT)]
-        volumes = [begin() for begin in asked]
-        write(manager, volumes)
+        volumes = [begin(BACKEND) for begin in asked]
+        write(manager.recorder, volumes)
         with program(SERVE, config):
             asyncio.run(until_known())
         began = time.monotonic()
@@ -252,11 +162,11 @@ def test_a_thousand_in_flight_are_settled_in_time_whatever_the_log_has(
 def test_new_work_is_done_before_a_thousand_in_flight_are_settled(
     config: Path, broker: NatsServer, manager: VolumeManager
 ) -> None:
-    def large() -> Volume:
-        return Volume.create(uuid4(), size_gib=2, backend=BACKEND)
+    def large(backend: str) -> Volume:
+        return Volume.create(uuid4(), size_gib=2, backend=backend)
 
     kinds = [large, deleting, deleting_by_force, large, unexported]
-    begun = [kinds[n % len(kinds)]() for n in range(IN_FLIGHT)]
+    begun = [kinds[n % len(kinds)](BACKEND) for n in range(IN_FLIGHT)]
     config.write_text(config.read_text().replace(FILE_DRIVER, f"{__name__}.Slow"))
 
     async def first() -> tuple[float, Any, int]:
@@ -273,7 +183,7 @@ def test_new_work_is_done_before_a_thousand_in_flight_are_settled(
     def is_available(volume: Any) -> bool:
         return bool(volume["status"] == "available")
 
-    write(manager, begun)
+    write(manager.recorder, begun)
     with program(SERVE, config), program(AGENT, config):
         took, working, left = asyncio.run(first())
 

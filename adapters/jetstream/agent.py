@@ -263,6 +263,8 @@ class Agent:
     async def _work_until_away(self, lease: int) -> None:
         since = await self._announce(lease)
         position = await self._take_what_is_in_flight(lease, since)
+        if self._old:
+            await self._tell_measurement()  # before new work, which comes by stream
         subscription = await self._subscribe(position)
         self._sweeper.know(lease)
         self.at_work.set()
