@@ -51,15 +51,18 @@ class Bed:
     folder: Path
     url: str
     database: dict[str, str]
-    memory: Path
+    backends: str  # as the settings have them
 
     @contextmanager
     def serving(self) -> Iterator[subprocess.Popen[str]]:
         """Run a replica that knows the mute backend."""
-        with (
-            program("-c", SERVE, str(self._configured())) as process,
-            program("-m", "bench.mute", self.url),
-        ):
+        with self.replica() as process, program("-m", "bench.mute", self.url):
+            yield process
+
+    @contextmanager
+    def replica(self) -> Iterator[subprocess.Popen[str]]:
+        """Run a replica."""
+        with program("-c", SERVE, str(self.configured())) as process:
             yield process
 
     @contextmanager
@@ -70,8 +73,8 @@ class Bed:
 
     @contextmanager
     def working(self, backend: str) -> Iterator[None]:
-        """Run the agent of a backend of files."""
-        with program("-c", AGENT, str(self._configured()), backend):
+        """Run the agent of a backend."""
+        with program("-c", AGENT, str(self.configured()), backend):
             self._until_known(backend)
             yield
 
@@ -127,16 +130,9 @@ class Bed:
 
         asyncio.run(until_quiet())
 
-    def _configured(self) -> Path:
+    def configured(self) -> Path:
+        """Write the settings, and return where they are."""
         path = self.folder / "holdfast.toml"
-        options = f"max_over_subscription_ratio = {ENDLESS}\n"
-        folders = {FILES: self.folder / "volumes", MEMORY: self.memory}
-        backends = "".join(
-            f'[[backend]]\nname = "{name}"\n{options}'
-            'volume_driver = "adapters.file.driver.FileDriver"\n'
-            f"folder = {json.dumps(str(folder))}\n"
-            for name, folder in folders.items()
-        )
         told = {
             name: self.database.get(f"POSTGRES_{name.upper()}", "public")
             for name in ("dbname", "host", "user", "password", "schema")
@@ -146,7 +142,7 @@ class Bed:
             "[database]\n"
             + "".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items())
             + f"port = {self.database['POSTGRES_PORT']}\n"
-            f'[[backend]]\nname = "{MUTE}"\n{options}{backends}'
+            f"{self.backends}"
         )
         return path
 
@@ -159,15 +155,33 @@ SHARED_MEMORY = "/dev/shm"  # a tmpfs, as Linux has it
 
 
 @contextmanager
-def bed() -> Iterator[Bed]:
-    """Start the servers in a folder that goes with them."""
+def bed(backends: str = "") -> Iterator[Bed]:
+    """Start the servers in a folder that goes with them; by itself, with files."""
     with (
         TemporaryDirectory(prefix="holdfast-bench-") as folder,
         TemporaryDirectory(prefix="holdfast-bench-", dir=SHARED_MEMORY) as memory,
         nats_server(Path(folder) / "nats") as url,
         postgres(Path(folder) / "postgres") as database,
     ):
-        yield Bed(Path(folder), url, database, Path(memory) / "volumes")
+        folders = {FILES: Path(folder) / "volumes", MEMORY: Path(memory) / "volumes"}
+        yield Bed(Path(folder), url, database, backends or of_files(folders))
+
+
+def of_files(folders: dict[str, Path]) -> str:
+    """Return the settings of backends of files, and of the mute one."""
+    driver = "adapters.file.driver.FileDriver"
+    return backend(MUTE) + "".join(
+        backend(name, volume_driver=driver, folder=str(folder))
+        for name, folder in folders.items()
+    )
+
+
+def backend(name: str, **options: str) -> str:
+    """Return the settings of a backend, which promises as much as is asked of it."""
+    told = {"name": name, **options}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in told.items()]
+    endless = f"max_over_subscription_ratio = {ENDLESS}\n"
+    return "".join(["[[backend]]\n", *lines, endless])
 
 
 @contextmanager

@@ -6,8 +6,8 @@ For tests and benchmarks, which write their histories into a log at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from uuid import uuid4
+from collections.abc import Callable, Iterator, Sequence
+from uuid import UUID, uuid4
 
 from adapters.jetstream.work import WORK
 from adapters.postgres.mapper import LogMapper
@@ -136,6 +136,14 @@ def write(recorder: LogRecorder, volumes: Sequence[Volume]) -> Written:
         batch = Batch(stored, parts=parts, taken=dict(taken))
         written += zip(events, recorder.append(batch).positions, strict=True)
     return written
+
+
+def made(written: Written) -> Iterator[tuple[UUID, Cause]]:
+    """Yield the volumes whose creation was settled, and what it was caused by."""
+    last = {event.originator_id: event for event, _ in written}
+    for event, position in written:
+        if type(event) is Volume.Created and event is not last[event.originator_id]:
+            yield event.originator_id, Cause(position, event.timestamp.isoformat())
 
 
 def carry_out(driver: Driver, written: Written) -> None:

@@ -198,6 +198,7 @@ activation {{
     udev_sync = {udev}
     udev_rules = {udev}
     monitoring = 0
+    use_mlockall = 1    # else one call a mapping, which is a sixth of all
     reserved_stack = 0
     reserved_memory = 0
     process_priority = 0
