@@ -42,7 +42,7 @@ from service.telling import Telling
 from service.watcher import Watcher
 
 AGAIN = 1.0  # seconds until a keeper that has died is started again
-GRACE = 3.0  # seconds that it has to end
+GRACE = 5.0  # seconds that it has to end, longer than it looks for a database
 MOST_SILENT = 10.0  # seconds that it may be silent
 MOST_PATIENT = 80.0  # where those before it have died young
 LOOK_EVERY = 0.2  # seconds between two looks at what runs in threads

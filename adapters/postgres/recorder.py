@@ -185,7 +185,7 @@ HISTORY = """
 """
 PARTS = "SELECT part_id, whole_id FROM {parts} WHERE part_id = ANY (%s)"
 
-FIRST_SECONDS = 10.0
+FIRST_SECONDS = 4.0
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -363,14 +363,26 @@ class LogRecorder(PostgresApplicationRecorder):
 
         By libpq itself: psycopg takes twice as long over a batch of one.
         """
-        libpq = connection.pgconn
         if connection not in self._prepared:
-            types = [value.OID for value in values]
-            checked(libpq.prepare(NAME, self.sql(APPEND), types))
-            self._prepared.add(connection)
-        formats = [Format.BINARY] * len(values)
-        told = checked(libpq.exec_prepared(NAME, values, formats))
+            self._prepare(connection, values)
+        try:
+            told = self._execute(connection, values)
+        except psycopg.errors.InvalidSqlStatementName:
+            # psycopg forgets for all what it has prepared for one, after a rollback.
+            self._prepare(connection, values)
+            told = self._execute(connection, values)
         return [told.get_value(0, column) for column in range(told.nfields)]
+
+    def _prepare(self, connection: Connection[Any], values: Sequence[Array]) -> None:
+        types = [value.OID for value in values]
+        checked(connection.pgconn.prepare(NAME, self.sql(APPEND), types))
+        self._prepared.add(connection)
+
+    def _execute(
+        self, connection: Connection[Any], values: Sequence[Array]
+    ) -> PGresult:
+        formats = [Format.BINARY] * len(values)
+        return checked(connection.pgconn.exec_prepared(NAME, values, formats))
 
     def holds(self, unknown: CommitUnknown) -> Stored | None:
         """Return what came of a commit of which nothing was heard, None if nothing.

@@ -54,6 +54,19 @@ def test_positions_have_no_gaps(manager: VolumeManager) -> None:
     assert list(stored.positions) == [2, 3]
 
 
+def test_a_connection_whose_statements_were_forgotten_stores(
+    manager: VolumeManager,
+) -> None:
+    recorder = manager.recorder
+    with recorder.datastore.cursor() as cursor:
+        recorder.append_with(cursor, batch_of(new_volume()))
+        cursor.execute("DEALLOCATE ALL")
+
+        stored = recorder.append_with(cursor, batch_of(new_volume()))
+
+    assert list(stored.positions) == [2]
+
+
 def test_a_conflict_names_who_has_moved_on_and_stores_nothing(
     manager: VolumeManager,
 ) -> None:
