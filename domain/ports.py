@@ -96,6 +96,12 @@ class VolumeIsBusy(DriverFailed):
     code = "busy"
 
 
+class TimedOut(DriverFailed):
+    """The storage did not answer in time; what came of it shows when it does."""
+
+    code = "timed_out"
+
+
 class UnknownReference(DriverFailed):
     """The backend has no storage of that name that could become a volume."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from domain.aggregate import Done
 from domain.attachment import for_driver
 from domain.backend import Backend
-from domain.ports import Cause, Driver, DriverFailed, Progress
+from domain.ports import Cause, Driver, DriverFailed, Progress, TimedOut
 from domain.volume import Volume
 
 # What drivers call a secret; how they name one that they only refer to is not it.
@@ -78,6 +78,8 @@ def connect(
         connector = for_driver(event.connector, event.mode)
         connection = driver.connect(event.originator_id, connector)
         check_discreet(connection)
+    except TimedOut:
+        raise  # it would hang once more: a sweep takes the half way back
     except DriverFailed:
         if not event.shared:
             with suppress(DriverFailed):

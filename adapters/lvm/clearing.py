@@ -11,7 +11,6 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from adapters.lvm.limits import in_time, within
@@ -50,7 +49,7 @@ class Clearing:
         while done < size:
             step = min(STEP_BYTES, size - done)
             with within():
-                in_time(partial(clear, device, self._request, done, step))
+                in_time(clear, device, self._request, done, step)
             done += step
             tell(done, size)
             if time.monotonic() - kept > KEEP_EVERY:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
+from logging import getLogger
 from pathlib import Path
 from threading import Lock
 from typing import Any
 from uuid import UUID
 
-from adapters.lvm import volumes
+from adapters.lvm import limits, volumes
 from adapters.lvm.clearing import REQUESTS, Clearing, is_busy
 from adapters.lvm.failures import (
     GIB,
+    VAGUE,
     AlreadyThere,
     DeviceFailed,
     Gone,
     HasSnapshots,
     Hung,
     InUse,
+    LvmFailed,
     MadeForAnother,
     NotThere,
+    PoolIsBroken,
     StillOpen,
     Taken,
     Unexplained,
@@ -29,7 +34,7 @@ from adapters.lvm.failures import (
 )
 from adapters.lvm.fronts import Fronts
 from adapters.lvm.group import SWEEP, Group
-from adapters.lvm.limits import LIMIT, within
+from adapters.lvm.limits import in_time, within
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
 from adapters.lvm.shell import Shell, environment, write_system_dir
@@ -41,6 +46,7 @@ from domain.ports import (
     Adopted,
     Capabilities,
     Cause,
+    DriverFailed,
     Export,
     Manageable,
     Progress,
@@ -51,6 +57,8 @@ from domain.volume import Volume
 
 TYPES = ("default", "thin", "auto")
 RUN = Path("/run/holdfast/lvm")
+
+logger = getLogger(__name__)
 
 
 class LvmDriver:
@@ -102,12 +110,13 @@ class LvmDriver:
             self._group.set_up()
             self._thin = self._is_thin()
             if self._thin:
-                self._pool.set_up()
+                self._set_up_pool()
             self._target.set_up()
 
     def capabilities(self) -> Capabilities:
         """Measure; Cinder's arithmetic."""
         with self._at_work("measure"):
+            self._group.look()
             seen = self._group.seen(age=SWEEP)
             usage = self._pool.usage() if self._thin else None
             pool = self._pool.lv
@@ -218,23 +227,24 @@ class LvmDriver:
                 lv = self._grow(lv, size_gib * GIB)
             self._active(lv)
             if self._fronts.grow(volume_id, lv.name):
-                self._target.resized(volume_id, str(self._fronts.path(volume_id)))
+                front = str(self._fronts.path(volume_id))
+                in_time(self._target.resized, volume_id, front)
 
     def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:
         """Let the connector's host reach the volume's front device."""
         with self._at_work("connect", volume_id):
             front = self._front(self._there(volume_id), volume_id)
-            return self._target.connect(volume_id, str(front), connector)
+            return in_time(self._target.connect, volume_id, str(front), connector)
 
     def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
         """Take the volume away from the connector's host."""
         with self._at_work("disconnect", volume_id):
-            self._target.disconnect(volume_id, connector)
+            in_time(self._target.disconnect, volume_id, connector)
 
     def remove_export(self, volume_id: UUID) -> None:
         """Take the volume away from every host; `VolumeIsBusy` if one keeps it."""
         with self._at_work("unexport", volume_id):
-            self._target.remove(volume_id)
+            in_time(self._target.remove, volume_id)
             self._fronts.remove(volume_id)
 
     def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
@@ -258,7 +268,7 @@ class LvmDriver:
             if lv is None or not wanted.connectors:
                 return self._let_go(wanted.volume_id)
             front = self._front(lv, wanted.volume_id)
-            return self._target.converge(wanted, str(front))
+            return in_time(self._target.converge, wanted, str(front))
 
     # The logical volume
 
@@ -353,6 +363,40 @@ class LvmDriver:
                 raise
         return self._clearing.how
 
+    def _set_up_pool(self) -> None:
+        """Have a pool, and one that takes writes if its disks do so again."""
+        self._pool.set_up()
+        try:
+            self._pool.usage()
+        except PoolIsBroken as broken:
+            if broken.metadata_is_full:
+                raise  # or it would soon take none again
+            self._mend_pool()
+
+    def _mend_pool(self) -> None:
+        """Switch the pool off and on below the hosts that have its volumes open.
+
+        They get errors for so long, as they do when they write to one that is broken.
+        What is killed or fails here leaves fronts cut, which the next sweep mends.
+        """
+        pool = self._pool.lv
+        assert pool
+        # A disk that takes no writes does not take this one: the pool is left alone.
+        tagged = volumes.mended(pool, datetime.now(UTC).isoformat())
+        self._tag(pool, tagged.tags, keep=False)
+        lvs = self._group.seen().lvs
+        served = {v: volumes.of(lvs, v) for v in self._fronts.volumes()}
+        thin = {v: lv for v, lv in served.items() if lv and lv.pool}
+        try:
+            for volume_id in thin:
+                self._fronts.cut(volume_id)
+            self._pool.restart()
+        finally:
+            for volume_id, lv in thin.items():
+                with suppress(DriverFailed, OSError):
+                    self._front(lv, volume_id)
+        logger.warning("thin pool %s was switched off and on", self._pool.where)
+
     def _keep(self, name: str, done: int) -> None:
         """Have the logical volume say how much of it is cleared."""
         lv = self._group.find(name)
@@ -403,7 +447,7 @@ class LvmDriver:
         front = str(self._fronts.path(volume_id))
         if self._target.has_session(volume_id, front, None):
             raise StillOpen(volume_id, front)
-        self._target.remove(volume_id)
+        in_time(self._target.remove, volume_id)
         self._fronts.remove(volume_id)
         device = self._mapper.device(mapped(self._group.name, lv.name))
         if device and device.open_count:
@@ -412,7 +456,7 @@ class LvmDriver:
     def _let_go(self, volume_id: UUID) -> bool:
         exported = volume_id in self._target.exports()
         if exported:
-            self._target.remove(volume_id)
+            in_time(self._target.remove, volume_id)
         with suppress(StillOpen):
             return self._fronts.remove(volume_id) or exported
         return exported
@@ -424,9 +468,19 @@ class LvmDriver:
             try:
                 yield
             except TimeoutError as error:
-                raise Hung(self._group.name, doing, LIMIT) from error
+                about = self._group.name, doing, limits.LIMIT, error.filename
+                raise Hung(*about) from error
             except OSError as error:
                 raise DeviceFailed(self._group.name, doing, error) from error
+            except LvmFailed as failure:
+                if self._thin and type(failure) in VAGUE:
+                    self._look_at_pool()
+                raise
+
+    def _look_at_pool(self) -> None:
+        """Raise `PoolIsBroken` where that is so, and so why LVM has failed."""
+        with suppress(OSError):
+            self._pool.usage()
 
 
 def in_gib(size_bytes: float) -> float:

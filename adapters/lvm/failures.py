@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable
 from uuid import UUID
 
+from domain.pool import FULL
 from domain.ports import (
     AlreadyManaged,
     Cause,
     DriverFailed,
+    TimedOut,
     UnknownReference,
     VolumeIsBusy,
 )
@@ -75,6 +77,18 @@ class GroupOutOfSight(LvmFailed):
     code = "out_of_sight"
 
 
+class DiskFailed(LvmFailed):
+    """A disk of the volume group fails to read or to write."""
+
+    code = "device_failed"
+
+
+class PoolIsDamaged(LvmFailed):
+    """What a thin pool knows of its volumes does not fit together."""
+
+    code = "pool_broken"
+
+
 class AlreadyThere(LvmFailed):
     """Something has the name already."""
 
@@ -84,7 +98,9 @@ class StillUsed(LvmFailed, VolumeIsBusy):
 
 
 ENLARGE = "add a disk to the volume group, or use another backend"
-DISKS = "see that its disks are there"
+DISKS = "see with `lsblk` and in the kernel log whether its disks are there"
+FAILING = "see in the kernel log which disk fails, and have it back or replace it"
+REPAIR = "keep a copy of its disks, and repair it with `lvconvert --repair`"
 
 # fmt: off
 REFUSALS = [  # the first that matches what LVM says
@@ -93,11 +109,17 @@ REFUSALS = [  # the first that matches what LVM says
     (r"free space in (thin )?pool",  PoolFull,        "extend the pool"),
     (r"PVs? .*missing|missing PV",   GroupOutOfSight, DISKS),
     (r"[Vv]olume group .*not found", GroupOutOfSight, DISKS),
+    (r"[Mm]anual repair",            PoolIsDamaged,   REPAIR),
+    (r"transaction_id is",           PoolIsDamaged,   REPAIR),
+    (r"[Ee]rror (reading|writing)",  DiskFailed,      FAILING),
+    (r"Input/output error",          DiskFailed,      FAILING),
     (r"in use|used by another",      StillUsed,       "end what uses it"),
     (r"suspended",                   Transient,       "see what is suspended, and why"),
     (r"\b[Ll]ock(ing)?\b",           Transient,       "see who holds the volume group"),
 ]
 # fmt: on
+# What LVM makes of a pool that takes no writes: all kinds of things.
+VAGUE = (LvmFailed, PoolFull)
 OTHERWISE = (LvmFailed, "look at `lvs -a` and in the kernel log")
 
 
@@ -119,13 +141,16 @@ class Crashed(Transient):
         self.status = status
 
 
-class Hung(LvmFailed):
+class Hung(LvmFailed, TimedOut):
     """LVM or a device did not answer in time; what was asked has been stopped."""
 
     code = "timed_out"
 
-    def __init__(self, group: str, doing: str, seconds: float) -> None:
-        said = f"no answer within {seconds:.0f} s"
+    def __init__(
+        self, group: str, doing: str, seconds: float, device: str | None = None
+    ) -> None:
+        whose = f" from {device}" if device else ""
+        said = f"no answer{whose} within {seconds:.0f} s"
         advice = "see whether a disk below it is slow or suspended; then ask again"
         super().__init__(group, doing, said, advice)
         self.seconds = seconds
@@ -133,6 +158,8 @@ class Hung(LvmFailed):
 
 class DeviceFailed(DriverFailed):
     """The kernel refused something about a device."""
+
+    code = "device_failed"
 
     def __init__(self, group: str, doing: str, error: OSError) -> None:
         super().__init__(group, doing, error)
@@ -179,6 +206,27 @@ class NoPool(DriverFailed):
         return (
             f"{self.group}/{self.name} is no thin pool; rename it, or set lvm_type to "
             "default"
+        )
+
+
+class PoolIsBroken(DriverFailed):
+    """The thin pool takes no writes, since it could not write down what it knows."""
+
+    code = "pool_broken"
+
+    def __init__(self, pool: str, metadata: float | None) -> None:
+        """Tell how full its metadata is, if that is known."""
+        super().__init__(pool, metadata)
+        self.pool = pool
+        self.metadata_is_full = metadata is not None and metadata >= FULL
+
+    def __str__(self) -> str:
+        advice = "see in the kernel log which disk fails"
+        if self.metadata_is_full:
+            advice = f"extend it: `lvextend --poolmetadatasize +1g {self.pool}`"
+        return (
+            f"thin pool {self.pool} takes no writes, for it could not write its "
+            f"metadata; {advice}; Holdfast switches it off and on once that is mended"
         )
 
 

@@ -53,6 +53,13 @@ class Fronts:
         self.make(volume_id, lv)
         return True
 
+    def cut(self, volume_id: UUID) -> None:
+        """Let go of the volume: who has the front device open gets errors."""
+        front = name(volume_id)
+        sectors = self._mapper.size_bytes(front) // SECTOR
+        self._mapper.load(front, Row(0, sectors, "error", ""))
+        self._mapper.resume(front)
+
     def remove(self, volume_id: UUID) -> bool:
         """Remove it, if there is one, or raise `StillOpen`."""
         try:

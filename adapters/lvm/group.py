@@ -8,11 +8,12 @@ before the group has been seen again.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import count
 
+from adapters.lvm.disks import look_at
 from adapters.lvm.failures import GroupOutOfSight, LvmFailed
 from adapters.lvm.limits import left
 from adapters.lvm.report import LV_FIELDS, VG_FIELDS, Lv, lv_of
@@ -56,6 +57,7 @@ class Group:
         self._tries = tries
         self._uuid = ""
         self._seen: Seen | None = None
+        self._disks: Sequence[str] = ()
 
     def set_up(self) -> None:
         """Read the group, and remember which it is."""
@@ -78,6 +80,11 @@ class Group:
     def find(self, name: str) -> Lv | None:
         """Return the logical volume of that name, if there is one."""
         return self.seen().lvs.get(name)
+
+    def look(self) -> None:
+        """Read a little of each disk, which takes no LVM; raise what it does."""
+        for disk in self._disks:
+            look_at(disk)
 
     def forget(self) -> None:
         """Have the group read anew before anything else is decided."""
@@ -119,7 +126,8 @@ class Group:
             self._seen = seen.with_one(name, wanted)
 
     def _read(self) -> Seen:
-        [group] = self._worker.run("vgs", "-o", f"vg_uuid,{VG_FIELDS}", self.name)
+        fields = f"vg_uuid,{VG_FIELDS},pv_name"
+        group, *more = self._worker.run("vgs", "-o", fields, self.name)  # a row a disk
         if group["vg_missing_pv_count"] != "0":
             said = f"{group['vg_missing_pv_count']} of its disks are missing"
             raise GroupOutOfSight(self.name, "reading", said, "see where they are")
@@ -128,6 +136,7 @@ class Group:
             raise GroupOutOfSight(self.name, "reading", said, "restart the agent")
         rows = self._worker.run("lvs", "-o", LV_FIELDS, self.name)
         lvs = map(lv_of, rows)
+        self._disks = [each["pv_name"] for each in (group, *more)]
         return Seen(
             uuid=group["vg_uuid"],
             size_bytes=int(group["vg_size"]),

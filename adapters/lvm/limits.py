@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ def left() -> float:
     return LIMIT if until is None else max(until - time.monotonic(), 0.0)
 
 
-def in_time(what: Callable[[], T]) -> T:
+def in_time(what: Callable[..., T], *args: Any) -> T:
     """Do it in what time is left, or raise `TimeoutError`.
 
     What a device holds in the kernel nobody can end: it is left to a thread, which
@@ -42,11 +42,12 @@ def in_time(what: Callable[[], T]) -> T:
 
     def do() -> None:
         try:
-            results.put((what(), None))
+            results.put((what(*args), None))
         except Exception as failure:  # noqa: BLE001 - raised where it is waited for
             results.put((None, failure))
 
-    Thread(target=do, name="held by a device", daemon=True).start()
+    within_this = copy_context().run  # its limit, and what it is traced below
+    Thread(target=within_this, args=(do,), name="held by a device", daemon=True).start()
     try:
         result, failure = results.get(timeout=left())
     except Empty:

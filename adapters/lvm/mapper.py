@@ -27,7 +27,7 @@ SECTOR = 512
 ROOM = 1 << 14  # bytes of an answer; doubled until it has room
 
 SUSPENDED, STATUS_TABLE = 1 << 1, 1 << 4
-BUFFER_FULL, SKIP_LOCKFS = 1 << 8, 1 << 10
+BUFFER_FULL, SKIP_LOCKFS, NO_FLUSH = 1 << 8, 1 << 10, 1 << 11
 
 # To udevd: the node is made here, and what is on the device is not to be looked at.
 UDEV = (0x40 | 0x01 | 0x02 | 0x04 | 0x08) << 16
@@ -105,8 +105,12 @@ class Mapper:
         return (last.start + last.sectors) * SECTOR
 
     def status(self, name: str) -> list[Row]:
-        """Return how a device is."""
-        return rows_in(self._ask(Verb.TABLE_STATUS, name))
+        """Return how a device is, as far as the kernel knows.
+
+        Otherwise a thin pool would write down all it knows first, and so hang or
+        fail with its disk.
+        """
+        return rows_in(self._ask(Verb.TABLE_STATUS, name, flags=NO_FLUSH))
 
     def create(self, name: str, uuid: str) -> Device:
         """Make a device that has no table yet."""

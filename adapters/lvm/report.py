@@ -79,7 +79,8 @@ def reply_of(document: bytes) -> Reply | None:
     except msgspec.DecodeError:
         return None
     rows = [row for part in told.report for kind in part.values() for row in kind]
-    said = [line.log_message for line in told.log if line.log_type == "error"]
+    errors = (line for line in told.log if line.log_type == "error")
+    said = [line.log_message.rstrip(".") for line in errors]
     done = bool(told.log) and told.log[-1].log_ret_code == DONE
     return Reply(done, rows, "; ".join(dict.fromkeys(said)))
 

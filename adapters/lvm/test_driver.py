@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -20,15 +18,13 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
-from adapters.lvm import limits, thin
+from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
-from adapters.lvm.failures import Hung, PoolIsFull
+from adapters.lvm.failures import PoolIsFull
 from adapters.lvm.testing import DISKS, GROUP, Here, lvcreate, run
 from domain.ports import Driver, DriverFailed, VolumeIsBusy
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
-
-SLOW, DISK = "holdfast-slow", "pv0"
 
 
 class LvmContract(DriverContract, AdoptionContract):
@@ -157,55 +153,3 @@ def fresh(kind: str) -> LvmDriver:
     driver = LvmDriver(Here(), volume_group=GROUP, lvm_type=kind)
     driver.set_up()
     return driver
-
-
-# A disk that does not answer
-
-
-@pytest.fixture
-def disk() -> Iterator[str]:
-    """A disk that can be held up, with a volume group on it."""
-    make_disk()
-    run("vgcreate", "-qq", "-y", SLOW, f"/dev/mapper/{DISK}")
-    yield DISK
-    run("vgremove", "-qq", "-ff", "-y", SLOW)
-    run("dmsetup", "remove", "--retry", DISK)
-
-
-def make_disk() -> None:
-    # Behind the beginning of the other, or it would be the same disk twice.
-    run("dmsetup", "create", DISK, "--table", "0 8388608 linear /dev/ubda 2097152")
-
-
-def test_a_disk_that_does_not_answer_is_given_up_and_used_again_when_it_does(
-    disk: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "LIMIT", 3.0)
-    driver = LvmDriver(Here(), volume_group=SLOW, lvm_type="default")
-    driver.set_up()
-    event = asked()
-    run("dmsetup", "suspend", disk)
-    began = time.monotonic()
-
-    with pytest.raises(Hung, match="no answer within"):
-        driver.create(event, CAUSE)
-
-    took = time.monotonic() - began
-    run("dmsetup", "resume", disk)
-    assert took < 10
-    assert driver.create(event, CAUSE) == f"/dev/{SLOW}/volume-{event.originator_id}"
-    assert driver.capabilities().total_volumes == 1
-
-
-def test_a_group_whose_disk_is_gone_has_lost_nothing(disk: str) -> None:
-    driver = LvmDriver(Here(), volume_group=SLOW, lvm_type="default")
-    driver.set_up()
-    event = asked()
-    run("lvchange", "-qq", "-an", SLOW)
-    run("dmsetup", "remove", disk)
-
-    with pytest.raises(DriverFailed):
-        driver.delete(event.originator_id, CAUSE.at)
-
-    make_disk()
-    driver.delete(event.originator_id, CAUSE.at)

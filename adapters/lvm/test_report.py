@@ -110,4 +110,5 @@ def test_what_is_free_follows_what_we_change() -> None:
 def test_the_kernel_tells_how_full_a_pool_is() -> None:
     usage = usage_in("1 16/4096 512/2048 - rw no_discard_passdown queue_if_no_space")
 
-    assert (usage.data, usage.metadata) == (25.0, 0.390625)
+    assert usage == (25.0, 0.390625)
+    assert usage_in("Fail") is None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple
 
-from adapters.lvm.failures import NoPool, PoolIsFull
+from adapters.lvm.failures import NoPool, PoolIsBroken, PoolIsFull
 from adapters.lvm.group import Group
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
-
-FULL = 95.0  # percent from which no new volume is begun
+from domain.pool import FULL
 
 
 class Usage(NamedTuple):
@@ -27,6 +26,7 @@ class ThinPool:
         self._group = group
         self._mapper = mapper
         self.name = f"{group.name}-pool"
+        self.where = f"{group.name}/{self.name}"
         self._mapped = mapped(group.name, self.name)
 
     @property
@@ -37,7 +37,6 @@ class ThinPool:
     def set_up(self) -> None:
         """Make the pool of 95 % of what is free, or adopt the one that is there."""
         lv = self.lv
-        where = f"{self._group.name}/{self.name}"
         if lv is None:
             self._make()
         elif not lv.is_pool:
@@ -45,12 +44,15 @@ class ThinPool:
         else:
             if not lv.zeroes:
                 # Or a volume would show what was in its blocks before.
-                self._group.change(lv.name, lv, "lvchange", "-Zy", "-y", where)
+                self._group.change(lv.name, lv, "lvchange", "-Zy", "-y", self.where)
                 self._group.forget()
-            self._wake(where)
+            self._wake()
 
     def usage(self) -> Usage:
-        """Ask the kernel how full the pool is: LVM would look at every volume."""
+        """Ask the kernel how full the pool is: LVM would look at every volume.
+
+        Raises `PoolIsBroken` where it takes no writes.
+        """
         try:
             return self._usage()
         except OSError as error:
@@ -61,26 +63,40 @@ class ThinPool:
             return self._usage()
 
     def _usage(self) -> Usage:
-        return usage_in(self._mapper.status(self._device())[0].parameters)
+        status = self._mapper.status(self._device())[0].parameters
+        usage = usage_in(status)
+        if usage is None or is_read_only(status):
+            raise PoolIsBroken(self.where, usage and usage.metadata)
+        return usage
+
+    def restart(self) -> None:
+        """Switch the pool off, which nothing may use, and on: its metadata is checked.
+
+        A pool that has failed to write stays as it is until then.
+        """
+        volumes = "-S", f"pool_lv={self.name}", self._group.name
+        for on, what in ("n", volumes), ("n", [self.where]), ("y", volumes):
+            self._group.change(self.name, self.lv, "lvchange", f"-a{on}", "-y", *what)
+        self._wake()
 
     def has_room(self) -> None:
         """Raise `PoolIsFull` unless a volume can be begun."""
         usage = self.usage()
         if max(usage) >= FULL:
-            raise PoolIsFull(f"{self._group.name}/{self.name}", *usage)
+            raise PoolIsFull(self.where, *usage)
 
     def _device(self) -> str:
         """Return what the kernel calls the pool, another name once it is in use."""
         used = f"{self._mapped}-tpool"
         return used if self._mapper.device(used) else self._mapped
 
-    def _wake(self, where: str) -> None:
+    def _wake(self) -> None:
         """Have the kernel know the pool; an LVM that was killed may have held it up."""
         lv, device = self.lv, self._mapper.device(self._device())
         if device is None:
-            self._group.change(self.name, lv, "lvchange", "-ay", "-y", where)
+            self._group.change(self.name, lv, "lvchange", "-ay", "-y", self.where)
         elif device.is_suspended:
-            self._group.change(self.name, lv, "lvchange", "--refresh", where)
+            self._group.change(self.name, lv, "lvchange", "--refresh", self.where)
 
     def _make(self) -> None:
         kind = ["--type", "thin-pool", "-l", "95%FREE", "-Zy", "-n", self.name]
@@ -90,10 +106,20 @@ class ThinPool:
         self._group.forget()  # its size is what LVM made of it
 
 
-def usage_in(status: str) -> Usage:
-    """Return what the kernel says of a thin pool: `1 16/4096 512/8192 - rw …`."""
-    metadata, data = status.split()[1:3]
-    return Usage(percent(data), percent(metadata))
+def usage_in(status: str) -> Usage | None:
+    """Return what the kernel says of a thin pool: `1 16/4096 512/8192 - rw …`.
+
+    One that has failed says `Fail`, and how full it is no more.
+    """
+    match status.split():
+        case [_, metadata, data, *_]:
+            return Usage(percent(data), percent(metadata))
+    return None
+
+
+def is_read_only(status: str) -> bool:
+    """Tell whether a pool takes no writes, or will not once it is switched on."""
+    return not {"ro", "needs_check"}.isdisjoint(status.split())
 
 
 def percent(share: str) -> float:

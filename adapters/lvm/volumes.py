@@ -16,6 +16,7 @@ OURS = "holdfast."
 VOLUME = re.compile(r"holdfast\.volume=(.+)")
 MADE_BY = re.compile(r"holdfast\.made-by=(\d+)/(.+)")
 CLEARED = re.compile(r"holdfast\.cleared=(\d+)")
+MENDED = f"{OURS}mended="
 
 
 # What can become a volume: linear, an origin, thin, mirrored, raid, cached.
@@ -74,6 +75,12 @@ def cause(lv: Lv) -> Cause | None:
 def is_ours(lv: Lv) -> bool:
     """Tell whether it is a volume."""
     return cause(lv) is not None
+
+
+def mended(pool: Lv, at: str) -> Lv:
+    """Return a pool as it is when its mending begins at that time."""
+    others = {tag for tag in pool.tags if not tag.startswith(MENDED)}
+    return replace(pool, tags=frozenset(others | {f"{MENDED}{at}"}))
 
 
 def cleared(lv: Lv) -> int:
