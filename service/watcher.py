@@ -113,10 +113,11 @@ class Watcher:
     def _give_up(self, row: Found, seconds: float) -> Callable[[Decision], Any]:
         """Return the decision that work which was not settled in time has failed."""
         aggregate_id, _, version = row.key.partition("/")
+        backend = row.filters["backend"]
         since = row.filters["since"]  # unless it has gone on meanwhile
         said = (
-            f"the agent of backend {row.filters['backend']} has not done it within "
-            f"{seconds:g} s; see whether it runs, then ask again"
+            f"the agent of backend {backend} has not done it within {seconds:g} s; "
+            f"see what `holdfast backend is-working {backend}` says, then ask again"
         )
 
         def decide(log: Decision) -> Any:

@@ -232,8 +232,9 @@ class Agent:
                 capabilities = await self._in_thread(lease, self._driver.capabilities)
             except Lapsed:
                 raise
-            except Exception as failure:  # noqa: BLE001 - told, and tried again
+            except Exception as failure:  # noqa: BLE001 - told, and set up again
                 reason = in_words(failure)
+                self._found(reason)
         now, works = datetime.now(UTC), reason is None
         told = self._settling() if works else reason
         return Measurement(self._name, works, told, capabilities, now, lease)
@@ -516,6 +517,7 @@ class Agent:
             await self._lease.other(lease, SET_UP_AGAIN)
 
     def _found(self, failure: str | None) -> None:
+        """Take in whether the storage is usable; work waits until it is."""
         self._failure = failure
         self._looked.set()
         self._changed.set()
