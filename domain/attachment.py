@@ -121,6 +121,15 @@ def known_by(connector: dict[str, Any] | None) -> tuple[str, ...]:
     return (reached_from(connector), *map(str, names))
 
 
+def same_way(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    """Tell whether two connectors may reach a volume by one way.
+
+    A target knows who logs in by its initiator, whatever host a caller gives it.
+    """
+    unknown = str(None)
+    return not {*known_by(one)}.isdisjoint({*known_by(other)} - {unknown})
+
+
 def connector_mode(connector: dict[str, Any]) -> str | None:
     """Return the mode that a connector asks for, if it asks for one."""
     mode = connector.get("mode")

@@ -219,3 +219,22 @@ def test_two_hosts_share_nothing() -> None:
     volume.detach(A)
 
     assert not shared(volume)
+
+
+def test_a_way_stays_for_a_hold_whose_initiator_was_given_another_host() -> None:
+    volume = attached(available())
+    elsewhere = NODE_1 | {"host": "node-2"}
+    volume.export(elsewhere)
+    settle(volume)
+
+    volume.unexport(elsewhere)
+
+    assert shared(volume)
+
+
+def test_a_way_stays_for_an_export_whose_initiator_was_given_another_host() -> None:
+    volume = exported(attached(available(), to=NODE_1 | {"host": "node-2"}))
+
+    volume.detach()
+
+    assert shared(volume)

@@ -21,6 +21,7 @@ from domain.attachment import (
     for_driver,
     known_by,
     reached_from,
+    same_way,
 )
 from domain.lifecycle import Lifecycle, Refused
 
@@ -1199,9 +1200,8 @@ class Volume(Aggregate):
         One that is being taken away does not: of two that go at once, the last takes
         the way with it.
         """
-        there = reached_from(connector)
         holds = (a for i, a in self.attachments.items() if i != but and a.connector)
-        if any(reached_from(a.connector) == there and self._stays(a) for a in holds):
+        if any(same_way(a.connector, connector) and self._stays(a) for a in holds):
             return True
         return but is not None and self._stays_exported_to(connector)
 
@@ -1215,7 +1215,8 @@ class Volume(Aggregate):
             for intent in self.in_flight.values()
             if isinstance(intent, Volume.ExportRemovalStarted)
         )
-        return reached_from(connector) in reduce(left_without, going, self.connections)
+        left = reduce(left_without, going, self.connections)
+        return any(same_way(stays, connector) for stays in left.values())
 
     def _being_disconnected(self, attachment_id: UUID) -> bool:
         asked = self.work_for(attachment_id)

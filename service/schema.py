@@ -11,6 +11,8 @@ from uuid import UUID
 import msgspec
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
+from adapters.jetstream.work import SECRETS
+from adapters.targets.iscsi import known as is_initiator
 from service.text import is_text
 
 LARGEST_GIB = 65_536
@@ -116,8 +118,13 @@ class Connector(fields.Dict):
         for key, held in connector.items():
             if not (WORDY(key) and all(map(plain, listed(held)))):
                 raise ValidationError(f"{key[:40]!r} is no plain value.")
+            if SECRETS.search(key):
+                raise ValidationError(f"{key!r} would be kept for ever; leave it out.")
         if any(not isinstance(connector.get(n, ""), str) for n in self.IDENTITIES):
             raise ValidationError("host, initiator and nqn must be text.")
+        initiator = connector.get("initiator")
+        if initiator and not is_initiator(initiator):
+            raise ValidationError("initiator must be a name as in RFC 7143, 4.2.7.")
         return connector
 
 

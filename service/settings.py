@@ -84,6 +84,14 @@ class Strict(Schema):
         unknown = RAISE
 
 
+class DriverClass(fields.String):
+    """The dotted path of a driver's class, or the word for one of ours."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        told = super()._deserialize(value, *args, **kwargs)
+        return DRIVERS.get(told, told)
+
+
 def seconds(default: float) -> fields.Float:
     return fields.Float(load_default=default, validate=validate.Range(min=0.05))
 
@@ -121,7 +129,7 @@ class BackendSchema(Schema):
         unknown = "include"
 
     name = fields.String(required=True, validate=BACKEND)
-    volume_driver = fields.String(load_default=None)
+    volume_driver = DriverClass(load_default=None)
     reserved_percentage = fields.Integer(
         load_default=0, validate=validate.Range(min=0, max=100)
     )
@@ -140,7 +148,7 @@ def clear(specs: dict[str, str]) -> None:
 
 class SettingsSchema(Strict):
     volume_manager = fields.String(load_default=MANAGER)
-    volume_driver = fields.String(load_default="")  # the way it is run decides
+    volume_driver = DriverClass(load_default="")  # the way it is run decides
     volume_group = fields.String(load_default="cinder-volumes")
     num_shell_tries = fields.Integer(load_default=3, validate=validate.Range(min=1))
     nats_url = fields.String(load_default="nats://127.0.0.1:4222")

@@ -66,6 +66,12 @@ def test_a_backend_without_a_driver_has_the_one_that_is_given(tmp_path: Path) ->
     assert served(settings(tmp_path, TWO), "fast", "file").volume_driver == FILE_DRIVER
 
 
+def test_settings_may_name_a_driver_by_its_word(tmp_path: Path) -> None:
+    told = '[[backend]]\nname = "fast"\nvolume_driver = "lvm"'
+
+    assert served(settings(tmp_path, told), None, None).volume_driver == LVM_DRIVER
+
+
 @pytest.mark.parametrize(
     ("told", "name", "driver", "why"),
     [
