@@ -62,10 +62,10 @@ class House:
 
 @asynccontextmanager
 async def house(
-    folder: Path, url: str, database: dict[str, str], driver: Any
+    folder: Path, url: str, database: dict[str, str], driver: Any, **deadlines: Any
 ) -> AsyncIterator[House]:
     """Run everything, and an agent that works."""
-    configured = load(configuration(folder, url, database), {})
+    configured = load(configuration(folder, url, database, **deadlines), {})
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         client = await connect(url, "serve")
@@ -82,13 +82,13 @@ Scenario = Callable[[House], Coroutine[Any, Any, Any]]
 Run = Callable[[Any, Scenario], Any]
 
 
-def lived(folder: Path, url: str, database: dict[str, str]) -> Run:
+def lived(folder: Path, url: str, database: dict[str, str], **deadlines: Any) -> Run:
     """Return what runs a scenario in a house with a driver."""
 
     async def live(driver: Any, scenario: Scenario) -> Any:
         async with (
             asyncio.timeout(60),
-            house(folder, url, database, driver) as built,
+            house(folder, url, database, driver, **deadlines) as built,
         ):
             return await scenario(built)
 
