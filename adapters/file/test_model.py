@@ -5,35 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
 import pytest
 from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant
 
-from adapters.contracts.drivers import GIB, NODE_1, asked, counted, device, read, write
+from adapters.contracts.model import Agents
 from adapters.file.driver import FileDriver
 from adapters.file.volumes import names
-from domain.ports import Cause, DriverFailed, VolumeIsBusy
 
 STEPS = ["mkdir", "link", "open", "ftruncate", "fsync", "rename", "unlink", "rmdir"]
-VOLUMES = st.sampled_from([UUID(int=n) for n in (1, 2, 3)])
-MADE_AT = "2026-01-01T00:00:00Z"
-CAUSES = st.sampled_from([Cause(n, MADE_AT) for n in (1, 2)])
-SIZES = st.integers(1, 4)
-
-
-class Made(NamedTuple):
-    """What the model knows of a volume."""
-
-    cause: Cause
-    size_gib: int
-    data: bytes = bytes(4)
 
 
 class Killed(BaseException):
@@ -59,98 +44,32 @@ def killed(step: int) -> Iterator[None]:
         yield
 
 
-class Agents(RuleBasedStateMachine):
+class FileAgents(Agents):
     """One agent after another on the same folder."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._temporary = TemporaryDirectory()
         self.folder = Path(self._temporary.name)
-        self.there: dict[UUID, Made] = {}
-        self.open: dict[UUID, Any] = {}
-        self.restart()
+        super().__init__()
+
+    def fresh(self) -> FileDriver:
+        driver = FileDriver(self.folder, max_over_subscription_ratio=1e6)
+        driver.set_up()
+        return driver
+
+    def killed(self, step: int) -> AbstractContextManager[Any]:
+        return killed(step)
 
     def teardown(self) -> None:
-        for file in self.open.values():
-            file.close()
+        super().teardown()
         self._temporary.cleanup()
 
-    @rule()
-    def restart(self) -> None:
-        self.driver = FileDriver(self.folder, max_over_subscription_ratio=1e6)
-        self.driver.set_up()
-
-    @rule(volume=VOLUMES, cause=CAUSES, size=SIZES, step=st.integers(0, 16))
-    def create(self, volume: UUID, cause: Cause, size: int, step: int) -> None:
-        event = asked(size, volume)
-        made = self.there.get(volume)
-        if made and made.cause != cause:
-            with pytest.raises(DriverFailed, match="not for this one"):
-                self.driver.create(event, cause)
-            return
-        with killed(step):
-            self.driver.create(event, cause)
-        self.driver.create(event, cause)
-        grown = max(size, made.size_gib) if made else size
-        self.there[volume] = (made or Made(cause, size))._replace(size_gib=grown)
-
-    @rule(volume=VOLUMES, size=SIZES, step=st.integers(0, 4))
-    def extend(self, volume: UUID, size: int, step: int) -> None:
-        if volume not in self.there:
-            with pytest.raises(DriverFailed, match="is gone"):
-                self.driver.extend(volume, size)
-            return
-        with killed(step):
-            self.driver.extend(volume, size)
-        self.driver.extend(volume, size)
-        made = self.there[volume]
-        self.there[volume] = made._replace(size_gib=max(size, made.size_gib))
-
-    @rule(volume=VOLUMES, step=st.integers(0, 10))
-    def delete(self, volume: UUID, step: int) -> None:
-        if volume in self.open:
-            with pytest.raises(VolumeIsBusy):
-                self.driver.delete(volume, MADE_AT)
-            return
-        with killed(step):
-            self.driver.delete(volume, MADE_AT)
-        self.driver.delete(volume, MADE_AT)
-        self.there.pop(volume, None)
-
-    @precondition(lambda self: self.there)
-    @rule(data=st.data(), written=st.binary(min_size=4, max_size=4))
-    def write(self, data: st.DataObject, written: bytes) -> None:
-        volume = data.draw(st.sampled_from(sorted(self.there)))
-        write(device(self.driver, volume), 4096, written)
-        self.there[volume] = self.there[volume]._replace(data=written)
-
-    @precondition(lambda self: self.there.keys() - self.open)
-    @rule(data=st.data())
-    def use(self, data: st.DataObject) -> None:
-        volume = data.draw(st.sampled_from(sorted(self.there.keys() - self.open)))
-        self.open[volume] = device(self.driver, volume).open("rb")
-
-    @precondition(lambda self: self.open)
-    @rule(data=st.data())
-    def let_go(self, data: st.DataObject) -> None:
-        self.open.pop(data.draw(st.sampled_from(sorted(self.open)))).close()
-
     @invariant()
-    def the_folder_holds_what_was_asked_for_and_nothing_else(self) -> None:
+    def the_folder_holds_nothing_else(self) -> None:
         assert names(self.folder) == {str(volume) for volume in self.there}
-        sizes = [made.size_gib for made in self.there.values()]
-        assert counted(self.driver) == (len(sizes), sum(sizes))
-
-    @invariant()
-    def every_volume_is_as_it_was_left(self) -> None:
-        for volume, made in self.there.items():
-            path = device(self.driver, volume, NODE_1)
-            assert path.stat().st_size == made.size_gib * GIB
-            assert read(path, 4096, 4) == made.data
-            assert self.driver.has_session(volume, None) == (volume in self.open)
 
 
-TestModel = Agents.TestCase
+TestModel = FileAgents.TestCase
 TestModel.settings = settings(
     max_examples=25, stateful_step_count=25, deadline=None, database=None
 )

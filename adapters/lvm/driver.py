@@ -186,9 +186,9 @@ class LvmDriver:
         """Tell of the volumes, and of logical volumes that could become some."""
         with self._at_work("list"):
             self._group.forget()  # others make them, and have them open
-            lvs = self._group.seen().lvs.values()
-        offered = filter(None, map(volumes.offered, lvs))
-        return sorted(offered, key=lambda each: reference.name_in(each.reference))
+            lvs = self._group.seen().lvs
+        copied = volumes.copied(lvs.values())
+        return [volumes.offered(lvs[name], copied) for name in sorted(lvs)]
 
     def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
         """Give a logical volume the volume's tags, and then its name."""
@@ -196,12 +196,10 @@ class LvmDriver:
         with self._at_work("adopt", volume_id), self._adopting:
             lv = self._find(volume_id)
             if lv is None:
-                lv = self._tag(self._stranger(name), volumes.tags(volume_id, cause))
+                lv = self._whole(self._stranger(name))
+                lv = self._tag(lv, volumes.tags(volume_id, cause))
             elif (made_by := self._made_by(lv)) != cause:
                 raise MadeForAnother(self._path(lv.name), made_by)
-            size = volumes.whole_gib(lv.size_bytes) * GIB
-            if lv.size_bytes < size:
-                lv = self._grow(lv, size)
             self._rename(lv, volumes.name(volume_id))
         path = self._path(volumes.name(volume_id))
         return Adopted(path, volumes.whole_gib(lv.size_bytes))
@@ -302,15 +300,22 @@ class LvmDriver:
     def _stranger(self, name: str) -> Lv:
         """Return the logical volume that is to become a volume, or raise why not."""
         lv = self._group.find(name) if reference.NAME.fullmatch(name) else None
-        offered = lv and volumes.offered(lv)
-        if not lv or not offered:
-            raise NotThere(self._group.name, name)
-        if offered.id:
+        if lv is None:
+            raise NotThere(self._group.name, name, "there is none")
+        if volumes.cause(lv):
             raise Taken(self._path(name))
+        copied = volumes.copied(self._group.seen().lvs.values())
+        if why := volumes.unfit(lv, copied):
+            raise NotThere(self._group.name, name, why)
         device = self._mapper.device(mapped(self._group.name, name))
         if device and device.open_count:
             raise InUse(self._path(name))
         return lv
+
+    def _whole(self, lv: Lv) -> Lv:
+        """Have whole GiB before anything says whose it is: there may be no room."""
+        size = volumes.whole_gib(lv.size_bytes) * GIB
+        return self._grow(lv, size) if lv.size_bytes < size else lv
 
     def _make(self, volume_id: UUID, size_bytes: int, cause: Cause) -> str:
         name, group = volumes.name(volume_id), self._group.name
@@ -427,7 +432,7 @@ class LvmDriver:
         device = self._mapper.device(name)
         where = f"{self._group.name}/{lv.name}"
         if device is None:
-            self._group.change(lv.name, lv, "lvchange", "-ay", "-y", where)
+            self._group.change(lv.name, lv, "lvchange", "-ay", "-K", "-y", where)
         elif device.is_suspended or self._mapper.size_bytes(name) < lv.size_bytes:
             self._group.change(lv.name, lv, "lvchange", "--refresh", where)
         return self._path(lv.name)

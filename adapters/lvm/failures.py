@@ -317,15 +317,16 @@ class HasSnapshots(VolumeIsBusy):
 class NotThere(UnknownReference):
     """No logical volume of that name could become a volume."""
 
-    def __init__(self, group: str, name: str) -> None:
-        super().__init__(group, name)
+    def __init__(self, group: str, name: str, why: str) -> None:
+        super().__init__(group, name, why)
         self.group = group
         self.name = name
+        self.why = why
 
     def __str__(self) -> str:
         return (
             f"{self.group} has no logical volume {self.name!r} that could become a "
-            "volume; see what `holdfast volume manageable` lists"
+            f"volume: {self.why}; see what `holdfast volume manageable` lists"
         )
 
 

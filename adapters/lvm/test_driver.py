@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,27 +20,41 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
+from adapters.contracts.targets import KEY, MIB
 from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
-from adapters.lvm.failures import PoolIsFull
-from adapters.lvm.testing import DISKS, GROUP, Here, lvcreate, run
-from domain.ports import Driver, DriverFailed, VolumeIsBusy
+from adapters.lvm.failures import NoSpace, PoolIsFull
+from adapters.lvm.testing import DISKS, GROUP, POOL, lvcreate, lvm, run
+from domain import reference
+from domain.ports import Driver, DriverFailed, Manageable, VolumeIsBusy
+from service.agents import driver_of
+from service.settings import LVM_DRIVER, BackendSettings
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
+
+
+@pytest.fixture(scope="class")
+def agent(request: pytest.FixtureRequest, whole_group: str) -> LvmDriver:
+    return fresh(request.cls.kind)
 
 
 class LvmContract(DriverContract, AdoptionContract):
     kind: str
 
     @pytest.fixture
-    def driver(self, group: str) -> LvmDriver:
-        return fresh(self.kind)
+    def driver(self, group: str, agent: LvmDriver) -> LvmDriver:
+        agent.set_up()
+        return agent
 
     def restarted(self, driver: Driver) -> Driver:
         return fresh(self.kind)
 
     def bring(self, driver: Driver, name: str, size_bytes: int) -> Path:
         return lvcreate(self.kind, name, size_bytes)
+
+    def listed(self, driver: Driver) -> list[Manageable]:
+        pool = reference.to(POOL)
+        return [each for each in driver.manageable() if each.reference != pool]
 
 
 class TestThin(LvmContract):
@@ -53,6 +69,15 @@ class TestThin(LvmContract):
             driver.create(asked(), CAUSE)
 
         assert driver.capabilities().total_volumes == 0
+
+    def test_a_pool_that_shows_what_was_in_its_blocks_does_so_no_more(
+        self, driver: LvmDriver
+    ) -> None:
+        lvm("lvchange", "-Zn", "-y", f"{GROUP}/{POOL}")
+
+        driver.set_up()
+
+        assert lvm("lvs", "-o", "zero", f"{GROUP}/{POOL}") == [{"zero": "zero"}]
 
     def test_a_group_with_a_pool_is_thin_by_itself(self, driver: LvmDriver) -> None:
         again = fresh("auto")
@@ -89,6 +114,35 @@ class TestThick(LvmContract):
         assert cleared == "zero"
         assert told == sorted(told)
         assert told[-1] == 100
+
+    def test_a_new_volume_shows_nothing_of_the_one_before(
+        self, driver: LvmDriver
+    ) -> None:
+        before, event = asked(), asked()
+        place = driver.create(before, CAUSE)
+        with Path(place).open("r+b") as file:
+            for offset in range(0, GIB, MIB):
+                file.seek(offset)
+                file.write(b"secret")
+        driver.delete(before.originator_id, CAUSE.at)
+
+        place = driver.create(event, CAUSE)
+
+        with Path(place).open("rb") as file:
+            assert all(file.read(MIB) == bytes(MIB) for _ in range(GIB // MIB))
+
+    def test_what_cannot_heal_is_not_tried_again(
+        self, driver: LvmDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("tried again"))
+
+        with pytest.raises(NoSpace):
+            driver.create(asked(100), CAUSE)
+
+    def test_where_the_kernel_has_no_device_nothing_is_exported(
+        self, driver: LvmDriver
+    ) -> None:
+        assert driver.exports() == set()
 
     def test_a_clearing_that_was_killed_goes_on_where_it_was(
         self, driver: LvmDriver, volume: UUID
@@ -149,7 +203,11 @@ class TestThick(LvmContract):
         assert read(device(driver, volume), 0, 6) == bytes(6)
 
 
-def fresh(kind: str) -> LvmDriver:
-    driver = LvmDriver(Here(), volume_group=GROUP, lvm_type=kind)
+def fresh(kind: str, **options: Any) -> LvmDriver:
+    """Return a driver as an agent has it, of hosts that have the devices already."""
+    options = {"volume_group": GROUP, "target_helper": "local"} | options
+    options["lvm_type"] = kind
+    driver = driver_of(BackendSettings("tests", LVM_DRIVER, options=options), KEY)
+    assert isinstance(driver, LvmDriver)
     driver.set_up()
     return driver

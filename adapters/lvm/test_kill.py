@@ -11,11 +11,13 @@ from uuid import UUID
 
 import pytest
 
+from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import CAUSE, GIB, NODE_1, asked, device, read, size
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.mapper import Mapper, Verb
 from adapters.lvm.shell import Process
-from adapters.lvm.testing import DISKS, GROUP, Here, clear
+from adapters.lvm.test_driver import fresh
+from adapters.lvm.testing import DISKS, clear, lvcreate
 
 pytestmark = [pytest.mark.lvm(disks=DISKS), pytest.mark.slow]
 
@@ -33,17 +35,54 @@ def connect(driver: LvmDriver) -> None:
     driver.connect(VOLUME, NODE_1)
 
 
+def extend(driver: LvmDriver) -> None:
+    driver.extend(VOLUME, 2)
+
+
+def delete(driver: LvmDriver) -> None:
+    driver.delete(VOLUME, CAUSE.at)
+
+
+def adopt(driver: LvmDriver) -> None:
+    driver.adopt(wanted("db", VOLUME), CAUSE)
+
+
+def unmanage(driver: LvmDriver) -> None:
+    driver.unmanage(VOLUME, CAUSE.at)
+
+
 def nothing(_: LvmDriver) -> None:
     """Begin with an empty group."""
+
+
+def connected(driver: LvmDriver) -> None:
+    create(driver)
+    connect(driver)
+
+
+def stranger(_: LvmDriver) -> None:
+    lvcreate("thin", "db", GIB // 2)
 
 
 def is_whole(driver: LvmDriver) -> bool:
     return size(device(driver, VOLUME)) == GIB
 
 
+def is_larger(driver: LvmDriver) -> bool:
+    return size(device(driver, VOLUME)) == 2 * GIB
+
+
+def is_gone(driver: LvmDriver) -> bool:
+    return driver.capabilities().total_volumes == 0 and driver.exports() == set()
+
+
 CASES = [
     pytest.param(nothing, create, is_whole, id="creating"),
     pytest.param(create, connect, is_whole, id="connecting"),
+    pytest.param(connected, extend, is_larger, id="extending"),
+    pytest.param(connected, delete, is_gone, id="deleting"),
+    pytest.param(stranger, adopt, is_whole, id="taking over"),
+    pytest.param(connected, unmanage, is_gone, id="letting go"),
 ]
 
 
@@ -57,7 +96,7 @@ def test_what_was_killed_around_a_change_is_finished_when_asked_again(
     when: str,
 ) -> None:
     for _ in killed_around_each_change(before, operation, when):
-        driver = fresh()
+        driver = fresh("thin")
 
         operation(driver)
 
@@ -76,7 +115,7 @@ def killed_around_each_change(
 ) -> Iterator[None]:
     """Yield after each change at which the operation was killed, and once after it."""
     for step in count(1):
-        before(fresh())
+        before(fresh("thin"))
         child = os.fork()
         if not child:
             die(step, operation, when)
@@ -91,7 +130,7 @@ def killed_around_each_change(
 
 def die(step: int, operation: Operation, when: str) -> None:
     """Do it, and be killed around the nth change."""
-    driver, changes = fresh(), count(1)
+    driver, changes = fresh("thin"), count(1)
 
     def dying(call: Callable[..., Any], name: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **more: Any) -> Any:
@@ -124,9 +163,3 @@ def die(step: int, operation: Operation, when: str) -> None:
         operation(driver)
     finally:
         os._exit(0)
-
-
-def fresh() -> LvmDriver:
-    driver = LvmDriver(Here(), volume_group=GROUP, lvm_type="thin")
-    driver.set_up()
-    return driver

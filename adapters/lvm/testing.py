@@ -11,12 +11,20 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from adapters.contracts.drivers import GIB, size, write
+from adapters.lvm.fronts import Fronts
+from adapters.lvm.mapper import Mapper
 from adapters.lvm.report import Lv
+from adapters.lvm.shell import Shell, environment, write_system_dir
 from domain.ports import Export
 
 GROUP = "holdfast-test"
 POOL = f"{GROUP}-pool"
 DISKS = ("12G", "1G")
+DEVICES = ("/dev/ubda", "/dev/ubdb")
+SYSTEM_DIR = Path("/run/holdfast-tests")
+LVM = Shell(environment(SYSTEM_DIR))
+SECONDS = 60.0
+FRONTS = Fronts(GROUP, Mapper())
 EXTENT, EDGE = 4 * 1024**2, 64 * 1024
 # A guest's disk takes 2 s to forget a GiB.
 QUICK = ("-qq", "-ff", "-y", "--config", "devices/issue_discards=0")
@@ -63,14 +71,22 @@ def run(*command: str) -> str:
     return ran.stdout
 
 
+def lvm(*words: str) -> list[dict[str, str]]:
+    """Have LVM do something, without a process for it, and return what it reports."""
+    reply = LVM.run(words, SECONDS)
+    assert reply.done, reply.said
+    return reply.rows
+
+
 def make_group() -> None:
     """Make the volume group of the tests on the guest's disks."""
-    run("vgcreate", "-qq", "-y", GROUP, "/dev/ubda", "/dev/ubdb")
+    write_system_dir(SYSTEM_DIR, DEVICES)
+    lvm("vgcreate", "-y", GROUP, *DEVICES)
 
 
 def remove_group() -> None:
     """Remove it, with all that is in it."""
-    run("vgremove", *QUICK, GROUP)
+    lvm("vgremove", "-ff", "-y", GROUP)
 
 
 def lvcreate(kind: str, name: str, size_bytes: int) -> Path:
@@ -79,19 +95,19 @@ def lvcreate(kind: str, name: str, size_bytes: int) -> Path:
     words = ["-V", f"{size_bytes}b", "--thinpool", POOL]
     if kind != "thin":
         words = ["-L", f"{size_bytes}b", "-Wn", "-Zy"]
-    run("lvcreate", "-qq", "-y", *words, "-n", name, GROUP)
+    lvm("lvcreate", "-y", *words, "-n", name, GROUP)
     return Path("/dev", GROUP, name)
 
 
 def clear() -> None:
     """Remove all but the pool, and what tests have written."""
-    for front in Path("/dev/mapper").glob("front-*"):
-        run("dmsetup", "remove", front.name)
+    for volume_id in FRONTS.volumes():
+        FRONTS.remove(volume_id)
     left = [each for each in Path("/dev", GROUP).glob("*") if each.name != POOL]
     for volume in left:
         blank(volume)
     if left:
-        run("lvremove", *QUICK, *map(str, left))
+        lvm("lvremove", "-ff", "-y", *map(str, left))
 
 
 def blank(volume: Path) -> None:

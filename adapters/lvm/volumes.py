@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -18,9 +18,9 @@ MADE_BY = re.compile(r"holdfast\.made-by=(\d+)/(.+)")
 CLEARED = re.compile(r"holdfast\.cleared=(\d+)")
 MENDED = f"{OURS}mended="
 
-
-# What can become a volume: linear, an origin, thin, mirrored, raid, cached.
-FIT = frozenset("-oVmMrRC")
+# What can become a volume: linear, thin, mirrored, raid, cached.
+FIT = frozenset("-VmMrRC")
+SNAPSHOT = "_snapshot-"  # what Cinder's names begin with
 
 
 def name(volume_id: UUID) -> str:
@@ -48,16 +48,38 @@ def let_go(lv: Lv) -> Lv:
     return replace(lv, tags=frozenset(t for t in lv.tags if not t.startswith(OURS)))
 
 
-def offered(lv: Lv) -> Manageable | None:
+def offered(lv: Lv, copied: Container[str]) -> Manageable:
     """Return what can be said of it to those who look for storage to take over."""
     told, size_gib = reference.to(lv.name), whole_gib(lv.size_bytes)
     for said in filter(None, map(VOLUME.fullmatch, lv.tags)):
         whose = UUID(said[1])
         return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
-    if lv.attr[0] not in FIT:
-        return None
-    why = "something has it open" if lv.is_open else None
+    why = unfit(lv, copied) or ("something has it open" if lv.is_open else None)
     return Manageable(told, size_gib, not why, why)
+
+
+def unfit(lv: Lv, copied: Container[str]) -> str | None:
+    """Return why it can be no volume, whoever has it open."""
+    if is_snapshot(lv):
+        return "it is a snapshot"
+    if lv.name in copied:
+        return "it has snapshots; delete them first"
+    if lv.attr[0] not in FIT:
+        return "it is what volumes are made of, as a pool is"
+    return None
+
+
+def copied(lvs: Iterable[Lv]) -> frozenset[str]:
+    """Return the names of those that have snapshots."""
+    return frozenset(lv.origin for lv in lvs if is_snapshot(lv))
+
+
+def is_snapshot(lv: Lv) -> bool:
+    """Tell whether it is a thick snapshot, or one of Cinder's thin ones.
+
+    Cinder's clones are thin snapshots, too, and volumes.
+    """
+    return lv.attr[0] in "sS" or lv.name.startswith(SNAPSHOT)
 
 
 def whole_gib(size_bytes: int) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,12 +11,12 @@ import pytest
 
 from adapters.contracts.disk import Disk
 from adapters.contracts.drivers import size, write
-from adapters.contracts.initiator import eventually
 from adapters.contracts.targets import KEY, MIB, TargetContract
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import Missing, NoHost, PortalRefused
 from adapters.targets.nbd import FOLDER, NbdTarget
 from adapters.targets.qmp import Monitor, QemuRefused, monitor
+from adapters.targets.testing import Client, storage_daemon
 from domain.ports import Export, Target
 
 pytestmark = pytest.mark.lvm(modules=("nbd",))
@@ -34,13 +32,8 @@ def nbd(owner: str = "tests", **options: Any) -> NbdTarget:
 
 @pytest.fixture(scope="module", autouse=True)
 def _daemon() -> Iterator[None]:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    listening = f"socket,id=qmp,path={SOCKET},server=on,wait=off"
-    command = ["qemu-storage-daemon", "--chardev", listening]
-    with subprocess.Popen([*command, "--monitor", "chardev=qmp"]) as daemon:
-        eventually(SOCKET.exists)
+    with storage_daemon("tests"):
         yield
-        daemon.kill()
 
 
 @pytest.fixture
@@ -55,34 +48,6 @@ def target(device: Disk) -> Iterator[NbdTarget]:
 @pytest.fixture
 def volume() -> UUID:
     return uuid4()
-
-
-class Client:
-    """A host with the kernel's NBD client."""
-
-    def __init__(self, host: str) -> None:
-        self.connector = {"host": host, "initiator": f"iqn.2026-01.example:{host}"}
-        self.disk = Path("/dev/nbd" + host[-1])
-
-    @contextmanager
-    def using(self, connection: dict[str, Any]) -> Iterator[Path]:
-        """Have the volume as a disk."""
-        data = connection["data"]
-        server = [data["hosts"][0], data["ports"][0]]
-        read_only = ["-readonly"] if data["access_mode"] == "ro" else []
-        command = ["nbd-client", "-N", data["name"], *server, self.disk, *read_only]
-        subprocess.run(command, check=True, capture_output=True)
-        try:
-            eventually(lambda: size(self.disk) > 0)
-            yield self.disk
-        finally:
-            subprocess.run(
-                ["nbd-client", "-d", self.disk], check=True, capture_output=True
-            )
-            eventually(lambda: not Path("/sys/block", self.disk.name, "pid").exists())
-
-    def rescan(self, connection: dict[str, Any]) -> None:
-        """Do nothing: NBD cannot."""
 
 
 class TestNbdTarget(TargetContract):

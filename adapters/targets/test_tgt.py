@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,6 +20,7 @@ from adapters.targets.failures import (
     NoInitiator,
     PortalRefused,
 )
+from adapters.targets.testing import tgtd
 from adapters.targets.tgt import TgtTarget
 from adapters.targets.tgtd import SOCKET, Mode, Op, TgtdRefused, ask, targets
 from domain.ports import Export, Target
@@ -38,18 +38,8 @@ def tgt(**options: Any) -> TgtTarget:
 
 @pytest.fixture(scope="module", autouse=True)
 def _tgtd() -> Iterator[None]:
-    with subprocess.Popen(["tgtd", "-f"], stderr=subprocess.DEVNULL) as daemon:
-        eventually(lambda: answers() and SOCKET.exists())
+    with tgtd():
         yield
-        daemon.kill()  # it does not listen to SIGTERM while it has targets
-
-
-def answers() -> bool:
-    try:
-        ask(Op.SHOW, Mode.SYSTEM)
-    except Missing:
-        return False
-    return True
 
 
 @pytest.fixture

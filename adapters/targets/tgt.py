@@ -168,16 +168,8 @@ class TgtTarget:
         ask(Op.UPDATE, Mode.DEVICE, named, tid=target.tid, lun=LUN)
 
     def _close(self, target: Shown) -> None:
-        """Have no LUN; tgtd refuses while commands are under way."""
-        for left in reversed(range(TRIES)):
-            try:
-                ask(Op.DELETE, Mode.DEVICE, tid=target.tid, lun=LUN)
-            except TgtdRefused:
-                if not left:
-                    raise
-                time.sleep(PAUSE)
-            else:
-                break
+        """Have no LUN."""
+        insist(Op.DELETE, Mode.DEVICE, tid=target.tid, lun=LUN)
         target.device = ""
 
     def _admit(self, target: Shown, volume_id: UUID, initiator: str) -> bool:
@@ -224,13 +216,26 @@ class TgtTarget:
             ask(Op.UNBIND, Mode.TARGET, f"initiator-name={name}", tid=target.tid)
         for user in target.accounts:
             ask(Op.DELETE, Mode.ACCOUNT, f"user={user}")
-        ask(Op.DELETE, Mode.TARGET, tid=target.tid, force=True)
+        insist(Op.DELETE, Mode.TARGET, tid=target.tid, force=True)
 
     @contextmanager
     def _at_work(self, doing: str) -> Iterator[None]:
         verb = doing.partition(" ")[0]
         with self._lock, step(f"tgt {verb}", **{"holdfast.doing": doing}):
             yield
+
+
+def insist(op: Op, mode: Mode, **what: Any) -> None:
+    """Ask until it is done: tgtd refuses while commands are under way."""
+    for left in reversed(range(TRIES)):
+        try:
+            ask(op, mode, **what)
+        except TgtdRefused:
+            if not left:
+                raise
+            time.sleep(PAUSE)
+        else:
+            break
 
 
 def serial(volume_id: UUID) -> str:
