@@ -6,6 +6,7 @@ open-iscsi. Works as root where iscsi_tcp can be loaded.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -107,7 +108,7 @@ class Initiator:
             if session := self.session(connection):
                 for block in session.glob(f"device/target*/*:{lun}/block/*"):
                     disk = Path("/dev") / block.name
-                    return disk if disk.is_block_device() else None
+                    return disk if opens(disk) else None
             return None
 
         return eventually(found)
@@ -124,6 +125,15 @@ class Initiator:
         portal = f"{data['target_portal']},{GROUP}"
         node = ["-T", data["target_iqn"], "-p", portal, "-I", self.host]
         iscsiadm("-m", "node", *node, *arguments)
+
+
+def opens(disk: Path) -> bool:
+    """Tell whether a disk is there to be used: its name comes a moment before."""
+    try:
+        os.close(os.open(disk, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def iscsid() -> None:
