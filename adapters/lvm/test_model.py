@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from adapters.contracts.model import Agents
 from adapters.lvm.driver import LvmDriver
@@ -12,6 +12,7 @@ from adapters.lvm.testing import DISKS, clear
 
 pytestmark = [
     pytest.mark.lvm(disks=DISKS),
+    pytest.mark.slow,
     pytest.mark.usefixtures("whole_group"),
 ]
 
@@ -29,5 +30,9 @@ class LvmAgents(Agents):
 
 TestModel = LvmAgents.TestCase
 TestModel.settings = settings(
-    max_examples=4, stateful_step_count=12, deadline=None, database=None
+    max_examples=4,
+    stateful_step_count=12,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],  # what has failed takes minutes to be made smaller
 )
