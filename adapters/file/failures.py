@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+from adapters.refused import SystemRefused, in_words_of
 from domain.ports import (
     AlreadyManaged,
     Cause,
@@ -44,50 +43,26 @@ class NoRoom(NoSpace):
         )
 
 
-class FilesystemFailed(DriverFailed):
-    """The operating system refused."""
-
-    def __init__(self, doing: str, error: OSError, advice: str) -> None:
-        super().__init__(doing, error, advice)
-        self.doing = doing
-        self.errno = error.errno or errno.EIO
-        self.path = error.filename
-        self.advice = advice
-
-    def __str__(self) -> str:
-        where = f" ({self.path})" if self.path else ""
-        said = os.strerror(self.errno)
-        return f"cannot {self.doing}: {said}{where}; {self.advice}"
-
-
-class FilesystemFull(FilesystemFailed, NoSpace):
+class FilesystemFull(SystemRefused, NoSpace):
     """The operating system found no space, whatever it had said was free."""
 
 
 # fmt: off
 REFUSALS = {
-    errno.ENOSPC:  (FilesystemFull,   "free blocks or inodes, or use another backend"),
-    errno.EDQUOT:  (FilesystemFull,   "raise the quota of the agent's user"),
-    errno.EFBIG:   (FilesystemFailed, "the filesystem allows no file that large"),
-    errno.EROFS:   (FilesystemFailed, "see in the kernel log why, and remount it"),
-    errno.EACCES:  (FilesystemFailed, "let the agent's user own the folder"),
-    errno.EPERM:   (FilesystemFailed, "let the agent's user own the folder"),
-    errno.EEXIST:  (FilesystemFailed, "move it away, or name another folder"),
-    errno.ENOTDIR: (FilesystemFailed, "move it away, or name another folder"),
-    errno.EIO:     (FilesystemFailed, "see in the kernel log whether the disk fails"),
+    errno.ENOSPC:  (FilesystemFull, "free blocks or inodes, or use another backend"),
+    errno.EDQUOT:  (FilesystemFull, "raise the quota of the agent's user"),
+    errno.EFBIG:   (SystemRefused,  "the filesystem allows no file that large"),
+    errno.EROFS:   (SystemRefused,  "see in the kernel log why, and remount it"),
+    errno.EACCES:  (SystemRefused,  "let the agent's user own the folder"),
+    errno.EPERM:   (SystemRefused,  "let the agent's user own the folder"),
+    errno.EEXIST:  (SystemRefused,  "move it away, or name another folder"),
+    errno.ENOTDIR: (SystemRefused,  "move it away, or name another folder"),
+    errno.EIO:     (SystemRefused,  "see in the kernel log whether the disk fails"),
 }
 # fmt: on
-OTHERWISE = (FilesystemFailed, "look at the folder and in the kernel log")
+OTHERWISE = (SystemRefused, "look at the folder and in the kernel log")
 
-
-@contextmanager
-def in_words(doing: str) -> Iterator[None]:
-    """Turn what the operating system refuses into what an operator can act on."""
-    try:
-        yield
-    except OSError as error:
-        kind, advice = REFUSALS.get(error.errno or 0, OTHERWISE)
-        raise kind(doing, error, advice) from error
+in_words = partial(in_words_of, REFUSALS, OTHERWISE)
 
 
 class OutOfSight(DriverFailed):

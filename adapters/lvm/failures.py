@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 from collections.abc import Iterable
 from uuid import UUID
 
+from adapters.refused import SystemRefused
 from domain.pool import FULL
 from domain.ports import (
     AlreadyManaged,
@@ -156,25 +155,14 @@ class Hung(LvmFailed, TimedOut):
         self.seconds = seconds
 
 
-class DeviceFailed(DriverFailed):
+class DeviceFailed(SystemRefused):
     """The kernel refused something about a device."""
 
     code = "device_failed"
 
     def __init__(self, group: str, doing: str, error: OSError) -> None:
-        super().__init__(group, doing, error)
-        self.group = group
-        self.doing = doing
-        self.errno = error.errno or errno.EIO
-        self.path = error.filename
-
-    def __str__(self) -> str:
-        where = f" ({self.path})" if self.path else ""
-        said = os.strerror(self.errno)
-        return (
-            f"cannot {self.doing} in {self.group}: {said}{where}; see in the kernel "
-            "log whether a disk fails"
-        )
+        advice = "see in the kernel log whether a disk fails"
+        super().__init__(f"{doing} in {group}", error, advice)
 
 
 class NoLvm(DriverFailed):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
+from adapters.refused import SystemRefused, in_words_of
 from domain.ports import DriverFailed, VolumeIsBusy
 
 
@@ -80,22 +79,6 @@ class PortalRefused(DriverFailed):
         )
 
 
-class SystemRefused(DriverFailed):
-    """The operating system refused."""
-
-    def __init__(self, doing: str, error: OSError, advice: str) -> None:
-        super().__init__(doing, error, advice)
-        self.doing = doing
-        self.errno = error.errno or errno.EIO
-        self.path = error.filename
-        self.advice = advice
-
-    def __str__(self) -> str:
-        where = f" ({self.path})" if self.path else ""
-        said = os.strerror(self.errno)
-        return f"cannot {self.doing}: {said}{where}; {self.advice}"
-
-
 class DeviceIsBusy(SystemRefused, VolumeIsBusy):
     """Somebody else has claimed the device, or uses what is to be removed."""
 
@@ -110,12 +93,4 @@ REFUSALS = {
 # fmt: on
 OTHERWISE = (SystemRefused, "look in the kernel log")
 
-
-@contextmanager
-def in_words(doing: str) -> Iterator[None]:
-    """Turn what the operating system refuses into what an operator can act on."""
-    try:
-        yield
-    except OSError as error:
-        kind, advice = REFUSALS.get(error.errno or 0, OTHERWISE)
-        raise kind(doing, error, advice) from error
+in_words = partial(in_words_of, REFUSALS, OTHERWISE)

@@ -21,12 +21,12 @@ from adapters.contracts.disk import Disk
 from adapters.contracts.drivers import read, size, write
 from adapters.contracts.initiator import Initiator, Refused, eventually
 from adapters.contracts.targets import KEY, MIB, TargetContract, proven
+from adapters.refused import SystemRefused
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import (
     DeviceIsBusy,
     NoInitiator,
     PortalRefused,
-    SystemRefused,
 )
 from adapters.targets.lio import LUN, ROOT, LioTarget
 from domain.ports import Export, Target, VolumeIsBusy
