@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from logging import getLogger
 from pathlib import Path
@@ -19,6 +19,7 @@ from tempfile import gettempdir
 
 from service.settings import Settings
 
+RUN = Path("/run/holdfast")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 LOOK_EVERY = 0.2  # seconds
 
@@ -69,9 +70,11 @@ def lock_of(
     settings: Settings, backend: str, env: Mapping[str, str] = os.environ
 ) -> Path:
     """Return the file that agents of a backend lock, one for each user and broker."""
+    with suppress(OSError):  # or a driver makes it, and the next agent locks another
+        RUN.mkdir()
     folders = [
         env.get("RUNTIME_DIRECTORY", ""),
-        "/run/holdfast",
+        str(RUN),
         env.get("XDG_RUNTIME_DIR", ""),
     ]
     usable = (f for f in folders if f and os.access(f, os.W_OK | os.X_OK))

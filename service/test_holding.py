@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service import holding
 from service.holding import held, lock_of
 from service.settings import load
 
@@ -64,3 +65,15 @@ def test_each_broker_and_backend_has_a_file_of_its_own(tmp_path: Path) -> None:
 
     assert len(files) == 4
     assert {file.parent for file in files} == {tmp_path}
+
+
+def test_the_file_stays_the_same_when_a_driver_has_made_a_folder_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "RUN", tmp_path / "run")
+    before = lock_of(load(None, {}), "a", {})
+    (tmp_path / "run" / "lvm").mkdir(parents=True, exist_ok=True)
+
+    after = lock_of(load(None, {}), "a", {})
+
+    assert before == after
