@@ -2,7 +2,8 @@
 
 Reading one logical volume costs as much as reading all. So all are read when the
 group is set up, now and then, and whenever a change has failed: nothing is decided
-before the group has been seen again.
+before the group has been seen again. LVM looks for it everywhere then, and at nothing
+but its disks from then on, until one of them is missed.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Group:
         """Read the group, and remember which it is."""
         self._uuid = ""
         self._seen = None
+        self._worker.look_at()
         self._uuid = self.seen().uuid
 
     def seen(self, age: float = float("inf")) -> Seen:
@@ -109,6 +111,8 @@ class Group:
                 self._change(name, wanted, *words)
             except LvmFailed as failure:
                 self.forget()
+                if attempt == 1 and self._is_elsewhere(failure):
+                    continue
                 if not failure.can_heal or attempt >= self._tries:
                     raise
                 if left() <= attempt**2:
@@ -125,7 +129,22 @@ class Group:
             self._worker.run(*words)
             self._seen = seen.with_one(name, wanted)
 
+    def _is_elsewhere(self, failure: LvmFailed) -> bool:
+        """Tell whether the group may have disks that LVM was not told to look at."""
+        narrow = not self._worker.looks_everywhere
+        if elsewhere := narrow and isinstance(failure, GroupOutOfSight):
+            self._worker.look_at()
+        return elsewhere
+
     def _read(self) -> Seen:
+        try:
+            return self._read_what_is_seen()
+        except GroupOutOfSight as failure:
+            if not self._is_elsewhere(failure):
+                raise
+            return self._read_what_is_seen()
+
+    def _read_what_is_seen(self) -> Seen:
         fields = f"vg_uuid,{VG_FIELDS},pv_name"
         group, *more = self._worker.run("vgs", "-o", fields, self.name)  # a row a disk
         if group["vg_missing_pv_count"] != "0":
@@ -134,9 +153,11 @@ class Group:
         if self._uuid and group["vg_uuid"] != self._uuid:
             said = "it is not the volume group that was set up"
             raise GroupOutOfSight(self.name, "reading", said, "restart the agent")
+        if self._worker.looks_everywhere:
+            self._disks = [each["pv_name"] for each in (group, *more)]
+            self._worker.look_at(self._disks)
         rows = self._worker.run("lvs", "-o", LV_FIELDS, self.name)
         lvs = map(lv_of, rows)
-        self._disks = [each["pv_name"] for each in (group, *more)]
         return Seen(
             uuid=group["vg_uuid"],
             size_bytes=int(group["vg_size"]),

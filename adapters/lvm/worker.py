@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
 
@@ -34,6 +34,16 @@ class Worker:
             yield
         finally:
             self._turn.release()
+
+    @property
+    def looks_everywhere(self) -> bool:
+        """Whether LVM looks for the group on every disk."""
+        return self._shell.looks_everywhere
+
+    def look_at(self, disks: Sequence[str] = ()) -> None:
+        """Have LVM look at nothing but these disks; everywhere, if there are none."""
+        with self.alone():
+            self._shell.look_at(disks)
 
     def run(self, *words: str) -> list[dict[str, str]]:
         """Return the rows of a command's report, or raise what is wrong."""

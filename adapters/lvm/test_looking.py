@@ -1,0 +1,71 @@
+"""Where LVM looks: at the group's disks alone, and everywhere once one is missed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from adapters.contracts.drivers import CAUSE, GIB, asked, size
+from adapters.lvm.driver import LvmDriver
+from adapters.lvm.shell import Shell, environment, write_system_dir
+from adapters.lvm.testing import QUICK, Here, run
+
+pytestmark = pytest.mark.lvm(disks=("4G", "4G"))
+
+GROUP, OTHER = "first", "second"
+DISK, ANOTHER = "/dev/ubda", "/dev/ubdb"
+VOLUME = UUID(int=1)
+
+
+@pytest.fixture
+def group() -> Iterator[str]:
+    run("vgcreate", "-qq", "-y", GROUP, DISK)
+    yield GROUP
+    run("vgremove", *QUICK, GROUP)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    write_system_dir(tmp_path, [])
+    return Shell(environment(tmp_path))
+
+
+def groups(shell: Shell) -> list[str]:
+    """Return the volume groups that it sees."""
+    return [row["vg_name"] for row in shell.run(["vgs", "-o", "vg_name"], 30).rows]
+
+
+@pytest.mark.usefixtures("group")
+def test_it_looks_at_nothing_but_the_disks_that_are_named(shell: Shell) -> None:
+    run("vgcreate", "-qq", "-y", OTHER, ANOTHER)
+    try:
+        everywhere = groups(shell)
+        shell.look_at([DISK])
+        there = groups(shell)
+    finally:
+        run("vgremove", *QUICK, OTHER)
+
+    assert everywhere == [GROUP, OTHER]
+    assert there == [GROUP]
+
+
+def test_a_disk_that_is_added_is_found_by_the_next_change(group: str) -> None:
+    driver = LvmDriver(Here(), volume_group=group, lvm_type="default")
+    driver.set_up()
+    run("vgextend", "-qq", "-y", group, ANOTHER)
+
+    location = driver.create(asked(volume_id=VOLUME, size_gib=6), CAUSE)
+
+    assert size(Path(location)) == 6 * GIB
+
+
+def test_a_disk_that_is_added_is_found_when_the_group_is_read(group: str) -> None:
+    driver = LvmDriver(Here(), volume_group=group, lvm_type="default")
+    driver.set_up()
+    run("vgextend", "-qq", "-y", group, ANOTHER)
+    driver.manageable()
+
+    assert driver.capabilities().total_capacity_gb > 7
