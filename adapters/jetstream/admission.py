@@ -2,18 +2,20 @@
 
 Whoever sets it up is alone: what is half-made counts as left behind. All others are
 side by side, so many at once. What may take hours, and what was asked before the
-agent began, comes in a few at a time, so that new work never waits behind it.
+agent began, comes in a few at a time, so that new work never waits behind it. What is
+old lets new work pass besides: most storages do one thing after the other anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from enum import Enum, auto
 
 AT_ONCE = 8  # operations side by side
 A_FEW = 3  # of them of each kind that has to let others pass
+POLITE = 2.0  # seconds that what is old waits for what is new
 
 
 class Kind(Enum):
@@ -34,7 +36,9 @@ class Admission:
             Kind.LONG: asyncio.Semaphore(A_FEW),
         }
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._busy = 0
+        self._busy = self._new = 0
+        self._nothing_new = asyncio.Event()
+        self._nothing_new.set()
         self._quiet = asyncio.Event()
         self._setting_up = asyncio.Lock()
 
@@ -56,7 +60,7 @@ class Admission:
     @asynccontextmanager
     async def beside_others(self, kind: Kind = Kind.NEW) -> AsyncIterator[None]:
         """Work once there is a place, and the storage is usable."""
-        async with self._few.get(kind, nullcontext()), self._places:
+        async with self._few.get(kind, nullcontext()), self._turn(kind), self._places:
             while not self.usable.is_set():
                 await self.usable.wait()
             self._busy += 1
@@ -65,3 +69,20 @@ class Admission:
             finally:
                 self._busy -= 1
                 self._quiet.set()
+
+    @asynccontextmanager
+    async def _turn(self, kind: Kind) -> AsyncIterator[None]:
+        """Let new work, once it waits, pass what is old, unless there is no end."""
+        if kind is Kind.OLD:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._nothing_new.wait(), POLITE)
+        new = kind is Kind.NEW
+        self._new += new
+        if new:
+            self._nothing_new.clear()
+        try:
+            yield
+        finally:
+            self._new -= new
+            if not self._new:
+                self._nothing_new.set()

@@ -173,8 +173,8 @@ class Agent:
         self._changed = asyncio.Event()
         self._looked = asyncio.Event()
         self._turns = Turns()
-        about = self._service, name, self._lease, self._turns, self._touch
-        self._sweeper = Sweeper(*about)
+        touch = partial(self._touch, kind=Kind.OLD)
+        self._sweeper = Sweeper(self._service, name, self._lease, self._turns, touch)
         self._taken: set[Key] = set()
         self._finished: set[Key] = set()
         self._old: set[Key] = set()  # what was in flight before we began
@@ -596,11 +596,17 @@ class Agent:
         later = [each for each in found if name_in(each.reference) > asked.after]
         return Told(later[: asked.limit], more=len(later) > asked.limit)
 
-    async def _touch(self, lease: int, what: Callable[..., Any], *args: Any) -> Any:
+    async def _touch(
+        self,
+        lease: int,
+        what: Callable[..., Any],
+        *args: Any,
+        kind: Kind = Kind.NEW,
+    ) -> Any:
         """Let the driver do something beside other work, or raise `Lapsed`."""
         if self._leaving:
             raise Lapsed
-        async with self._admission.beside_others():
+        async with self._admission.beside_others(kind):
             return await self._in_thread(lease, what, *args)
 
     async def _in_thread(self, lease: int, what: Callable[..., Any], *args: Any) -> Any:

@@ -1,0 +1,63 @@
+"""Who may touch the storage now, and who lets whom pass."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from adapters.jetstream import admission
+from adapters.jetstream.admission import Admission, Kind
+
+SOON = 0.05  # seconds in which what may go on does
+
+
+def test_old_work_lets_new_work_pass() -> None:
+    assert asyncio.run(admitted(Kind.NEW, Kind.OLD)) == [Kind.NEW]
+
+
+def test_new_work_does_not_wait_for_old_work() -> None:
+    assert asyncio.run(admitted(Kind.OLD, Kind.NEW)) == [Kind.OLD, Kind.NEW]
+
+
+def test_old_work_waits_for_its_time_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "POLITE", SOON / 5)
+
+    assert asyncio.run(admitted(Kind.NEW, Kind.OLD)) == [Kind.NEW, Kind.OLD]
+
+
+def test_old_work_goes_on_when_new_work_is_done() -> None:
+    async def scenario() -> None:
+        admits = usable()
+        async with admits.beside_others(Kind.NEW):
+            pass
+        async with asyncio.timeout(10), admits.beside_others(Kind.OLD):
+            pass
+
+    asyncio.run(scenario())
+
+
+async def admitted(*kinds: Kind) -> list[Kind]:
+    """Return who is let in of those who come one after another, and stay."""
+    admits, found = usable(), list[Kind]()
+
+    async def come(kind: Kind) -> None:
+        async with admits.beside_others(kind):
+            found.append(kind)
+            await asyncio.Event().wait()
+
+    coming = []
+    for kind in kinds:
+        coming.append(asyncio.create_task(come(kind)))
+        await asyncio.sleep(SOON)
+    for each in coming:
+        each.cancel()
+    return found
+
+
+def usable() -> Admission:
+    admits = Admission()
+    admits.usable.set()
+    return admits
