@@ -11,17 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
-from enum import Enum, auto
+from enum import Flag, auto
 
 AT_ONCE = 8  # operations side by side
-A_FEW = 3  # of them of each kind that has to let others pass
+A_FEW = 2  # of them of each kind that has to let others pass
 POLITE = 2.0  # seconds that what is old waits for what is new
 
 
-class Kind(Enum):
+class Kind(Flag):
     """What is to be let in, by how it has to queue."""
 
-    NEW = auto()
+    NEW = 0
     OLD = auto()
     LONG = auto()
 
@@ -60,7 +60,9 @@ class Admission:
     @asynccontextmanager
     async def beside_others(self, kind: Kind = Kind.NEW) -> AsyncIterator[None]:
         """Work once there is a place, and the storage is usable."""
-        async with self._few.get(kind, nullcontext()), self._turn(kind), self._places:
+        # What takes long is not to keep other old work from being settled.
+        few = self._few.get(kind & Kind.LONG or kind, nullcontext())
+        async with few, self._turn(kind), self._places:
             while not self.usable.is_set():
                 await self.usable.wait()
             self._busy += 1
@@ -73,10 +75,10 @@ class Admission:
     @asynccontextmanager
     async def _turn(self, kind: Kind) -> AsyncIterator[None]:
         """Let new work, once it waits, pass what is old, unless there is no end."""
-        if kind is Kind.OLD:
+        if Kind.OLD in kind:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._nothing_new.wait(), POLITE)
-        new = kind is Kind.NEW
+        new = not kind
         self._new += new
         if new:
             self._nothing_new.clear()

@@ -363,7 +363,8 @@ class Agent:
             logger.exception("what is asked at %d cannot be read", position)
             return
         assert isinstance(intent, Intent)
-        asked = Piece(topic, intent, position, lease, KINDS.get(topic, kind))
+        long = KINDS.get(topic, Kind.NEW)
+        asked = Piece(topic, intent, position, lease, kind | long)
         key = asked.key
         known = key in self._taken or key in self._finished
         if intent.backend != self._name or known:

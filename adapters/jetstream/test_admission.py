@@ -12,8 +12,21 @@ from adapters.jetstream.admission import Admission, Kind
 SOON = 0.05  # seconds in which what may go on does
 
 
-def test_old_work_lets_new_work_pass() -> None:
-    assert asyncio.run(admitted(Kind.NEW, Kind.OLD)) == [Kind.NEW]
+@pytest.mark.parametrize("old", [Kind.OLD, Kind.OLD | Kind.LONG])
+def test_old_work_lets_new_work_pass(old: Kind) -> None:
+    assert asyncio.run(admitted(Kind.NEW, old)) == [Kind.NEW]
+
+
+def test_new_work_that_takes_long_comes_in_beside_what_does_not() -> None:
+    kinds = [Kind.NEW, Kind.LONG, Kind.LONG, Kind.LONG, Kind.NEW]
+
+    assert asyncio.run(admitted(*kinds)) == [*kinds[:3], Kind.NEW]
+
+
+def test_old_work_that_takes_long_does_not_keep_other_old_work_out() -> None:
+    kinds = [Kind.OLD | Kind.LONG] * 3 + [Kind.OLD]
+
+    assert asyncio.run(admitted(*kinds)) == [*kinds[:2], Kind.OLD]
 
 
 def test_new_work_does_not_wait_for_old_work() -> None:
