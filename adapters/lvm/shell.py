@@ -246,8 +246,11 @@ backup {{
 
 
 def write_system_dir(folder: Path, devices: Sequence[str]) -> None:
-    """Write LVM's settings for us: only these devices (none: all) are looked at."""
-    filters = ['"r|^/dev/mapper/front-|"']
+    """Write LVM's settings for us: only these devices (none: all) are looked at.
+
+    The folder has the name of the group, whose volumes are none of its disks.
+    """
+    filters = [f'"r|^/dev/{folder.name}/|"', '"r|^/dev/mapper/front-|"']
     if devices:
         filters += [f'"a|^{device}$|"' for device in devices] + ['"r|.*|"']
     write_settings(folder, "/dev", filters)
