@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from adapters.lvm.disks import look_at
-from adapters.lvm.failures import GroupOutOfSight, LvmFailed
+from adapters.lvm.failures import DiskFailed, GroupOutOfSight, LvmFailed
 from adapters.lvm.limits import left
 from adapters.lvm.report import LV_FIELDS, VG_FIELDS, Lv, lv_of
 from adapters.lvm.worker import Worker
@@ -59,6 +59,7 @@ class Group:
         self._uuid = ""
         self._seen: Seen | None = None
         self._disks: Sequence[str] = ()
+        self._doubted = False  # a disk has failed since all took a write
 
     def set_up(self) -> None:
         """Read the group, and remember which it is."""
@@ -66,6 +67,7 @@ class Group:
         self._seen = None
         self._worker.look_at()
         self._uuid = self.seen().uuid
+        self._prove()
 
     def seen(self, age: float = float("inf")) -> Seen:
         """Return what is in the group, read at most so many seconds ago."""
@@ -84,9 +86,13 @@ class Group:
         return self.seen().lvs.get(name)
 
     def look(self) -> None:
-        """Read a little of each disk, which takes no LVM; raise what it does."""
+        """Read a little of each disk, which takes no LVM; raise what it does.
+
+        Where one has failed, they have to take a write besides: some can only be read.
+        """
         for disk in self._disks:
             look_at(disk)
+        self._prove()
 
     def forget(self) -> None:
         """Have the group read anew before anything else is decided."""
@@ -111,6 +117,7 @@ class Group:
                 self._change(name, wanted, *words)
             except LvmFailed as failure:
                 self.forget()
+                self._doubted |= isinstance(failure, DiskFailed)
                 if attempt == 1 and self._is_elsewhere(failure):
                     continue
                 if not failure.can_heal or attempt >= self._tries:
@@ -122,6 +129,12 @@ class Group:
                     return
             else:
                 return
+
+    def _prove(self) -> None:
+        """Have LVM write, if need be; to take away a tag that is not there will do."""
+        if self._doubted:
+            self._worker.run("vgchange", "--deltag", "holdfast.doubted", self.name)
+            self._doubted = False
 
     def _change(self, name: str, wanted: Lv | None, *words: str) -> None:
         with self._worker.alone():
