@@ -32,7 +32,6 @@ from service.testing import (
     Caller,
     caller,
     eventually,
-    has_room,
     nothing_is_in_flight,
     program,
 )
@@ -79,8 +78,8 @@ def test_a_thousand_volumes_half_of_them_in_flight_are_settled_beside_new_work(
     config.write_text("\n".join([told, "[[backend]]", *lines, ""]))
 
     async def first() -> tuple[Any, int]:
-        async with asyncio.timeout(120), caller(broker.url) as asker:
-            await has_room(asker)
+        async with caller(broker.url) as asker:
+            await eventually(lambda: works(asker), PATIENCE)
             asked = await asker.insist("volume.create", "key-1", size_gib=1)
             await asker.until("volume.show", is_available, id=asked["id"])
             working = await asker.insist("backend.is_working", name=BACKEND)
@@ -91,6 +90,10 @@ def test_a_thousand_volumes_half_of_them_in_flight_are_settled_beside_new_work(
         async with caller(broker.url) as asker:
             await eventually(lambda: says_nothing(asker), PATIENCE)
             await nothing_is_in_flight(asker)
+
+    async def works(asker: Caller) -> bool:
+        told = await asker.insist("backend.is_working", name=BACKEND)
+        return bool(told["working"])
 
     async def says_nothing(asker: Caller) -> bool:
         await asyncio.sleep(LOOK_EVERY)  # looking is work for the same processor

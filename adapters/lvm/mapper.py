@@ -24,7 +24,9 @@ HEADER = struct.Struct("=3I3Ii3IQ128s129s7x")  # struct dm_ioctl
 TARGET = struct.Struct("=QQiI16s")  # struct dm_target_spec
 NAMED = struct.Struct("=QI")  # struct dm_name_list
 SECTOR = 512
-ROOM = 1 << 14  # bytes of an answer; doubled until it has room
+# Bytes of an answer, doubled until it has room. With more than 1024, Python holds all
+# of its threads up for as long as the kernel takes.
+ROOM = 1024
 
 SUSPENDED, STATUS_TABLE = 1 << 1, 1 << 4
 BUFFER_FULL, SKIP_LOCKFS, NO_FLUSH = 1 << 8, 1 << 10, 1 << 11
