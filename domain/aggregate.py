@@ -233,6 +233,10 @@ class Aggregate:
         """Return since when an intent has waited for a word from its backend."""
         return max(intent.timestamp, self.progressed_at or intent.timestamp)
 
+    def news(self, since: int) -> list[Event]:
+        """Return the events recorded since the last collection, but so many first."""
+        return self._pending[since:]
+
     def collect_events(self) -> list[Event]:
         """Hand over the events recorded since the last call."""
         collected, self._pending = self._pending, []

@@ -52,6 +52,20 @@ LIFECYCLE = Lifecycle(GroupStatus, [
 # fmt: on
 
 
+class Inconsistent(Exception):
+    """A backend cannot take snapshots of a group at one moment."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(backend)
+        self.backend = backend
+
+    def __str__(self) -> str:
+        return (
+            f"backend {self.backend} cannot take snapshots of a group at one moment; "
+            "leave out `consistent`, or choose another backend"
+        )
+
+
 class Group(Aggregate):
     """Volumes that belong together; a member is a member of no other group.
 
@@ -248,6 +262,12 @@ class Group(Aggregate):
         if changes or changing:
             told = {"added": joining, "removed": leaving}
             self.record(Group.Updated, status=status, **told, **changes)
+
+    def check_type(self, volume_type: str | None) -> None:
+        """Raise `Refused` unless volumes of the type may be members."""
+        if self.volume_types and volume_type not in self.volume_types:
+            unmet = [f"of type {' or '.join(self.volume_types)}"]
+            raise Refused("group", self.status, unmet)
 
     def add_snapshot(self, group_snapshot_id: UUID) -> None:
         """Stay as long as a snapshot of all members does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -72,10 +73,6 @@ class GroupSnapshot(Aggregate):
         name: str = ""
         description: str = ""
 
-        @property
-        def may_take_long(self) -> bool:
-            return True
-
         def mutate(self, taken: GroupSnapshot | None) -> GroupSnapshot:
             taken = taken or GroupSnapshot(self.originator_id)
             super().mutate(taken)
@@ -135,28 +132,11 @@ class GroupSnapshot(Aggregate):
     # Commands
 
     @classmethod
-    def create(
-        cls,
-        group_snapshot_id: UUID,
-        *,
-        group_id: UUID,
-        backend: str,
-        consistent: bool,
-        members: list[Member],
-        name: str = "",
-        description: str = "",
-    ) -> GroupSnapshot:
+    def create(cls, group_snapshot_id: UUID, **asked: Any) -> GroupSnapshot:
         """Ask for snapshots of all members that a backend will take."""
+        status = GroupSnapshotStatus.CREATING
         return cls.begin(
-            GroupSnapshot.Created,
-            group_snapshot_id,
-            status=GroupSnapshotStatus.CREATING,
-            group_id=group_id,
-            backend=backend,
-            consistent=consistent,
-            members=members,
-            name=name,
-            description=description,
+            GroupSnapshot.Created, group_snapshot_id, status=status, **asked
         )
 
     def check_source(self) -> None:
@@ -191,7 +171,7 @@ class GroupSnapshot(Aggregate):
             )
 
     def progress(self, version: int, percent: int) -> None:
-        """Take no note of how far it is: each of the snapshots is short, or waited for."""
+        """Take no note of how far it is: hosts must not wait for long."""
 
     def member_gone(self, snapshot_id: UUID) -> None:
         """Note that a snapshot is gone; after the last, so are all of them."""

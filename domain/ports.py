@@ -65,7 +65,7 @@ class Manageable(msgspec.Struct, frozen=True):
     """Storage that a backend has, and whether it can be taken over.
 
     `size_gib` is what it would have as a volume or a snapshot; `id` is the one that
-    it is. A snapshot has the storage that it was taken of for its `source`.
+    it is.
     """
 
     reference: dict[str, str]
@@ -73,7 +73,6 @@ class Manageable(msgspec.Struct, frozen=True):
     safe_to_manage: bool
     reason_not_safe: str | None = None
     id: UUID | None = None
-    source: dict[str, str] | None = None
 
 
 # Told how much of a long operation is done, in percent. What it raises is to end the
@@ -224,7 +223,7 @@ class Driver(Protocol):
         """
 
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:
-        """Raise `VolumeIsBusy` if something uses any of the volumes; one may be absent."""
+        """Raise `VolumeIsBusy` if something uses any of the volumes that are there."""
 
     def manageable_snapshots(self) -> list[Manageable]:
         """Tell of all storage that is or could be a snapshot, sorted by its name."""

@@ -83,10 +83,6 @@ class Snapshot(Copied):
         metadata: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
 
         @property
-        def may_take_long(self) -> bool:
-            return True
-
-        @property
         def in_turn_with(self) -> UUID:
             return self.volume_id
 
@@ -268,7 +264,7 @@ class Snapshot(Copied):
         TOPIC = "snapshot.unmanaging_started"
 
     class Unmanaged(Deleted, frozen=True, kw_only=True):
-        """The snapshot is forgotten; its storage goes by this name, if there was any."""
+        """The snapshot is forgotten; its storage goes by this name, if any."""
 
         TOPIC = "snapshot.unmanaged"
         reference: dict[str, str] | None
@@ -494,6 +490,11 @@ class Snapshot(Copied):
     def was_available(self) -> bool:
         """Removing it began with a snapshot that could be used."""
         return self.previous_status is S.AVAILABLE
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something is under way that will change its status."""
+        return super().unsettled or self.status in (S.CREATING, S.RESTORING)
 
     # State: empty until the events fill it.
 

@@ -275,8 +275,9 @@ class Log:
             command.events = events = decision.collect()
             command.taken = decision.taken
             self.room.take(command.taken)
-            if events and isinstance(events[-1], Intent):
-                command.reply.intent = events[-1].originator_version
+            last = last_of(command.reply.aggregate_id, events)
+            if last >= 0 and isinstance(events[last], Intent):
+                command.reply.intent = events[last].originator_version
             return
         self._take_back(decision)
         # What another replica has given back may be what was missing.
@@ -389,7 +390,8 @@ class Log:
             if command.reply.code or shown is None:
                 self._reply(command, command.reply)
             else:
-                self._reply(command, command.reply.at(self._positions.get(shown, 0)))
+                newest = position if command.events else self._positions.get(shown, 0)
+                self._reply(command, command.reply.at(newest))
             self.room.give_back(command.taken)
             if self._watchers:
                 self._show(command.events)

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.embedded.nats_server import nats_server
 from adapters.file.driver import FileDriver
-from domain.ports import Cause
+from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
 from service.connecting import connect
 from service.serve import replica
@@ -44,12 +44,14 @@ HERE = "service.test_agents"
 class Broken(FileDriver):
     """A driver with a mistake of its own: it cannot make volumes of 2 GiB."""
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         with Path(self._folder, "..", "asked").open("a") as told:
             told.write(f"create {asked.originator_id}\n")
         if asked.size_gib == 2:
             raise ZeroDivisionError
-        return super().create(asked, cause)
+        return super().create(asked, cause, progress)
 
     def delete(self, volume_id: UUID, *args: Any) -> None:
         with Path(self._folder, "..", "asked").open("a") as told:

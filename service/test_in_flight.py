@@ -15,7 +15,7 @@ import pytest
 from adapters.embedded.nats_server import NatsServer, nats_server
 from adapters.postgres.reading import rebuilt
 from domain import reference
-from domain.ports import Adopted, Capabilities, Cause, Export
+from domain.ports import Adopted, Capabilities, Cause, Export, Progress, unheard
 from domain.volume import Volume
 from service.at_work import (
     SETTLED,
@@ -61,7 +61,9 @@ class Nothing:
     def capabilities(self) -> Capabilities:
         return capabilities(1_000_000)
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         return f"/nothing/{asked.originator_id}"
 
     def delete(self, volume_id: UUID, made_at: str, *_: Any) -> None:
@@ -98,9 +100,11 @@ class Nothing:
 class Slow(Nothing):
     """Storage that takes its time for everything but to make small volumes."""
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         time.sleep(0.05 * (asked.size_gib > 1))
-        return super().create(asked, cause)
+        return super().create(asked, cause, progress)
 
     def remove_export(self, volume_id: UUID) -> None:
         time.sleep(0.05)

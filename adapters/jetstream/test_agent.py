@@ -20,7 +20,7 @@ from adapters.jetstream import agent as module
 from adapters.jetstream.publisher import STREAM
 from adapters.postgres.reading import verified
 from domain import log as language
-from domain.ports import Capabilities, Cause, DriverFailed
+from domain.ports import Capabilities, Cause, DriverFailed, Progress, unheard
 from domain.volume import Volume
 from service.house import House, Scenario, lived
 from service.manager import VolumeManager
@@ -58,7 +58,9 @@ class Shelf:
             raise self.unusable
         return capabilities(10_000)
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         self.at_work += 1
         self.creating.set()
         assert self.may_create.wait(10)

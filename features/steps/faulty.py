@@ -25,7 +25,9 @@ from domain.ports import (
     Cause,
     DriverFailed,
     Manageable,
+    Progress,
     VolumeIsBusy,
+    unheard,
 )
 from domain.volume import Volume
 
@@ -70,10 +72,12 @@ class FaultyDriver(FileDriver):
             }
         )
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         """Make the file, unless told otherwise."""
         self._obey("create", asked.originator_id)
-        return super().create(asked, cause)
+        return super().create(asked, cause, progress)
 
     def delete(self, *asked: Any) -> None:
         """Remove the file, unless told otherwise."""
