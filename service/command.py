@@ -215,9 +215,14 @@ class Decision:
                 news += fresh
         return news
 
-    def collect(self) -> list[Event]:
-        """Return what has been recorded, and note what it takes."""
+    def collect(self, shown: UUID | None = None) -> list[Event]:
+        """Return what has been recorded, and note what it takes.
+
+        That of what is `shown` comes last, for its position is the answer's.
+        """
         events: list[Event] = []
+        if shown in self.touched:
+            self.touched[shown] = self.touched.pop(shown)
         for aggregate, version, had in self.touched.values():
             if aggregate and aggregate.version != version:
                 events += aggregate.collect_events()

@@ -272,12 +272,11 @@ class Log:
         """Note what has to be stored of a decision, or confirmed of a refusal."""
         command.events, command.taken, command.seen = (), {}, {}
         if not command.reply.code:
-            command.events = events = decision.collect()
-            command.taken = decision.taken
+            events = decision.collect(command.reply.aggregate_id)
+            command.events, command.taken = events, decision.taken
             self.room.take(command.taken)
-            last = last_of(command.reply.aggregate_id, events)
-            if last >= 0 and isinstance(events[last], Intent):
-                command.reply.intent = events[last].originator_version
+            if events and isinstance(events[-1], Intent):
+                command.reply.intent = events[-1].originator_version
             return
         self._take_back(decision)
         # What another replica has given back may be what was missing.
@@ -390,8 +389,7 @@ class Log:
             if command.reply.code or shown is None:
                 self._reply(command, command.reply)
             else:
-                newest = position if command.events else self._positions.get(shown, 0)
-                self._reply(command, command.reply.at(newest))
+                self._reply(command, command.reply.at(self._positions.get(shown, 0)))
             self.room.give_back(command.taken)
             if self._watchers:
                 self._show(command.events)

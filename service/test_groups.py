@@ -14,7 +14,7 @@ from marshmallow import ValidationError
 
 from domain.aggregate import NotDone
 from service.endpoints import group_snapshots, groups, snapshots, volumes
-from service.log import Log
+from service.log import Log, decoded
 from service.manager import VolumeManager
 from service.room import Measured
 from service.testing import WORKING, ask, available, capabilities, live, report
@@ -62,7 +62,7 @@ def newest(log: Log, aggregate_id: str) -> int:
 async def taken(log: Log, group_id: str, *, consistent: bool = False) -> Any:
     """Return a group snapshot that the backend has taken."""
     made = await ask(log, group_snapshots.create, group_id=group_id)
-    told = {"noun": "group_snapshot", "consistent": consistent}
+    told: Any = {"noun": "group_snapshot", "consistent": consistent}
     await report(log, made["id"], 1, **told)
     return await ask(log, group_snapshots.show, id=made["id"])
 
@@ -162,7 +162,7 @@ def test_a_busy_member_stops_it_with_nothing_destroyed(
         group_id, ids = await grouped(log)
         await ask(log, groups.delete, id=group_id, delete_volumes=True)
         meanwhile = await statuses(log, ids)
-        told = {"not_done": BUSY, "noun": "group"}
+        told: Any = {"not_done": BUSY, "noun": "group"}
         await report(log, group_id, newest(log, group_id), **told)
         return meanwhile, await group(log, group_id), await statuses(log, ids)
 
@@ -235,7 +235,7 @@ def test_a_group_snapshot_that_fails_gives_its_room_back(
         group_id, _ = await grouped(log)
         made = await ask(log, group_snapshots.create, group_id=group_id)
         took = log.room.taken("files")
-        told = {"noun": "group_snapshot", "not_done": FAILED}
+        told: Any = {"noun": "group_snapshot", "not_done": FAILED}
         await report(log, made["id"], 1, **told)
         seen = await ask(log, group_snapshots.show, id=made["id"])
         one = await ask(log, snapshots.show, id=seen["snapshots"][0])
@@ -246,6 +246,20 @@ def test_a_group_snapshot_that_fails_gives_its_room_back(
     assert (seen["status"], one["status"]) == ("error", "error")
     assert one["error"]["code"] == "driver_failed"
     assert (took, left) == (4, 2)
+
+
+def test_the_answer_is_the_last_event_of_what_it_shows(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log)
+        return [
+            await ask(log, group_snapshots.create, group_id=group_id),
+            await ask(log, groups.update, id=group_id, name="web"),
+        ]
+
+    for told in played(manager, scenario):
+        history = decoded(manager.recorder.history(UUID(told["id"])))
+        by_version = {event.originator_version: at for event, at in history}
+        assert by_version[told["version"]] == told["position"]
 
 
 def test_the_snapshots_of_a_group_go_together(manager: VolumeManager) -> None:
