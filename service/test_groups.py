@@ -84,9 +84,9 @@ def test_members_come_and_go_together_or_not_at_all(manager: VolumeManager) -> N
         group_id, [first, second] = await grouped(log)
         other = await available(log)
         _, [foreign] = await grouped(log, 1)
-        change = {"add_volumes": [other], "remove_volumes": [first]}
+        change: Any = {"add_volumes": [other], "remove_volumes": [first]}
         await ask(log, groups.update, id=group_id, **change)
-        wrong = {"add_volumes": [first, foreign], "remove_volumes": [second]}
+        wrong: Any = {"add_volumes": [first, foreign], "remove_volumes": [second]}
         refused = await ask(log, groups.update, id=group_id, **wrong)
         return [second, other], refused, await group(log, group_id)
 
