@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 from uuid import UUID
 
-from adapters.file.failures import GIB, MadeForAnother, NoRoom, NoSpace, in_words
-from adapters.file.volumes import Volumes
+from adapters.file.copying import copy
+from adapters.file.failures import GIB, NoRoom, NoSpace, in_words
+from adapters.file.volumes import Fill, Volumes, blank
 from adapters.holders import is_held
 from adapters.tracing import step
 from domain import reference
@@ -24,6 +26,7 @@ from domain.ports import (
     Progress,
     unheard,
 )
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 
@@ -44,6 +47,7 @@ class FileDriver:
     ) -> None:
         self._folder = folder.absolute()
         self._volumes = Volumes(self._folder)
+        self._snapshots = Volumes(self._folder, "snapshot", "snapshot-")
         self._name = name
         self._reserved_percentage = reserved_percentage
         self._ratio = max_over_subscription_ratio
@@ -53,8 +57,9 @@ class FileDriver:
         """Make the folder if there is none, clean it, and try it out."""
         doing = f"use {self._folder} for volumes"
         with in_words(doing):
-            self._volumes.set_up()
-            self._volumes.sweep()
+            for kept in (self._volumes, self._snapshots):
+                kept.set_up()
+                kept.sweep()
         # A full disk is no reason not to start: volumes can be deleted from it.
         with suppress(NoSpace), in_words(doing):
             self._volumes.rehearse()
@@ -63,7 +68,7 @@ class FileDriver:
         """Measure the filesystem, and count what was set up and made since."""
         with self._at_work(f"measure {self._folder}"):
             space = os.statvfs(self._folder)
-            sizes = self._volumes.sizes()
+            sizes, taken = self._volumes.sizes(), self._snapshots.sizes()
         return Capabilities(
             volume_backend_name=self._name,
             vendor_name="Holdfast",
@@ -71,7 +76,7 @@ class FileDriver:
             storage_protocol="local",
             total_capacity_gb=in_gib(space.f_blocks * space.f_frsize),
             free_capacity_gb=in_gib(space.f_bavail * space.f_frsize),
-            provisioned_capacity_gb=in_gib(sum(sizes)),
+            provisioned_capacity_gb=in_gib(sum(sizes) + sum(taken)),
             total_volumes=len(sizes),
             thin_provisioning_support=True,
             thick_provisioning_support=False,
@@ -79,19 +84,18 @@ class FileDriver:
             max_over_subscription_ratio=self._ratio,
         )
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         """Make a sparse file; returns its absolute path."""
         volume_id, size_bytes = asked.originator_id, asked.size_gib * GIB
         with self._at_work(f"make volume {volume_id} in {self._folder}"):
-            self._volumes.clean(volume_id)
-            made_by = self._volumes.cause(volume_id)
-            if made_by is None:
+            if not self._volumes.is_made(volume_id, cause):
                 self._make_room(size_bytes)
-                self._volumes.make(volume_id, size_bytes, cause)
-            elif made_by == cause:
-                self._volumes.finish(volume_id, size_bytes)
+                fill = self._fill(asked.source, progress)
+                self._volumes.make(volume_id, size_bytes, cause, fill)
             else:
-                raise MadeForAnother(self._volumes.path(volume_id).parent, made_by)
+                self._volumes.finish(volume_id, size_bytes, cause)
         return str(self._volumes.path(volume_id))
 
     def delete(
@@ -105,10 +109,29 @@ class FileDriver:
         something that does not say what made it.
         """
         with self._at_work(f"remove volume {volume_id} from {self._folder}"):
-            self._volumes.clean(volume_id)
-            made_by = self._volumes.cause(volume_id)
-            if made_by and made_by.at == made_at:
-                self._volumes.remove(volume_id)
+            self._volumes.remove_made(volume_id, made_at)
+
+    def take_snapshot(
+        self, asked: Snapshot.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
+        """Copy the file; returns the copy's absolute path."""
+        snapshot_id, volume_id = asked.originator_id, asked.volume_id
+        with self._at_work(f"take snapshot {snapshot_id} of volume {volume_id}"):
+            if not self._snapshots.is_made(snapshot_id, cause):
+                size_bytes = self._volumes.size(volume_id)
+                self._make_room(size_bytes)
+                fill = self._fill({"volume": volume_id}, progress)
+                self._snapshots.make(snapshot_id, size_bytes, cause, fill, volume_id)
+            else:
+                self._snapshots.finish(snapshot_id, 0, cause)
+        return str(self._snapshots.path(snapshot_id))
+
+    def delete_snapshot(
+        self, snapshot_id: UUID, made_at: str, progress: Progress = unheard
+    ) -> None:
+        """Remove the copy, as `delete` does a volume."""
+        with self._at_work(f"remove snapshot {snapshot_id} from {self._folder}"):
+            self._snapshots.remove_made(snapshot_id, made_at)
 
     def manageable(self) -> list[Manageable]:
         """Tell of the volumes, and of the files in `incoming`."""
@@ -137,16 +160,12 @@ class FileDriver:
         """Move a file from `incoming` to where volumes are."""
         volume_id, name = asked.originator_id, reference.name_in(asked.reference)
         with self._at_work(f"take {name} over as volume {volume_id}"):
-            self._volumes.clean(volume_id)
-            made_by = self._volumes.cause(volume_id)
-            if made_by is None:
+            if not self._volumes.is_made(volume_id, cause):
                 with self._taking_in:  # or two would take the same file
                     size_bytes = self._volumes.check(name)
                     grown = whole_gib(size_bytes) * GIB
                     self._make_room(grown - size_bytes)
                     self._volumes.take_in(volume_id, name, grown, cause)
-            elif made_by != cause:
-                raise MadeForAnother(self._volumes.path(volume_id).parent, made_by)
             size_bytes = self._volumes.settle_in(volume_id, name)
         return Adopted(str(self._volumes.path(volume_id)), whole_gib(size_bytes))
 
@@ -202,6 +221,15 @@ class FileDriver:
         with step(f"file {verb}", **{"holdfast.doing": doing}), in_words(doing):
             self._volumes.look()
             yield
+
+    def _fill(self, source: dict[str, UUID] | None, progress: Progress) -> Fill:
+        """Return what makes a file that holds what a source does, or nothing."""
+        if source is None:
+            return blank
+        [(kind, source_id)] = source.items()
+        kept = {"volume": self._volumes, "snapshot": self._snapshots}[kind]
+        kept.size(source_id)  # raises where it is gone
+        return partial(copy, kept.path(source_id), progress=progress)
 
     def _make_room(self, more_bytes: int) -> None:
         """Refuse what could never be filled, by the space that is free now.

@@ -5,6 +5,9 @@
                                         what made it: position in the log, and time
     <folder>/.<volume id>.making        half-made
     <folder>/.<volume id>.deleting      half-removed
+    <folder>/snapshot-<snapshot id>/…   likewise a snapshot
+    <folder>/snapshot-<snapshot id>/of <volume id>
+                                        what it is of
     <folder>/incoming/<name>            what may become a volume, or was one
 
 A volume appears and disappears by one rename of its directory, so what a kill or
@@ -14,9 +17,9 @@ else in the folder is touched.
 What comes in is linked into its volume and only then loses its name in `incoming`;
 what is let go gets one there first. So its data never depends on one name alone.
 
-What made a volume is in the name of a second link to its data: that is durable with
-the directory, where a file would be an inode and an fsync more. Holdfast 0.1.0 wrote
-such a file, `made-by.json`.
+What made a volume is in the name of a second link to its data, as is what a snapshot
+is of: that is durable with the directory, where a file would be an inode and an fsync
+more. Holdfast 0.1.0 wrote such a file, `made-by.json`.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -37,6 +40,7 @@ from adapters.file.failures import (
     Crowded,
     Gone,
     InUse,
+    MadeForAnother,
     Misnamed,
     NotThere,
     OutOfSight,
@@ -53,16 +57,25 @@ INCOMING = "incoming"
 OLD_MADE_BY = "made-by.json"
 
 ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-VOLUME = re.compile(ID)
 MADE_BY = re.compile(r"made-by (\d+) (.*)")
-LEFTOVER = re.compile(rf"\.{ID}\.(?:making|deleting)")
+OF = re.compile(rf"of ({ID})")
+
+Fill = Callable[[Path], None]
+
+
+def blank(path: Path) -> None:
+    """Leave it to others to make a file that reads as zeros."""
 
 
 class Volumes:
-    """The volumes in one folder."""
+    """The volumes in one folder, or its snapshots."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, noun: str = "volume", prefix: str = "") -> None:
         self._folder = folder
+        self._noun = noun
+        self._prefix = prefix
+        self._home_of = re.compile(rf"{prefix}({ID})")
+        self._leftover = re.compile(rf"\.{prefix}{ID}\.(?:making|deleting)")
         self._incoming = folder / INCOMING
         self._seen: os.stat_result | None = None
         self._names = Names(folder)
@@ -108,15 +121,26 @@ class Volumes:
                 return None
             raise Unexplained(home) from error
 
+    def is_made(self, volume_id: UUID, cause: Cause) -> bool:
+        """Tell whether it was made for the cause, once leftovers are removed.
+
+        Raises `MadeForAnother`, or `Unexplained`.
+        """
+        self.clean(volume_id)
+        made_for = self.cause(volume_id)
+        if made_for and made_for != cause:
+            raise MadeForAnother(self._home(volume_id), made_for)
+        return made_for is not None
+
     def size(self, volume_id: UUID) -> int:
         """Return the volume's size in bytes, or raise `Gone`."""
         path = self.path(volume_id)
         try:
             found = path.lstat()
         except FileNotFoundError as error:
-            raise Gone(volume_id, path) from error
+            raise Gone(self._called(volume_id), path) from error
         if not stat.S_ISREG(found.st_mode):
-            raise Gone(volume_id, path)
+            raise Gone(self._called(volume_id), path)
         return found.st_size
 
     def sizes(self) -> list[int]:
@@ -127,14 +151,29 @@ class Volumes:
         """Return each volume with its size in bytes."""
         return dict(self._sizes)
 
-    def make(self, volume_id: UUID, size_bytes: int, cause: Cause) -> None:
-        """Make a volume that is not there, whole or not at all."""
-        self._put(volume_id, size_bytes, cause)
+    def make(
+        self,
+        volume_id: UUID,
+        size_bytes: int,
+        cause: Cause,
+        fill: Fill = blank,
+        of: UUID | None = None,
+    ) -> None:
+        """Make a volume that is not there, of that size at least, whole or not at all.
 
-    def finish(self, volume_id: UUID, size_bytes: int) -> None:
+        What it holds is what `fill` makes the file with; behind that it is zeros.
+        """
+        making = self._making(volume_id)
+        size_bytes = self._build(making, size_bytes, cause, fill, of)
+        making.rename(self._home(volume_id))
+        self._sizes[volume_id] = size_bytes
+        self._names.sync()
+
+    def finish(self, volume_id: UUID, size_bytes: int, cause: Cause) -> None:
         """Make durable what an earlier attempt made, and add what it lacks."""
-        flags = os.O_RDWR | os.O_CREAT
-        self._sizes[volume_id] = truncate(self.path(volume_id), size_bytes, flags)
+        with suppress(FileExistsError, FileNotFoundError):
+            self.path(volume_id).hardlink_to(self._home(volume_id) / made_by(cause))
+        self.grow(volume_id, size_bytes)
         sync(self._home(volume_id))
         self._names.sync()
 
@@ -165,7 +204,8 @@ class Volumes:
         self, volume_id: UUID, name: str, size_bytes: int, cause: Cause
     ) -> None:
         """Make what was checked the data of a volume that is not there."""
-        self._put(volume_id, size_bytes, cause, self._incoming / name)
+        came_in = self._incoming / name
+        self.make(volume_id, size_bytes, cause, lambda path: path.hardlink_to(came_in))
 
     def settle_in(self, volume_id: UUID, name: str) -> int:
         """Let what came in be known as the volume alone; returns its bytes."""
@@ -207,7 +247,7 @@ class Volumes:
         try:
             grown = truncate(self.path(volume_id), size_bytes, os.O_RDWR)
         except FileNotFoundError as error:
-            raise Gone(volume_id, self.path(volume_id)) from error
+            raise Gone(self._called(volume_id), self.path(volume_id)) from error
         self._sizes[volume_id] = grown
 
     def remove(self, volume_id: UUID, left: Path | None = None) -> None:
@@ -231,6 +271,13 @@ class Volumes:
         self._drop_names(deleting / DATA, left)
         empty(deleting)
 
+    def remove_made(self, volume_id: UUID, made_at: str) -> None:
+        """Remove a volume that was made at that time, and leftovers; as `remove`."""
+        self.clean(volume_id)
+        made_for = self.cause(volume_id)
+        if made_for and made_for.at == made_at:
+            self.remove(volume_id)
+
     def clean(self, volume_id: UUID) -> None:
         """Remove what an operation that was cut short left of this volume."""
         leftovers = [self._making(volume_id), self._deleting(volume_id)]
@@ -240,63 +287,55 @@ class Volumes:
 
     def sweep(self) -> None:
         """Remove what operations that were cut short left of any volume."""
-        leftovers = filter(LEFTOVER.fullmatch, names(self._folder))
+        leftovers = filter(self._leftover.fullmatch, names(self._folder))
         self._discard([self._folder / name for name in leftovers])
 
     def rehearse(self) -> None:
         """Make a volume and remove it, to see whether the folder takes one."""
         rehearsal = self._making(UUID(int=0))
-        self._build(rehearsal, 1, Cause(0, ""))
+        self._build(rehearsal, 1, Cause(0, ""), blank, None)
         empty(rehearsal)
 
     def _found(self) -> Iterator[tuple[UUID, int]]:
         with os.scandir(self._folder) as entries:
-            names = [entry.name for entry in entries if VOLUME.fullmatch(entry.name)]
-        for name in names:
+            found = [self._home_of.fullmatch(entry.name) for entry in entries]
+        for home in filter(None, found):
             with suppress(FileNotFoundError, NotADirectoryError):
-                yield UUID(name), os.lstat(self._folder / name / DATA).st_size
+                yield UUID(home[1]), os.lstat(self._folder / home[0] / DATA).st_size
+
+    def _called(self, volume_id: UUID) -> str:
+        return f"{self._noun} {volume_id}"
 
     def _home(self, volume_id: UUID) -> Path:
-        return self._folder / str(volume_id)
+        return self._folder / f"{self._prefix}{volume_id}"
 
     def _making(self, volume_id: UUID) -> Path:
-        return self._folder / f".{volume_id}.making"
+        return self._folder / f".{self._prefix}{volume_id}.making"
 
     def _deleting(self, volume_id: UUID) -> Path:
-        return self._folder / f".{volume_id}.deleting"
+        return self._folder / f".{self._prefix}{volume_id}.deleting"
 
     def _closed(self, volume_id: UUID, home: Path) -> None:
         if held := holders(home / DATA):
-            raise StillOpen(volume_id, held)
-
-    def _put(
-        self,
-        volume_id: UUID,
-        size_bytes: int,
-        cause: Cause,
-        source: Path | None = None,
-    ) -> None:
-        making = self._making(volume_id)
-        self._build(making, size_bytes, cause, source)
-        making.rename(self._home(volume_id))
-        self._sizes[volume_id] = size_bytes
-        self._names.sync()
+            raise StillOpen(self._called(volume_id), held)
 
     def _build(
-        self, home: Path, size_bytes: int, cause: Cause, source: Path | None = None
-    ) -> None:
+        self, home: Path, size_bytes: int, cause: Cause, fill: Fill, of: UUID | None
+    ) -> int:
         home.mkdir(0o700)
         try:
-            made_by = home / f"made-by {cause.position} {cause.at}"
-            if source:
-                made_by.hardlink_to(source)
-            truncate(made_by, size_bytes, os.O_RDWR | os.O_CREAT)
-            (home / DATA).hardlink_to(made_by)
+            data = home / made_by(cause)
+            fill(data)
+            size_bytes = truncate(data, size_bytes, os.O_RDWR | os.O_CREAT)
+            (home / DATA).hardlink_to(data)
+            if of:
+                (home / f"of {of}").hardlink_to(data)
             sync(home)
-        except OSError:
+        except (OSError, DriverFailed):
             with suppress(OSError):
                 empty(home)
             raise
+        return size_bytes
 
     def _why(self, name: str) -> DriverFailed | None:
         try:
@@ -346,16 +385,21 @@ class Names:
                 self._durable = newest
 
 
+def made_by(cause: Cause) -> str:
+    """Return the name by which a volume's data says what made it."""
+    return f"made-by {cause.position} {cause.at}"
+
+
 def cause_in(home: Path) -> Cause:
     """Return what made a volume, as it says itself."""
-    for made_by in filter(None, map(MADE_BY.fullmatch, names(home))):
-        return Cause(int(made_by[1]), made_by[2])
+    for told in filter(None, map(MADE_BY.fullmatch, names(home))):
+        return Cause(int(told[1]), told[2])
     return msgspec.json.decode((home / OLD_MADE_BY).read_bytes(), type=Cause)
 
 
 def is_ours(name: str) -> bool:
     """Tell whether we put something of that name beside a volume's data."""
-    return name in (DATA, OLD_MADE_BY) or MADE_BY.fullmatch(name) is not None
+    return name in (DATA, OLD_MADE_BY) or any(p.fullmatch(name) for p in (MADE_BY, OF))
 
 
 def names(directory: Path) -> set[str]:
