@@ -64,12 +64,11 @@ def cow_bytes(size_bytes: int) -> int:
 def offered(lv: Lv) -> Manageable:
     """Return what can be said of it to those who look for snapshots to take over."""
     told, size_gib = reference.to(lv.name), volumes.whole_gib(lv.reads_bytes)
-    source = reference.to(lv.origin) if lv.origin else None
     for said in filter(None, map(IT_IS.fullmatch, lv.tags)):
         whose = UUID(said[1])
-        return Manageable(told, size_gib, False, "already managed", whose, source)  # noqa: FBT003
+        return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
     why = "something has it open" if lv.is_open else None
-    return Manageable(told, size_gib, not why, why, source=source)
+    return Manageable(told, size_gib, not why, why)
 
 
 def could_be(lv: Lv) -> bool:
