@@ -374,7 +374,7 @@ class Group(Aggregate):
     @property
     def was_available(self) -> bool:
         """Removing it began with a group that was whole."""
-        return self.previous_status is S.AVAILABLE
+        return self.previous_status == S.AVAILABLE
 
     @property
     def unsettled(self) -> bool:

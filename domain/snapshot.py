@@ -339,13 +339,13 @@ class Snapshot(Copied):
 
     def taken_in_group(self) -> None:
         """Note that it was taken with the others; one that has gone stays so."""
-        if self.status is S.CREATING:
+        if self.status == S.CREATING:
             status = LIFECYCLE.after("created", self)
             self.record(Snapshot.TakenInGroup, status=status)
 
     def not_taken_in_group(self, why: NotDone) -> None:
         """Note that it could not be taken with the others."""
-        if self.status is S.CREATING:
+        if self.status == S.CREATING:
             self.record(
                 Snapshot.NotTakenInGroup,
                 status=LIFECYCLE.after("creation_failed", self),
@@ -372,7 +372,7 @@ class Snapshot(Copied):
 
     def end_restoration(self) -> None:
         """Be as before: the volume is restored, or cannot be."""
-        if self.status is S.RESTORING:
+        if self.status == S.RESTORING:
             status = LIFECYCLE.after("restored", self)
             self.record(Snapshot.RestorationEnded, status=status)
 
@@ -489,7 +489,7 @@ class Snapshot(Copied):
     @property
     def was_available(self) -> bool:
         """Removing it began with a snapshot that could be used."""
-        return self.previous_status is S.AVAILABLE
+        return self.previous_status == S.AVAILABLE
 
     @property
     def unsettled(self) -> bool:

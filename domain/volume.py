@@ -1545,7 +1545,7 @@ class Volume(Copied):
     @property
     def was_available(self) -> bool:
         """Deleting it began with a volume that could be used."""
-        return self.previous_status is Status.AVAILABLE
+        return self.previous_status == Status.AVAILABLE
 
     @property
     def never_ours(self) -> bool:

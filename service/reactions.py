@@ -125,7 +125,7 @@ def tell_not_taken(log: Decision, event: GroupSnapshot.CreationFailed) -> None:
 def forget_group_snapshot(log: Decision, event: GroupSnapshot.SnapshotRemoved) -> None:
     """Have the group know when the last of the snapshots is gone."""
     taken = log.get(GroupSnapshot, event.originator_id)
-    if taken.status is GroupSnapshotStatus.DELETED:
+    if taken.status == GroupSnapshotStatus.DELETED:
         log.get(Group, taken.group_id).remove_snapshot(taken.id)
 
 
