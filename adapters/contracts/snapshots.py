@@ -11,6 +11,7 @@ import pytest
 from adapters.contracts.drivers import (
     CAUSE,
     GIB,
+    NODE_1,
     WHEN,
     asked,
     counted,
@@ -19,10 +20,20 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
-from domain.ports import Cause, Driver, DriverFailed
+from domain import reference
+from domain.group_snapshot import GroupSnapshot, GroupSnapshotStatus, Member
+from domain.ports import (
+    AlreadyManaged,
+    Cause,
+    Driver,
+    DriverFailed,
+    Manageable,
+    UnknownReference,
+    VolumeIsBusy,
+)
 from domain.provenance import Provenance
 from domain.snapshot import Snapshot, SnapshotStatus
-from domain.volume import Volume
+from domain.volume import Status, Volume
 
 LATER = Cause(8, "2026-02-03T04:05:06+00:00")
 PLACES = (0, 4096, GIB // 2, GIB - 4096)
@@ -44,9 +55,58 @@ def wanted(
     )
 
 
-def copy_of(size_gib: int = 1, **source: UUID) -> Volume.Created:
-    """Return the event that asks for a volume made of `snapshot=` or `volume=`."""
-    return msgspec.structs.replace(asked(size_gib), source=source)
+def copy_of(
+    source_id: UUID, kind: str = "snapshot", size_gib: int = 1
+) -> Volume.Created:
+    """Return the event that asks for a volume made of a snapshot or a volume."""
+    return msgspec.structs.replace(asked(size_gib), source={kind: source_id})
+
+
+def reversion(volume_id: UUID, snapshot_id: UUID) -> Volume.ReversionStarted:
+    """Return the event that asks for a volume to be as its snapshot."""
+    return Volume.ReversionStarted(
+        originator_id=volume_id,
+        originator_version=1,
+        timestamp=WHEN,
+        provenance=Provenance(),
+        status=Status.REVERTING,
+        backend="contract",
+        snapshot_id=snapshot_id,
+        snapshot_made_at=WHEN,
+        previous_status=Status.AVAILABLE,
+    )
+
+
+def together(*volume_ids: UUID, consistent: bool = True) -> GroupSnapshot.Created:
+    """Return the event that asks for snapshots of several volumes."""
+    return GroupSnapshot.Created(
+        originator_id=uuid4(),
+        originator_version=1,
+        timestamp=WHEN,
+        provenance=Provenance(),
+        status=GroupSnapshotStatus.CREATING,
+        backend="contract",
+        group_id=uuid4(),
+        consistent=consistent,
+        members=[Member(uuid4(), volume_id, 1) for volume_id in volume_ids],
+    )
+
+
+def managed(
+    volume_id: UUID, name: str, snapshot_id: UUID | None = None
+) -> Snapshot.ManagingStarted:
+    """Return the event that asks for storage to be taken over as a snapshot."""
+    return Snapshot.ManagingStarted(
+        originator_id=snapshot_id or uuid4(),
+        originator_version=1,
+        timestamp=WHEN,
+        provenance=Provenance(),
+        status=SnapshotStatus.CREATING,
+        backend="contract",
+        volume_id=volume_id,
+        size_gib=1,
+        reference=reference.to(name),
+    )
 
 
 class SnapshotContract:
@@ -58,6 +118,13 @@ class SnapshotContract:
     def restarted(self, driver: Driver) -> Driver:
         """Return a new driver on the same storage, as after the agent was killed."""
         raise NotImplementedError
+
+    @pytest.fixture
+    def volume(self, driver: Driver) -> UUID:
+        """A volume of 1 GiB."""
+        event = asked()
+        driver.create(event, CAUSE)
+        return event.originator_id
 
     @pytest.fixture
     def written(self, driver: Driver) -> UUID:
@@ -80,7 +147,7 @@ class SnapshotContract:
     def test_a_snapshot_keeps_what_its_volume_held(
         self, driver: Driver, written: UUID, snapshot: UUID
     ) -> None:
-        made = copy_of(snapshot=snapshot)
+        made = copy_of(snapshot)
         driver.create(made, CAUSE)
 
         assert held(device(driver, made.originator_id)) == {b"before"}
@@ -96,9 +163,7 @@ class SnapshotContract:
         assert driver.take_snapshot(event, CAUSE) == location
         assert self.restarted(driver).take_snapshot(event, CAUSE) == location
 
-        made = copy_of(snapshot=event.originator_id)
-        driver.create(made, CAUSE)
-        assert held(device(driver, made.originator_id)) == {b"before"}
+        assert kept(driver, event.originator_id) == {b"before"}
 
     @pytest.mark.parametrize("other", [Cause(8, CAUSE.at), Cause(7, LATER.at)])
     def test_a_snapshot_taken_for_another_cause_is_not_adopted(
@@ -107,9 +172,7 @@ class SnapshotContract:
         with pytest.raises(DriverFailed):
             driver.take_snapshot(wanted(written, snapshot), other)
 
-        made = copy_of(snapshot=snapshot)
-        driver.create(made, CAUSE)
-        assert held(device(driver, made.originator_id)) == {b"before"}
+        assert kept(driver, snapshot) == {b"before"}
 
     def test_of_an_absent_volume_no_snapshot_is_taken(self, driver: Driver) -> None:
         before = counted(driver)
@@ -126,9 +189,7 @@ class SnapshotContract:
         with device(driver, written).open("rb"):
             driver.take_snapshot(event, CAUSE)
 
-        made = copy_of(snapshot=event.originator_id)
-        driver.create(made, CAUSE)
-        assert held(device(driver, made.originator_id)) == {b"before"}
+        assert kept(driver, event.originator_id) == {b"before"}
 
     def test_each_of_several_snapshots_keeps_what_was_there_when_it_was_taken(
         self, driver: Driver, written: UUID, snapshot: UUID
@@ -138,16 +199,14 @@ class SnapshotContract:
         fill(device(driver, written), b"latest")
 
         for source, what in ((snapshot, b"before"), (second.originator_id, b"after!")):
-            made = copy_of(snapshot=source)
-            driver.create(made, CAUSE)
-            assert held(device(driver, made.originator_id)) == {what}
+            assert kept(driver, source) == {what}
 
     def test_what_grew_since_is_not_in_the_snapshot(
         self, driver: Driver, written: UUID, snapshot: UUID
     ) -> None:
         driver.extend(written, 2)
 
-        made = copy_of(snapshot=snapshot)
+        made = copy_of(snapshot)
         driver.create(made, CAUSE)
 
         assert size(device(driver, made.originator_id)) == GIB
@@ -166,7 +225,7 @@ class SnapshotContract:
         driver.delete_snapshot(snapshot, CAUSE.at)
 
         with pytest.raises(DriverFailed):
-            driver.create(copy_of(snapshot=snapshot), CAUSE)
+            driver.create(copy_of(snapshot), CAUSE)
         assert held(device(driver, written)) == {b"after!"}
         assert counted(driver) == (1, 1.0)
 
@@ -204,16 +263,14 @@ class SnapshotContract:
         driver.delete_snapshot(second.originator_id, CAUSE.at)
 
         for source, what in ((snapshot, b"before"), (third.originator_id, b"latest")):
-            made = copy_of(snapshot=source)
-            driver.create(made, CAUSE)
-            assert held(device(driver, made.originator_id)) == {what}
+            assert kept(driver, source) == {what}
 
     # Copying
 
     def test_a_copy_of_a_volume_holds_what_that_does(
         self, driver: Driver, written: UUID
     ) -> None:
-        made = copy_of(volume=written)
+        made = copy_of(written, "volume")
 
         driver.create(made, CAUSE)
 
@@ -229,7 +286,7 @@ class SnapshotContract:
             event = wanted(written)
             driver.take_snapshot(event, CAUSE)
             source = event.originator_id
-        made, twin = copy_of(**{kind: source}), copy_of(**{kind: source})
+        made, twin = copy_of(source, kind), copy_of(source, kind)
         driver.create(made, CAUSE)
 
         fill(device(driver, made.originator_id), b"copied")
@@ -243,7 +300,7 @@ class SnapshotContract:
     def test_a_copy_that_is_larger_reads_as_zeros_behind(
         self, driver: Driver, written: UUID, snapshot: UUID, kind: str
     ) -> None:
-        made = copy_of(2, **{kind: {"snapshot": snapshot, "volume": written}[kind]})
+        made = copy_of({"snapshot": snapshot, "volume": written}[kind], kind, 2)
 
         driver.create(made, CAUSE)
 
@@ -260,7 +317,7 @@ class SnapshotContract:
         event = wanted(written)
         driver.take_snapshot(event, CAUSE)
         source = {"snapshot": event.originator_id, "volume": written}[kind]
-        made = copy_of(**{kind: source})
+        made = copy_of(source, kind)
         driver.create(made, CAUSE)
 
         driver.delete_snapshot(event.originator_id, CAUSE.at)
@@ -272,7 +329,7 @@ class SnapshotContract:
     def test_copying_again_keeps_what_was_written(
         self, driver: Driver, written: UUID
     ) -> None:
-        made = copy_of(volume=written)
+        made = copy_of(written, "volume")
         location = driver.create(made, CAUSE)
         fill(device(driver, made.originator_id), b"copied")
 
@@ -285,20 +342,293 @@ class SnapshotContract:
         before = counted(driver)
 
         with pytest.raises(DriverFailed):
-            driver.create(copy_of(**{kind: uuid4()}), CAUSE)
+            driver.create(copy_of(uuid4(), kind), CAUSE)
 
         assert counted(driver) == before
 
     def test_what_is_copied_stays_as_it_was(
         self, driver: Driver, written: UUID
     ) -> None:
-        made = copy_of(volume=written)
+        made = copy_of(written, "volume")
 
         driver.create(made, CAUSE)
         driver.delete(made.originator_id, CAUSE.at)
 
         assert held(device(driver, written)) == {b"before"}
         assert counted(driver) == (1, 1.0)
+
+    # Reverting
+
+    def test_a_reverted_volume_holds_what_its_snapshot_does(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        driver.revert(reversion(written, snapshot), CAUSE)
+
+        assert held(device(driver, written)) == {b"before"}
+        assert kept(driver, snapshot) == {b"before"}
+        assert counted(driver) == (1, 2.0)
+
+    def test_what_was_written_where_nothing_was_is_gone_once_reverted(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        write(device(driver, written), GIB // 4, b"since")
+
+        driver.revert(reversion(written, snapshot), CAUSE)
+
+        assert read(device(driver, written), GIB // 4, 5) == bytes(5)
+
+    def test_reverting_twice_is_reverting_once(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        event = reversion(written, snapshot)
+        driver.revert(event, LATER)
+        fill(device(driver, written), b"latest")
+
+        driver.revert(event, LATER)
+        self.restarted(driver).revert(event, LATER)
+
+        assert held(device(driver, written)) == {b"latest"}
+
+    def test_a_volume_can_be_reverted_again_for_another_cause(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        event = reversion(written, snapshot)
+        driver.revert(event, CAUSE)
+        fill(device(driver, written), b"latest")
+
+        driver.revert(event, LATER)
+
+        assert held(device(driver, written)) == {b"before"}
+        assert counted(driver) == (1, 2.0)
+
+    def test_a_reverted_volume_is_a_volume_like_others(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        driver.revert(reversion(written, snapshot), LATER)
+
+        driver = self.restarted(driver)
+        fill(device(driver, written), b"latest")
+        assert kept(driver, snapshot) == {b"before"}
+        driver.delete_snapshot(snapshot, CAUSE.at)
+        driver.extend(written, 2)
+        assert held(device(driver, written)) == {b"latest"}
+        driver.delete(written, CAUSE.at)
+        assert counted(driver) == (0, 0.0)
+
+    def test_a_volume_in_use_is_not_reverted(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        event = reversion(written, snapshot)
+        with device(driver, written).open("rb"), pytest.raises(VolumeIsBusy):
+            driver.revert(event, CAUSE)
+
+        assert held(device(driver, written)) == {b"after!"}
+        driver.revert(event, CAUSE)
+        assert held(device(driver, written)) == {b"before"}
+
+    def test_what_cannot_be_reverted_stays_as_it_was(
+        self, driver: Driver, written: UUID
+    ) -> None:
+        with pytest.raises(DriverFailed):
+            driver.revert(reversion(written, uuid4()), CAUSE)
+
+        assert held(device(driver, written)) == {b"before"}
+        assert counted(driver) == (1, 1.0)
+
+    # Several at once
+
+    @pytest.mark.parametrize("consistent", [True, False])
+    def test_the_snapshots_of_a_group_keep_what_its_volumes_held(
+        self, driver: Driver, written: UUID, *, consistent: bool
+    ) -> None:
+        other = copy_of(written, "volume")
+        driver.create(other, CAUSE)
+        volumes = {written: b"before", other.originator_id: b"others"}
+        fill(device(driver, other.originator_id), b"others")
+        event = together(*volumes, consistent=consistent)
+
+        at_one_moment = driver.take_group_snapshot(event, CAUSE)
+
+        assert at_one_moment is consistent
+        assert counted(driver) == (2, 4.0)
+        for volume in volumes:
+            fill(device(driver, volume), b"after!")
+        for member in event.members:
+            assert kept(driver, member.snapshot_id) == {volumes[member.volume_id]}
+
+    def test_taking_a_group_snapshot_twice_is_taking_it_once(
+        self, driver: Driver, written: UUID
+    ) -> None:
+        event = together(written)
+        [member] = event.members
+        first = driver.take_group_snapshot(event, CAUSE)
+        fill(device(driver, written), b"after!")
+
+        assert driver.take_group_snapshot(event, CAUSE) == first
+        assert self.restarted(driver).take_group_snapshot(event, CAUSE) == first
+        assert kept(driver, member.snapshot_id) == {b"before"}
+
+    @pytest.mark.parametrize("consistent", [True, False])
+    def test_a_group_snapshot_that_lacks_one_keeps_none(
+        self, driver: Driver, written: UUID, *, consistent: bool
+    ) -> None:
+        event = together(written, uuid4(), consistent=consistent)
+
+        with pytest.raises(DriverFailed):
+            driver.take_group_snapshot(event, CAUSE)
+
+        assert counted(driver) == (1, 1.0)
+
+    def test_a_snapshot_of_a_group_is_a_snapshot_like_others(
+        self, driver: Driver, written: UUID
+    ) -> None:
+        event = together(written)
+        [member] = event.members
+        driver.take_group_snapshot(event, CAUSE)
+
+        driver.delete_snapshot(member.snapshot_id, CAUSE.at)
+
+        assert counted(driver) == (1, 1.0)
+
+    def test_a_driver_that_takes_groups_at_one_moment_says_so(
+        self, driver: Driver
+    ) -> None:
+        assert driver.capabilities().consistent_group_snapshot_enabled
+
+    # In use or not
+
+    def test_what_nobody_uses_is_unused(self, driver: Driver, written: UUID) -> None:
+        device(driver, written)
+
+        driver.check_unused([written, uuid4()])
+
+    def test_one_that_is_in_use_is_told_among_others(
+        self, driver: Driver, volume: UUID, written: UUID
+    ) -> None:
+        with device(driver, written).open("rb"), pytest.raises(VolumeIsBusy):
+            driver.check_unused([volume, written])
+
+    # Letting go and taking over
+
+    def test_a_snapshot_that_is_let_go_can_be_taken_over_again(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        told = driver.unmanage_snapshot(snapshot, CAUSE.at)
+
+        assert told
+        assert counted(driver) == (1, 1.0)
+        assert driver.manageable_snapshots() == [
+            Manageable(told, 1, safe_to_manage=True)
+        ]
+        again = managed(written, reference.name_in(told))
+        assert driver.adopt_snapshot(again, LATER).size_gib == 1
+        assert kept(driver, again.originator_id) == {b"before"}
+        assert counted(driver) == (1, 2.0)
+
+    def test_a_snapshot_can_come_back_under_its_id(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        told = driver.unmanage_snapshot(snapshot, CAUSE.at)
+
+        assert told
+        event = managed(written, reference.name_in(told), snapshot)
+        driver.adopt_snapshot(event, LATER)
+
+        assert kept(driver, snapshot) == {b"before"}
+
+    def test_letting_a_snapshot_go_twice_is_letting_it_go_once(
+        self, driver: Driver, snapshot: UUID
+    ) -> None:
+        told = driver.unmanage_snapshot(snapshot, CAUSE.at)
+
+        assert driver.unmanage_snapshot(snapshot, CAUSE.at) == told
+        assert self.restarted(driver).unmanage_snapshot(snapshot, CAUSE.at) == told
+
+    def test_what_was_taken_at_another_time_or_never_is_not_let_go(
+        self, driver: Driver, snapshot: UUID
+    ) -> None:
+        assert driver.unmanage_snapshot(snapshot, LATER.at) is None
+        assert driver.unmanage_snapshot(uuid4(), CAUSE.at) is None
+
+        assert counted(driver) == (1, 2.0)
+
+    def test_taking_a_snapshot_over_twice_is_taking_it_over_once(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        told = driver.unmanage_snapshot(snapshot, CAUSE.at)
+        assert told
+        event = managed(written, reference.name_in(told))
+
+        adopted = driver.adopt_snapshot(event, LATER)
+
+        assert driver.adopt_snapshot(event, LATER) == adopted
+        assert self.restarted(driver).adopt_snapshot(event, LATER) == adopted
+        assert counted(driver) == (1, 2.0)
+
+    def test_a_snapshot_that_was_taken_over_is_one_like_others(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        told = driver.unmanage_snapshot(snapshot, CAUSE.at)
+        assert told
+        event = managed(written, reference.name_in(told))
+        driver.adopt_snapshot(event, LATER)
+
+        driver.revert(reversion(written, event.originator_id), LATER)
+        assert held(device(driver, written)) == {b"before"}
+        driver.delete_snapshot(event.originator_id, LATER.at)
+
+        assert counted(driver) == (1, 1.0)
+        assert driver.manageable_snapshots() == []
+
+    def test_what_is_no_snapshot_of_that_volume_is_not_taken_over(
+        self, driver: Driver, volume: UUID, snapshot: UUID
+    ) -> None:
+        told = driver.unmanage_snapshot(snapshot, CAUSE.at)
+        assert told
+
+        for name in (reference.name_in(told), "nothing", "..", "a/b", ""):
+            with pytest.raises(UnknownReference):
+                driver.adopt_snapshot(managed(volume, name), LATER)
+
+        assert driver.manageable_snapshots() == [
+            Manageable(told, 1, safe_to_manage=True)
+        ]
+
+    def test_what_is_a_snapshot_already_is_not_taken_over(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        with pytest.raises(AlreadyManaged):
+            driver.adopt_snapshot(
+                managed(written, reference.name_of_snapshot(snapshot)), LATER
+            )
+
+        assert counted(driver) == (1, 2.0)
+
+    def test_all_that_is_a_snapshot_is_listed_by_name(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        second = wanted(written)
+        driver.take_snapshot(second, CAUSE)
+
+        listed = driver.manageable_snapshots()
+
+        ids = sorted([snapshot, second.originator_id], key=str)
+        assert [each.id for each in listed] == ids
+        assert [each.reference for each in listed] == [
+            reference.to(reference.name_of_snapshot(each)) for each in ids
+        ]
+        assert not any(each.safe_to_manage for each in listed)
+        assert {each.reason_not_safe for each in listed} == {"already managed"}
+
+
+def kept(driver: Driver, snapshot_id: UUID) -> set[bytes]:
+    """Return what a snapshot holds, by a copy."""
+    made = copy_of(snapshot_id)
+    driver.create(made, CAUSE)
+    found = held(device(driver, made.originator_id))
+    driver.disconnect(made.originator_id, NODE_1)
+    driver.delete(made.originator_id, CAUSE.at)
+    return found
 
 
 def fill(path: Path, data: bytes) -> None:

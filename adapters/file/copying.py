@@ -11,13 +11,13 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from adapters.file.failures import Written
-from adapters.file.still import Moved, still
+from adapters.file.failures import Interrupted, Written
+from adapters.file.still import Check, Moved, still
 from adapters.holders import holders
-from domain.ports import Progress
+from domain.ports import Progress, unheard
 
 FICLONE = 0x40049409  # of linux/fs.h; Python has no name for it before 3.12
 CANNOT_SHARE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL}
@@ -26,30 +26,52 @@ TRIES = 3
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
-def copy(source: Path, target: Path, progress: Progress) -> None:
+def copy(source: Path, target: Path, progress: Progress = unheard) -> None:
     """Make a file that holds what another does at one moment; durable it is not yet.
 
     Raises `Written` where others write it and its blocks cannot be shared.
     """
     with opened(source) as read, opened(target, NEW) as written:
+        if share(read, written):
+            return
+    for _ in range(TRIES):
+        with suppress(Interrupted):
+            target.unlink()
+            with held(source) as check:
+                copy_held(source, target, check, progress)
+            return
+    raise Written(source, holders(source))
+
+
+def copy_held(
+    source: Path, target: Path, check: Check, progress: Progress = unheard
+) -> None:
+    """Make a file that holds what another does, which is held still."""
+    with opened(source) as read, opened(target, NEW) as written:
         if not share(read, written):
-            for tries_left in reversed(range(TRIES)):
-                try:
-                    copy_still(read, written, progress)
-                    break
-                except Moved as why:
-                    if not (why.has_begun and tries_left):
-                        raise Written(source, holders(source)) from why
+            size = os.fstat(read).st_size
+            for done in copied(read, written):
+                check()
+                progress(100 * done / size)
+        check()
 
 
-def copy_still(source: int, target: int, progress: Progress) -> None:
-    """Copy what nobody writes, from its beginning; raises `Moved` if somebody does."""
-    os.ftruncate(target, 0)
-    with still(source) as check:
-        size = os.fstat(source).st_size
-        for done in copied(source, target):
-            check()
-            progress(100 * done / size)
+@contextmanager
+def held(*paths: Path) -> Iterator[Check]:
+    """Hold files still; raises `Written` where others may write one.
+
+    Yields what has to be called after the last look at any; see `still`.
+    """
+    with ExitStack() as files:
+        open_files = {files.enter_context(opened(path)): path for path in paths}
+        try:
+            with still(*open_files) as check:
+                yield check
+        except Moved as why:
+            path = open_files[why.file]
+            files.close()
+            kind = Interrupted if why.has_begun else Written
+            raise kind(path, holders(path)) from why
 
 
 def share(source: int, target: int) -> bool:

@@ -8,6 +8,7 @@ until we give way or /proc/sys/fs/lease-break-time is over.
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from time import monotonic
 from adapters.holders import lease
 
 BREAK_TIME = Path("/proc/sys/fs/lease-break-time")
+Check = Callable[[], None]
 PATIENCE = 1.0  # seconds that who wants to write may have to wait
 
 
@@ -29,7 +31,7 @@ class Moved(Exception):
 
 
 @contextmanager
-def still(*files: int) -> Iterator[Callable[[], None]]:
+def still(*files: int) -> Iterator[Check]:
     """Hold files still that are open for reading; raise `Moved` where others write.
 
     Yields what raises `Moved` unless none was written since; it has to be called
@@ -50,7 +52,19 @@ def still(*files: int) -> Iterator[Callable[[], None]]:
                 lease(file, fcntl.F_UNLCK)
 
 
-def check_of(files: list[int]) -> Callable[[], None]:
+def holds_still(path: Path) -> bool:
+    """Tell whether a file can be held still."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        with still(file):
+            return True
+    except Moved:
+        return False
+    finally:
+        os.close(file)
+
+
+def check_of(files: list[int]) -> Check:
     """Return what raises `Moved` unless none of the files was written since."""
     # A broken lease is told of at once, but lasts until its time is over.
     lasts = min(PATIENCE, float(BREAK_TIME.read_text()) or PATIENCE)
