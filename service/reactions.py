@@ -14,6 +14,7 @@ from domain.aggregate import Event, Failure, NotDone
 from domain.copying import Copied
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot, GroupSnapshotStatus
+from domain.provenance import MOMENT, Moment
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 from service.command import Decision
@@ -22,11 +23,16 @@ SOURCES: dict[str, type[Copied]] = {"snapshot": Snapshot, "volume": Volume}
 
 
 def follow(log: Decision) -> None:
-    """Let what was recorded have its consequences, and those have theirs."""
+    """Let what was recorded have its consequences, and those have theirs.
+
+    They are of whoever asked for what they follow from, as that is.
+    """
     while news := log.news():
         for event in news:
+            asked = MOMENT.set(Moment(event.timestamp, event.provenance))
             for react in REACTIONS.get(type(event), ()):
                 react(log, event)
+            MOMENT.reset(asked)
 
 
 # A volume that is made from something

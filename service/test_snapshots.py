@@ -116,6 +116,21 @@ def test_a_cascade_takes_the_snapshots_before_the_volume(
     assert (gone["status"], first["status"]) == ("deleted", "deleted")
 
 
+def test_what_follows_is_of_whoever_asked(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        kept = await taken(log, of)
+        await ask(log, volumes.delete, key="go", id=of, cascade=True)
+        await report(log, kept, newest(log, kept), noun="snapshot")
+        gone: Any = log._live[UUID(of)]
+        return gone.in_flight
+
+    [intent] = played(manager, scenario).values()
+
+    assert intent.provenance.request_id == "go"
+    assert intent.provenance.recorded_by.startswith("agent")
+
+
 def test_a_cascade_changes_nothing_where_a_snapshot_has_to_stay(
     manager: VolumeManager,
 ) -> None:
