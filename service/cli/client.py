@@ -70,7 +70,7 @@ class Problem(Ended):
 
 # What to do next, where the problem's detail does not say it already.
 NEXT = {
-    "not-found": "`holdfast volume list`, `attachment list` and `backend list` show "
+    "not-found": "`holdfast volume list`, `backend list` and the other nouns' show "
     "what there is",
     "refused": "`holdfast audit history ID` shows how it came to that",
     "no-capacity": "`holdfast backend list` shows the room there is",

@@ -24,7 +24,14 @@ PANEL = "Every command"
 WAIT_SECONDS = 60
 LONGEST_WAIT = 300
 # Statuses that a backend ends, and nobody else.
-UNDER_WAY = {"creating", "extending", "deleting", "managing", "unmanaging"}
+UNDER_WAY = {
+    "creating",
+    "extending",
+    "reverting",
+    "deleting",
+    "managing",
+    "unmanaging",
+}
 
 Answer = dict[str, Any]
 Asks = Callable[..., Answer]

@@ -39,6 +39,27 @@ MANAGEABLE = {
     "REFERENCE": "reference.source-name", "GIB": "size_gib",
     "SAFE": "safe_to_manage", "VOLUME": "id", "WHY NOT": "reason_not_safe",
 }
+SNAPSHOTS = {
+    "ID": "id", "NAME": "name", "VOLUME": "volume_id", "GIB": "size_gib",
+    "STATUS": "status",
+}
+# The snapshots of one volume, oldest first.
+CHAIN = {
+    "ID": "id", "NAME": "name", "GIB": "size_gib", "STATUS": "status",
+    "TAKEN AT": "created_at", "AFTER": "taken_after", "VOLUMES MADE OF IT": "volumes",
+}
+MANAGEABLE_SNAPSHOTS = {
+    "SNAPSHOT" if heading == "VOLUME" else heading: key
+    for heading, key in MANAGEABLE.items()
+}
+GROUPS = {
+    "ID": "id", "NAME": "name", "STATUS": "status", "BACKEND": "backend",
+    "CONSISTENT": "consistent", "VOLUMES": "volumes",
+}
+GROUP_SNAPSHOTS = {
+    "ID": "id", "NAME": "name", "GROUP": "group_id", "STATUS": "status",
+    "CONSISTENCY": "consistency", "SNAPSHOTS": "snapshots",
+}
 ATTACHMENTS = {
     "ID": "id", "VOLUME": "volume_id", "INSTANCE": "instance", "HOST": "host",
     "MODE": "mode", "STATUS": "status",
