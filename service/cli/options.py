@@ -19,6 +19,7 @@ from typer.core import TyperCommand
 
 from service.cli import show
 from service.cli.client import Caller, Ended, Problem, Service, data_folder, folder
+from service.cli.progress import Told
 
 PANEL = "Every command"
 WAIT_SECONDS = 60
@@ -148,7 +149,7 @@ def placed(
 def answer(caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]) -> int:
     """Ask, print the answer, and return the exit code."""
     try:
-        with Service(caller) as service, patience(caller):
+        with patience(caller) as tell, Service(caller, tell) as service:
             told = asks(service, **given)
     except Problem as problem:
         if caller.as_json:
@@ -163,8 +164,8 @@ def answer(caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]) 
     return 0 if told.get("intact", True) else 1
 
 
-def patience(caller: Caller) -> AbstractContextManager[Any]:
-    """Return what shows on a terminal that something is under way."""
+def patience(caller: Caller) -> AbstractContextManager[Told | None]:
+    """Return what shows on a terminal that something is under way, and how far."""
     return show.spinner() if caller.wait else nullcontext()
 
 

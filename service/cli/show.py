@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
 from operator import not_
@@ -219,10 +219,14 @@ def stacked(table: Table) -> Iterator[tuple[Any, str]]:
             yield Padding(said, (0, 0, 0, 4)), "dim"
 
 
-def spinner() -> AbstractContextManager[Any]:
-    """Return what turns on standard error, if that is a terminal."""
+@contextmanager
+def spinner() -> Iterator[Callable[[int], None] | None]:
+    """Turn on standard error; yield what tells the percent, if it is a terminal."""
     if not sys.stderr.isatty():
-        return nullcontext()
+        yield None
+        return
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(stderr=True).status("waiting for the backend")
+    waiting = "waiting for the backend"
+    with Console(stderr=True).status(waiting) as status:
+        yield lambda percent: status.update(f"{waiting}: {percent} %")
