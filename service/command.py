@@ -180,7 +180,9 @@ class Decision:
         """Take in a new aggregate, or raise `Taken`."""
         existing: Any = self._live.get(aggregate.id)
         if existing or self._live.get(Part(aggregate.id.int)):
-            self.touched[aggregate.id] = None, existing.version if existing else 0, 0
+            # What this decision has changed itself is known as it was before.
+            version = existing.version if existing else 0
+            self.touched.setdefault(aggregate.id, (None, version, 0))
             raise Taken(aggregate.id)
         self._live[aggregate.id] = aggregate
         self.touched[aggregate.id] = aggregate, 0, 0

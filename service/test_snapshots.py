@@ -80,6 +80,24 @@ def test_a_volume_in_use_has_snapshots_by_force(
     assert told.get("unmet") == (None if force else ["force given"])
 
 
+def test_an_id_that_the_decision_itself_is_about_is_taken(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        before = await volume(log, of)
+        told = [
+            await ask(log, snapshots.create, id=of, volume_id=of),
+            await ask(log, volumes.create, id=of, source={"volume": of}),
+        ]
+        return told, before, await volume(log, of)
+
+    told, before, after = played(manager, scenario)
+
+    assert [each["detail"] for each in told] == [f"the id {before['id']} is taken"] * 2
+    assert after["version"] == before["version"]
+
+
 def test_a_volume_with_a_snapshot_stays_and_says_which(manager: VolumeManager) -> None:
     async def scenario(log: Log) -> Any:
         of = await available(log)
