@@ -25,6 +25,8 @@ class GroupStatus(StrEnum):
 
 S = GroupStatus
 AT_REST = [S.AVAILABLE, S.ERROR]
+# A snapshot of all of them is one event, which has to fit into the stream.
+MOST_MEMBERS = 1000
 
 # fmt: off
 LIFECYCLE = Lifecycle(GroupStatus, [
@@ -258,6 +260,9 @@ class Group(Aggregate):
         status = LIFECYCLE.after("change_members" if changing else "update", self)
         if strangers := [each for each in leaving if each not in self.volumes]:
             unmet = [f"with volume {each} as a member" for each in strangers]
+            raise Refused("update", self.status, unmet)
+        if joining and len(members(self.volumes, joining, leaving)) > MOST_MEMBERS:
+            unmet = [f"with at most {MOST_MEMBERS} members"]
             raise Refused("update", self.status, unmet)
         if changes or changing:
             told = {"added": joining, "removed": leaving}

@@ -67,6 +67,27 @@ async def taken(log: Log, group_id: str, *, consistent: bool = False) -> Any:
     return await ask(log, group_snapshots.show, id=made["id"])
 
 
+def test_a_group_has_no_more_members_than_one_event_can_tell_of(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domain.group.MOST_MEMBERS", 2)
+
+    async def scenario(log: Log) -> Any:
+        group_id, [first, _] = await grouped(log)
+        other = await available(log)
+        told = [
+            await ask(log, groups.update, id=group_id, add_volumes=[other]),
+            await ask(log, volumes.create, size_gib=1, group_id=group_id),
+        ]
+        swap: Any = {"add_volumes": [other], "remove_volumes": [first]}
+        return told, await ask(log, groups.update, id=group_id, **swap)
+
+    told, swapped = played(manager, scenario)
+
+    assert [each["unmet"] for each in told] == [["with at most 2 members"]] * 2
+    assert len(swapped["volumes"]) == 2
+
+
 def test_a_group_has_the_volumes_that_are_made_in_it(manager: VolumeManager) -> None:
     async def scenario(log: Log) -> Any:
         group_id, ids = await grouped(log)
