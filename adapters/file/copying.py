@@ -11,10 +11,10 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from adapters.file.failures import Interrupted, Written
+from adapters.file.failures import Written
 from adapters.file.still import Check, Moved, still
 from adapters.holders import holders
 from domain.ports import Progress, unheard
@@ -22,7 +22,6 @@ from domain.ports import Progress, unheard
 FICLONE = 0x40049409  # of linux/fs.h; Python has no name for it before 3.12
 CANNOT_SHARE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL}
 PART = 4 * 1024**2  # bytes
-TRIES = 3
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -34,13 +33,9 @@ def copy(source: Path, target: Path, progress: Progress = unheard) -> None:
     with opened(source) as read, opened(target, NEW) as written:
         if share(read, written):
             return
-    for _ in range(TRIES):
-        with suppress(Interrupted):
-            target.unlink()
-            with held(source) as check:
-                copy_held(source, target, check, progress)
-            return
-    raise Written(source, holders(source))
+    target.unlink()
+    with held(source) as check:
+        copy_held(source, target, check, progress)
 
 
 def copy_held(
@@ -70,8 +65,7 @@ def held(*paths: Path) -> Iterator[Check]:
         except Moved as why:
             path = open_files[why.file]
             files.close()
-            kind = Interrupted if why.has_begun else Written
-            raise kind(path, holders(path)) from why
+            raise Written(path, holders(path)) from why
 
 
 def share(source: int, target: int) -> bool:

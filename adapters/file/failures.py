@@ -213,7 +213,3 @@ class InUse(VolumeIsBusy):
 
     def __str__(self) -> str:
         return f"{self.path} is in use by {', '.join(self.holders)}"
-
-
-class Interrupted(Written):
-    """Somebody wanted to write a file before it was read to its end."""

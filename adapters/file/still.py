@@ -24,10 +24,9 @@ PATIENCE = 1.0  # seconds that who wants to write may have to wait
 class Moved(Exception):
     """Others may write a file, or have written it since it was to hold still."""
 
-    def __init__(self, file: int, *, has_begun: bool) -> None:
-        super().__init__(file, has_begun)
+    def __init__(self, file: int) -> None:
+        super().__init__(file)
         self.file = file
-        self.has_begun = has_begun
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def still(*files: int) -> Iterator[Check]:
             try:
                 lease(file, fcntl.F_RDLCK)
             except OSError as error:
-                raise Moved(file, has_begun=False) from error
+                raise Moved(file) from error
             held.append(file)
         yield check_of(held)
     finally:
@@ -76,7 +75,7 @@ def check_of(files: list[int]) -> Check:
         for file in files:
             if fcntl.fcntl(file, fcntl.F_GETLEASE) != fcntl.F_RDLCK:
                 if now >= safe_until:
-                    raise Moved(file, has_begun=True)
+                    raise Moved(file)
                 return
         safe_until = now + lasts
 
