@@ -37,7 +37,7 @@ LIFECYCLE = Lifecycle(GroupStatus, [
     ["making_failed",      S.CREATING,    S.ERROR                       ],
     ["making_failed",      S.ERROR,       "="                           ],
     ["update",             AT_REST,       "="                           ],
-    ["change_members",     S.AVAILABLE,   "="                           ],
+    ["update/members",     S.AVAILABLE,   "="                           ],
     ["snapshot",           S.AVAILABLE,   "="                           ],
     ["copy",               S.AVAILABLE,   "="                           ],
     ["delete",             AT_REST,       S.DELETED,    "empty"         ],
@@ -257,7 +257,7 @@ class Group(Aggregate):
         joining = [each for each in added if each not in self.volumes]
         leaving = list(removed)
         changing = bool(joining or leaving)
-        status = LIFECYCLE.after("change_members" if changing else "update", self)
+        status = LIFECYCLE.after("update/members" if changing else "update", self)
         if strangers := [each for each in leaving if each not in self.volumes]:
             unmet = [f"with volume {each} as a member" for each in strangers]
             raise Refused("update", self.status, unmet)

@@ -65,6 +65,11 @@ def taken(world: World, snapshot: str, name: str, **said: Any) -> None:
     is_snapshot_in_status(world, snapshot, "available")
 
 
+@given(says('a snapshot "{snapshot:Name}" of "{name:Name}", taken by force'))
+def taken_by_force(world: World, snapshot: str, name: str) -> None:
+    taken(world, snapshot, name, force=True)
+
+
 @given(says('a snapshot "{snapshot:Name}" of "{name:Name}" is being taken'))
 def being_taken(world: World, snapshot: str, name: str) -> None:
     world.steer("faulty", "hold", "take_snapshot")
