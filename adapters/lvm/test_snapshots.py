@@ -1,10 +1,8 @@
-"""Snapshots, copies, reversions and groups of logical volumes, thin and thick."""
+"""Snapshots of logical volumes, and copies of them, thin and thick."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,146 +10,36 @@ import pytest
 from adapters.contracts.drivers import (
     CAUSE,
     GIB,
-    WHEN,
-    asked,
     device,
     read,
     size,
     write,
 )
 from adapters.lvm import limits
+from adapters.lvm.copies import (
+    ENDS,
+    LATER,
+    MIB,
+    Stopped,
+    copy_of,
+    held,
+    names,
+    snapshot_of,
+    stop,
+)
 from adapters.lvm.driver import LvmDriver
-from adapters.lvm.failures import HasSnapshots, SnapshotGone
+from adapters.lvm.failures import (
+    HasSnapshots,
+    SnapshotGone,
+)
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, lvcreate, lvm, run
-from domain import reference
-from domain.group_snapshot import GroupSnapshot, GroupSnapshotStatus, Member
 from domain.ports import (
-    Cause,
     DriverFailed,
     VolumeIsBusy,
 )
-from domain.provenance import Provenance
-from domain.snapshot import Snapshot, SnapshotStatus
-from domain.volume import Status, Volume
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
-
-LATER = Cause(9, datetime(2026, 1, 2, 3, 4, 9, tzinfo=UTC).isoformat())
-TOLD: dict[str, Any] = {
-    "originator_version": 1,
-    "timestamp": WHEN,
-    "provenance": Provenance(),
-    "backend": "contract",
-}
-
-
-def snapshot_of(volume_id: UUID, snapshot_id: UUID | None = None) -> Snapshot.Created:
-    return Snapshot.Created(
-        originator_id=snapshot_id or uuid4(),
-        volume_id=volume_id,
-        size_gib=1,
-        status=SnapshotStatus.CREATING,
-        **TOLD,
-    )
-
-
-def copy_of(size_gib: int = 1, **source: UUID) -> Volume.Created:
-    return Volume.Created(
-        originator_id=uuid4(),
-        size_gib=size_gib,
-        source=source,
-        status=Status.CREATING,
-        **TOLD,
-    )
-
-
-def reversion(volume_id: UUID, snapshot_id: UUID) -> Volume.ReversionStarted:
-    return Volume.ReversionStarted(
-        originator_id=volume_id,
-        snapshot_id=snapshot_id,
-        snapshot_made_at=WHEN,
-        previous_status=Status.AVAILABLE,
-        status=Status.REVERTING,
-        **TOLD,
-    )
-
-
-def together_of(*volume_ids: UUID, consistent: bool = True) -> GroupSnapshot.Created:
-    return GroupSnapshot.Created(
-        originator_id=uuid4(),
-        group_id=uuid4(),
-        consistent=consistent,
-        members=[Member(uuid4(), each, 1) for each in volume_ids],
-        status=GroupSnapshotStatus.CREATING,
-        **TOLD,
-    )
-
-
-def managing(volume_id: UUID, name: str) -> Snapshot.ManagingStarted:
-    return Snapshot.ManagingStarted(
-        originator_id=uuid4(),
-        volume_id=volume_id,
-        size_gib=1,
-        reference=reference.to(name),
-        status=SnapshotStatus.CREATING,
-        **TOLD,
-    )
-
-
-@pytest.fixture(params=["thin", "default"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def driver(group: str, kind: str) -> LvmDriver:
-    return fresh(kind)
-
-
-@pytest.fixture
-def volume(driver: LvmDriver) -> UUID:
-    """A volume of 1 GiB that has something at its beginning and its end."""
-    event = asked()
-    driver.create(event, CAUSE)
-    for offset in ENDS:
-        write(device(driver, event.originator_id), offset, b"before")
-    return event.originator_id
-
-
-@pytest.fixture
-def snapshot(driver: LvmDriver, volume: UUID) -> UUID:
-    """What the volume held before something else was written to it."""
-    event = snapshot_of(volume)
-    driver.take_snapshot(event, CAUSE)
-    for offset in ENDS:
-        write(device(driver, volume), offset, b"behind")
-    return event.originator_id
-
-
-ENDS = (4096, GIB - 4096)
-
-
-def held(driver: LvmDriver, volume_id: UUID) -> set[bytes]:
-    return {read(device(driver, volume_id), offset, 6) for offset in ENDS}
-
-
-def names() -> set[str]:
-    """Return what is in the group, and the devices that the kernel has of it."""
-    lvs = {row["lv_name"] for row in lvm("lvs", "-o", "lv_name", GROUP)}
-    devices = set(run("dmsetup", "ls").split()) - {"No", "devices", "found"}
-    return lvs | {each for each in devices if each.endswith("-cow")}
-
-
-class Stopped(Exception):
-    """Whoever hears of progress has had enough."""
-
-
-def stop(_: float) -> None:
-    raise Stopped
-
-
-# Taking and removing
 
 
 def test_a_snapshot_holds_what_the_volume_did(
@@ -279,7 +167,7 @@ class TestThick:
 
         driver.delete_snapshot(event.originator_id, CAUSE.at)
 
-        place = lvcreate("default", "all", 10 * GIB)
+        place = lvcreate("default", "all", 2 * GIB)
         with place.open("rb") as file:
             while part := file.read(MIB):
                 assert b"secret" not in part
@@ -381,9 +269,9 @@ class TestThick:
     def test_a_copy_shows_nothing_of_what_was_in_its_blocks(
         self, driver: LvmDriver, volume: UUID
     ) -> None:
-        place = lvcreate("default", "all", 6 * GIB)
+        place = lvcreate("default", "all", 2 * GIB)
         with place.open("r+b") as file:
-            for offset in range(0, 6 * GIB, MIB):
+            for offset in range(0, 2 * GIB, MIB):
                 file.seek(offset)
                 file.write(b"secret")
         lvm("lvremove", "-f", "-y", f"{GROUP}/all")
@@ -395,8 +283,6 @@ class TestThick:
             while part := file.read(MIB):
                 assert b"secret" not in part
 
-
-MIB = 1024**2
 
 # Copies
 
@@ -437,3 +323,20 @@ def test_a_copy_of_what_is_gone_fails(driver: LvmDriver, volume: UUID) -> None:
         driver.create(copy_of(volume=uuid4()), CAUSE)
 
     assert names() == before
+
+
+# Who uses them
+
+
+def test_volumes_that_something_uses_are_told_of(
+    driver: LvmDriver, volumes: list[UUID]
+) -> None:
+    driver.check_unused([*volumes, uuid4()])
+
+    front = device(driver, volumes[0])
+    with front.open("rb"), pytest.raises(VolumeIsBusy):
+        driver.check_unused(volumes)
+    bare = Path("/dev", GROUP, f"volume-{volumes[1]}")
+    with bare.open("rb"), pytest.raises(VolumeIsBusy):
+        driver.check_unused(volumes)
+    driver.check_unused(volumes)
