@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from adapters.contracts.drivers import CAUSE, asked, device, write
-from adapters.lvm.copies import ENDS, snapshot_of
+from adapters.contracts.snapshots import wanted
+from adapters.lvm.copies import ENDS
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import GROUP, clear, make_group, remove_group
@@ -51,7 +52,7 @@ def volume(driver: LvmDriver) -> UUID:
 @pytest.fixture
 def snapshot(driver: LvmDriver, volume: UUID) -> UUID:
     """What the volume held before something else was written to it."""
-    event = snapshot_of(volume)
+    event = wanted(volume)
     driver.take_snapshot(event, CAUSE)
     for offset in ENDS:
         write(device(driver, volume), offset, b"behind")

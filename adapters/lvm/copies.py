@@ -32,26 +32,6 @@ TOLD: dict[str, Any] = {
 }
 
 
-def snapshot_of(volume_id: UUID, snapshot_id: UUID | None = None) -> Snapshot.Created:
-    return Snapshot.Created(
-        originator_id=snapshot_id or uuid4(),
-        volume_id=volume_id,
-        size_gib=1,
-        status=SnapshotStatus.CREATING,
-        **TOLD,
-    )
-
-
-def copy_of(size_gib: int = 1, **source: UUID) -> Volume.Created:
-    return Volume.Created(
-        originator_id=uuid4(),
-        size_gib=size_gib,
-        source=source,
-        status=Status.CREATING,
-        **TOLD,
-    )
-
-
 def reversion(volume_id: UUID, snapshot_id: UUID) -> Volume.ReversionStarted:
     return Volume.ReversionStarted(
         originator_id=volume_id,

@@ -139,7 +139,9 @@ class LvmDriver:
             promised = sum(lv.size_bytes for lv in others)
         else:
             total, free = seen.size_bytes, seen.free_bytes
-            promised = total - free
+            # What snapshots need to keep what they do is promised to nobody.
+            kept = (lv for lv in seen.lvs.values() if lv.is_cow)
+            promised = total - free - sum(c.size_bytes - c.reads_bytes for c in kept)
         reserved, ratio = self._limits
         return Capabilities(
             volume_backend_name=self._name,

@@ -145,6 +145,8 @@ class Lvs:
         if not lv.pool:
             if lv.is_cow:
                 lv = self._split(lv)
+            with suppress(OSError):  # what LVM leaves of a split
+                self._mapper.remove(f"{mapped(self._group.name, lv.name)}-cow")
             cleared = self._clear(lv, progress)
         with within():
             where = f"{self._group.name}/{lv.name}"
@@ -166,8 +168,6 @@ class Lvs:
         alone = replace(lv, attr=Lv.attr, origin="", origin_bytes=0)
         where = f"{self._group.name}/{lv.name}"
         self._group.change(lv.name, alone, "lvconvert", "-y", "--splitsnapshot", where)
-        with suppress(OSError):  # LVM leaves it
-            self._mapper.remove(f"{mapped(self._group.name, lv.name)}-cow")
         return alone
 
     def _clear(self, lv: Lv, progress: Progress) -> str:

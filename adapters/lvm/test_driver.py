@@ -20,6 +20,7 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
+from adapters.contracts.snapshots import SnapshotContract
 from adapters.contracts.targets import KEY, MIB
 from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
@@ -39,7 +40,7 @@ def agent(request: pytest.FixtureRequest, whole_group: str) -> LvmDriver:
     return fresh(request.cls.kind)
 
 
-class LvmContract(DriverContract, AdoptionContract):
+class LvmContract(DriverContract, AdoptionContract, SnapshotContract):
     kind: str
 
     @pytest.fixture

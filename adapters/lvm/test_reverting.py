@@ -17,12 +17,12 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
+from adapters.contracts.snapshots import copy_of
 from adapters.lvm import limits
 from adapters.lvm.copies import (
     ENDS,
     LATER,
     Stopped,
-    copy_of,
     held,
     names,
     reversion,
@@ -33,6 +33,7 @@ from adapters.lvm.failures import (
     HalfReverted,
     SnapshotGone,
 )
+from adapters.lvm.mapper import mapped
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, lvm, run
 from domain.ports import (
@@ -141,7 +142,8 @@ class TestThickReversion:
 
         with pytest.raises(Stopped):
             driver.revert(event, LATER, stop_in_the_middle)
-        fresh("default").revert(event, LATER, again.append)
+        driver = fresh("default")
+        driver.revert(event, LATER, again.append)
 
         assert again[0] > 40
         assert held(driver, volume) == {b"before"}
@@ -158,12 +160,13 @@ class TestThickReversion:
     def test_what_cannot_be_read_leaves_the_volume_as_it_was(
         self, driver: LvmDriver, volume: UUID, snapshot: UUID
     ) -> None:
-        before, half = names(), GIB // 1024
-        table = f"0 {half} zero\n{half} {half} error"
-        become(f"_snapshot-{snapshot}", table)
+        before = names()
+
+        def breaking(_: float) -> None:
+            become(f"_snapshot-{snapshot}", f"0 {GIB // 512} error")
 
         with pytest.raises(DriverFailed, match="Input/output error"):
-            driver.revert(reversion(volume, snapshot), LATER)
+            driver.revert(reversion(volume, snapshot), LATER, breaking)
 
         assert held(driver, volume) == {b"behind"}
         assert names() == before
@@ -199,7 +202,7 @@ class TestThickReversion:
 
 def become(lv: str, table: str) -> None:
     """Let the kernel have another table of a logical volume than LVM wants."""
-    device = "-".join(each.replace("-", "--") for each in (GROUP, lv))
+    device = mapped(GROUP, lv)
     run("dmsetup", "suspend", "--noflush", device)
     ran = ["dmsetup", "load", device]
     subprocess.run(ran, input=table, text=True, check=True)

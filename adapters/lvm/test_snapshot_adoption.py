@@ -13,9 +13,9 @@ from adapters.contracts.drivers import (
     read,
     write,
 )
+from adapters.contracts.snapshots import copy_of
 from adapters.lvm.copies import (
     LATER,
-    copy_of,
     held,
     managing,
     names,

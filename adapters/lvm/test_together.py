@@ -18,12 +18,11 @@ from adapters.contracts.drivers import (
     read,
     write,
 )
+from adapters.contracts.snapshots import copy_of, wanted
 from adapters.lvm import thin, together
 from adapters.lvm.copies import (
-    copy_of,
     held,
     names,
-    snapshot_of,
     together_of,
 )
 from adapters.lvm.driver import LvmDriver
@@ -73,7 +72,7 @@ def test_what_a_crash_has_left_of_a_group_is_taken_anew(
 ) -> None:
     event = together_of(*volumes)
     for each in event.members:
-        one = snapshot_of(each.volume_id, each.snapshot_id)
+        one = wanted(each.volume_id, each.snapshot_id)
         driver.take_snapshot(one, CAUSE)
     write(device(driver, volumes[0]), 4096, b"behind")
 
@@ -119,7 +118,7 @@ def test_a_group_without_room_is_not_begun(
 ) -> None:
     monkeypatch.setattr(thin, "FULL", 0.0)
     if kind != "thin":
-        lvcreate(kind, "all", 8 * GIB)
+        lvcreate(kind, "all", 10 * GIB)
     before, driver = names(), fresh(kind)
 
     with pytest.raises((NoSpace, PoolIsFull)):
