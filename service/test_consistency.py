@@ -20,7 +20,7 @@ from adapters.contracts.initiator import Initiator, eventually
 from adapters.contracts.targets import proven
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.test_driver import fresh
-from adapters.lvm.testing import DISKS, GROUP, clear, lvm, make_group
+from adapters.lvm.testing import DEVICES, DISKS, GROUP, clear, lvm, make_group
 from domain.group_snapshot import GroupSnapshot, GroupSnapshotStatus, Member
 from domain.provenance import Provenance
 
@@ -85,7 +85,8 @@ def _group() -> None:
 
 @pytest.fixture(params=["default", "thin"])
 def driver(request: pytest.FixtureRequest) -> Iterator[LvmDriver]:
-    driver = fresh(request.param, target_helper="lioadm", volume_clear="none")
+    options = {"target_helper": "lioadm", "volume_clear": "none"}
+    driver = fresh(request.param, lvm_devices=DEVICES, **options)
     yield driver
     for volume in driver.exports():
         driver.remove_export(volume)
@@ -140,7 +141,7 @@ def taken(driver: LvmDriver, volumes: list[UUID], *, consistent: bool) -> list[i
     numbers = []
     for each in event.members:
         name = f"_snapshot-{each.snapshot_id}"
-        lvm("lvchange", "-ay", "-K", f"{GROUP}/{name}")
+        lvm("lvchange", "-ay", "-K", "-y", f"{GROUP}/{name}")
         numbers.append(number_in(Path("/dev", GROUP, name)))
         driver.delete_snapshot(each.snapshot_id, CAUSE.at)
     return numbers
