@@ -83,13 +83,18 @@ def _group() -> None:
     make_group()
 
 
-@pytest.fixture(params=["default", "thin"])
-def driver(request: pytest.FixtureRequest) -> Iterator[LvmDriver]:
+@pytest.fixture(scope="module", params=["default", "thin"])
+def agent(request: pytest.FixtureRequest) -> LvmDriver:
     options = {"target_helper": "lioadm", "volume_clear": "none"}
-    driver = fresh(request.param, lvm_devices=DEVICES, **options)
-    yield driver
-    for volume in driver.exports():
-        driver.remove_export(volume)
+    return fresh(request.param, lvm_devices=DEVICES, **options)
+
+
+@pytest.fixture
+def driver(agent: LvmDriver) -> Iterator[LvmDriver]:
+    agent.set_up()
+    yield agent
+    for volume in agent.exports():
+        agent.remove_export(volume)
     clear()
 
 

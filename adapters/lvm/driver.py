@@ -197,7 +197,7 @@ class LvmDriver:
                 return None
             self._check_copied(volume_id, lv)
             self._withdraw(volume_id, lv)
-            self._filling.tidy(volume_id, progress)
+            self._filling.tidy(volume_id, progress, 0)
             return self._lvs.remove(lv, progress)
 
     def take_snapshot(
@@ -406,7 +406,7 @@ class LvmDriver:
             source = self._source(asked)
             assert source
             self._filling.fill(lv, asked.originator_id, source, progress)
-        self._filling.tidy(asked.originator_id, progress)
+        self._filling.tidy(asked.originator_id, progress, 100)
 
     def _check_copied(self, volume_id: UUID, lv: Lv) -> None:
         """Raise `HasSnapshots` where others depend on it, or on what it held."""

@@ -70,14 +70,14 @@ class Filling:
                 raise InUse(str(ends[1])) from error
             raise
 
-    def tidy(self, volume_id: UUID, progress: Progress) -> None:
-        """Remove what a volume needed for a while."""
+    def tidy(self, volume_id: UUID, progress: Progress, percent: float) -> None:
+        """Remove what a volume needed for a while, when so much of all is done."""
         for lv in volumes.helpers(self._group.seen().lvs, volume_id):
             with within():
-                self._lvs.remove(lv, lambda _: progress(0.0))
+                self._lvs.remove(lv, lambda _: progress(percent))
 
     def _moment(self, volume_id: UUID, source: Lv, progress: Progress) -> Lv:
-        self.tidy(volume_id, progress)
+        self.tidy(volume_id, progress, 0)
         tags = frozenset({volumes.helping(volume_id)})
         with within():
             self._lvs.check_room([source])

@@ -56,7 +56,7 @@ class Reverting:
             if before := self._group.find(name):
                 self._lvs.rename(before, f"{BEFORE}{volume_id}")
             self._lvs.rename(volume, name)
-        self._filling.tidy(volume_id, progress)
+        self._filling.tidy(volume_id, progress, 100)
 
     def check_whole(self, volume_id: UUID, volume: Lv) -> None:
         """Raise `HalfReverted` while it may hold a mixture."""
@@ -74,7 +74,7 @@ class Reverting:
         helping, name = volumes.helping(volume_id), f"{AFTER}{volume_id}"
         twin = self._group.find(name)
         if twin is None or said not in twin.tags:
-            self._filling.tidy(volume_id, progress)
+            self._filling.tidy(volume_id, progress, 0)
             tags = volumes.without(volume, BY).tags | {helping, said}
             self._lvs.check_room([snapshot])
             twin = self._lvs.snapshot(snapshot, name, tags, to_use=True)
@@ -90,7 +90,7 @@ class Reverting:
         """Copy what differs over the volume; what it held is kept until then."""
         before, done = self._before(volume_id), volumes.kept(volume, RESTORED)
         if before is None:
-            self._filling.tidy(volume_id, progress)
+            self._filling.tidy(volume_id, progress, 0)
             before = self._keep(volume_id, volume, said)
         if said not in before.tags:
             tags = volumes.without(before, BY).tags | {said}
@@ -131,7 +131,7 @@ class Reverting:
             raise HalfReverted(volume_id, self._lvs.path(before.name)) from error
         with within():
             self._say(volume, volumes.without(volume, RESTORED))
-        self._filling.tidy(volume_id, progress)
+        self._filling.tidy(volume_id, progress, 0)
 
     def _say(self, volume: Lv, wanted: Lv) -> Lv:
         now = self._group.find(volume.name)

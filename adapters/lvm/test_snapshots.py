@@ -190,6 +190,7 @@ class TestThick:
         driver.create(copy, CAUSE, again.append)
 
         assert 40 < again[0] < 70
+        assert again == sorted(again)
         assert held(driver, copy.originator_id) == {b"before"}
         assert len(names()) == 2
 

@@ -38,7 +38,7 @@ class Together:
             for each in members:
                 with within():
                     self._snapshots.take(each.snapshot_id, each.volume_id, cause)
-        except DriverFailed:
+        except (DriverFailed, OSError):
             self._drop(members, cause)
             raise
 
