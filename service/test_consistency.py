@@ -11,18 +11,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from adapters.contracts.drivers import CAUSE, WHEN, asked
+from adapters.contracts.drivers import CAUSE, asked
 from adapters.contracts.initiator import Initiator, eventually
+from adapters.contracts.snapshots import together
 from adapters.contracts.targets import proven
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DEVICES, DISKS, GROUP, clear, lvm, make_group
-from domain.group_snapshot import GroupSnapshot, GroupSnapshotStatus, Member
-from domain.provenance import Provenance
 
 pytestmark = [pytest.mark.lvm(disks=DISKS, lio=True), pytest.mark.slow]
 
@@ -125,23 +124,9 @@ def disk_of(driver: LvmDriver, volume_id: UUID) -> Iterator[Path]:
         yield disk
 
 
-def group_of(volumes: list[UUID], *, consistent: bool) -> GroupSnapshot.Created:
-    return GroupSnapshot.Created(
-        originator_id=uuid4(),
-        originator_version=1,
-        timestamp=WHEN,
-        provenance=Provenance(),
-        backend="contract",
-        status=GroupSnapshotStatus.CREATING,
-        group_id=uuid4(),
-        consistent=consistent,
-        members=[Member(uuid4(), each, 1) for each in volumes],
-    )
-
-
 def taken(driver: LvmDriver, volumes: list[UUID], *, consistent: bool) -> list[int]:
     """Take a group snapshot, and return the number that each of it holds."""
-    event = group_of(volumes, consistent=consistent)
+    event = together(*volumes, consistent=consistent)
     assert driver.take_group_snapshot(event, CAUSE) is consistent
     numbers = []
     for each in event.members:

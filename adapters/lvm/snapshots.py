@@ -8,7 +8,7 @@ from uuid import UUID
 
 from adapters.lvm import volumes
 from adapters.lvm.report import Lv
-from adapters.lvm.volumes import OURS, SNAPSHOT
+from adapters.lvm.volumes import OURS
 from domain import reference
 from domain.ports import Cause, Manageable
 
@@ -18,7 +18,7 @@ CHUNK, A_METADATA_CHUNK = 4096, 256  # bytes; chunks that one more tells of
 
 def name(snapshot_id: UUID) -> str:
     """Return what Cinder calls a snapshot's logical volume."""
-    return f"{SNAPSHOT}{snapshot_id}"
+    return reference.name_of_snapshot(snapshot_id)
 
 
 def tags(snapshot_id: UUID, volume_id: UUID, cause: Cause) -> frozenset[str]:

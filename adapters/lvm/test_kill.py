@@ -24,9 +24,10 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
-from adapters.contracts.snapshots import copy_of
+from adapters.contracts.snapshots import copy_of, managed, reversion
+from adapters.contracts.snapshots import together as together_of
 from adapters.contracts.snapshots import wanted as snapshot_of
-from adapters.lvm.copies import LATER, managing, names, reversion, together_of
+from adapters.lvm.copies import LATER, names
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import HalfReverted
 from adapters.lvm.mapper import Mapper, Verb
@@ -78,11 +79,11 @@ def drop(driver: LvmDriver) -> None:
 
 
 def clone(driver: LvmDriver) -> None:
-    driver.create(replace(copy_of(2, snapshot=SNAPSHOT), originator_id=COPY), CAUSE)
+    driver.create(replace(copy_of(SNAPSHOT, size_gib=2), originator_id=COPY), CAUSE)
 
 
 def copy(driver: LvmDriver) -> None:
-    driver.create(replace(copy_of(volume=VOLUME), originator_id=COPY), CAUSE)
+    driver.create(replace(copy_of(VOLUME, "volume"), originator_id=COPY), CAUSE)
 
 
 def revert(driver: LvmDriver) -> None:
@@ -94,7 +95,7 @@ def take_all(driver: LvmDriver) -> None:
 
 
 def adopt_one(driver: LvmDriver) -> None:
-    event = replace(managing(VOLUME, "nightly"), originator_id=SNAPSHOT)
+    event = replace(managed(VOLUME, "nightly"), originator_id=SNAPSHOT)
     driver.adopt_snapshot(event, CAUSE)
 
 
@@ -182,7 +183,7 @@ def is_reverted(driver: LvmDriver) -> bool:
 
 def are_taken(driver: LvmDriver) -> bool:
     write(device(driver, VOLUME), 4096, b"behind")
-    driver.create(replace(copy_of(snapshot=SNAPSHOT), originator_id=COPY), CAUSE)
+    driver.create(replace(copy_of(SNAPSHOT), originator_id=COPY), CAUSE)
     return read(device(driver, COPY), 4096, 6) == b"before" and (
         len(driver.manageable_snapshots()) == len(GROUP_SNAPSHOT.members)
     )

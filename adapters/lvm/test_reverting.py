@@ -17,7 +17,7 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
-from adapters.contracts.snapshots import copy_of
+from adapters.contracts.snapshots import copy_of, reversion
 from adapters.lvm import limits
 from adapters.lvm.copies import (
     ENDS,
@@ -25,7 +25,6 @@ from adapters.lvm.copies import (
     Stopped,
     held,
     names,
-    reversion,
     stop_in_the_middle,
 )
 from adapters.lvm.driver import LvmDriver
@@ -55,7 +54,7 @@ def test_a_reverted_volume_holds_what_its_snapshot_does(
     assert held(driver, volume) == {b"before"}
     assert names() == before
     write(device(driver, volume), 4096, b"newer!")
-    copy = copy_of(snapshot=snapshot)
+    copy = copy_of(snapshot)
     driver.create(copy, CAUSE)
     assert held(driver, copy.originator_id) == {b"before"}
 

@@ -13,11 +13,10 @@ from adapters.contracts.drivers import (
     read,
     write,
 )
-from adapters.contracts.snapshots import copy_of
+from adapters.contracts.snapshots import copy_of, managed
 from adapters.lvm.copies import (
     LATER,
     held,
-    managing,
     names,
 )
 from adapters.lvm.driver import LvmDriver
@@ -45,7 +44,7 @@ def test_a_snapshot_is_taken_over_with_what_it_holds(
 ) -> None:
     bring(kind, volume)
     write(device(driver, volume), 4096, b"behind")
-    event = managing(volume, "nightly")
+    event = managed(volume, "nightly")
 
     adopted = driver.adopt_snapshot(event, CAUSE)
 
@@ -53,7 +52,7 @@ def test_a_snapshot_is_taken_over_with_what_it_holds(
     assert fresh(kind).adopt_snapshot(event, CAUSE) == adopted
     assert adopted.size_gib == 1
     assert adopted.location == f"/dev/{GROUP}/_snapshot-{event.originator_id}"
-    copy = copy_of(snapshot=event.originator_id)
+    copy = copy_of(event.originator_id)
     driver = fresh(kind)
     driver.create(copy, CAUSE)
     assert read(device(driver, copy.originator_id), 4096, 6) == b"before"
@@ -64,7 +63,7 @@ def test_what_is_no_snapshot_of_the_volume_is_not_taken_over(
     driver: LvmDriver, volumes: list[UUID], snapshot: UUID, kind: str
 ) -> None:
     bring(kind, volumes[0])
-    clone = copy_of(volume=volumes[0])
+    clone = copy_of(volumes[0], "volume")
     driver.create(clone, CAUSE)
     before = names()
 
@@ -75,10 +74,10 @@ def test_what_is_no_snapshot_of_the_volume_is_not_taken_over(
         (volumes[0], f"volume-{volumes[1]}"),
     ):
         with pytest.raises((UnknownReference, AlreadyManaged)):
-            driver.adopt_snapshot(managing(volume_id, name), CAUSE)
+            driver.adopt_snapshot(managed(volume_id, name), CAUSE)
     for name in (f"_snapshot-{snapshot}", f"volume-{clone.originator_id}"):
         with pytest.raises(AlreadyManaged):
-            driver.adopt_snapshot(managing(volumes[0], name), CAUSE)
+            driver.adopt_snapshot(managed(volumes[0], name), CAUSE)
 
     assert names() == before
 
@@ -88,7 +87,7 @@ def test_a_snapshot_in_use_is_neither_taken_over_nor_let_go(
 ) -> None:
     bring(kind, volume)
     lvm("lvchange", "-ay", "-K", "-y", f"{GROUP}/nightly")
-    event = managing(volume, "nightly")
+    event = managed(volume, "nightly")
     path = Path("/dev", GROUP, "nightly")
 
     with path.open("rb"):
@@ -116,9 +115,9 @@ def test_what_is_let_go_can_be_taken_over_again(
     assert driver.unmanage_snapshot(uuid4(), CAUSE.at) is None
     assert driver.manageable_snapshots() == [Manageable(told, 1, safe_to_manage=True)]
     assert driver.delete_snapshot(snapshot, CAUSE.at) is None
-    again = managing(volume, f"_snapshot-{snapshot}")
+    again = managed(volume, f"_snapshot-{snapshot}")
     driver.adopt_snapshot(again, CAUSE)
-    copy = copy_of(snapshot=again.originator_id)
+    copy = copy_of(again.originator_id)
     driver.create(copy, CAUSE)
     assert held(driver, copy.originator_id) == {b"before"}
 
@@ -127,7 +126,7 @@ def test_snapshots_are_listed_by_name_and_clones_are_none(
     driver: LvmDriver, volume: UUID, snapshot: UUID, kind: str
 ) -> None:
     bring(kind, volume)
-    driver.create(copy_of(snapshot=snapshot), CAUSE)
+    driver.create(copy_of(snapshot), CAUSE)
 
     ours, theirs = driver.manageable_snapshots()
 

@@ -82,7 +82,7 @@ def test_a_snapshot_keeps_its_size_when_the_volume_grows(
 ) -> None:
     driver.extend(volume, 2)
     write(device(driver, volume), GIB, b"behind")
-    copy = copy_of(2, snapshot=snapshot)
+    copy = copy_of(snapshot, size_gib=2)
 
     driver.create(copy, CAUSE)
 
@@ -122,7 +122,7 @@ class TestThick:
         with device(driver, volume).open("r+b") as file:
             for _ in range(GIB // MIB):
                 file.write(b"x" * MIB)
-        copy = copy_of(snapshot=snapshot)
+        copy = copy_of(snapshot)
 
         driver.create(copy, CAUSE)
 
@@ -140,7 +140,7 @@ class TestThick:
         driver = fresh("default")
         driver.take_snapshot(event, CAUSE)
 
-        copy = copy_of(snapshot=event.originator_id)
+        copy = copy_of(event.originator_id)
         driver.create(copy, CAUSE)
         assert held(driver, copy.originator_id) == {b"before"}
 
@@ -175,7 +175,7 @@ class TestThick:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(limits, "KEEP_EVERY", 0.0)
-        copy = copy_of(volume=volume)
+        copy = copy_of(volume, "volume")
 
         def some(percent: float) -> None:
             if percent > 50:
@@ -197,7 +197,7 @@ class TestThick:
     def test_a_copy_that_was_called_off_leaves_nothing(
         self, driver: LvmDriver, volume: UUID
     ) -> None:
-        before, copy = names(), copy_of(volume=volume)
+        before, copy = names(), copy_of(volume, "volume")
         with pytest.raises(Stopped):
             driver.create(copy, CAUSE, stop)
         with pytest.raises(HasSnapshots):
@@ -216,7 +216,7 @@ class TestThick:
                 file.seek(offset)
                 file.write(b"secret")
         lvm("lvremove", "-f", "-y", f"{GROUP}/all")
-        copy = copy_of(2, volume=volume)
+        copy = copy_of(volume, "volume", 2)
 
         driver.create(copy, CAUSE)
 
@@ -233,7 +233,7 @@ def test_a_copy_leaves_nothing_but_itself(
     driver: LvmDriver, volume: UUID, snapshot: UUID, kind_of_source: str
 ) -> None:
     source = {"snapshot": snapshot, "volume": volume}[kind_of_source]
-    before, copy = names(), copy_of(2, **{kind_of_source: source})
+    before, copy = names(), copy_of(source, kind_of_source, 2)
 
     driver.create(copy, CAUSE)
 

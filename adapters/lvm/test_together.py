@@ -19,11 +19,11 @@ from adapters.contracts.drivers import (
     write,
 )
 from adapters.contracts.snapshots import copy_of, wanted
+from adapters.contracts.snapshots import together as together_of
 from adapters.lvm import thin, together
 from adapters.lvm.copies import (
     held,
     names,
-    together_of,
 )
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import (
@@ -50,7 +50,7 @@ def test_all_of_a_group_are_taken(driver: LvmDriver, volumes: list[UUID]) -> Non
     before = names()
     assert driver.take_group_snapshot(event, CAUSE)
     assert names() == before
-    copy = copy_of(snapshot=event.members[0].snapshot_id)
+    copy = copy_of(event.members[0].snapshot_id)
     driver.create(copy, CAUSE)
     assert held(driver, copy.originator_id) == {b"before"}
     for member in event.members:
@@ -78,7 +78,7 @@ def test_what_a_crash_has_left_of_a_group_is_taken_anew(
 
     assert fresh(kind).take_group_snapshot(event, CAUSE)
 
-    copy = copy_of(snapshot=event.members[0].snapshot_id)
+    copy = copy_of(event.members[0].snapshot_id)
     driver = fresh(kind)
     driver.create(copy, CAUSE)
     assert read(device(driver, copy.originator_id), 4096, 6) == b"behind"
