@@ -27,7 +27,9 @@ from service.demo import (
     Teller,
     attached,
     check,
+    copied,
     freed,
+    kept,
     looked_back,
     lost,
     made,
@@ -145,6 +147,7 @@ async def story(tell: Teller, folder: Path) -> None:
     await read_again(tell, hosts, device, written)
     await hosts.keep_out(tell)
     await hosts.grow(tell, volume_id, "node-2", device)
+    await copied(tell, hosts, await kept(tell, volume_id), written)
     await looked_back(tell, volume_id)
 
 

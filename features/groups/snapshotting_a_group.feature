@@ -34,6 +34,13 @@ Feature: Snapshotting a group
       Then the group snapshot "night" is error
       And all snapshots of "night" are error
 
+    Scenario: One moment cannot be had
+      Given a consistent group "app" of "db, web"
+      And a process writes to "web"
+      When a group snapshot "night" of "app" is taken
+      Then the group snapshot "night" is error because "is in use by process"
+      And all snapshots of "night" are error
+
   Rule: They go together
 
     Scenario: All of them

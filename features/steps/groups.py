@@ -225,6 +225,14 @@ def is_taken_in_status(world: World, taken: str, status: str) -> None:
     world.soon(lambda: taken_of(world, taken)["status"], status)
 
 
+@then(
+    says('the group snapshot "{taken:Name}" is {status:Status} because "{words:Name}"')
+)
+def is_taken_because(world: World, taken: str, status: str, words: str) -> None:
+    is_taken_in_status(world, taken, status)
+    assert words in taken_of(world, taken)["error"]["message"]
+
+
 @then(says('the group snapshot "{taken:Name}" is of one moment'))
 def is_of_one_moment(world: World, taken: str) -> None:
     assert taken_of(world, taken)["consistency"] == GROUP

@@ -142,6 +142,11 @@ def opened(world: World, name: str) -> None:
     world.open(name)
 
 
+@given(says('a process writes to "{name:Name}"'))
+def writes(world: World, name: str) -> None:
+    world.open_file(world.storage(name), "r+b")
+
+
 @given(says('the storage of "{name:Name}" was removed behind our back'))
 def removed(world: World, name: str) -> None:
     home = world.storage(name).parent

@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import pytest
@@ -72,7 +71,7 @@ class World:
         self._services = services
         self._service: Service | None = None
         self._hosts: dict[str, Host] = {}
-        self._opened: list[BufferedReader] = []
+        self._opened: list[IO[Any]] = []
         self._token = uuid4().hex
         self._told: list[dict[str, Any]] = []
         self._mended: set[str] = set()
@@ -252,9 +251,9 @@ class World:
         """Use a volume, as a host does that has it attached."""
         self.open_file(self.storage(name))
 
-    def open_file(self, path: Path) -> None:
+    def open_file(self, path: Path, mode: str = "rb") -> None:
         """Use a file until nothing is used any more."""
-        self._opened.append(path.open("rb"))
+        self._opened.append(path.open(mode))
 
     def close(self) -> None:
         """Use no volume any more."""
