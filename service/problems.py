@@ -101,6 +101,7 @@ def of_refusal(error: Refused) -> dict[str, Any]:
         "command": error.command,
         "current_status": error.status,
         "unmet": error.unmet,
+        **({"instance": error.about.replace(" ", "/")} if error.about else {}),
     }
 
 

@@ -219,11 +219,12 @@ def test_a_held_member_keeps_the_group(manager: VolumeManager) -> None:
         group_id, ids = await grouped(log)
         await ask(log, volumes.attach, id=ids[1], instance="web-1")
         refused = await ask(log, groups.delete, id=group_id, delete_volumes=True)
-        return refused, await group(log, group_id), await statuses(log, ids)
+        return ids[1], refused, await group(log, group_id), await statuses(log, ids)
 
-    refused, seen, members = played(manager, scenario)
+    held, refused, seen, members = played(manager, scenario)
 
-    assert refused["type"] == "refused"
+    assert refused["detail"] == f"cannot delete volume {held} while in-use"
+    assert refused["instance"] == f"volume/{held}"
     assert seen["status"] == "available"
     assert members == ["available", "in-use"]
 

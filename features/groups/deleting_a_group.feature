@@ -40,7 +40,7 @@ Feature: Deleting a group
       Given a group "app" of "db, web"
       And "web-1" has attached "web"
       When the group "app" is deleted with its volumes
-      Then the request is refused with "cannot delete while in-use"
+      Then it is refused because of "web"
       And nothing is recorded
 
     @lvm

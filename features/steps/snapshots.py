@@ -346,7 +346,7 @@ def says_source(world: World, copy: str, snapshot: str) -> None:
 def because_of(world: World, name: str) -> None:
     assert world.answer.get("type") == "refused", world.answer
     key = world.volumes.get(name) or world.snapshots.get(name) or world.groups[name]
-    assert any(key in each for each in world.answer["unmet"]), world.answer
+    assert key in world.answer["detail"], world.answer
 
 
 @then("each time one of the two wins and nothing is half done")

@@ -9,6 +9,7 @@ from marshmallow import fields, validate
 
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot, GroupSnapshotStatus, Member
+from domain.lifecycle import about
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 from projections import resources
@@ -47,7 +48,8 @@ def create(
     members = []
     for volume in volumes:
         snapshot_id = uuid5(group_snapshot_id, str(volume.id))
-        volume.add_snapshot(snapshot_id, force=True)
+        with about("volume", volume.id):
+            volume.add_snapshot(snapshot_id, force=True)
         members.append(Member(snapshot_id, volume.id, volume.size_gib))
         log.add(
             Snapshot.create_in_group(
@@ -79,7 +81,8 @@ def delete(log: Decision, group_snapshot_id: UUID) -> GroupSnapshot:
     asked.delete()
     if asked.version != before:
         for snapshot_id in asked.snapshots:
-            log.get(Snapshot, snapshot_id).delete(with_group=True)
+            with about("snapshot", snapshot_id):
+                log.get(Snapshot, snapshot_id).delete(with_group=True)
     return asked
 
 

@@ -11,6 +11,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from domain.backend import Backend, id_of
 from domain.group import Group, GroupStatus, Inconsistent
 from domain.group_snapshot import GroupSnapshot
+from domain.lifecycle import about
 from domain.volume import Volume
 from projections import resources
 from service import copying, history, placing
@@ -143,9 +144,9 @@ def volumes_of(
         _, of = copying.found(log, source)
         volume_id = uuid5(group_id, str(of.id))
         said = plain | {"name": of.name, "project": of.project, "group_id": group_id}
-        described.append(
-            (volume_id, of, copying.described(log, volume_id, source, said))
-        )
+        with about("volume", of.id):
+            asked = copying.described(log, volume_id, source, said)
+        described.append((volume_id, of, asked))
     total = sum(each["size_gib"] for _, _, each in described)
     placing.check_room(log, described[0][1], total)
     return [
@@ -189,9 +190,11 @@ def update(
             elsewhere = f"{volume_id} is on {joins.backend}, not on {group.backend}."
             raise ValidationError(elsewhere, "add_volumes")
         group.check_type(joins.volume_type)
-        joins.join(group_id)
+        with about("volume", volume_id):
+            joins.join(group_id)
     for volume_id in removed:
-        log.get(Volume, volume_id).leave(group_id)
+        with about("volume", volume_id):
+            log.get(Volume, volume_id).leave(group_id)
     group.update(dict.fromkeys(added), dict.fromkeys(removed), **said)
     return group
 
@@ -208,7 +211,8 @@ def delete(log: Decision, group_id: UUID, *, delete_volumes: bool) -> Group:
     group.delete(delete_volumes=delete_volumes)
     if group.version != before:
         for volume_id in group.volumes:
-            log.get(Volume, volume_id).delete_after("group")
+            with about("volume", volume_id):
+                log.get(Volume, volume_id).delete_after("group")
     return group
 
 

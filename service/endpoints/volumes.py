@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 
 from domain import reference
 from domain.group import Group
-from domain.lifecycle import Refused
+from domain.lifecycle import Refused, about
 from domain.snapshot import Snapshot
 from domain.volume import Status, Volume
 from projections import resources
@@ -149,7 +149,8 @@ def delete(log: Decision, volume_id: UUID, *, cascade: bool, force: bool) -> Vol
     elif not asked.awaited:
         asked.delete_after("snapshots", force=force)
         for snapshot_id in asked.snapshots:
-            log.get(Snapshot, snapshot_id).delete(force=force)
+            with about("snapshot", snapshot_id):
+                log.get(Snapshot, snapshot_id).delete(force=force)
     return asked
 
 
