@@ -27,13 +27,13 @@ import os, signal
 from pathlib import Path
 from adapters.file import driver
 make = driver.FileDriver.create
-def mortal(self, asked, cause):
+def mortal(*asked):
     once = Path({marker!r})
     if once.exists():
-        return make(self, asked, cause)
+        return make(*asked)
     once.touch()
     {before}
-    make(self, asked, cause)
+    make(*asked)
     os.kill(os.getpid(), signal.SIGKILL)
 driver.FileDriver.create = mortal
 """
