@@ -313,7 +313,8 @@ def is_called(world: World, snapshot: str, other: str) -> None:
 
 @then(
     says(
-        'the snapshot "{snapshot:Name}" has only the label "{key:Name}" as "{to:Name}"'
+        'the snapshot "{snapshot:Name}" has only the label'
+        ' "{key:Name}" as "{value:Name}"'
     )
 )
 def has_label(world: World, snapshot: str, key: str, value: str) -> None:
