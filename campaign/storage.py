@@ -14,6 +14,7 @@ from uuid import UUID
 from adapters.file.volumes import ID, Volumes, is_ours, names
 from adapters.lvm import snapshots, volumes
 from adapters.lvm.report import Lv, lv_of
+from adapters.lvm.together import AT_ONCE
 from campaign.disk import CLEARED, text_in
 from domain.ports import Cause
 
@@ -187,7 +188,7 @@ def kept_snapshot(lv: Lv) -> OnDisk:
     cause = volumes.cause(lv)
     key = UUID(lv.name.removeprefix(volumes.SNAPSHOT))
     of = next((UUID(m[1]) for t in lv.tags if (m := OF.fullmatch(t))), None)
-    ours = snapshots.tags(key, of, cause) if cause and of else frozenset()
+    ours = snapshots.tags(key, of, cause) | {AT_ONCE} if cause and of else set()
     return OnDisk(lv.size_bytes, cause, set(lv.tags - ours))
 
 

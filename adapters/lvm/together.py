@@ -18,7 +18,7 @@ from domain.group_snapshot import Member
 from domain.ports import Cause, DriverFailed
 
 STALL = 5.0  # seconds that hosts may have to wait at most
-AT_ONCE = f"{OURS}at-once"  # said by the first when all were taken in time
+AT_ONCE = f"{OURS}at-once"  # said by the last: those before were taken with it
 
 
 class Together:
@@ -46,17 +46,15 @@ class Together:
         """Take all while every front device is held up.
 
         Those that an earlier attempt has left say nothing of one moment, unless the
-        first says that it was one.
+        last is there, which says that it was one.
         """
-        self._group.forget()
         if self._were_at_once(members, cause):
             return
         self._drop(members, cause)
         origins = [self._origin(each) for each in members]
         self._lvs.check_room(origins)
         try:
-            first = self._hold_up_and_take(members, origins, cause)
-            self._lvs.tag(first, frozenset({AT_ONCE}))
+            self._hold_up_and_take(members, origins, cause)
         except (DriverFailed, OSError):
             for lv in origins:  # LVM may have been killed while it held one up
                 with suppress(DriverFailed, OSError), within():
@@ -66,15 +64,16 @@ class Together:
 
     def _hold_up_and_take(
         self, members: Sequence[Member], origins: Sequence[Lv], cause: Cause
-    ) -> Lv:
+    ) -> None:
         for lv in origins:
             self._lvs.active(lv)
         names = [snapshots.name(each.snapshot_id) for each in members]
         tags = [snapshots.tags(m.snapshot_id, m.volume_id, cause) for m in members]
+        tags[-1] |= {AT_ONCE}
         served = [each.volume_id for each in members]
         with self._group.alone(), within(STALL), self._fronts.held_up(served):
-            taken = list(map(self._lvs.snapshot, origins, names, tags))
-        return taken[0]
+            for told in zip(origins, names, tags, strict=True):
+                self._lvs.snapshot(*told)
 
     def _were_at_once(self, members: Sequence[Member], cause: Cause) -> bool:
         lvs = self._group.seen().lvs
@@ -83,7 +82,7 @@ class Together:
         for lv in there:
             if (made_by := self._snapshots.made_by(lv)) != cause:
                 raise MadeForAnother(self._lvs.path(lv.name), made_by)
-        return len(there) == len(members) and AT_ONCE in there[0].tags
+        return len(there) == len(members) and AT_ONCE in there[-1].tags
 
     def _drop(self, members: Sequence[Member], cause: Cause) -> None:
         """Remove those that are there."""
