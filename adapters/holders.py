@@ -41,6 +41,14 @@ def is_held(path: Path) -> bool:
     return any(_named(path)) if alone is None else not alone
 
 
+def lease(file: int, kind: int) -> None:
+    """Have a lease on an open file until it is closed, or raise `OSError`."""
+    # Who has a lease is told by SIGIO that somebody waits, and dies of it;
+    # SIGURG goes unnoticed.
+    fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(file, fcntl.F_SETLEASE, kind)
+
+
 def _alone(path: Path) -> bool | None:
     """Tell whether nobody else has it open; None where the kernel does not tell."""
     try:
@@ -69,10 +77,7 @@ def _lease(path: Path) -> bool | None:
     except BlockingIOError:  # somebody else has a lease on it
         return False
     try:
-        # Who has a lease is told by SIGIO that somebody waits, and dies of it;
-        # SIGURG goes unnoticed.
-        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        lease(file, fcntl.F_WRLCK)
     except OSError as error:
         return False if error.errno == errno.EAGAIN else None
     else:

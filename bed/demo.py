@@ -27,7 +27,9 @@ from service.demo import (
     Teller,
     attached,
     check,
+    copied,
     freed,
+    kept,
     looked_back,
     lost,
     made,
@@ -60,6 +62,7 @@ class Iscsi:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._told: dict[str, dict[str, Any]] = {}
+        self._disks: dict[str, Path] = {}
 
     def connector(self, host: str) -> dict[str, Any]:
         """Return the host's name and its initiator's."""
@@ -72,6 +75,7 @@ class Iscsi:
         await self._refused(tell, host, wrong, "with a wrong secret")
         began = perf_counter()
         disk = await asyncio.to_thread(Initiator(host).login, connection)
+        self._disks[host] = disk
         seconds = perf_counter() - began
         tell.note(f"{host} logs in with the secret that it was told: its disk is")
         tell.note(f"{disk}, after {seconds:.1f} s.\n")
@@ -97,9 +101,9 @@ class Iscsi:
         tell.step("Nobody else reaches it.")
         overheard = self._told["node-2"]
         await self._refused(tell, "node-3", overheard, "with the secret of node-2")
-        lost = await asyncio.to_thread(Initiator("node-1").disk, self._told["node-1"])
+        lost = f"of={self._disks['node-1']}"  # which may not even open any more
         try:
-            command("dd", "if=/dev/zero", f"of={lost}", "bs=4K", "count=1", DIRECTLY)
+            command("dd", "if=/dev/zero", lost, "bs=4K", "count=1", DIRECTLY)
         except Ended:
             tell.note("node-1 still has its mount, and cannot write any more.\n")
         else:
@@ -145,6 +149,7 @@ async def story(tell: Teller, folder: Path) -> None:
     await read_again(tell, hosts, device, written)
     await hosts.keep_out(tell)
     await hosts.grow(tell, volume_id, "node-2", device)
+    await copied(tell, hosts, await kept(tell, volume_id), written)
     await looked_back(tell, volume_id)
 
 

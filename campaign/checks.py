@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,12 +13,16 @@ from adapters.file.failures import GIB
 from campaign.seen import Seen
 from campaign.storage import OnDisk
 from campaign.witness import WAITING
-from domain.aggregate import Failure
+from domain.aggregate import Aggregate, Failure
+from domain.group_snapshot import GroupSnapshot
+from domain.log import AGGREGATES
 from domain.ports import Cause
+from domain.snapshot import Snapshot
 from domain.volume import UNDER_WAY, Status, Volume
 from projections import resources
 from service.endpoint import PREFIX, fingerprint
 
+A = TypeVar("A", bound=Aggregate)
 Check = Callable[[Seen], Iterator[str]]
 
 # What may be asked for though it is so already; it is done, and adds nothing.
@@ -40,8 +44,8 @@ def acknowledged(seen: Seen) -> Iterator[str]:
     positions = own(seen)
     for key in seen.diary.done():
         asked, at = seen.diary.asked[key], positions.get(key, [])
-        if len(at) > 1:
-            yield f"{key} was done twice, at {at}"
+        if twice := repeats(seen, at):
+            yield f"{key} was done twice: {twice} at {at}"
         if not at and asked.subject not in MOOT:
             yield f"{key} was acknowledged, and is not in the log"
         for answer in asked.done if asked.subject not in WAITING else ():
@@ -50,6 +54,13 @@ def acknowledged(seen: Seen) -> Iterator[str]:
                 yield f"{key} is at {at}, and was said to be at {position}"
             if not is_at(seen, position, version):
                 yield f"{key} was said to be at {position}, which is something else"
+
+
+def repeats(seen: Seen, positions: Sequence[int]) -> list[str]:
+    """Return what happened more than once to the same, of what a request led to."""
+    events = (seen.log[position - 1] for position in positions)
+    counts = Counter((event.TOPIC, event.originator_id) for event in events)
+    return [topic for (topic, _), number in counts.items() if number > 1]
 
 
 def is_at(seen: Seen, position: int, version: int) -> bool:
@@ -129,26 +140,24 @@ def streamed(seen: Seen) -> Iterator[str]:
 
 def read(seen: Seen) -> Iterator[str]:
     """Lists show what the log comes to."""
-    volumes = volumes_of(seen)
-    yield from differences(
-        "volume",
-        {str(key): as_json(resources.volume(v)) for key, v in volumes.items()},
-        seen.volumes,
-    )
+    for noun in ("volume", "snapshot", "group", "group_snapshot"):
+        kind, shown = AGGREGATES[noun], getattr(resources, noun)
+        made = {str(e.id): as_json(shown(e)) for e in all_of(seen, kind)}
+        yield from differences(noun, made, seen.listed[noun])
     yield from differences(
         "attachment",
         {
             str(key): as_json(resources.attachment(volume, key))
-            for volume in volumes.values()
+            for volume in all_of(seen, Volume)
             for key in volume.attachments | volume.gone
         },
-        seen.attachments,
+        seen.listed["attachment"],
     )
 
 
-def volumes_of(seen: Seen) -> dict[UUID, Volume]:
-    """Return the volumes that the log makes."""
-    return {key: v for key, v in seen.fold.items() if isinstance(v, Volume)}
+def all_of(seen: Seen, kind: type[A]) -> list[A]:
+    """Return the aggregates of a kind that the log makes."""
+    return [each for each in seen.fold.values() if isinstance(each, kind)]
 
 
 def as_json(shown: Any) -> Any:
@@ -167,19 +176,19 @@ def differences(
 
 
 def counted(seen: Seen) -> Iterator[str]:
-    """What is taken of each backend is what its volumes take."""
+    """What is taken of each backend is what its volumes and snapshots take."""
     taken: Counter[str] = Counter()
-    for volume in volumes_of(seen).values():
-        taken[volume.backend] += volume.allocated_gib
+    for each in [*all_of(seen, Volume), *all_of(seen, Snapshot)]:
+        taken[each.backend] += each.allocated_gib
     if +taken != +Counter(dict(seen.allocated)):
         yield f"{dict(taken)} GiB are taken, and counted {dict(seen.allocated)}"
 
 
 def settled(seen: Seen) -> Iterator[str]:
     """Nothing is under way, and nothing has failed."""
-    for key, volume in volumes_of(seen).items():
-        if volume.in_flight or volume.status in UNDER_WAY:
-            yield f"volume {key} is {volume.status}, with {volume.in_flight}"
+    for each in all_of(seen, Aggregate):
+        if each.unsettled or each.status in UNDER_WAY:
+            yield f"{each.id} is {each.status}, with {each.in_flight}"
     for position, event in enumerate(seen.log, start=1):
         if isinstance(event, Failure):
             yield f"{event.TOPIC} at {position}: {event.message}"
@@ -187,29 +196,41 @@ def settled(seen: Seen) -> Iterator[str]:
 
 def kept(seen: Seen) -> Iterator[str]:
     """On the disk is what the log says, and nothing else."""
-    made = {
-        event.originator_id: Cause(position, event.timestamp.isoformat())
-        for position, event in enumerate(seen.log, start=1)
-        if isinstance(event, Volume.Created)
-    }
-    expected = {
-        str(key): OnDisk(volume.size_gib * GIB, made[key], set())
-        for key, volume in volumes_of(seen).items()
-        if volume.status != Status.DELETED
-    }
-    for key in expected.keys() | seen.disk.keys():
-        wanted, there = expected.get(key), seen.disk.get(key)
-        if wanted != there:
-            yield f"volume {key} should be {wanted} on the disk, and is {there}"
+    made = dict(causes(seen))
+    there: list[Volume | Snapshot] = [*all_of(seen, Volume), *all_of(seen, Snapshot)]
+    for noun, kind, disk in (
+        ("volume", Volume, seen.disk),
+        ("snapshot", Snapshot, seen.snapshots),
+    ):
+        expected = {
+            str(each.id): OnDisk(each.size_gib * GIB, made[each.id], set())
+            for each in there
+            if isinstance(each, kind) and each.status != Status.DELETED
+        }
+        for key in expected.keys() | disk.keys():
+            wanted, found = expected.get(key), disk.get(key)
+            if wanted != found:
+                yield f"{noun} {key} should be {wanted} on the disk, and is {found}"
     for name in sorted(seen.leftovers):
         yield f"{name} was left on the disk"
+
+
+def causes(seen: Seen) -> Iterator[tuple[UUID, Cause]]:
+    """Yield for what each volume and snapshot was made."""
+    for position, event in enumerate(seen.log, start=1):
+        cause = Cause(position, event.timestamp.isoformat())
+        if isinstance(event, Volume.Created | Snapshot.Created):
+            yield event.originator_id, cause
+        elif isinstance(event, GroupSnapshot.Created):
+            for member in event.members:
+                yield member.snapshot_id, cause
 
 
 def exported(seen: Seen) -> Iterator[str]:
     """Who is to reach a volume does, and nobody else."""
     wanted = {
-        str(key): {connector["initiator"] for connector in volume.connectors}
-        for key, volume in volumes_of(seen).items()
+        str(volume.id): {connector["initiator"] for connector in volume.connectors}
+        for volume in all_of(seen, Volume)
         if volume.connectors
     }
     found = seen.exports

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from adapters.contracts.initiator import Initiator
-from campaign.storage import BLOCK, CLEARED, text_in
+from campaign.disk import PLACES, put, text_in
+from campaign.together import gather, remember
 from campaign.witness import Witness
 from service.projecting import MODELS
 from service.testing import live_a_life, settled
 
 HALF = 0.5
-PLACES = range(0, CLEARED * 1024**2, 4 * 1024**2)  # of texts in a volume, in bytes
-NOUNS = "volume", "attachment", "backend"
+NOUNS = "volume", "snapshot", "group", "attachment", "backend"
 
 Deed = Callable[[Any, random.Random, str], Awaitable[None]]
 
@@ -108,14 +106,6 @@ async def write(asker: Witness, dice: random.Random, name: str) -> None:
             await ask("volume.delete", id=volume)
 
 
-def put(disk: Path, where: int, what: str) -> None:
-    """Write a text durably."""
-    with disk.open("r+b", buffering=0) as file:
-        file.seek(where)
-        file.write(what.encode().ljust(BLOCK, b"\0"))
-        os.fsync(file)
-
-
 DEEDS: dict[Deed, int] = {
     live_a_life: 6,
     out_of_turn: 2,
@@ -123,6 +113,8 @@ DEEDS: dict[Deed, int] = {
     be_wrong: 1,
     look: 1,
     rebuild: 1,
+    remember: 3,
+    gather: 1,
 }
 
 

@@ -32,6 +32,7 @@ WORKER = "adapters.jetstream.agent:Agent"
 TAKING = "_take_what_is_in_flight"
 DRIVER = "adapters.file.driver:FileDriver"
 DISK = "adapters.file.volumes"
+TOGETHER = "take_group_snapshot"
 LVM = "adapters.lvm.driver:LvmDriver"
 SHELL = "adapters.lvm.shell:Process"
 FRONTS = "adapters.lvm.fronts:Fronts"
@@ -66,7 +67,7 @@ TABLE: list[tuple[Any, ...]] = [
     ("a deadline has passed",         KEEPER, "before", f"{WATCHER}._submit"),
     ("about to create",               AGENT,  "before", f"{DRIVER}.create"),
     ("half made",                     AGENT,  "after",  f"{DISK}:truncate"),
-    ("made under another name",       AGENT,  "after",  f"{DISK}:Volumes._build"),
+    ("made under another name",       AGENT,  "after",  f"{DISK}:Volumes.begin"),
     ("made, not durably",             AGENT,  "before", f"{DISK}:sync"),
     ("created",                       AGENT,  "after",  f"{DRIVER}.create"),
     ("about to extend",               AGENT,  "before", f"{DRIVER}.extend"),
@@ -76,6 +77,15 @@ TABLE: list[tuple[Any, ...]] = [
     ("deleted",                       AGENT,  "after",  f"{DRIVER}.delete"),
     ("about to connect",              AGENT,  "before", f"{DRIVER}.connect"),
     ("disconnected",                  AGENT,  "after",  f"{DRIVER}.disconnect"),
+    ("about to take a snapshot",      AGENT,  "before", f"{DRIVER}.take_snapshot"),
+    ("a snapshot was taken",          AGENT,  "after",  f"{DRIVER}.take_snapshot"),
+    ("about to delete a snapshot",    AGENT,  "before", f"{DRIVER}.delete_snapshot"),
+    ("about to revert",               AGENT,  "before", f"{DRIVER}.revert"),
+    ("what was is beside a volume",   AGENT,  "after",  f"{DISK}:Volumes.bring"),
+    ("reverted",                      AGENT,  "after",  f"{DRIVER}.revert"),
+    ("some of a group are taken",     AGENT,  "after",  f"{DISK}:Volumes.complete"),
+    ("a group was taken",             AGENT,  "after",  f"{DRIVER}.{TOGETHER}"),
+    ("members were looked at",        AGENT,  "after",  f"{DRIVER}.check_unused"),
     ("about to report",               AGENT,  "before", f"{REPORTER}._send"),
     ("reported, and nobody heard",    AGENT,  "after",  f"{SERVICE}.tell"),
     ("it has heard what to do",       AGENT,  "after",  f"{WORKER}.{TAKING}", True),

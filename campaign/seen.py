@@ -34,6 +34,14 @@ from service.testing import Caller
 KEYS = """
     SELECT request_id, fingerprint, aggregate_id, version, part_id, position FROM {keys}
 """
+# What is gone of each noun that is listed.
+GONE = (
+    ("volume", "deleted"),
+    ("attachment", "detached"),
+    ("snapshot", "deleted"),
+    ("group", "deleted"),
+    ("group_snapshot", "deleted"),
+)
 STANDS_STILL = 10.0  # seconds after which no more is expected of the stream
 
 
@@ -69,9 +77,9 @@ class Seen:
     keys: Mapping[str, Kept]
     allocated: Mapping[str, int]
     stream: Sequence[Published]
-    volumes: Mapping[str, Any]
-    attachments: Mapping[str, Any]
+    listed: Mapping[str, Mapping[str, Any]]
     disk: Mapping[str, OnDisk]
+    snapshots: Mapping[str, OnDisk]
     leftovers: set[str]
     exports: Mapping[str, set[str]] | None
     blocks: Mapping[tuple[str, int], str]
@@ -116,9 +124,9 @@ async def look_once(place: Place, asker: Caller, diary: Diary, after: int) -> Se
         keys,
         allocated,
         await published(asker.client, after, len(rows)),
-        await listed(asker, "volume", "deleted", len(rows)),
-        await listed(asker, "attachment", "detached", len(rows)),
+        {noun: await listed(asker, noun, gone, len(rows)) for noun, gone in GONE},
         found.volumes,
+        found.snapshots,
         found.leftovers,
         found.exports,
         {
@@ -142,7 +150,7 @@ def busy(place: Place) -> list[str]:
     return [
         f"{key} is {seen.status} since {seen.updated_at}, version {seen.version}"
         for key, seen in fold.items()
-        if seen.in_flight
+        if seen.unsettled
     ]
 
 

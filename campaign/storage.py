@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,16 +11,18 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from adapters.file.volumes import VOLUME, Volumes, is_ours, names
-from adapters.lvm import volumes
+from adapters.file.volumes import ID, Volumes, is_ours, names
+from adapters.lvm import snapshots, volumes
 from adapters.lvm.report import Lv, lv_of
+from adapters.lvm.together import AT_ONCE
+from campaign.disk import CLEARED, text_in
 from domain.ports import Cause
 
 FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,thin_id"
 VOLUME_PREFIX = "volume-"
+SNAPSHOT = "snapshot-"
+OF = re.compile(r"holdfast\.of=(.+)")
 TARGETS = Path("/sys/kernel/config/target/iscsi")
-BLOCK = 4096  # bytes that are written at once, and read again
-CLEARED = 32  # MiB at the beginning of a thick volume that are zeros when it is new
 TYPES = {"thin": "thin", "thick": "default"}
 SETTINGS = f"""
 [[backend]]
@@ -33,7 +36,7 @@ max_over_subscription_ratio = 1
 
 
 class OnDisk(NamedTuple):
-    """A volume as it is kept."""
+    """A volume or a snapshot as it is kept."""
 
     size_bytes: int
     cause: Cause | None
@@ -41,9 +44,10 @@ class OnDisk(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a storage has: volumes, whatever else, and who reaches what."""
+    """What a storage has: volumes, snapshots, whatever else, and who reaches what."""
 
     volumes: Mapping[str, OnDisk]
+    snapshots: Mapping[str, OnDisk]
     leftovers: set[str]
     exports: Mapping[str, set[str]] | None = None  # None: it exports nothing
 
@@ -66,18 +70,26 @@ class Files:
 
     def found(self) -> Found:
         """Return each volume's files, and those of none."""
-        found = names(self._folder)
-        ours = {name for name in found if VOLUME.fullmatch(name)}
-        return Found({name: self._on_disk(name) for name in ours}, found - ours)
+        kept, taken = self._kept(""), self._kept(SNAPSHOT)
+        ours = kept.keys() | {f"{SNAPSHOT}{key}" for key in taken}
+        return Found(kept, taken, names(self._folder) - ours)
 
     def read(self, volume_id: str, where: int) -> str:
         """Return the text at a place in a volume's file."""
         return text_in(Volumes(self._folder).path(UUID(volume_id)), where)
 
-    def _on_disk(self, name: str) -> OnDisk:
-        kept, key = Volumes(self._folder), UUID(name)
-        strangers = {f for f in names(self._folder / name) if not is_ours(f)}
-        return OnDisk(kept.size(key), kept.cause(key), strangers)
+    def _kept(self, prefix: str) -> dict[str, OnDisk]:
+        """Return what has a name that begins so and goes on with an id."""
+        named = re.compile(f"{prefix}({ID})")
+        found = filter(None, map(named.fullmatch, names(self._folder)))
+        storage = Volumes(self._folder, prefix=prefix)
+        return {m[1]: on_disk(storage, self._folder / m[0], m[1]) for m in found}
+
+
+def on_disk(kept: Volumes, home: Path, key: str) -> OnDisk:
+    """Return what a folder has of a volume or a snapshot."""
+    strangers = {name for name in names(home) if not is_ours(name)}
+    return OnDisk(kept.size(UUID(key)), kept.cause(UUID(key)), strangers)
 
 
 class VolumeGroups:
@@ -111,16 +123,19 @@ class VolumeGroups:
     def found(self) -> Found:
         """Return what is in the groups, and the devices that are of no use."""
         found: dict[str, OnDisk] = {}
+        taken: dict[str, OnDisk] = {}
         leftovers = suspended()
         for lv in map(lv_of, self._rows()):
             if lv.name.startswith(VOLUME_PREFIX):
                 found[lv.name.removeprefix(VOLUME_PREFIX)] = kept(lv)
+            elif lv.name.startswith(volumes.SNAPSHOT):
+                taken[lv.name.removeprefix(volumes.SNAPSHOT)] = kept_snapshot(lv)
             elif not lv.is_pool:
                 leftovers.add(lv.name)
         fronts = set(fronted())
         exports = dict(exported())
         leftovers |= {f"front-{name}" for name in fronts - exports.keys()}
-        return Found(found, leftovers | self._strays(), exports)
+        return Found(found, taken, leftovers | self._strays(), exports)
 
     def read(self, volume_id: str, where: int) -> str:
         """Return the text at a place in a volume, which need not be active."""
@@ -168,6 +183,15 @@ def kept(lv: Lv) -> OnDisk:
     return OnDisk(lv.size_bytes, cause, set(lv.tags - ours))
 
 
+def kept_snapshot(lv: Lv) -> OnDisk:
+    """Return a snapshot as its logical volume says it is."""
+    cause = volumes.cause(lv)
+    key = UUID(lv.name.removeprefix(volumes.SNAPSHOT))
+    of = next((UUID(m[1]) for t in lv.tags if (m := OF.fullmatch(t))), None)
+    ours = snapshots.tags(key, of, cause) | {AT_ONCE} if cause and of else set()
+    return OnDisk(lv.size_bytes, cause, set(lv.tags - ours))
+
+
 def exported() -> Iterator[tuple[str, set[str]]]:
     """Yield each target's volume, and the initiators that may log in."""
     for target in TARGETS.glob("iqn.*:*"):
@@ -212,13 +236,6 @@ def active(name: str, *, already: bool) -> Iterator[None]:
     finally:
         if not already:
             said("lvchange", "-an", name)
-
-
-def text_in(device: Path, where: int) -> str:
-    """Return the text at a place."""
-    with device.open("rb") as file:
-        file.seek(where)
-        return file.read(BLOCK).rstrip(b"\0").decode(errors="replace")
 
 
 def said(*command: str) -> str:

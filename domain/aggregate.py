@@ -14,12 +14,18 @@ from typing import Any, ClassVar, Self
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
 from domain.provenance import MOMENT, Provenance
 
 
 class OutOfOrder(Exception):
     """An event was applied to an aggregate that is not at the version before it."""
+
+
+def given(said: Any, otherwise: Any) -> Any:
+    """Return what was said, or what was before where nothing was."""
+    return otherwise if said is UNSET else said
 
 
 class NotInFlight(Exception):
@@ -74,6 +80,16 @@ class Intent(Event, frozen=True, kw_only=True):
     """A command event: it asks a backend for work, and is in flight until settled."""
 
     backend: str
+
+    @property
+    def may_take_long(self) -> bool:
+        """Whether it may take hours, as data is copied or cleared."""
+        return False
+
+    @property
+    def in_turn_with(self) -> UUID:
+        """The id of the aggregate whose work is done one after another with this."""
+        return self.originator_id
 
     def mutate(self, aggregate: Any) -> Any:
         aggregate = super().mutate(aggregate)
@@ -138,6 +154,7 @@ class Done(msgspec.Struct, frozen=True):
     size_gib: int = 0
     reference: dict[str, str] | None = None
     cleared: str | None = None
+    consistent: bool = False
 
 
 class NotDone(msgspec.Struct, frozen=True):
@@ -207,9 +224,18 @@ class Aggregate:
         except KeyError:
             raise NotInFlight(self.id, version) from None
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether something is under way that will change its status."""
+        return bool(self.in_flight)
+
     def waited_for(self, intent: Intent) -> datetime:
         """Return since when an intent has waited for a word from its backend."""
         return max(intent.timestamp, self.progressed_at or intent.timestamp)
+
+    def news(self, since: int) -> list[Event]:
+        """Return the events recorded since the last collection, but so many first."""
+        return self._pending[since:]
 
     def collect_events(self) -> list[Event]:
         """Hand over the events recorded since the last call."""

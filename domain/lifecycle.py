@@ -8,7 +8,8 @@ a table, and a table may change without rewriting anybody's history.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -18,7 +19,12 @@ S = TypeVar("S", bound=StrEnum)
 
 
 class Refused(Exception):
-    """The lifecycle does not allow the command now."""
+    """The lifecycle does not allow the command now.
+
+    `about` is "volume ID" or the like where the command is about several.
+    """
+
+    about = ""
 
     def __init__(self, command: str, status: StrEnum, unmet: Sequence[str]) -> None:
         super().__init__(command, status, unmet)
@@ -28,7 +34,18 @@ class Refused(Exception):
 
     def __str__(self) -> str:
         because = f", not {' and not '.join(self.unmet)}" if self.unmet else ""
-        return f"cannot {self.command} while {self.status}{because}"
+        command = f"{self.command} {self.about}".rstrip()
+        return f"cannot {command} while {self.status}{because}"
+
+
+@contextmanager
+def about(noun: str, key: object) -> Iterator[None]:
+    """Have a refusal say which of several it is about."""
+    try:
+        yield
+    except Refused as refused:
+        refused.about = f"{noun} {key}"
+        raise
 
 
 class Lifecycle(Generic[S]):

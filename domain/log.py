@@ -13,9 +13,18 @@ import msgspec
 
 from domain.aggregate import Aggregate, Event, Intent
 from domain.backend import Backend
+from domain.group import Group
+from domain.group_snapshot import GroupSnapshot
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
-AGGREGATES: dict[str, type[Aggregate]] = {"volume": Volume, "backend": Backend}
+AGGREGATES: dict[str, type[Aggregate]] = {
+    "volume": Volume,
+    "snapshot": Snapshot,
+    "group": Group,
+    "group_snapshot": GroupSnapshot,
+    "backend": Backend,
+}
 
 EVENTS: dict[str, type[Event]] = {
     event.TOPIC: event

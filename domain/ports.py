@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
 
+from domain.group_snapshot import GroupSnapshot
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 
@@ -28,6 +30,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     reserved_percentage: int
     max_over_subscription_ratio: float
     multiattach: bool = True
+    consistent_group_snapshot_enabled: bool = False
     QoS_support: bool = False
     # How full a thin pool is, in percent; None where there is none.
     data_percent: float | None = None
@@ -59,9 +62,10 @@ class Adopted:
 
 
 class Manageable(msgspec.Struct, frozen=True):
-    """Storage that a backend has, and whether it can be taken over as a volume.
+    """Storage that a backend has, and whether it can be taken over.
 
-    `size_gib` is what it would have as a volume; `id` is the volume that it is.
+    `size_gib` is what it would have as a volume or a snapshot; `id` is the one that
+    it is.
     """
 
     reference: dict[str, str]
@@ -91,7 +95,7 @@ class DriverFailed(Exception):
 
 
 class VolumeIsBusy(DriverFailed):
-    """Something still uses the volume; nothing was changed."""
+    """Something still uses the volume or the snapshot; nothing was changed."""
 
     code = "busy"
 
@@ -133,11 +137,18 @@ class Driver(Protocol):
     def capabilities(self) -> Capabilities:
         """Measure."""
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         """Make the storage, `asked.size_gib` GiB that read as zeros.
 
-        Returns where it is. Something of that name that was made for another
-        cause is never adopted: `DriverFailed`.
+        With `asked.source`, a snapshot or a volume of this backend, they read as that
+        does at one moment, and as zeros behind its end; what was copied before a
+        crash need not be copied again. Returns where it is. Something of that name
+        that was made for another cause is never adopted: `DriverFailed`.
+
+        Raises `VolumeIsBusy` where a source that hosts write cannot be read at one
+        moment.
         """
 
     def delete(
@@ -173,6 +184,60 @@ class Driver(Protocol):
 
         Raises `VolumeIsBusy` while something uses it.
         """
+
+    def take_snapshot(
+        self, asked: Snapshot.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
+        """Keep what the volume holds at one moment, while hosts may write it.
+
+        Returns where it is; `create`'s rules about causes hold.
+
+        Raises `VolumeIsBusy` where a volume that hosts write cannot be read at one
+        moment.
+        """
+
+    def delete_snapshot(
+        self, snapshot_id: UUID, made_at: str, progress: Progress = unheard
+    ) -> str | None:
+        """Remove a snapshot, as `delete` does a volume."""
+
+    def take_group_snapshot(self, asked: GroupSnapshot.Created, cause: Cause) -> bool:
+        """Take all the snapshots, or keep none; tells whether it was at one moment.
+
+        It is one where `asked.consistent` wants it: no host sees a write to a member
+        done that its snapshot lacks, unless every later write to others is lacking as
+        well. Whatever happens, hosts can go on writing soon.
+
+        Raises `VolumeIsBusy` where hosts that write cannot be held up.
+        """
+
+    def revert(
+        self, asked: Volume.ReversionStarted, cause: Cause, progress: Progress = unheard
+    ) -> None:
+        """Let the volume hold again what its snapshot does, which stays.
+
+        A safety copy of what it held is kept until then: what is cut short goes on
+        when asked again, and what fails leaves either content, never a mixture.
+
+        Raises `VolumeIsBusy` while something uses the volume.
+        """
+
+    def check_unused(self, volume_ids: Sequence[UUID]) -> None:
+        """Raise `VolumeIsBusy` if something uses any of the volumes that are there."""
+
+    def manageable_snapshots(self) -> list[Manageable]:
+        """Tell of all storage that is or could be a snapshot, sorted by its name."""
+
+    def adopt_snapshot(self, asked: Snapshot.ManagingStarted, cause: Cause) -> Adopted:
+        """Take over what `asked.reference` names as a snapshot of `asked.volume_id`.
+
+        As `adopt`; what is no snapshot of that volume is an `UnknownReference`.
+        """
+
+    def unmanage_snapshot(
+        self, snapshot_id: UUID, made_at: str
+    ) -> dict[str, str] | None:
+        """Let go of a snapshot, as `unmanage` does of a volume."""
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the storage to at least `size_gib` GiB; what is there stays."""

@@ -10,8 +10,10 @@ from uuid import UUID
 
 SOURCE_NAME = "source-name"
 NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_+.-]{0,126}")
+ID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 # What Cinder calls the storage of a volume, and what is let go is called again.
-MANAGED = re.compile(r"volume-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+MANAGED = re.compile(f"volume-{ID}")
+MANAGED_SNAPSHOT = re.compile(f"_snapshot-{ID}")
 
 
 def to(name: str) -> dict[str, str]:
@@ -32,4 +34,15 @@ def name_of(volume_id: UUID) -> str:
 def volume_of(name: str) -> UUID | None:
     """Return the volume whose storage is called so, if it is one's."""
     found = MANAGED.fullmatch(name)
+    return UUID(found[1]) if found else None
+
+
+def name_of_snapshot(snapshot_id: UUID) -> str:
+    """Return what the storage of a snapshot is called."""
+    return f"_snapshot-{snapshot_id}"
+
+
+def snapshot_of(name: str) -> UUID | None:
+    """Return the snapshot whose storage is called so, if it is one's."""
+    found = MANAGED_SNAPSHOT.fullmatch(name)
     return UUID(found[1]) if found else None

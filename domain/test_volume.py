@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from domain import log
 from domain.aggregate import (
     Done,
     Event,
@@ -476,6 +477,16 @@ def test_what_comes_of_taking_over_after_it_was_let_go_changes_nothing() -> None
         volume.report(1, Done(location="/volumes/db", size_gib=3))
 
     assert volume.status == Status.UNMANAGING
+
+
+def test_a_volume_as_the_log_has_it_is_what_it_was() -> None:
+    history = available().collect_events()
+    read = replayed([log.decode(e.TOPIC, log.encode(e)) for e in history])
+    read.delete()
+
+    settle(read, NotDone("busy", "in use", busy=True))
+
+    assert read.status == Status.AVAILABLE
 
 
 def test_a_volume_that_was_let_go_may_come_back() -> None:

@@ -11,8 +11,8 @@ from uuid import UUID, uuid5
 
 from msgspec import UNSET, UnsetType
 
-from domain import aggregate
-from domain.aggregate import Aggregate, Done, NotDone
+from domain import aggregate, copying
+from domain.aggregate import Done, NotDone, given
 from domain.attachment import (
     ATTACHMENT,
     Attachment,
@@ -23,6 +23,7 @@ from domain.attachment import (
     reached_from,
     same_way,
 )
+from domain.copying import Copied
 from domain.lifecycle import Lifecycle, Refused
 
 
@@ -34,6 +35,7 @@ class Status(StrEnum):
     IN_USE = "in-use"
     DETACHING = "detaching"
     EXTENDING = "extending"
+    REVERTING = "reverting"
     MAINTENANCE = "maintenance"
     DELETING = "deleting"
     DELETED = "deleted"
@@ -54,7 +56,14 @@ FAILED = [S.ERROR, S.ERROR_EXTENDING, S.ERROR_DELETING, S.ERROR_UNMANAGING]
 OWN = [S.AVAILABLE, S.ERROR, S.ERROR_EXTENDING, S.ERROR_UNMANAGING]
 NOT_OURS = [S.MANAGING, S.ERROR_MANAGING]
 # A backend is at work on the volume as a whole, and says when that has ended.
-UNDER_WAY = [S.CREATING, S.EXTENDING, S.DELETING, S.MANAGING, S.UNMANAGING]
+UNDER_WAY = [
+    S.CREATING,
+    S.EXTENDING,
+    S.REVERTING,
+    S.DELETING,
+    S.MANAGING,
+    S.UNMANAGING,
+]
 THERE = [s for s in Status if s not in (S.DELETING, S.UNMANAGING, S.DELETED)]
 GOING = [S.DELETING, S.UNMANAGING, S.DELETED, S.ERROR_DELETING]
 
@@ -91,6 +100,17 @@ LIFECYCLE = Lifecycle(Status, [
     ["extend",              S.ERROR_EXTENDING,  S.EXTENDING                       ],
     ["extended",            S.EXTENDING,        S.AVAILABLE                       ],
     ["extension_failed",    S.EXTENDING,        S.ERROR_EXTENDING                 ],
+    ["snapshot",            S.AVAILABLE,        "="                               ],
+    ["snapshot/force",      AT_REST,            "="                               ],
+    ["copy",                [S.AVAILABLE, S.IN_USE], "="                          ],
+    ["group",               [S.AVAILABLE, S.IN_USE], "="                          ],
+    ["ungroup",             [*AT_REST, *FAILED], "="                              ],
+    ["revert",              S.AVAILABLE,        S.REVERTING,       "disconnected" ],
+    ["revert",              S.ERROR,            S.REVERTING,       "disconnected" ],
+    ["reverted",            S.REVERTING,        S.AVAILABLE                       ],
+    ["reversion_failed",    S.REVERTING,        S.ERROR                           ],
+    ["reversion_put_off",   S.REVERTING,        S.AVAILABLE,       "was_available"],
+    ["reversion_put_off",   S.REVERTING,        S.ERROR                           ],
     ["delete",              S.AVAILABLE,        S.DELETING,        "disconnected" ],
     ["delete",              FAILED,             S.DELETING,        "disconnected" ],
     ["delete/force",        S.AVAILABLE,        S.DELETING                        ],
@@ -98,6 +118,7 @@ LIFECYCLE = Lifecycle(Status, [
     ["delete/force",        S.CREATING,         S.DELETING                        ],
     ["delete/force",        S.EXTENDING,        S.DELETING,        "detached"     ],
     ["delete/force",        S.MAINTENANCE,      S.DELETING,        "detached"     ],
+    ["delete/awaited",      S.DELETING,         S.DELETING                        ],
     ["deleted",             S.DELETING,         S.DELETED                         ],
     ["deletion_failed",     S.DELETING,         S.ERROR_DELETING                  ],
     ["deletion_put_off",    S.DELETING,         S.AVAILABLE,       "was_available"],
@@ -154,14 +175,20 @@ class UnknownAttachment(Exception):
 
 
 class Description(TypedDict, total=False):
-    """What a caller may say about a new volume; what is left out is empty."""
+    """What a caller may say about a new volume; what is left out is empty.
+
+    `source`: what it is made from, `{"snapshot": id}` or `{"volume": id}`.
+    """
 
     name: str
     description: str
     project: str
     volume_type: str | None
     multiattach: bool
+    bootable: bool
     metadata: dict[str, str]
+    source: dict[str, UUID] | None
+    group_id: UUID | None
 
 
 class Holder(TypedDict, total=False):
@@ -173,7 +200,7 @@ class Holder(TypedDict, total=False):
     mountpoint: str | None
 
 
-class Volume(Aggregate):
+class Volume(Copied):
     """Storage that hosts can hold; one at a time unless it is `multiattach`."""
 
     # Events: what an auditor reads. A topic, once released, never changes.
@@ -189,6 +216,13 @@ class Volume(Aggregate):
         volume_type: str | None = None
         multiattach: bool = False
         metadata: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
+        bootable: bool = False
+        source: dict[str, UUID] | None = None  # {"snapshot": id} or {"volume": id}
+        group_id: UUID | None = None
+
+        @property
+        def may_take_long(self) -> bool:
+            return self.source is not None
 
         def mutate(self, volume: Volume | None) -> Volume:
             volume = volume or Volume(self.originator_id)
@@ -205,6 +239,9 @@ class Volume(Aggregate):
             volume.volume_type = self.volume_type
             volume.multiattach = self.multiattach
             volume.metadata = self.metadata
+            volume.bootable = self.bootable
+            volume.source = self.source
+            volume.group_id = self.group_id
             volume.created_at = self.timestamp
 
     class CreationFinished(aggregate.Outcome, frozen=True, kw_only=True):
@@ -223,6 +260,11 @@ class Volume(Aggregate):
 
         def apply(self, volume: Volume) -> None:
             volume.allocated_gib = 0
+
+    class CreationProgressed(aggregate.Progress, frozen=True, kw_only=True):
+        """What the source holds is being copied, which may take hours."""
+
+        TOPIC = "volume.creation_progressed"
 
     class ManagingStarted(Created, frozen=True, kw_only=True):
         """Storage that is there was named: the backend is to take it over.
@@ -298,6 +340,120 @@ class Volume(Aggregate):
         def apply(self, volume: Volume) -> None:
             volume.allocated_gib = volume.size_gib
 
+    class SnapshotAdded(aggregate.Event, frozen=True, kw_only=True):
+        """A snapshot was asked for: the volume stays as long as that does."""
+
+        TOPIC = "volume.snapshot_added"
+        snapshot_id: UUID
+
+        def apply(self, volume: Volume) -> None:
+            volume.snapshots = {**volume.snapshots, self.snapshot_id: None}
+
+    class SnapshotRemoved(aggregate.Event, frozen=True, kw_only=True):
+        """A snapshot of the volume is gone."""
+
+        TOPIC = "volume.snapshot_removed"
+        snapshot_id: UUID
+
+        def apply(self, volume: Volume) -> None:
+            gone = self.snapshot_id
+            volume.snapshots = {s: None for s in volume.snapshots if s != gone}
+
+    class CopyBegun(copying.CopyBegun, frozen=True, kw_only=True):
+        """Another volume is being made from the volume."""
+
+        TOPIC = "volume.copy_begun"
+
+    class CopyEnded(copying.CopyEnded, frozen=True, kw_only=True):
+        """The volume that was made from the volume needs it no more."""
+
+        TOPIC = "volume.copy_ended"
+
+    class Grouped(aggregate.Event, frozen=True, kw_only=True):
+        """The volume is a member of a group from now on."""
+
+        TOPIC = "volume.grouped"
+        group_id: UUID
+
+        def apply(self, volume: Volume) -> None:
+            volume.group_id = self.group_id
+
+    class Ungrouped(aggregate.Event, frozen=True, kw_only=True):
+        """The volume is a member of no group."""
+
+        TOPIC = "volume.ungrouped"
+
+        def apply(self, volume: Volume) -> None:
+            volume.group_id = None
+
+    class ReversionStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """The backend is to let the volume hold again what its snapshot does.
+
+        `snapshot_made_at` tells when that was asked for.
+        """
+
+        TOPIC = "volume.reversion_started"
+        snapshot_id: UUID
+        snapshot_made_at: datetime
+        previous_status: Status
+
+        @property
+        def may_take_long(self) -> bool:
+            return True
+
+        def apply(self, volume: Volume) -> None:
+            volume.reverted_to = self.snapshot_id
+            volume.previous_status = self.previous_status
+
+    class ReversionFinished(aggregate.Outcome, frozen=True, kw_only=True):
+        """The volume holds what its snapshot does."""
+
+        TOPIC = "volume.reversion_finished"
+
+        def apply(self, volume: Volume) -> None:
+            volume.error = None
+
+    class ReversionProgressed(aggregate.Progress, frozen=True, kw_only=True):
+        """What the snapshot holds is being copied, which may take hours."""
+
+        TOPIC = "volume.reversion_progressed"
+
+    class ReversionFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """The volume could not be reverted; the message says what it holds."""
+
+        TOPIC = "volume.reversion_failed"
+
+    class ReversionPutOff(aggregate.Failure, frozen=True, kw_only=True):
+        """Something still uses the volume; nothing was changed."""
+
+        TOPIC = "volume.reversion_put_off"
+
+    class DeletionAwaited(aggregate.Event, frozen=True, kw_only=True):
+        """Removal was asked for; it begins once something else is done.
+
+        `awaited` says what that is: its "snapshots" are gone, or the members of its
+        "group" were looked at.
+        """
+
+        TOPIC = "volume.deletion_awaited"
+        awaited: str
+        previous_status: Status
+
+        def apply(self, volume: Volume) -> None:
+            volume.awaited = self.awaited
+            volume.previous_status = self.previous_status
+
+    class DeletionCalledOff(aggregate.Event, frozen=True, kw_only=True):
+        """What had to be done before the removal failed; the volume stays."""
+
+        TOPIC = "volume.deletion_called_off"
+        code: str
+        message: str
+
+        def apply(self, volume: Volume) -> None:
+            volume.awaited = None
+            volume.error = aggregate.Fault(self.code, self.message, self.timestamp)
+
     class DeletionStarted(aggregate.Intent, frozen=True, kw_only=True):
         """Removal was asked for; whatever else was under way is moot."""
 
@@ -307,10 +463,15 @@ class Volume(Aggregate):
         made_at: datetime
         force: bool = False
 
+        @property
+        def may_take_long(self) -> bool:
+            return not self.LETS_GO
+
         def apply(self, volume: Volume) -> None:
             volume.in_flight = {}
             volume.progressed_at = None
             volume.previous_status = self.previous_status
+            volume.awaited = None
             volume.let_go = self.LETS_GO
 
     class Deleted(aggregate.Outcome, frozen=True, kw_only=True):
@@ -667,6 +828,7 @@ class Volume(Aggregate):
         Once that was asked for, or it is gone, asking adds nothing.
         """
         if self.status not in (Status.UNMANAGING, Status.DELETED):
+            self._check_free("unmanage", self.needed_by)
             self._leave("unmanage", force=False)
 
     def update(self, **said: Any) -> None:
@@ -686,12 +848,96 @@ class Volume(Aggregate):
         if size_gib <= self.size_gib:
             raise Undersized(size_gib, self.size_gib)
         status = self._after("extend")
+        self._check_free("extend", self.copied_to)
         self._intend(Volume.ExtensionStarted, status, size_gib=size_gib)
 
     def delete(self, *, force: bool = False) -> None:
         """Ask for the storage to be removed; once asked for, asking adds nothing."""
         if self.status not in (Status.DELETING, Status.DELETED):
+            self._check_free("delete", self.needed_by)
             self._leave("delete/force" if force else "delete", force=force)
+
+    def delete_after(self, awaited: str, *, force: bool = False) -> None:
+        """Ask for the storage to be removed once something else is done.
+
+        That is "snapshots": all of them are gone, each was asked to go; or "group":
+        all its members were looked at.
+        """
+        command = "delete/force" if force else "delete"
+        others = {"snapshots": self.outside_group, "group": self.unsnapped}[awaited]
+        self._check_free(command, [*self.copied_to, *others])
+        self.record(
+            Volume.DeletionAwaited,
+            status=self._after(command),
+            awaited=awaited,
+            previous_status=self.status,
+        )
+
+    def begin_deletion(self, awaited: str) -> None:
+        """Ask for the storage to be removed: what was awaited is done."""
+        if self.awaited == awaited:
+            status = self._after("delete/awaited")
+            self._remove(Volume.DeletionStarted, status, self.previous_status)
+
+    def call_off_deletion(self, awaited: str, why: NotDone) -> None:
+        """Stay: what was awaited could not be done."""
+        if self.awaited == awaited:
+            self.record(
+                Volume.DeletionCalledOff,
+                status=self._after("deletion_put_off"),
+                code=why.code,
+                message=why.message,
+            )
+
+    def add_snapshot(self, snapshot_id: UUID, *, force: bool) -> None:
+        """Stay as long as a snapshot does; `force` where hosts may be writing."""
+        if not force and self.status in HELD:
+            raise Refused("snapshot", self.status, ["force given"])
+        status = self._after("snapshot/force" if force else "snapshot")
+        self.record(Volume.SnapshotAdded, status=status, snapshot_id=snapshot_id)
+
+    def remove_snapshot(self, snapshot_id: UUID) -> None:
+        """Note that a snapshot is gone; a removal that awaited that goes on."""
+        if snapshot_id in self.snapshots:
+            told = {"status": self.status, "snapshot_id": snapshot_id}
+            self.record(Volume.SnapshotRemoved, **told)
+            if not self.snapshots:
+                self.begin_deletion("snapshots")
+
+    def begin_copy(self, copy_id: UUID) -> None:
+        """Stay as it is until another volume is made from it."""
+        status = self._after("copy")
+        self.record(Volume.CopyBegun, status=status, copy_id=copy_id)
+
+    def join(self, group_id: UUID) -> None:
+        """Be a member of a group from now on."""
+        if self.group_id == group_id:
+            return
+        self._check_free("group", self.outside_group)
+        status = self._after("group")
+        self.record(Volume.Grouped, status=status, group_id=group_id)
+
+    def leave(self, group_id: UUID) -> None:
+        """Be a member of the group no more."""
+        if self.group_id == group_id:
+            self.record(Volume.Ungrouped, status=self._after("ungroup"))
+
+    def revert(self, snapshot_id: UUID, made_at: datetime, size_gib: int) -> None:
+        """Ask for the volume to hold again what its latest snapshot does."""
+        unmet = list(self.copied_to)
+        if next(reversed(self.snapshots), None) != snapshot_id:
+            unmet.append("its latest snapshot")
+        elif size_gib != self.size_gib:
+            unmet.append("as large as the snapshot")
+        status = self._after("revert")
+        self._check_free("revert", unmet)
+        self._intend(
+            Volume.ReversionStarted,
+            status,
+            snapshot_id=snapshot_id,
+            snapshot_made_at=made_at,
+            previous_status=self.status,
+        )
 
     def reserve(self) -> None:
         """Promise the volume to whoever attaches it next."""
@@ -873,6 +1119,7 @@ class Volume(Aggregate):
             V.Created:             (self._created,       self._creation_failed),
             V.ManagingStarted:     (self._managed,       self._managing_failed),
             V.ExtensionStarted:    (self._extended,      self._extension_failed),
+            V.ReversionStarted:    (self._reverted,      self._reversion_failed),
             V.DeletionStarted:     (self._deleted,       self._deletion_failed),
             V.UnmanagingStarted:   (self._unmanaged,     self._unmanaging_failed),
             V.ConnectionStarted:   (self._connected,     self._connection_failed),
@@ -889,11 +1136,16 @@ class Volume(Aggregate):
             not_done(intent, result)
 
     def progress(self, version: int, percent: int) -> None:
-        """Note how far a deletion is; what else takes its time has its deadline."""
+        """Note how far work is; what is always short has no more than its deadline."""
         intent = self.intended(version)
-        if isinstance(intent, Volume.DeletionStarted):
-            told = {"status": self.status, "percent": percent}
-            self.settle(Volume.DeletionProgressed, intent, **told)
+        told = {"status": self.status, "percent": percent}
+        for asked, progressed in (
+            (Volume.DeletionStarted, Volume.DeletionProgressed),
+            (Volume.Created, Volume.CreationProgressed),
+            (Volume.ReversionStarted, Volume.ReversionProgressed),
+        ):
+            if isinstance(intent, asked):
+                self.settle(progressed, intent, **told)
 
     # Outcomes: what a backend reported, one pair for each intent.
 
@@ -927,6 +1179,14 @@ class Volume(Aggregate):
     def _extension_failed(self, intent: ExtensionStarted, why: NotDone) -> None:
         status = self._after("extension_failed")
         self._fail(Volume.ExtensionFailed, intent, why, status)
+
+    def _reverted(self, intent: ReversionStarted, _: Done) -> None:
+        self.settle(Volume.ReversionFinished, intent, status=self._after("reverted"))
+
+    def _reversion_failed(self, intent: ReversionStarted, why: NotDone) -> None:
+        kind = Volume.ReversionPutOff if why.busy else Volume.ReversionFailed
+        command = "reversion_put_off" if why.busy else "reversion_failed"
+        self._fail(kind, intent, why, self._after(command))
 
     def _deleted(self, intent: DeletionStarted, done: Done) -> None:
         status = self._after("deleted")
@@ -1023,13 +1283,29 @@ class Volume(Aggregate):
         """Record what the table makes of it: removal, or only letting go."""
         status = self._after(command)
         letting_go = status is Status.UNMANAGING
+        event = Volume.UnmanagingStarted if letting_go else Volume.DeletionStarted
+        self._remove(event, status, self.status, force=force)
+
+    def _remove(
+        self,
+        event: type[DeletionStarted],
+        status: Status,
+        previous: Status | None,
+        *,
+        force: bool = False,
+    ) -> None:
         self._intend(
-            Volume.UnmanagingStarted if letting_go else Volume.DeletionStarted,
+            event,
             status,
-            previous_status=self.status,
+            previous_status=previous,
             made_at=self.created_at,
             force=force,
         )
+
+    def _check_free(self, command: str, unmet: list[str]) -> None:
+        """Refuse what others would suffer from; `unmet` names them."""
+        if unmet:
+            raise Refused(command, self.status, unmet)
 
     def _hold(
         self,
@@ -1229,6 +1505,26 @@ class Volume(Aggregate):
         # Derived, so that a decision taken twice chooses the same.
         return uuid5(self.id, f"attachment {self.version + 1}")
 
+    @property
+    def needed_by(self) -> list[str]:
+        """What keeps it from going, in words."""
+        return [*self.unsnapped, *self.copied_to, *self.outside_group]
+
+    @property
+    def unsnapped(self) -> list[str]:
+        """What has to be so before it can go without its snapshots."""
+        return [f"without snapshot {each}" for each in self.snapshots]
+
+    @property
+    def outside_group(self) -> list[str]:
+        """What has to be so before it can go, or join others, by itself."""
+        return [f"outside group {self.group_id}"] if self.group_id else []
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something is under way that will change its status."""
+        return super().unsettled or self.awaited is not None
+
     # Guards: what the tables may ask.
 
     @property
@@ -1249,7 +1545,7 @@ class Volume(Aggregate):
     @property
     def was_available(self) -> bool:
         """Deleting it began with a volume that could be used."""
-        return self.previous_status is Status.AVAILABLE
+        return self.previous_status == Status.AVAILABLE
 
     @property
     def never_ours(self) -> bool:
@@ -1277,6 +1573,9 @@ class Volume(Aggregate):
         self.readonly = False
         self.bootable = False
         self.let_go = False  # it went, but not its storage
+        self.snapshots: dict[UUID, None] = {}  # the latest last
+        self.awaited: str | None = None  # what is to be done before it is removed
+        self.reverted_to: UUID | None = None  # the snapshot, last
 
     name: str
     description: str
@@ -1285,6 +1584,8 @@ class Volume(Aggregate):
     volume_type: str | None
     multiattach: bool
     metadata: dict[str, str]
+    source: dict[str, UUID] | None
+    group_id: UUID | None
     created_at: datetime
 
 
@@ -1321,8 +1622,3 @@ def move(volume: Volume, event: Any, **changes: Any) -> None:
     changes |= {"detached_at": event.timestamp, "ended": volume.version}
     volume.gone[before.id] = replace(before, **changes)
     del volume.attachments[before.id]
-
-
-def given(said: Any, otherwise: Any) -> Any:
-    """Return what was said, or what was before where nothing was."""
-    return otherwise if said is UNSET else said

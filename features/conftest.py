@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-DOORS = {"wire": pytest.mark.wire, "lvm": pytest.mark.lvm(lio=True, seconds=300)}
+DOORS = {
+    "wire": pytest.mark.wire,
+    "lvm": pytest.mark.lvm(lio=True, disks=("16G",), seconds=300),
+}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -48,7 +48,7 @@ IN_FLIGHT = ReadModel(
     "in_flight",
     ("backend", "topic", "since"),
     rows,
-    nouns=frozenset({"volume", "backend"}),
+    nouns=frozenset({"volume", "snapshot", "group", "group_snapshot", "backend"}),
     ended=ended,
     aging="topic",
 )

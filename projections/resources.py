@@ -13,6 +13,9 @@ import msgspec
 
 from domain.attachment import Attachment
 from domain.backend import Administration, Backend
+from domain.group import Group
+from domain.group_snapshot import GroupSnapshot
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 
@@ -69,6 +72,58 @@ class AttachmentSeen(msgspec.Struct):
     version: int
 
 
+class SnapshotSeen(msgspec.Struct):
+    """What a volume held at one moment."""
+
+    id: UUID
+    volume_id: UUID
+    group_snapshot_id: UUID | None
+    name: str
+    description: str
+    size_gib: int
+    status: str
+    progress: str
+    metadata: dict[str, str]
+    error: FaultSeen | None
+    created_at: str
+    updated_at: str
+    version: int
+
+
+class GroupSeen(msgspec.Struct):
+    """Volumes that belong together."""
+
+    id: UUID
+    name: str
+    description: str
+    backend: str
+    status: str
+    consistent: bool
+    replication_status: str
+    volumes: list[UUID]
+    source: dict[str, str] | None
+    error: FaultSeen | None
+    created_at: str
+    updated_at: str
+    version: int
+
+
+class GroupSnapshotSeen(msgspec.Struct):
+    """Snapshots that were taken together; `consistency` says what that promises."""
+
+    id: UUID
+    group_id: UUID
+    name: str
+    description: str
+    status: str
+    consistency: str | None
+    snapshots: list[UUID]
+    error: FaultSeen | None
+    created_at: str
+    updated_at: str
+    version: int
+
+
 class BackendSeen(msgspec.Struct):
     """A backend, and what its agent last told: `state`, `working`, `capabilities`."""
 
@@ -105,8 +160,8 @@ def volume(seen: Volume, *_: Any) -> VolumeSeen:
         readonly=seen.readonly,
         bootable=seen.bootable,
         metadata=seen.metadata,
-        source=None,
-        group_id=None,
+        source=named(seen.source),
+        group_id=seen.group_id,
         attachments=list(seen.attachments),
         error=fault(seen.error),
         created_at=instant(seen.created_at),
@@ -136,6 +191,61 @@ def attachment(of: Volume, attachment_id: UUID | None, *_: Any) -> AttachmentSee
     )
 
 
+def snapshot(seen: Snapshot, *_: Any) -> SnapshotSeen:
+    """Return the snapshot as the contract names its parts."""
+    return SnapshotSeen(
+        id=seen.id,
+        volume_id=seen.volume_id,
+        group_snapshot_id=seen.group_snapshot_id,
+        name=seen.name,
+        description=seen.description,
+        size_gib=seen.size_gib,
+        status=seen.status,
+        progress=f"{seen.percent}%",
+        metadata=seen.metadata,
+        error=fault(seen.error),
+        created_at=instant(seen.created_at),
+        updated_at=instant(seen.updated_at),
+        version=seen.version,
+    )
+
+
+def group(seen: Group, *_: Any) -> GroupSeen:
+    """Return the group as the contract names its parts."""
+    return GroupSeen(
+        id=seen.id,
+        name=seen.name,
+        description=seen.description,
+        backend=seen.backend,
+        status=seen.status,
+        consistent=seen.consistent,
+        replication_status="disabled",
+        volumes=list(seen.volumes),
+        source=named(seen.source),
+        error=fault(seen.error),
+        created_at=instant(seen.created_at),
+        updated_at=instant(seen.updated_at),
+        version=seen.version,
+    )
+
+
+def group_snapshot(seen: GroupSnapshot, *_: Any) -> GroupSnapshotSeen:
+    """Return the group snapshot as the contract names its parts."""
+    return GroupSnapshotSeen(
+        id=seen.id,
+        group_id=seen.group_id,
+        name=seen.name,
+        description=seen.description,
+        status=seen.status,
+        consistency=seen.consistency,
+        snapshots=list(seen.snapshots),
+        error=fault(seen.error),
+        created_at=instant(seen.created_at),
+        updated_at=instant(seen.updated_at),
+        version=seen.version,
+    )
+
+
 def backend(seen: Backend, *_: Any) -> BackendSeen:
     """Return what the log knows of a backend; what is measured stands beside it."""
     return BackendSeen(
@@ -153,6 +263,11 @@ def backend(seen: Backend, *_: Any) -> BackendSeen:
         reported_at=None,
         version=seen.version,
     )
+
+
+def named(source: dict[str, UUID] | None) -> dict[str, str] | None:
+    """Return what something was made from, its id as text."""
+    return {noun: str(key) for noun, key in source.items()} if source else None
 
 
 def fault(seen: Any) -> FaultSeen | None:

@@ -22,7 +22,7 @@ def rows(touched: Touched) -> Iterable[Row]:
                 "backend": volume.backend,
                 "project": volume.project,
                 "name": volume.name,
-                "group_id": None,
+                "group_id": volume.group_id and str(volume.group_id),
             },
             volume.status == Status.DELETED,
             resources.volume(volume),

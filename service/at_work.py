@@ -13,8 +13,11 @@ from adapters.jetstream.work import WORK
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.recorder import Batch, LogRecorder
 from domain import reference
-from domain.aggregate import Done, Event
+from domain.aggregate import Aggregate, Done, Event
+from domain.group import Group
+from domain.group_snapshot import GroupSnapshot, Member
 from domain.ports import Cause, Driver, unheard
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 HOST = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
@@ -104,6 +107,95 @@ def unexported(backend: str) -> Volume:
     return volume
 
 
+# What is at work with others: the first is what waits, the rest what that concerns.
+
+
+def being_taken(backend: str) -> list[Aggregate]:
+    """Return a snapshot that is being taken."""
+    volume, snapshot_id = available(backend), uuid4()
+    volume.add_snapshot(snapshot_id, force=False)
+    of = {"volume_id": volume.id, "backend": backend, "size_gib": volume.size_gib}
+    return [Snapshot.create(snapshot_id, **of), volume]  # type: ignore[arg-type]
+
+
+def taken(backend: str) -> tuple[Snapshot, Volume]:
+    snapshot, volume = being_taken(backend)
+    assert isinstance(snapshot, Snapshot)
+    assert isinstance(volume, Volume)
+    snapshot.report(1, Done(location="/there"))
+    return snapshot, volume
+
+
+def being_removed(backend: str) -> list[Aggregate]:
+    """Return a snapshot that is being deleted."""
+    snapshot, volume = taken(backend)
+    snapshot.delete()
+    return [snapshot, volume]
+
+
+def going_after_its_snapshot(backend: str) -> list[Aggregate]:
+    snapshot, volume = taken(backend)
+    volume.delete_after("snapshots")
+    snapshot.delete()
+    return [volume, snapshot]
+
+
+def copied_from_a_snapshot(backend: str) -> list[Aggregate]:
+    snapshot, volume = taken(backend)
+    copy_id = uuid4()
+    snapshot.begin_copy(copy_id)
+    return [copy(copy_id, backend, {"snapshot": snapshot.id}), snapshot, volume]
+
+
+def cloned(backend: str) -> list[Aggregate]:
+    volume, copy_id = available(backend), uuid4()
+    volume.begin_copy(copy_id)
+    return [copy(copy_id, backend, {"volume": volume.id}), volume]
+
+
+def copy(copy_id: UUID, backend: str, source: dict[str, UUID]) -> Volume:
+    return Volume.create(copy_id, size_gib=1, backend=backend, source=source)
+
+
+def reverting(backend: str) -> list[Aggregate]:
+    snapshot, volume = taken(backend)
+    volume.revert(snapshot.id, snapshot.created_at, snapshot.size_gib)
+    snapshot.restore()
+    return [volume, snapshot]
+
+
+def grouped(backend: str) -> tuple[Group, Volume]:
+    volume, group = available(backend), Group.create(uuid4(), backend=backend)
+    volume.join(group.id)
+    group.update(added=[volume.id])
+    return group, volume
+
+
+def going_with_its_members(backend: str) -> list[Aggregate]:
+    group, volume = grouped(backend)
+    group.delete(delete_volumes=True)
+    volume.delete_after("group")
+    return [group, volume]
+
+
+def being_taken_together(backend: str) -> list[Aggregate]:
+    """Return a group snapshot that is being taken."""
+    group, volume = grouped(backend)
+    together, one = uuid4(), uuid4()
+    group.add_snapshot(together)
+    volume.add_snapshot(one, force=True)
+    of = {"backend": backend, "volume_id": volume.id, "size_gib": volume.size_gib}
+    snapshot = Snapshot.create_in_group(one, group_snapshot_id=together, **of)
+    asked = GroupSnapshot.create(
+        together,
+        group_id=group.id,
+        backend=backend,
+        consistent=False,
+        members=[Member(one, volume.id, volume.size_gib)],
+    )
+    return [asked, group, volume, snapshot]
+
+
 # What becomes of each when its work is done.
 # fmt: off
 SETTLED: dict[Callable[[str], Volume], str] = {
@@ -119,21 +211,31 @@ SETTLED: dict[Callable[[str], Volume], str] = {
     exported:          "available",
     unexported:        "available",
 }
+TOGETHER: dict[Callable[[str], list[Aggregate]], str] = {
+    being_taken:              "available",
+    being_removed:            "deleted",
+    going_after_its_snapshot: "deleted",
+    copied_from_a_snapshot:   "available",
+    cloned:                   "available",
+    reverting:                "available",
+    going_with_its_members:   "deleted",
+    being_taken_together:     "available",
+}
 # fmt: on
 
 
-def write(recorder: LogRecorder, volumes: Sequence[Volume]) -> Written:
-    """Write the histories of volumes and the room that they take."""
+def write(recorder: LogRecorder, aggregates: Sequence[Aggregate]) -> Written:
+    """Write the histories of aggregates and the room that they take."""
     encode, written = LogMapper().to_stored_event, Written()
-    for start in range(0, len(volumes), PAGE):
-        page = volumes[start : start + PAGE]
-        events: list[Event] = [e for volume in page for e in volume.collect_events()]
+    for start in range(0, len(aggregates), PAGE):
+        page = aggregates[start : start + PAGE]
+        events: list[Event] = [e for each in page for e in each.collect_events()]
         parts = {e.adds_part: e.originator_id for e in events if e.adds_part}
-        taken = Counter[str]()
-        for volume in page:
-            taken[volume.backend] += volume.allocated_gib
+        room = Counter[str]()
+        for each in page:
+            room[each.backend] += each.allocated_gib
         stored = list(map(encode, events))
-        batch = Batch(stored, parts=parts, taken=dict(taken))
+        batch = Batch(stored, parts=parts, taken=dict(room))
         written += zip(events, recorder.append(batch).positions, strict=True)
     return written
 

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from domain.aggregate import Aggregate, Event
+from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance
 from service.room import Room
 
@@ -144,7 +145,7 @@ Touched = tuple[Aggregate | None, int, int]
 class Decision:
     """What one command looks at, and through it all that it may change."""
 
-    __slots__ = ("_live", "limits", "parts", "room", "taken", "touched")
+    __slots__ = ("_heard", "_live", "limits", "parts", "room", "taken", "touched")
 
     def __init__(self, live: Live, room: Room) -> None:
         self._live = live
@@ -153,6 +154,7 @@ class Decision:
         self.parts: dict[UUID, UUID] = {}
         self.limits: dict[str, int] = {}
         self.taken: dict[str, int] = {}  # GiB more of each backend
+        self._heard: dict[UUID, int] = {}
 
     def get(self, kind: type[A], aggregate_id: UUID, key: object = None) -> A:
         """Return an aggregate, or raise `NotFound` naming it by its id or `key`."""
@@ -164,7 +166,7 @@ class Decision:
             else (None, 0, 0),
         )
         if not isinstance(aggregate, kind):
-            raise NotFound(kind.__name__.lower(), key or aggregate_id)
+            raise NotFound(noun_of(kind), key or aggregate_id)
         return aggregate
 
     def find(self, kind: type[A], aggregate_id: UUID) -> A | None:
@@ -178,7 +180,9 @@ class Decision:
         """Take in a new aggregate, or raise `Taken`."""
         existing: Any = self._live.get(aggregate.id)
         if existing or self._live.get(Part(aggregate.id.int)):
-            self.touched[aggregate.id] = None, existing.version if existing else 0, 0
+            # What this decision has changed itself is known as it was before.
+            version = existing.version if existing else 0
+            self.touched.setdefault(aggregate.id, (None, version, 0))
             raise Taken(aggregate.id)
         self._live[aggregate.id] = aggregate
         self.touched[aggregate.id] = aggregate, 0, 0
@@ -202,9 +206,25 @@ class Decision:
         self.parts[part_id] = whole.id
         self._live[part] = whole.id
 
-    def collect(self) -> list[Event]:
-        """Return what has been recorded, and note what it takes."""
+    def news(self) -> list[Event]:
+        """Return what has been recorded, whoever's, since this was asked last."""
+        news: list[Event] = []
+        for key, (aggregate, version, _) in self.touched.items():
+            if aggregate and aggregate.version != version:
+                heard = self._heard.get(key, 0)
+                fresh = aggregate.news(heard)
+                self._heard[key] = heard + len(fresh)
+                news += fresh
+        return news
+
+    def collect(self, shown: UUID | None = None) -> list[Event]:
+        """Return what has been recorded, and note what it takes.
+
+        That of what is `shown` comes last, for its position is the answer's.
+        """
         events: list[Event] = []
+        if shown in self.touched:
+            self.touched[shown] = self.touched.pop(shown)
         for aggregate, version, had in self.touched.values():
             if aggregate and aggregate.version != version:
                 events += aggregate.collect_events()
@@ -265,6 +285,11 @@ def asking(decide: Callable[[Decision], Reply]) -> Command:
         b"",
         query=True,
     )
+
+
+def noun_of(kind: type[Aggregate]) -> str:
+    """Return what the log calls aggregates of a kind."""
+    return next((noun for noun, each in AGGREGATES.items() if each is kind), "resource")
 
 
 def parts_of(ids: Iterable[UUID]) -> Iterator[Part]:

@@ -37,6 +37,7 @@ from service.up import up
 WAIT_SECONDS = 60
 PATIENCE = WAIT_SECONDS + 5
 TEXT = "Written by web-1 before it was lost."
+MISTAKE = "Overwritten by web-2, which should not have."
 
 UUID_IN_TEXT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!/)")
 
@@ -222,8 +223,12 @@ async def story(tell: Teller) -> None:
     written = await lost(tell, hosts, device)
     await outlived(tell, hosts, volume_id, device)
     await freed(tell, volume_id, attachment_id)
-    device, _ = await attached(tell, hosts, volume_id, "web-2", "node-2")
+    device, attachment_id = await attached(tell, hosts, volume_id, "web-2", "node-2")
     await read_again(tell, hosts, device, written)
+    snapshot_id = await kept(tell, volume_id)
+    await overwritten(tell, hosts, device)
+    await reverted(tell, hosts, device, volume_id, attachment_id, snapshot_id)
+    await copied(tell, hosts, snapshot_id, written)
     await looked_back(tell, volume_id)
 
 
@@ -271,18 +276,72 @@ async def freed(tell: Teller, volume_id: str, attachment_id: str) -> None:
     check(seen["status"] == "available", f"the volume is {seen['status']}")
 
 
-async def read_again(tell: Teller, hosts: Hosts, device: str, written: str) -> None:
+async def read_again(
+    tell: Teller, hosts: Hosts, device: str, written: str, by: str = "web-2"
+) -> None:
     """Let another instance read what the first one wrote."""
-    tell.step("web-2, started from another image, reads what web-1 wrote.")
+    tell.step(f"{by}, started from another image, reads what web-1 wrote.")
     reader = await instance(READER, hosts.readable(device))
     try:
         found, _, text = (await line_of(reader)).strip().partition(" ")
     finally:
         await killed(reader)
-    tell.note(f'web-2 (process {reader.pid}) read "{text}"')
+    tell.note(f'{by} (process {reader.pid}) read "{text}"')
     tell.note(f"sha256 {found}")
-    check(found == written, f"web-2 read {found}, web-1 wrote {written}")
+    check(found == written, f"{by} read {found}, web-1 wrote {written}")
     tell.note(bold("Equal: the volume outlived its instance.") + "\n")
+
+
+async def kept(tell: Teller, volume_id: str) -> str:
+    """Take a snapshot of the volume in use, and return its id."""
+    tell.step("Keep what it holds now. web-2 may be writing, and we say that we know.")
+    waiting = {"Holdfast-Wait": str(WAIT_SECONDS)}
+    asked = {"volume_id": volume_id, "name": "before", "force": True}
+    taken = await tell.ask("snapshot.create", ("id", "status"), waiting, **asked)
+    check(taken["status"] == "available", f"the snapshot is {taken['status']}")
+    return str(taken["id"])
+
+
+async def overwritten(tell: Teller, hosts: Hosts, device: str) -> None:
+    """Let an instance destroy what is there."""
+    tell.step("web-2 makes a mistake.")
+    writer = await instance(WRITER, hosts.writable(device), MISTAKE)
+    try:
+        await line_of(writer)
+    finally:
+        await killed(writer)
+    tell.note(f'web-2 (process {writer.pid}) wrote "{MISTAKE}"\n')
+
+
+async def reverted(
+    tell: Teller,
+    hosts: Hosts,
+    device: str,
+    volume_id: str,
+    attachment_id: str,
+    snapshot_id: str,
+) -> None:
+    """Take the volume from whoever has it, and bring back what it held."""
+    tell.step("Take it from web-2, and let it hold again what it held before.")
+    because = {"Holdfast-Reason": "web-2 has overwritten it"}
+    await tell.ask("attachment.delete", ("status",), because, id=attachment_id)
+    waiting = because | {"Holdfast-Wait": str(WAIT_SECONDS)}
+    asked = {"id": volume_id, "snapshot_id": snapshot_id}
+    seen = await tell.ask("volume.revert", ("status",), waiting, **asked)
+    check(seen["status"] == "available", f"the volume is {seen['status']}")
+    check(beginning_of(hosts.readable(device)) == TEXT, "it holds something else")
+    tell.note(f'It holds "{TEXT}"\n')
+
+
+async def copied(tell: Teller, hosts: Hosts, snapshot_id: str, written: str) -> None:
+    """Make a volume of the snapshot, for another instance to read."""
+    tell.step("A second instance gets a volume of its own, made of the snapshot.")
+    waiting = {"Holdfast-Wait": str(WAIT_SECONDS)}
+    source = {"name": "copy", "source": {"snapshot": snapshot_id}}
+    made = await tell.ask("volume.create", ("id", "status"), waiting, **source)
+    check(made["status"] == "available", f"the copy is {made['status']}")
+    device, _ = await attached(tell, hosts, made["id"], "web-3", "node-3")
+    await read_again(tell, hosts, device, written, by="web-3")
 
 
 async def free_name(tell: Teller) -> str:

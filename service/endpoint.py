@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from logging import getLogger
@@ -39,6 +39,7 @@ from service.problems import (
     problem_of,
 )
 from service.quick import Load, quickly
+from service.reactions import follow
 from service.room import Room
 from service.watched import Watched
 
@@ -120,6 +121,10 @@ class Endpoint:
             key = replica.key_if(self.signed)
             answer.then(lambda outcome: send_soon(request, outcome, key))
 
+    def also(self, subject: str) -> Endpoint:
+        """Return the same under another subject."""
+        return replace(self, subject=PREFIX + subject)
+
     def command(self, body: bytes, headers: Headers, room: Room) -> Command:
         """Return the command that a request stands for, or raise why not."""
         message = parsed(body)
@@ -131,7 +136,9 @@ class Endpoint:
 
         def decide(decision: Decision) -> Reply:
             try:
-                return self._shown(self.decide(decision, **loaded), part_id, room)
+                decided = self.decide(decision, **loaded)
+                follow(decision)
+                return self._shown(decided, part_id, room)
             except Exception as problem:  # noqa: BLE001 - a refusal is an answer too
                 return problem_of(problem)
 
@@ -308,8 +315,10 @@ def query(
 
 def busy(aggregate: Aggregate, part_id: UUID | None) -> bool:
     """Tell whether a backend works on an aggregate, or on a part of it."""
+    if part_id is None:
+        return aggregate.unsettled
     return any(
-        part_id is None or getattr(intent, "attachment_id", None) == part_id
+        getattr(intent, "attachment_id", None) == part_id
         for intent in aggregate.in_flight.values()
     )
 

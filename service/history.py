@@ -163,6 +163,5 @@ def uncovered(cursor: str) -> str:
 
 
 VIEWS: dict[type[Aggregate], Callable[[Any], Any]] = {
-    language.AGGREGATES["volume"]: resources.volume,
-    language.AGGREGATES["backend"]: resources.backend,
+    kind: getattr(resources, noun) for noun, kind in language.AGGREGATES.items()
 }

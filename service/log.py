@@ -272,8 +272,8 @@ class Log:
         """Note what has to be stored of a decision, or confirmed of a refusal."""
         command.events, command.taken, command.seen = (), {}, {}
         if not command.reply.code:
-            command.events = events = decision.collect()
-            command.taken = decision.taken
+            events = decision.collect(command.reply.aggregate_id)
+            command.events, command.taken = events, decision.taken
             self.room.take(command.taken)
             if events and isinstance(events[-1], Intent):
                 command.reply.intent = events[-1].originator_version

@@ -13,6 +13,7 @@ from marshmallow import ValidationError
 from adapters.postgres.leases import LeaseHeld
 from domain.aggregate import NotInFlight
 from domain.backend import LeaseLost
+from domain.group import Inconsistent
 from domain.lifecycle import Refused
 from domain.placement import NoCapacity
 from domain.volume import Undersized, UnknownAttachment
@@ -59,6 +60,7 @@ PROBLEMS: dict[type[Exception], tuple[str, int]] = {
     NotFound: ("not-found", 404),
     UnknownAttachment: ("not-found", 404),
     Refused: ("refused", 409),
+    Inconsistent: ("refused", 409),
     NotInFlight: ("refused", 409),
     Taken: ("conflict", 409),
     KeyReused: ("conflict", 409),
@@ -99,6 +101,7 @@ def of_refusal(error: Refused) -> dict[str, Any]:
         "command": error.command,
         "current_status": error.status,
         "unmet": error.unmet,
+        **({"instance": error.about.replace(" ", "/")} if error.about else {}),
     }
 
 
@@ -144,6 +147,11 @@ MORE: dict[type[Exception], Any] = {
         "command": "report",
         "current_status": None,
         "unmet": ["in flight"],
+    },
+    Inconsistent: lambda _: {
+        "command": "create",
+        "current_status": None,
+        "unmet": ["consistent"],
     },
     NotFound: lambda error: {"instance": f"{error.noun}/{error.key}"},
     UnknownAttachment: lambda error: {"instance": f"attachment/{error.attachment_id}"},

@@ -26,22 +26,53 @@ from adapters.postgres.read_models import Failure, Kept, PostgresReadModels
 from adapters.postgres.recorder import LogRecorder, Written
 from domain import log as language
 from domain.aggregate import Aggregate, Event, Outcome
+from domain.group import Group
+from domain.group_snapshot import GroupSnapshot
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 from projections.attachment_status import ATTACHMENTS
 from projections.capabilities import BACKENDS
 from projections.exports import EXPORTS
+from projections.group_snapshots import GROUP_SNAPSHOTS
+from projections.groups import GROUPS
 from projections.in_flight import IN_FLIGHT
 from projections.reading import Fold
+from projections.snapshots import SNAPSHOTS
 from projections.volumes import VOLUMES
 from service.log import replayed
 
-MODELS = (VOLUMES, ATTACHMENTS, BACKENDS, IN_FLIGHT, EXPORTS)
+MODELS = (
+    VOLUMES,
+    SNAPSHOTS,
+    GROUPS,
+    GROUP_SNAPSHOTS,
+    ATTACHMENTS,
+    BACKENDS,
+    IN_FLIGHT,
+    EXPORTS,
+)
 REACHED = f"{PREFIX}keeper.reached"
 LOOK_EVERY = 0.5  # seconds between two looks at what is to be rebuilt
+# What may end somebody's waiting: outcomes, what makes them moot, and what a process
+# learns of others.
 SETTLING = {
     topic
     for topic, event in language.EVENTS.items()
-    if issubclass(event, Outcome | Volume.DeletionStarted)
+    if issubclass(event, Outcome | Volume.DeletionStarted | Snapshot.DeletionStarted)
+} | {
+    event.TOPIC
+    for event in (
+        Volume.DeletionCalledOff,
+        Snapshot.TakenInGroup,
+        Snapshot.NotTakenInGroup,
+        Snapshot.RestorationEnded,
+        Group.VolumeMade,
+        Group.MakingFailed,
+        Group.VolumeRemoved,
+        Group.VolumeKept,
+        GroupSnapshot.SnapshotRemoved,
+        GroupSnapshot.SnapshotKept,
+    )
 }
 
 # How far the read models have come, and whose work was settled on the way.

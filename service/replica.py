@@ -79,9 +79,11 @@ class Replica:
         return self.log.room.with_measured(seen)
 
     async def manageable(
-        self, name: str, limit: int, cursor: str | None
+        self, name: str, limit: int, cursor: str | None, *, snapshots: bool = False
     ) -> dict[str, Any]:
-        """Return a page of what a backend's agent finds that is or could be a volume.
+        """Return a page of what a backend's agent finds that is or could be managed.
+
+        That is volumes, or `snapshots`.
 
         Raises `NotFound`, `ValidationError` for a cursor that none of ours is, and
         `Unavailable` where its agent does not answer.
@@ -90,7 +92,7 @@ class Replica:
         if cursor and not after:
             raise ValidationError("Must be the `next` of an earlier answer.", "cursor")
         await self.backend(name)
-        asked = {"after": after, "limit": limit}
+        asked = {"after": after, "limit": limit, "snapshots": snapshots}
         try:
             told = await Agents(self.client, self.key).tell(
                 f"agents.{name}.manageable", asked, PATIENCE

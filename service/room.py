@@ -94,6 +94,12 @@ class Room:
         self.measured[backend] = told
         self._heard.add(backend)
 
+    def keeps_groups_consistent(self, backend: str) -> bool:
+        """Tell whether the backend takes snapshots of a group at one moment."""
+        known = self.measured.get(backend)
+        told = known and known.capabilities
+        return bool(told and told.consistent_group_snapshot_enabled)
+
     def why_not_working(self, backend: str) -> str | None:
         """Return why the backend cannot do its work, or None if it can."""
         known = self.measured.get(backend)

@@ -54,6 +54,7 @@ class Deadlines:
     detaching: float
     managing: float
     unmanaging: float
+    reverting: float
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class DeadlinesSchema(Strict):
     detaching = seconds(900)
     managing = seconds(900)
     unmanaging = seconds(900)
+    reverting = seconds(3600)
 
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Deadlines:

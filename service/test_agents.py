@@ -14,7 +14,7 @@ import pytest
 
 from adapters.embedded.nats_server import nats_server
 from adapters.file.driver import FileDriver
-from domain.ports import Cause
+from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
 from service.connecting import connect
 from service.serve import replica
@@ -27,13 +27,13 @@ import os, signal
 from pathlib import Path
 from adapters.file import driver
 make = driver.FileDriver.create
-def mortal(self, asked, cause):
+def mortal(*asked):
     once = Path({marker!r})
     if once.exists():
-        return make(self, asked, cause)
+        return make(*asked)
     once.touch()
     {before}
-    make(self, asked, cause)
+    make(*asked)
     os.kill(os.getpid(), signal.SIGKILL)
 driver.FileDriver.create = mortal
 """
@@ -44,12 +44,14 @@ HERE = "service.test_agents"
 class Broken(FileDriver):
     """A driver with a mistake of its own: it cannot make volumes of 2 GiB."""
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         with Path(self._folder, "..", "asked").open("a") as told:
             told.write(f"create {asked.originator_id}\n")
         if asked.size_gib == 2:
             raise ZeroDivisionError
-        return super().create(asked, cause)
+        return super().create(asked, cause, progress)
 
     def delete(self, volume_id: UUID, *args: Any) -> None:
         with Path(self._folder, "..", "asked").open("a") as told:

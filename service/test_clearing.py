@@ -34,7 +34,9 @@ class Clearing:
     def capabilities(self) -> Capabilities:
         return capabilities(10_000)
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         return "/clearing"
 
     def remove_export(self, volume_id: UUID) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from domain import chap
-from domain.ports import Capabilities, Cause, Export
+from domain.ports import Capabilities, Cause, Export, Progress, unheard
 from domain.volume import Volume
 from service.house import House, Run, lived
 from service.testing import capabilities, published
@@ -37,7 +37,9 @@ class Locked:
     def capabilities(self) -> Capabilities:
         return capabilities(10_000)
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         return "/locked"
 
     def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def test_the_story_comes_out_right_twice_in_the_same_folder(tmp_path: Path) -> N
     for story in (first, second):
         assert "Equal: the volume outlived its instance." in story
         assert "volume.disconnection_finished" in story
+        assert "volume.reversion_finished" in story
+        assert story.count("Equal: ") == 2
         assert f"holdfast up --data {tmp_path / 'data'}" in story
     assert '"db"' in first
     assert '"db-2"' in second

@@ -22,7 +22,7 @@ from adapters.jetstream.reporting import Report
 from adapters.jetstream.telling import Refusal, Service
 from adapters.postgres.leases import MARGIN, TERM
 from domain.aggregate import Done
-from domain.ports import Cause
+from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
 from service.command import Reply
 from service.endpoints.agents import from_agent, reporting, take_over
@@ -56,13 +56,15 @@ os.dup2(os.open(folder + "/said", os.O_CREAT | os.O_WRONLY), 2)
 class Diarist(FileDriver):
     """A driver that writes down which process makes a volume, and waits if told so."""
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         beside, process = self._folder.parent, os.getpid()
         with (beside / "diary").open("a") as diary:
             diary.write(f"{process} {asked.originator_id}\n")
         while (beside / f"hold {process}").exists():
             time.sleep(0.01)
-        return super().create(asked, cause)
+        return super().create(asked, cause, progress)
 
 
 # Processes, each as if on a host of its own

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.embedded.nats_server import nats_server
 from adapters.file.driver import FileDriver
-from domain.ports import Cause
+from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
 from service.agents import GRACE
 from service.testing import (
@@ -29,11 +29,13 @@ from service.testing import (
 class Slow(FileDriver):
     """A file driver that makes nothing before a file beside it says so."""
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         (self._folder.parent / f"began {asked.originator_id}").touch()
         while not (self._folder.parent / "go on").exists():
             time.sleep(0.01)
-        return super().create(asked, cause)
+        return super().create(asked, cause, progress)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import agent
-from domain.ports import Capabilities, Cause
+from domain.ports import Capabilities, Cause, Progress, unheard
 from domain.volume import Volume
 from service.house import House, lived
 from service.testing import capabilities
@@ -30,7 +30,9 @@ class Pooled:
         told = {"data_percent": self.data_percent, "metadata_percent": 1.5}
         return msgspec.structs.replace(capabilities(10_000), **told)
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         return "/pooled"
 
     def exports(self) -> set[UUID]:

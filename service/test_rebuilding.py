@@ -95,6 +95,6 @@ def test_what_is_no_read_model_is_not_found(
 
     assert (code, problem["type"]) == ("404", "not-found")
     assert (
-        "there are attachments, backends, exports, in_flight, volumes"
-        in problem["detail"]
+        "there are attachments, backends, exports, group_snapshots, groups, in_flight, "
+        "snapshots, volumes" in problem["detail"]
     )

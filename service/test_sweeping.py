@@ -15,7 +15,7 @@ from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import sweeping
 from adapters.jetstream.telling import Service
 from domain.attachment import reached_from
-from domain.ports import Capabilities, Cause, DriverFailed, Export
+from domain.ports import Capabilities, Cause, DriverFailed, Export, Progress, unheard
 from domain.volume import Volume
 from service.house import House, Run, lived
 from service.testing import capabilities, eventually
@@ -60,7 +60,9 @@ class Exporting:
     def capabilities(self) -> Capabilities:
         return capabilities(10_000)
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         return "/exporting"
 
     def delete(self, volume_id: UUID, *_: Any) -> None:

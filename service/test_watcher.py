@@ -17,7 +17,10 @@ from domain import log as language
 from domain.aggregate import Aggregate, Done
 from domain.attachment import AttachStatus
 from domain.backend import Administration, Backend
+from domain.group import Group
+from domain.group_snapshot import GroupSnapshot, Member
 from domain.provenance import MOMENT, Moment, Provenance
+from domain.snapshot import Snapshot, SnapshotStatus
 from domain.volume import Status, Volume
 from service.log import Log, decoded
 from service.manager import VolumeManager
@@ -38,9 +41,11 @@ DEADLINES = Deadlines(
     detaching=600,
     managing=700,
     unmanaging=800,
+    reverting=900,
 )
 HOST = {"host": "node-1"}
 KEY = UUID(int=7)
+SNAPSHOT, GROUP, TOGETHER = UUID(int=8), UUID(int=9), UUID(int=10)
 
 
 def being_made() -> Volume:
@@ -82,6 +87,72 @@ def attached() -> Volume:
     return volume
 
 
+def snapshotted() -> list[Aggregate]:
+    """Return a snapshot that is being taken, and its volume."""
+    volume = available()
+    volume.add_snapshot(SNAPSHOT, force=False)
+    of = {"volume_id": volume.id, "backend": "files", "size_gib": 1}
+    return [Snapshot.create(SNAPSHOT, **of), volume]  # type: ignore[arg-type]
+
+
+def managed_snapshot() -> list[Aggregate]:
+    _, volume = snapshotted()
+    of = {"volume_id": volume.id, "backend": "files", "size_gib": 1}
+    named = {"source-name": "old"}
+    return [Snapshot.manage(SNAPSHOT, reference=named, **of), volume]  # type: ignore[arg-type]
+
+
+def then(ask: Callable[[Snapshot], None]) -> Callable[[], list[Aggregate]]:
+    """Return what makes a snapshot, taken, and then asks something of it."""
+
+    def begin() -> list[Aggregate]:
+        snapshot, volume = snapshotted()
+        assert isinstance(snapshot, Snapshot)
+        snapshot.report(1, Done(location="/there"))
+        ask(snapshot)
+        return [snapshot, volume]
+
+    return begin
+
+
+def reverting() -> list[Aggregate]:
+    snapshot, volume = then(lambda taken: taken.restore())()
+    assert isinstance(volume, Volume)
+    volume.revert(snapshot.id, datetime.now(UTC), 1)
+    return [volume, snapshot]
+
+
+def grouped() -> list[Aggregate]:
+    """Return a group and its member."""
+    volume, group = available(), Group.create(GROUP, backend="files")
+    volume.join(group.id)
+    group.update(added=[volume.id])
+    return [group, volume]
+
+
+def going_group() -> list[Aggregate]:
+    group, volume = grouped()
+    assert isinstance(group, Group)
+    assert isinstance(volume, Volume)
+    group.delete(delete_volumes=True)
+    volume.delete_after("group")
+    return [group, volume]
+
+
+def group_snapshotted() -> list[Aggregate]:
+    group, volume = grouped()
+    of = {"backend": "files", "size_gib": 1, "volume_id": volume.id}
+    taken = GroupSnapshot.create(
+        TOGETHER,
+        group_id=group.id,
+        backend="files",
+        consistent=False,
+        members=[Member(SNAPSHOT, volume.id, 1)],
+    )
+    one = Snapshot.create_in_group(SNAPSHOT, group_snapshot_id=TOGETHER, **of)
+    return [taken, group, volume, one]
+
+
 def being_initialized() -> Backend:
     backend = Backend.taken_over("files", 1, "holder", "node-1")
     backend.initialize()
@@ -103,7 +174,7 @@ def after(begun: Callable[[], Volume], ask: Callable[[Volume], None]) -> Any:
 class Case:
     """How it comes to wait, for how long at most, and what is recorded then."""
 
-    begin: Callable[[], Aggregate]
+    begin: Callable[[], Aggregate | list[Aggregate]]  # with those it concerns
     meanwhile: str  # the status, of the attachment where it is one's
     deadline: str
     recorded: str
@@ -141,6 +212,24 @@ CASES = {
     "volume.session_looked_for": Case(
         after(connected, lambda v: v.look_for_session(KEY)), "attaching",
         "detaching", "volume.session_unclear", "attaching"),
+    "volume.reversion_started": Case(
+        reverting, "reverting", "reverting", "volume.reversion_failed", "error"),
+    "snapshot.created": Case(
+        snapshotted, "creating", "creating", "snapshot.creation_failed", "error"),
+    "snapshot.managing_started": Case(
+        managed_snapshot, "creating",
+        "managing", "snapshot.creation_failed", "error"),
+    "snapshot.deletion_started": Case(
+        then(lambda taken: taken.delete()), "deleting",
+        "deleting", "snapshot.deletion_failed", "error_deleting"),
+    "snapshot.unmanaging_started": Case(
+        then(lambda taken: taken.unmanage()), "unmanaging",
+        "unmanaging", "snapshot.unmanaging_failed", "error_deleting"),
+    "group.deletion_started": Case(
+        going_group, "deleting", "deleting", "group.deletion_put_off", "available"),
+    "group_snapshot.created": Case(
+        group_snapshotted, "creating",
+        "creating", "group_snapshot.creation_failed", "error"),
     "backend.initialization_started": Case(
         being_initialized, "enabled",
         "creating", "backend.initialization_failed", "enabled"),
@@ -162,20 +251,24 @@ def status_of(aggregate: Any) -> str:
     return str(held[0].status if held else aggregate.status)
 
 
-def begun(case: Case, seconds: float) -> Aggregate:
-    """Let it come to wait so many seconds before its deadline."""
+def begun(case: Case, seconds: float) -> list[Aggregate]:
+    """Let it come to wait so many seconds before its deadline; others follow it."""
     ago = getattr(DEADLINES, case.deadline) - seconds
     then = datetime.now(UTC) - timedelta(seconds=ago)
     MOMENT.set(Moment(then, Provenance(actor="web-1", request_id="key 1")))
-    return case.begin()
+    made = case.begin()
+    return made if isinstance(made, list) else [made]
 
 
-def watched(manager: VolumeManager, aggregate: Aggregate) -> list[Any]:
-    """Return what a keeper that begins only now lets happen to it."""
+def watched(manager: VolumeManager, aggregates: list[Aggregate]) -> list[Any]:
+    """Return what a keeper that begins only now lets happen to the first."""
     recorder, known = manager.recorder, tables(manager.recorder)
-    written = stored([aggregate])
+    aggregate, *_ = aggregates
+    written = stored(aggregates)
+    own = [event for event in written if event.originator_id == aggregate.id]
     parts = dict.fromkeys(getattr(aggregate, "attachments", ()), aggregate.id)
-    recorder.append(Batch(written, {aggregate.id: 0}, parts=parts))
+    based_on = {each.id: 0 for each in aggregates}
+    recorder.append(Batch(written, based_on, parts=parts))
 
     async def scenario() -> None:
         async with Log(recorder).running() as log:
@@ -190,7 +283,7 @@ def watched(manager: VolumeManager, aggregate: Aggregate) -> list[Any]:
         until(lambda: caught_up(known, recorder))
         asyncio.run(scenario())
     history = decoded(recorder.history(aggregate.id))
-    return [event for event, _ in history[len(written) :]]
+    return [event for event, _ in history[len(own) :]]
 
 
 @pytest.mark.parametrize("waits", CASES)
@@ -198,10 +291,10 @@ def test_what_is_overdue_does_not_stay_as_it_is(
     manager: VolumeManager, waits: str
 ) -> None:
     case = CASES[waits]
-    aggregate = begun(case, -30)
+    aggregate, *others = begun(case, -30)
     assert status_of(aggregate) == case.meanwhile
 
-    [happened] = watched(manager, aggregate)
+    [happened] = watched(manager, [aggregate, *others])
 
     assert case.recorded == happened.TOPIC
     assert happened.status == case.status
@@ -225,13 +318,13 @@ def test_what_has_time_is_left_alone(manager: VolumeManager, waits: str) -> None
 def test_a_deletion_that_goes_on_has_its_time_from_its_last_word(
     manager: VolumeManager, seconds: float, given_up: list[str]
 ) -> None:
-    volume = begun(CASES["volume.deletion_started"], -600)
+    [volume] = begun(CASES["volume.deletion_started"], -600)
     assert isinstance(volume, Volume)
     then = datetime.now(UTC) - timedelta(seconds=seconds)
     MOMENT.set(Moment(then, Provenance()))
     volume.progress(volume.version, 7)
 
-    assert [happened.code for happened in watched(manager, volume)] == given_up
+    assert [happened.code for happened in watched(manager, [volume])] == given_up
 
 
 @pytest.mark.parametrize("waits", CASES)
@@ -247,17 +340,18 @@ def test_the_age_of_what_waits_is_told(manager: VolumeManager, waits: str) -> No
 
 
 def test_room_that_was_taken_for_nothing_is_given_back(manager: VolumeManager) -> None:
-    volume = begun(CASES["volume.created"], -30)
+    [volume] = begun(CASES["volume.created"], -30)
 
-    watched(manager, volume)
+    watched(manager, [volume])
 
     assert rebuilt(manager.recorder)[volume.id].allocated_gib == 0
 
 
 def test_all_that_can_wait_has_its_deadline_and_its_case() -> None:
-    statuses = [*Status, *AttachStatus, *Administration]
+    statuses = [*Status, *SnapshotStatus, *AttachStatus, *Administration]
     working = {str(s) for s in statuses if s.endswith("ing")}
     between = {s for s in working if not s.startswith("error_")} | {"reserved"}
+    between -= {"restoring"}  # as long as its volume is reverting
 
     assert WORK.keys() == set(language.INTENTS)
     assert CASES.keys() == WORK.keys() | HOLDS.keys()

@@ -41,7 +41,7 @@ from adapters.jetstream.reporting import Report
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done, Event, NotDone
-from domain.ports import Capabilities, Cause
+from domain.ports import Capabilities, Cause, Progress, unheard
 from domain.provenance import Provenance
 from domain.volume import UNDER_WAY, Volume
 from projections import resources
@@ -151,11 +151,12 @@ async def report(
     intent: int,
     not_done: NotDone | None = None,
     backend: str = BACKEND,
+    noun: str = "volume",
     **told: Any,
 ) -> None:
     """Let the backend report that it did what it was asked, or why not."""
     done = None if not_done else Done(**told)
-    told_of = "volume", UUID(volume_id), intent
+    told_of = noun, UUID(volume_id), intent
     it = Report(*told_of, causation_id="", done=done, not_done=not_done)
     await log.submit(reporting(backend, LEASE, it))
 
@@ -526,9 +527,11 @@ async def published(client: Client, last: int) -> list[int]:
 class Mortal(FileDriver):
     """A file driver that keeps a diary, and dies where a file beside it says so."""
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         with self._telling("create", asked.originator_id):
-            return super().create(asked, cause)
+            return super().create(asked, cause, progress)
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         with self._telling("extend", volume_id):

@@ -27,6 +27,7 @@ from projections.reading import ReadModel
 from service.command import Command, Decision, Reply, Unavailable
 from service.log import Log
 from service.problems import problem_of
+from service.reactions import follow
 from service.settings import Deadlines
 
 EVERY = 1.0  # seconds
@@ -38,6 +39,7 @@ WORK: dict[str, Callable[[Deadlines], float]] = {
     "volume.created": lambda deadlines: deadlines.creating,
     "volume.extension_started": lambda deadlines: deadlines.extending,
     "volume.deletion_started": lambda deadlines: deadlines.deleting,
+    "volume.reversion_started": lambda deadlines: deadlines.reverting,
     "volume.managing_started": lambda deadlines: deadlines.managing,
     "volume.unmanaging_started": lambda deadlines: deadlines.unmanaging,
     "volume.connection_started": lambda deadlines: deadlines.attaching,
@@ -45,6 +47,12 @@ WORK: dict[str, Callable[[Deadlines], float]] = {
     "volume.disconnection_started": lambda deadlines: deadlines.detaching,
     "volume.export_removal_started": lambda deadlines: deadlines.detaching,
     "volume.session_looked_for": lambda deadlines: deadlines.detaching,
+    "snapshot.created": lambda deadlines: deadlines.creating,
+    "snapshot.deletion_started": lambda deadlines: deadlines.deleting,
+    "snapshot.managing_started": lambda deadlines: deadlines.managing,
+    "snapshot.unmanaging_started": lambda deadlines: deadlines.unmanaging,
+    "group_snapshot.created": lambda deadlines: deadlines.creating,
+    "group.deletion_started": lambda deadlines: deadlines.deleting,
     "backend.initialization_started": lambda deadlines: deadlines.creating,
 }
 
@@ -155,6 +163,7 @@ class Watcher:
         def decided(log: Decision) -> Reply:
             try:
                 decide(log)
+                follow(log)
             except Exception as problem:  # noqa: BLE001 - said in the log, not here
                 return problem_of(problem)
             return Reply(b"{}")

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 from uuid import UUID
 
-from adapters.file.failures import GIB, MadeForAnother, NoRoom, NoSpace, in_words
-from adapters.file.volumes import Volumes
+from adapters.file.copying import copy, copy_held, held
+from adapters.file.failures import GIB, NoRoom, NoSpace, in_words
+from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
 from adapters.holders import is_held
 from adapters.tracing import step
 from domain import reference
+from domain.group_snapshot import GroupSnapshot, Member
 from domain.ports import (
     Adopted,
     Capabilities,
     Cause,
+    DriverFailed,
     Export,
     Manageable,
     Progress,
     unheard,
 )
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 
@@ -44,26 +49,29 @@ class FileDriver:
     ) -> None:
         self._folder = folder.absolute()
         self._volumes = Volumes(self._folder)
+        self._snapshots = Volumes(self._folder, SNAPSHOT)
         self._name = name
         self._reserved_percentage = reserved_percentage
         self._ratio = max_over_subscription_ratio
         self._taking_in = Lock()
+        self._can_be_held = False
 
     def set_up(self) -> None:
         """Make the folder if there is none, clean it, and try it out."""
         doing = f"use {self._folder} for volumes"
         with in_words(doing):
-            self._volumes.set_up()
-            self._volumes.sweep()
+            for kept in (self._volumes, self._snapshots):
+                kept.set_up()
+                kept.sweep()
         # A full disk is no reason not to start: volumes can be deleted from it.
         with suppress(NoSpace), in_words(doing):
-            self._volumes.rehearse()
+            self._can_be_held = self._volumes.rehearse()
 
     def capabilities(self) -> Capabilities:
         """Measure the filesystem, and count what was set up and made since."""
         with self._at_work(f"measure {self._folder}"):
             space = os.statvfs(self._folder)
-            sizes = self._volumes.sizes()
+            sizes, taken = self._volumes.sizes(), self._snapshots.sizes()
         return Capabilities(
             volume_backend_name=self._name,
             vendor_name="Holdfast",
@@ -71,27 +79,27 @@ class FileDriver:
             storage_protocol="local",
             total_capacity_gb=in_gib(space.f_blocks * space.f_frsize),
             free_capacity_gb=in_gib(space.f_bavail * space.f_frsize),
-            provisioned_capacity_gb=in_gib(sum(sizes)),
+            provisioned_capacity_gb=in_gib(sum(sizes) + sum(taken)),
             total_volumes=len(sizes),
             thin_provisioning_support=True,
             thick_provisioning_support=False,
             reserved_percentage=self._reserved_percentage,
             max_over_subscription_ratio=self._ratio,
+            consistent_group_snapshot_enabled=self._can_be_held,
         )
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         """Make a sparse file; returns its absolute path."""
         volume_id, size_bytes = asked.originator_id, asked.size_gib * GIB
         with self._at_work(f"make volume {volume_id} in {self._folder}"):
-            self._volumes.clean(volume_id)
-            made_by = self._volumes.cause(volume_id)
-            if made_by is None:
+            if not self._volumes.is_made(volume_id, cause):
                 self._make_room(size_bytes)
-                self._volumes.make(volume_id, size_bytes, cause)
-            elif made_by == cause:
-                self._volumes.finish(volume_id, size_bytes)
+                fill = self._fill(asked.source, progress)
+                self._volumes.make(volume_id, size_bytes, cause, fill)
             else:
-                raise MadeForAnother(self._volumes.path(volume_id).parent, made_by)
+                self._volumes.finish(volume_id, size_bytes, cause)
         return str(self._volumes.path(volume_id))
 
     def delete(
@@ -105,62 +113,115 @@ class FileDriver:
         something that does not say what made it.
         """
         with self._at_work(f"remove volume {volume_id} from {self._folder}"):
-            self._volumes.clean(volume_id)
-            made_by = self._volumes.cause(volume_id)
-            if made_by and made_by.at == made_at:
-                self._volumes.remove(volume_id)
+            self._volumes.remove_made(volume_id, made_at)
 
     def manageable(self) -> list[Manageable]:
         """Tell of the volumes, and of the files in `incoming`."""
         with self._at_work(f"list what {self._folder} has"):
-            offers = list(self._volumes.offers())
-            managed = self._volumes.managed()
-        listed = [
-            Manageable(
-                reference.to(name), whole_gib(size), not why, str(why) if why else None
-            )
-            for name, size, why in offers
-        ]
-        listed += [
-            Manageable(
-                reference.to(reference.name_of(volume_id)),
-                whole_gib(size),
-                safe_to_manage=False,
-                reason_not_safe="already managed",
-                id=volume_id,
-            )
-            for volume_id, size in managed.items()
-        ]
-        return sorted(listed, key=lambda each: reference.name_in(each.reference))
+            return listed(self._volumes, reference.name_of, [self._volumes.incoming])
+
+    def manageable_snapshots(self) -> list[Manageable]:
+        """Tell of the snapshots, and of the files in `incoming-snapshots`."""
+        with self._at_work(f"list what snapshots {self._folder} has"):
+            came_in = map(self._of, self._snapshots.expected())
+            return listed(self._snapshots, reference.name_of_snapshot, came_in)
 
     def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
         """Move a file from `incoming` to where volumes are."""
-        volume_id, name = asked.originator_id, reference.name_in(asked.reference)
-        with self._at_work(f"take {name} over as volume {volume_id}"):
-            self._volumes.clean(volume_id)
-            made_by = self._volumes.cause(volume_id)
-            if made_by is None:
-                with self._taking_in:  # or two would take the same file
-                    size_bytes = self._volumes.check(name)
-                    grown = whole_gib(size_bytes) * GIB
-                    self._make_room(grown - size_bytes)
-                    self._volumes.take_in(volume_id, name, grown, cause)
-            elif made_by != cause:
-                raise MadeForAnother(self._volumes.path(volume_id).parent, made_by)
-            size_bytes = self._volumes.settle_in(volume_id, name)
-        return Adopted(str(self._volumes.path(volume_id)), whole_gib(size_bytes))
+        incoming, name = self._volumes.incoming, reference.name_in(asked.reference)
+        with self._at_work(f"take {name} over as volume {asked.originator_id}"):
+            return self._take_in(
+                self._volumes, asked.originator_id, incoming, name, cause
+            )
+
+    def adopt_snapshot(self, asked: Snapshot.ManagingStarted, cause: Cause) -> Adopted:
+        """Move a file from `incoming-snapshots` to where snapshots are."""
+        of, name = asked.volume_id, reference.name_in(asked.reference)
+        with self._at_work(f"take {name} over as snapshot {asked.originator_id}"):
+            return self._take_in(
+                self._snapshots, asked.originator_id, self._of(of), name, cause, of
+            )
 
     def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str] | None:
         """Move the file to `incoming`, under the name that Cinder would give it."""
-        name = reference.name_of(volume_id)
+        left = self._volumes.incoming / reference.name_of(volume_id)
         with self._at_work(f"let go of volume {volume_id} in {self._folder}"):
-            self._volumes.clean(volume_id)
-            made_by = self._volumes.cause(volume_id)
+            made_by = self._volumes.made_by(volume_id)
             if made_by and made_at in (None, made_by.at):
-                self._volumes.let_go(volume_id, name)
-            elif made_by or not self._volumes.is_let_go(name):
+                self._volumes.let_go(volume_id, left)
+            elif made_by or not os.path.lexists(left):
+                return None
+        return reference.to(left.name)
+
+    def unmanage_snapshot(
+        self, snapshot_id: UUID, made_at: str
+    ) -> dict[str, str] | None:
+        """Move the file to `incoming-snapshots`, likewise."""
+        name = reference.name_of_snapshot(snapshot_id)
+        with self._at_work(f"let go of snapshot {snapshot_id} in {self._folder}"):
+            made_by = self._snapshots.made_by(snapshot_id)
+            if made_by and made_by.at == made_at:
+                of = self._snapshots.of(snapshot_id)
+                self._snapshots.let_go(snapshot_id, self._of(of) / name)
+            elif made_by or not any(self._snapshots.incoming.glob(f"*/{name}")):
                 return None
         return reference.to(name)
+
+    def take_snapshot(
+        self, asked: Snapshot.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
+        """Copy the file; returns the copy's absolute path."""
+        snapshot_id, volume_id = asked.originator_id, asked.volume_id
+        with self._at_work(f"take snapshot {snapshot_id} of volume {volume_id}"):
+            if not self._snapshots.is_made(snapshot_id, cause):
+                size_bytes = self._volumes.size(volume_id)
+                self._make_room(size_bytes)
+                fill = self._fill({"volume": volume_id}, progress)
+                self._snapshots.make(snapshot_id, size_bytes, cause, fill, volume_id)
+            else:
+                self._snapshots.finish(snapshot_id, 0, cause)
+        return str(self._snapshots.path(snapshot_id))
+
+    def delete_snapshot(
+        self, snapshot_id: UUID, made_at: str, progress: Progress = unheard
+    ) -> None:
+        """Remove the copy, as `delete` does a volume."""
+        with self._at_work(f"remove snapshot {snapshot_id} from {self._folder}"):
+            self._snapshots.remove_made(snapshot_id, made_at)
+
+    def take_group_snapshot(self, asked: GroupSnapshot.Created, cause: Cause) -> bool:
+        """Copy the files; those of a consistent group while all are held still."""
+        with self._at_work(f"take group snapshot {asked.originator_id}"):
+            taken = [
+                member
+                for member in asked.members
+                if self._snapshots.is_made(member.snapshot_id, cause)
+            ]
+            if len(taken) == len(asked.members):
+                for member in taken:
+                    self._snapshots.finish(member.snapshot_id, 0, cause)
+            else:
+                self._drop(taken, cause)  # at another moment than the others will be
+                self._take_all(asked, cause)
+        return asked.consistent
+
+    def revert(
+        self, asked: Volume.ReversionStarted, cause: Cause, progress: Progress = unheard
+    ) -> None:
+        """Copy the snapshot beside the volume's file, then let the copy be that."""
+        volume_id, snapshot_id = asked.originator_id, asked.snapshot_id
+        with self._at_work(f"revert volume {volume_id} to snapshot {snapshot_id}"):
+            if not self._volumes.is_reverted(volume_id, cause):
+                fill = self._fill({"snapshot": snapshot_id}, progress)
+                self._make_room(self._volumes.size(volume_id))
+                self._volumes.bring(volume_id, cause, fill)
+            self._volumes.revert(volume_id, cause)
+
+    def check_unused(self, volume_ids: Sequence[UUID]) -> None:
+        """Look whether anything has one of the files open."""
+        with self._at_work(f"see who uses volumes in {self._folder}"):
+            for volume_id in volume_ids:
+                self._volumes.check_closed(volume_id)
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the file; hosts that have it open see its new size at once."""
@@ -203,6 +264,64 @@ class FileDriver:
             self._volumes.look()
             yield
 
+    def _of(self, volume_id: UUID) -> Path:
+        return self._snapshots.incoming / str(volume_id)
+
+    def _take_in(
+        self,
+        kept: Volumes,
+        its_id: UUID,
+        incoming: Path,
+        name: str,
+        cause: Cause,
+        of: UUID | None = None,
+    ) -> Adopted:
+        if not kept.is_made(its_id, cause):
+            with self._taking_in:  # or two would take the same file
+                size_bytes = kept.check(incoming, name)
+                grown = whole_gib(size_bytes) * GIB
+                self._make_room(grown - size_bytes)
+                fill = partial(os.link, incoming / name)
+                kept.make(its_id, grown, cause, fill, of)
+        size_bytes = kept.settle_in(its_id, incoming / name)
+        return Adopted(str(kept.path(its_id)), whole_gib(size_bytes))
+
+    def _take_all(self, asked: GroupSnapshot.Created, cause: Cause) -> None:
+        files = {m.snapshot_id: self._volumes.path(m.volume_id) for m in asked.members}
+        sizes = {m.snapshot_id: self._volumes.size(m.volume_id) for m in asked.members}
+        self._make_room(sum(sizes.values()))
+        try:
+            with ExitStack() as holding:
+                copying = copy
+                if asked.consistent:
+                    check = holding.enter_context(held(*files.values()))
+                    copying = partial(copy_held, check=check)
+                for snapshot_id, path in files.items():
+                    self._snapshots.begin(snapshot_id, cause, partial(copying, path))
+            for member in asked.members:
+                self._snapshots.complete(
+                    member.snapshot_id,
+                    sizes[member.snapshot_id],
+                    cause,
+                    member.volume_id,
+                )
+        except (OSError, DriverFailed):
+            self._drop(asked.members, cause)
+            raise
+
+    def _drop(self, members: Sequence[Member], cause: Cause) -> None:
+        for member in members:
+            self._snapshots.remove_made(member.snapshot_id, cause.at)
+
+    def _fill(self, source: dict[str, UUID] | None, progress: Progress) -> Fill:
+        """Return what makes a file that holds what a source does, or nothing."""
+        if source is None:
+            return blank
+        [(kind, source_id)] = source.items()
+        kept = {"volume": self._volumes, "snapshot": self._snapshots}[kind]
+        kept.size(source_id)  # raises where it is gone
+        return partial(copy, kept.path(source_id), progress=progress)
+
     def _make_room(self, more_bytes: int) -> None:
         """Refuse what could never be filled, by the space that is free now.
 
@@ -213,6 +332,30 @@ class FileDriver:
         free = space.f_bavail * space.f_frsize
         if more_bytes > free * self._ratio:
             raise NoRoom(self._folder, more_bytes, free, self._ratio)
+
+
+def listed(
+    kept: Volumes, name_of: Callable[[UUID], str], came_in: Iterable[Path]
+) -> list[Manageable]:
+    """Tell of what is kept, and of what came in, by name."""
+    found = [
+        Manageable(
+            reference.to(name), whole_gib(size), not why, str(why) if why else None
+        )
+        for incoming in came_in
+        for name, size, why in kept.offers(incoming)
+    ]
+    found += [
+        Manageable(
+            reference.to(name_of(its_id)),
+            whole_gib(size),
+            safe_to_manage=False,
+            reason_not_safe="already managed",
+            id=its_id,
+        )
+        for its_id, size in kept.managed().items()
+    ]
+    return sorted(found, key=lambda each: reference.name_in(each.reference))
 
 
 def in_gib(size_bytes: int) -> float:

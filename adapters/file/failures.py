@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 from adapters.refused import SystemRefused, in_words_of
 from domain.ports import (
@@ -80,15 +79,15 @@ class OutOfSight(DriverFailed):
 
 
 class Gone(DriverFailed):
-    """The volume's file is not there."""
+    """The file of a volume or a snapshot is not there."""
 
-    def __init__(self, volume_id: UUID, path: Path) -> None:
-        super().__init__(volume_id, path)
-        self.volume_id = volume_id
+    def __init__(self, what: str, path: Path) -> None:
+        super().__init__(what, path)
+        self.what = what
         self.path = path
 
     def __str__(self) -> str:
-        return f"volume {self.volume_id} is gone: there is no file {self.path}"
+        return f"{self.what} is gone: there is no file {self.path}"
 
 
 class Unexplained(DriverFailed):
@@ -137,15 +136,32 @@ class Crowded(DriverFailed):
 
 
 class StillOpen(VolumeIsBusy):
-    """Something has the volume's file open."""
+    """Something has the file of a volume or a snapshot open."""
 
-    def __init__(self, volume_id: UUID, holders: list[str]) -> None:
-        super().__init__(volume_id, holders)
-        self.volume_id = volume_id
+    def __init__(self, what: str, holders: list[str]) -> None:
+        super().__init__(what, holders)
+        self.what = what
         self.holders = holders
 
     def __str__(self) -> str:
-        return f"volume {self.volume_id} is in use by {', '.join(self.holders)}"
+        return f"{self.what} is in use by {', '.join(self.holders)}"
+
+
+class Written(VolumeIsBusy):
+    """A file may be written while it is to be read as it is at one moment."""
+
+    def __init__(self, path: Path, holders: list[str]) -> None:
+        super().__init__(path, holders)
+        self.path = path
+        self.holders = holders
+
+    def __str__(self) -> str:
+        by = ", ".join(self.holders) or "something that has let go of it since"
+        return (
+            f"{self.path} is in use by {by}, so it cannot be read as it is at one "
+            "moment; detach it, or keep volumes on XFS or btrfs, where that is no "
+            "hindrance"
+        )
 
 
 class NotThere(UnknownReference):

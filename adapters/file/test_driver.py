@@ -14,6 +14,7 @@ import pytest
 
 from adapters.contracts.adoption import AdoptionContract, wanted
 from adapters.contracts.drivers import CAUSE, GIB, DriverContract, asked, device
+from adapters.contracts.snapshots import SnapshotContract
 from adapters.file.driver import FileDriver
 from adapters.file.failures import NoSpace
 from adapters.file.volumes import names
@@ -42,7 +43,7 @@ def driver(folder: Path) -> FileDriver:
     return driver
 
 
-class TestFileDriver(DriverContract, AdoptionContract):
+class TestFileDriver(DriverContract, AdoptionContract, SnapshotContract):
     def restarted(self, driver: Driver) -> Driver:
         assert isinstance(driver, FileDriver)
         again = FileDriver(driver._folder)

@@ -16,22 +16,28 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+import msgspec
 import pytest
 
+from adapters.contracts import snapshots
 from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import CAUSE, GIB, asked, read, write
 from adapters.file.driver import FileDriver
 from adapters.file.test_driver import came_in
 from adapters.file.volumes import names
+from domain import reference
+from domain.group_snapshot import Member
+from domain.ports import Cause
 
 SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["adapters.file.driver", "adapters.contracts.drivers"])
+SPAWN.set_forkserver_preload([__name__])
 
 WHOLE = {"volume", f"made-by {CAUSE.position} {CAUSE.at}"}
-VOLUME, BYSTANDER = UUID(int=1), UUID(int=2)
+VOLUME, BYSTANDER, COPY, SNAPSHOT, BESIDE = (UUID(int=n) for n in range(1, 6))
+LATER, EVEN_LATER = (Cause(n, CAUSE.at) for n in (8, 9))
 STEPS = [
     *("mkdir", "open", "ftruncate", "fsync", "link"),
-    *("close", "rename", "unlink", "rmdir"),
+    *("close", "rename", "unlink", "rmdir", "pwrite"),
 ]
 
 Operation = Callable[[FileDriver], object]
@@ -62,6 +68,49 @@ def unmanage(driver: FileDriver) -> None:
     driver.unmanage(VOLUME, CAUSE.at)
 
 
+def take_snapshot(driver: FileDriver) -> None:
+    driver.take_snapshot(snapshots.wanted(VOLUME, SNAPSHOT), CAUSE)
+
+
+def delete_snapshot(driver: FileDriver) -> None:
+    driver.delete_snapshot(SNAPSHOT, CAUSE.at)
+
+
+def let_snapshot_go(driver: FileDriver) -> None:
+    driver.unmanage_snapshot(SNAPSHOT, CAUSE.at)
+
+
+def take_snapshot_over(driver: FileDriver) -> None:
+    name = reference.name_of_snapshot(SNAPSHOT)
+    driver.adopt_snapshot(snapshots.managed(VOLUME, name, SNAPSHOT), LATER)
+
+
+def copy(driver: FileDriver) -> None:
+    event = snapshots.copy_of(SNAPSHOT)
+    driver.create(msgspec.structs.replace(event, originator_id=COPY), CAUSE)
+
+
+def revert(driver: FileDriver) -> None:
+    driver.revert(snapshots.reversion(VOLUME, SNAPSHOT), LATER)
+
+
+def take_group_snapshot(driver: FileDriver) -> None:
+    members = [Member(SNAPSHOT, VOLUME, 1), Member(BESIDE, BYSTANDER, 1)]
+    event = snapshots.together(VOLUME, BYSTANDER)
+    driver.take_group_snapshot(msgspec.structs.replace(event, members=members), CAUSE)
+
+
+# What is done to a volume that holds something before an operation is killed.
+BEFORE: dict[Operation, list[Operation]] = {
+    take_snapshot: [],
+    take_group_snapshot: [],
+    delete_snapshot: [take_snapshot],
+    let_snapshot_go: [take_snapshot],
+    take_snapshot_over: [take_snapshot, let_snapshot_go],
+    copy: [take_snapshot],
+    revert: [take_snapshot],
+}
+
 # Killed at every step
 
 
@@ -90,12 +139,54 @@ def is_let_go(folder: Path) -> bool:
     return gone and read(path, 4096, 4) == b"mine"
 
 
+def is_held(home: str, data: bytes) -> Callable[[Path], bool]:
+    def check(folder: Path) -> bool:
+        path = folder / home / "volume"
+        return path.stat().st_size == GIB and snapshots.held(path) == {data}
+
+    return check
+
+
+def are_taken(folder: Path) -> bool:
+    theirs = folder / f"snapshot-{BESIDE}" / "volume"
+    return IS_TAKEN(folder) and read(theirs, 0, 6) == b"theirs"
+
+
+def is_removed(folder: Path) -> bool:
+    return not (folder / f"snapshot-{SNAPSHOT}").exists()
+
+
+def is_left(folder: Path) -> bool:
+    came_in = folder / "incoming-snapshots" / str(VOLUME)
+    path = came_in / reference.name_of_snapshot(SNAPSHOT)
+    one = names(came_in) == {path.name} and path.stat().st_nlink == 1
+    return is_removed(folder) and one and snapshots.held(path) == {b"before"}
+
+
+def is_back(folder: Path) -> bool:
+    came_in = folder / "incoming-snapshots" / str(VOLUME)
+    return IS_TAKEN(folder) and names(came_in) == set()
+
+
+def is_reverted(folder: Path) -> bool:
+    alone = len({path.stat().st_ino for path in (folder / str(VOLUME)).iterdir()}) == 1
+    return alone and is_held(str(VOLUME), b"before")(folder)
+
+
+IS_TAKEN = is_held(f"snapshot-{SNAPSHOT}", b"before")
 CASES = [
     pytest.param(create, is_there, id="creating"),
     pytest.param(extend, is_larger, id="extending"),
     pytest.param(delete, is_gone, id="deleting"),
     pytest.param(adopt, is_taken_over, id="taking over"),
     pytest.param(unmanage, is_let_go, id="letting go"),
+    pytest.param(take_snapshot, IS_TAKEN, id="taking a snapshot"),
+    pytest.param(delete_snapshot, is_removed, id="deleting a snapshot"),
+    pytest.param(let_snapshot_go, is_left, id="letting a snapshot go"),
+    pytest.param(take_snapshot_over, is_back, id="taking a snapshot over"),
+    pytest.param(copy, is_held(str(COPY), b"before"), id="copying"),
+    pytest.param(revert, is_reverted, id="reverting"),
+    pytest.param(take_group_snapshot, are_taken, id="taking a group snapshot"),
 ]
 
 
@@ -115,6 +206,35 @@ def test_an_operation_that_was_killed_at_any_step_is_finished_when_asked_again(
         assert done(folder)
         assert not leftovers(folder)
         assert read(folder / str(BYSTANDER) / "volume", 0, 6) == b"theirs"
+
+
+def test_a_volume_whose_reversion_was_killed_has_one_content_or_the_other(
+    tmp_path: Path,
+) -> None:
+    for folder in killed_at_each_step(tmp_path, revert):
+        driver = FileDriver(folder)
+        driver.set_up()
+
+        path = folder / str(VOLUME) / "volume"
+        assert snapshots.held(path) in ({b"before"}, {b"after!"})
+        assert IS_TAKEN(folder)
+        driver.extend(VOLUME, 2)
+        driver.revert(snapshots.reversion(VOLUME, SNAPSHOT), EVEN_LATER)
+        assert path.stat().st_size == 2 * GIB
+        assert snapshots.held(path) == {b"before"}
+
+
+@pytest.mark.parametrize("operation", [take_snapshot, take_group_snapshot])
+def test_what_a_kill_leaves_of_snapshots_can_be_removed(
+    tmp_path: Path, operation: Operation
+) -> None:
+    for folder in killed_at_each_step(tmp_path, operation):
+        driver = FileDriver(folder)
+
+        driver.delete_snapshot(SNAPSHOT, CAUSE.at)
+        driver.delete_snapshot(BESIDE, CAUSE.at)
+
+        assert names(folder) == {str(VOLUME), str(BYSTANDER)}
 
 
 @pytest.mark.parametrize("operation", [create, extend, delete])
@@ -179,6 +299,12 @@ def prepared(folder: Path, operation: Operation) -> Path:
     if operation is adopt:
         path = came_in(folder, "db", GIB + 1)
         write(path, 4096, b"mine")
+    if operation in BEFORE:
+        driver.create(asked(volume_id=VOLUME), CAUSE)
+        snapshots.fill(folder / str(VOLUME) / "volume", b"before")
+        for earlier in BEFORE[operation]:
+            earlier(driver)
+            snapshots.fill(folder / str(VOLUME) / "volume", b"after!")
     if operation in (extend, delete, unmanage):
         create(driver)
         write(folder / str(VOLUME) / "volume", 4096, b"mine")

@@ -5,7 +5,18 @@
                                         what made it: position in the log, and time
     <folder>/.<volume id>.making        half-made
     <folder>/.<volume id>.deleting      half-removed
+    <folder>/snapshot-<snapshot id>/…   likewise a snapshot
+    <folder>/snapshot-<snapshot id>/of <volume id>
+                                        what it is of
     <folder>/incoming/<name>            what may become a volume, or was one
+    <folder>/incoming-snapshots/<volume id>/<name>
+                                        likewise a snapshot of that volume
+
+While a volume is reverted there is more beside its data:
+
+    reverted-by 9 2026-01-02T00:00:00+00:00
+                                        what it is to hold, whole, or has got so
+    before                              what it held, until that is done
 
 A volume appears and disappears by one rename of its directory, so what a kill or
 a power cut leaves is whole, absent, or has a name that says to remove it. Nothing
@@ -14,9 +25,9 @@ else in the folder is touched.
 What comes in is linked into its volume and only then loses its name in `incoming`;
 what is let go gets one there first. So its data never depends on one name alone.
 
-What made a volume is in the name of a second link to its data: that is durable with
-the directory, where a file would be an inode and an fsync more. Holdfast 0.1.0 wrote
-such a file, `made-by.json`.
+What made a volume is in the name of a second link to its data, as is what a snapshot
+is of: that is durable with the directory, where a file would be an inode and an fsync
+more. Holdfast 0.1.0 wrote such a file, `made-by.json`.
 """
 
 from __future__ import annotations
@@ -24,11 +35,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -37,6 +49,7 @@ from adapters.file.failures import (
     Crowded,
     Gone,
     InUse,
+    MadeForAnother,
     Misnamed,
     NotThere,
     OutOfSight,
@@ -44,6 +57,7 @@ from adapters.file.failures import (
     Taken,
     Unexplained,
 )
+from adapters.file.still import holds_still
 from adapters.holders import holders
 from domain import reference
 from domain.ports import Cause, DriverFailed
@@ -55,15 +69,44 @@ OLD_MADE_BY = "made-by.json"
 ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 VOLUME = re.compile(ID)
 MADE_BY = re.compile(r"made-by (\d+) (.*)")
-LEFTOVER = re.compile(rf"\.{ID}\.(?:making|deleting)")
+OF = re.compile(rf"of ({ID})")
+REVERTED_BY = re.compile(r"reverted-by \d+ .*")
+BEFORE = "before"
+NEW = "new"  # a name on its way to replace another
+OURS = re.compile(f"{DATA}|{OLD_MADE_BY}|{BEFORE}|{NEW}")
+
+Fill = Callable[[Path], None]
+
+
+def blank(path: Path) -> None:
+    """Leave it to others to make a file that reads as zeros."""
+
+
+class Kind(NamedTuple):
+    """What lies in the folder, and under which names it comes in."""
+
+    noun: str
+    incoming: str
+    id_in: Callable[[str], UUID | None]
+
+
+SNAPSHOT = "snapshot-"  # what the name of a snapshot begins with
+KINDS = {
+    "": Kind("volume", INCOMING, reference.volume_of),
+    SNAPSHOT: Kind("snapshot", f"{INCOMING}-snapshots", reference.snapshot_of),
+}
 
 
 class Volumes:
-    """The volumes in one folder."""
+    """The volumes in one folder, or its snapshots."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, prefix: str = "") -> None:
         self._folder = folder
-        self._incoming = folder / INCOMING
+        self._prefix = prefix
+        self._kind = KINDS[prefix]
+        self.incoming = folder / self._kind.incoming
+        self._home_of = re.compile(f"{prefix}({ID})")
+        self._leftover = re.compile(rf"\.{prefix}{ID}\.(?:making|deleting)")
         self._seen: os.stat_result | None = None
         self._names = Names(folder)
         # Looking at 10,000 volumes takes 70 ms, so what is there is looked at once.
@@ -108,15 +151,30 @@ class Volumes:
                 return None
             raise Unexplained(home) from error
 
+    def made_by(self, volume_id: UUID) -> Cause | None:
+        """Return what `cause` does, once leftovers are removed."""
+        self.clean(volume_id)
+        return self.cause(volume_id)
+
+    def is_made(self, volume_id: UUID, cause: Cause) -> bool:
+        """Tell whether it was made for the cause, once leftovers are removed.
+
+        Raises `MadeForAnother`, or `Unexplained`.
+        """
+        made_for = self.made_by(volume_id)
+        if made_for and made_for != cause:
+            raise MadeForAnother(self._home(volume_id), made_for)
+        return made_for is not None
+
     def size(self, volume_id: UUID) -> int:
         """Return the volume's size in bytes, or raise `Gone`."""
         path = self.path(volume_id)
         try:
             found = path.lstat()
         except FileNotFoundError as error:
-            raise Gone(volume_id, path) from error
+            raise Gone(self._called(volume_id), path) from error
         if not stat.S_ISREG(found.st_mode):
-            raise Gone(volume_id, path)
+            raise Gone(self._called(volume_id), path)
         return found.st_size
 
     def sizes(self) -> list[int]:
@@ -127,28 +185,76 @@ class Volumes:
         """Return each volume with its size in bytes."""
         return dict(self._sizes)
 
-    def make(self, volume_id: UUID, size_bytes: int, cause: Cause) -> None:
-        """Make a volume that is not there, whole or not at all."""
-        self._put(volume_id, size_bytes, cause)
+    def make(
+        self,
+        volume_id: UUID,
+        size_bytes: int,
+        cause: Cause,
+        fill: Fill = blank,
+        of: UUID | None = None,
+    ) -> None:
+        """Make a volume that is not there, of that size at least, whole or not at all.
 
-    def finish(self, volume_id: UUID, size_bytes: int) -> None:
+        What it holds is what `fill` makes the file with; behind that it is zeros.
+        """
+        self.begin(volume_id, cause, fill)
+        self.complete(volume_id, size_bytes, cause, of)
+
+    def begin(self, volume_id: UUID, cause: Cause, fill: Fill = blank) -> None:
+        """Fill the data of a volume that is not there, for `complete`."""
+        making = self._making(volume_id)
+        making.mkdir(0o700)
+        with emptied_on_failure(making):
+            fill(making / made_by(cause))
+
+    def complete(
+        self, volume_id: UUID, size_bytes: int, cause: Cause, of: UUID | None = None
+    ) -> None:
+        """Let there be a volume of what has been filled, durably."""
+        making = self._making(volume_id)
+        with emptied_on_failure(making):
+            data = making / made_by(cause)
+            size_bytes = truncate(data, size_bytes, os.O_RDWR | os.O_CREAT)
+            (making / DATA).hardlink_to(data)
+            if of:
+                (making / f"of {of}").hardlink_to(data)
+            sync(making)
+        making.rename(self._home(volume_id))
+        self._sizes[volume_id] = size_bytes
+        self._names.sync()
+
+    def finish(self, volume_id: UUID, size_bytes: int, cause: Cause) -> None:
         """Make durable what an earlier attempt made, and add what it lacks."""
-        flags = os.O_RDWR | os.O_CREAT
-        self._sizes[volume_id] = truncate(self.path(volume_id), size_bytes, flags)
+        with suppress(FileExistsError, FileNotFoundError):
+            self.path(volume_id).hardlink_to(self._home(volume_id) / made_by(cause))
+        self.grow(volume_id, size_bytes)
         sync(self._home(volume_id))
         self._names.sync()
 
-    def check(self, name: str) -> int:
+    def of(self, snapshot_id: UUID) -> UUID:
+        """Return which volume a snapshot that is there is of."""
+        home = self._home(snapshot_id)
+        for told in filter(None, map(OF.fullmatch, names(home))):
+            return UUID(told[1])
+        raise Unexplained(home)
+
+    def expected(self) -> Iterator[UUID]:
+        """Tell of which volumes a snapshot may have come in."""
+        for name in names(self.incoming) if self.incoming.is_dir() else ():
+            if VOLUME.fullmatch(name):
+                yield UUID(name)
+
+    def check(self, incoming: Path, name: str) -> int:
         """Return how many bytes there are that came in under a name.
 
         Raises why they cannot become a volume.
         """
-        volume_id = reference.volume_of(name)
+        volume_id = self._kind.id_in(name)
         if volume_id and os.path.lexists(self._home(volume_id)):
             raise Taken(self._home(volume_id))
         if not reference.NAME.fullmatch(name):
             raise Misnamed(name)
-        path = self._incoming / name
+        path = incoming / name
         try:
             found = path.lstat()
         except FileNotFoundError as error:
@@ -161,54 +267,92 @@ class Volumes:
             raise InUse(path, held)
         return found.st_size
 
-    def take_in(
-        self, volume_id: UUID, name: str, size_bytes: int, cause: Cause
-    ) -> None:
-        """Make what was checked the data of a volume that is not there."""
-        self._put(volume_id, size_bytes, cause, self._incoming / name)
-
-    def settle_in(self, volume_id: UUID, name: str) -> int:
+    def settle_in(self, volume_id: UUID, came_in: Path) -> int:
         """Let what came in be known as the volume alone; returns its bytes."""
-        came_in = self._incoming / name
         if os.path.lexists(came_in) and came_in.samefile(self.path(volume_id)):
             came_in.unlink()
-            sync(self._incoming)
+            sync(came_in.parent)
         return self.size(volume_id)
 
-    def let_go(self, volume_id: UUID, name: str) -> None:
+    def let_go(self, volume_id: UUID, left: Path) -> None:
         """Give the data of a volume that is there a name of its own again.
 
         Raises as `remove` does, and `FileExistsError` where the name is taken.
         """
-        left = self._incoming / name
         self._closed(volume_id, self._home(volume_id))
-        self._incoming.mkdir(0o700, exist_ok=True)
+        for above in (left.parent.parent, left.parent):
+            above.mkdir(0o700, exist_ok=True)
         try:
             left.hardlink_to(self.path(volume_id))
         except FileExistsError:
             if not left.samefile(self.path(volume_id)):
                 raise
-        sync(self._incoming)
+        sync(left.parent)
+        sync(left.parent.parent)
         self._names.sync()
         self.remove(volume_id, left)
 
-    def is_let_go(self, name: str) -> bool:
-        """Tell whether there is something of that name among what came in."""
-        return os.path.lexists(self._incoming / name)
-
-    def offers(self) -> Iterator[tuple[str, int, DriverFailed | None]]:
+    def offers(self, incoming: Path) -> Iterator[tuple[str, int, DriverFailed | None]]:
         """Tell of what came in: its name and bytes, and why it must stay there."""
-        for name in names(self._incoming) if self._incoming.is_dir() else ():
+        for name in names(incoming) if incoming.is_dir() else ():
             with suppress(FileNotFoundError):
-                yield name, (self._incoming / name).lstat().st_size, self._why(name)
+                found = (incoming / name).lstat()
+                yield name, found.st_size, self._why(incoming, name)
 
     def grow(self, volume_id: UUID, size_bytes: int) -> None:
         """Make the volume at least that large, durably, or raise `Gone`."""
         try:
             grown = truncate(self.path(volume_id), size_bytes, os.O_RDWR)
         except FileNotFoundError as error:
-            raise Gone(volume_id, self.path(volume_id)) from error
+            raise Gone(self._called(volume_id), self.path(volume_id)) from error
         self._sizes[volume_id] = grown
+
+    def check_closed(self, volume_id: UUID) -> None:
+        """Raise `StillOpen` if anything uses it; nobody uses an absent one."""
+        self._closed(volume_id, self._home(volume_id))
+
+    def is_reverted(self, volume_id: UUID, cause: Cause) -> bool:
+        """Tell whether what it is to hold has been brought, once leftovers are gone."""
+        self.clean(volume_id)
+        return os.path.lexists(self._reverted_by(volume_id, cause))
+
+    def bring(self, volume_id: UUID, cause: Cause, fill: Fill) -> None:
+        """Put what a volume is to hold beside its data, whole or not at all."""
+        home, making = self._home(volume_id), self._making(volume_id)
+        size_bytes = self.size(volume_id)
+        self._closed(volume_id, home)
+        self.begin(volume_id, cause, fill)
+        with emptied_on_failure(making):
+            truncate(making / made_by(cause), size_bytes, os.O_RDWR)
+            (making / made_by(cause)).rename(self._reverted_by(volume_id, cause))
+            sync(home)
+            making.rmdir()
+
+    def revert(self, volume_id: UUID, cause: Cause) -> None:
+        """Let a volume hold what was brought for that, and know it by all its names.
+
+        Raises `StillOpen` if anything has opened it.
+        """
+        home, data = self._home(volume_id), self.path(volume_id)
+        brought, before = self._reverted_by(volume_id, cause), home / BEFORE
+        if not data.samefile(brought):
+            self._closed(volume_id, home)
+            before.unlink(missing_ok=True)
+            before.hardlink_to(data)
+            replace(data, brought)
+            try:
+                # Out of everyone's reach now; somebody may have opened it just before.
+                self._closed(volume_id, home, BEFORE)
+            except (StillOpen, OSError):
+                before.rename(data)
+                raise
+            sync(home)
+        for name in filter(MADE_BY.fullmatch, names(home)):
+            replace(home / name, brought)
+        before.unlink(missing_ok=True)
+        for name in filter(REVERTED_BY.fullmatch, names(home) - {brought.name}):
+            (home / name).unlink()
+        sync(home)
 
     def remove(self, volume_id: UUID, left: Path | None = None) -> None:
         """Remove a volume that is there; under the name of `left` its data stays.
@@ -228,8 +372,14 @@ class Volumes:
             raise
         self._sizes.pop(volume_id, None)
         self._names.sync()
-        self._drop_names(deleting / DATA, left)
+        self._drop_names(deleting, left)
         empty(deleting)
+
+    def remove_made(self, volume_id: UUID, made_at: str) -> None:
+        """Remove a volume that was made at that time, and leftovers; as `remove`."""
+        made_for = self.made_by(volume_id)
+        if made_for and made_for.at == made_at:
+            self.remove(volume_id)
 
     def clean(self, volume_id: UUID) -> None:
         """Remove what an operation that was cut short left of this volume."""
@@ -240,82 +390,70 @@ class Volumes:
 
     def sweep(self) -> None:
         """Remove what operations that were cut short left of any volume."""
-        leftovers = filter(LEFTOVER.fullmatch, names(self._folder))
+        leftovers = filter(self._leftover.fullmatch, names(self._folder))
         self._discard([self._folder / name for name in leftovers])
 
-    def rehearse(self) -> None:
-        """Make a volume and remove it, to see whether the folder takes one."""
+    def rehearse(self) -> bool:
+        """Make a volume and remove it, to see whether the folder takes one.
+
+        Returns whether one can be held still.
+        """
         rehearsal = self._making(UUID(int=0))
-        self._build(rehearsal, 1, Cause(0, ""))
+        rehearsal.mkdir(0o700)
+        with emptied_on_failure(rehearsal):
+            truncate(rehearsal / DATA, 1, os.O_RDWR | os.O_CREAT)
+            (rehearsal / NEW).hardlink_to(rehearsal / DATA)
+            sync(rehearsal)
+            can_be_held = holds_still(rehearsal / DATA)
         empty(rehearsal)
+        return can_be_held
 
     def _found(self) -> Iterator[tuple[UUID, int]]:
         with os.scandir(self._folder) as entries:
-            names = [entry.name for entry in entries if VOLUME.fullmatch(entry.name)]
-        for name in names:
+            found = [self._home_of.fullmatch(entry.name) for entry in entries]
+        for home in filter(None, found):
             with suppress(FileNotFoundError, NotADirectoryError):
-                yield UUID(name), os.lstat(self._folder / name / DATA).st_size
+                yield UUID(home[1]), os.lstat(self._folder / home[0] / DATA).st_size
+
+    def _called(self, volume_id: UUID) -> str:
+        return f"{self._kind.noun} {volume_id}"
 
     def _home(self, volume_id: UUID) -> Path:
-        return self._folder / str(volume_id)
+        return self._folder / f"{self._prefix}{volume_id}"
 
     def _making(self, volume_id: UUID) -> Path:
-        return self._folder / f".{volume_id}.making"
+        return self._folder / f".{self._prefix}{volume_id}.making"
 
     def _deleting(self, volume_id: UUID) -> Path:
-        return self._folder / f".{volume_id}.deleting"
+        return self._folder / f".{self._prefix}{volume_id}.deleting"
 
-    def _closed(self, volume_id: UUID, home: Path) -> None:
-        if held := holders(home / DATA):
-            raise StillOpen(volume_id, held)
+    def _closed(self, volume_id: UUID, home: Path, name: str = DATA) -> None:
+        if held := holders(home / name):
+            raise StillOpen(self._called(volume_id), held)
 
-    def _put(
-        self,
-        volume_id: UUID,
-        size_bytes: int,
-        cause: Cause,
-        source: Path | None = None,
-    ) -> None:
-        making = self._making(volume_id)
-        self._build(making, size_bytes, cause, source)
-        making.rename(self._home(volume_id))
-        self._sizes[volume_id] = size_bytes
-        self._names.sync()
+    def _reverted_by(self, volume_id: UUID, cause: Cause) -> Path:
+        return self._home(volume_id) / f"reverted-by {cause.position} {cause.at}"
 
-    def _build(
-        self, home: Path, size_bytes: int, cause: Cause, source: Path | None = None
-    ) -> None:
-        home.mkdir(0o700)
+    def _why(self, incoming: Path, name: str) -> DriverFailed | None:
         try:
-            made_by = home / f"made-by {cause.position} {cause.at}"
-            if source:
-                made_by.hardlink_to(source)
-            truncate(made_by, size_bytes, os.O_RDWR | os.O_CREAT)
-            (home / DATA).hardlink_to(made_by)
-            sync(home)
-        except OSError:
-            with suppress(OSError):
-                empty(home)
-            raise
-
-    def _why(self, name: str) -> DriverFailed | None:
-        try:
-            self.check(name)
+            self.check(incoming, name)
         except DriverFailed as why:
             return why
         return None
 
-    def _drop_names(self, data: Path, left: Path | None) -> None:
+    def _drop_names(self, home: Path, left: Path | None) -> None:
         """Drop names among what came in that an operation, cut short, has left."""
-        if not self._incoming.is_dir():
+        found = (home / DATA).lstat()
+        of = [told[1] for told in map(OF.fullmatch, names(home)) if told]
+        incoming = self.incoming.joinpath(*of)
+        if not incoming.is_dir():
             return
-        found = data.lstat()
-        with os.scandir(self._incoming) as entries:
+        with os.scandir(incoming) as entries:
             alike = [Path(entry) for entry in entries if entry.inode() == found.st_ino]
         for path in alike:
             if path != left and os.path.samestat(found, path.lstat()):
                 path.unlink()
-                sync(self._incoming)
+                sync(incoming)
 
     def _discard(self, leftovers: list[Path]) -> None:
         for path in leftovers:
@@ -346,16 +484,41 @@ class Names:
                 self._durable = newest
 
 
+def made_by(cause: Cause) -> str:
+    """Return the name by which a volume's data says what made it."""
+    return f"made-by {cause.position} {cause.at}"
+
+
 def cause_in(home: Path) -> Cause:
     """Return what made a volume, as it says itself."""
-    for made_by in filter(None, map(MADE_BY.fullmatch, names(home))):
-        return Cause(int(made_by[1]), made_by[2])
+    for told in filter(None, map(MADE_BY.fullmatch, names(home))):
+        return Cause(int(told[1]), told[2])
     return msgspec.json.decode((home / OLD_MADE_BY).read_bytes(), type=Cause)
 
 
 def is_ours(name: str) -> bool:
     """Tell whether we put something of that name beside a volume's data."""
-    return name in (DATA, OLD_MADE_BY) or MADE_BY.fullmatch(name) is not None
+    return any(pattern.fullmatch(name) for pattern in (OURS, MADE_BY, OF, REVERTED_BY))
+
+
+@contextmanager
+def emptied_on_failure(home: Path) -> Iterator[None]:
+    """Remove what is half-made where it cannot be made whole."""
+    try:
+        yield
+    except (OSError, DriverFailed):
+        with suppress(OSError):
+            empty(home)
+        raise
+
+
+def replace(path: Path, other: Path) -> None:
+    """Let a name be one of another file, at once."""
+    new = path.with_name(NEW)
+    new.unlink(missing_ok=True)
+    if not path.samefile(other):
+        new.hardlink_to(other)
+        new.rename(path)
 
 
 def names(directory: Path) -> set[str]:

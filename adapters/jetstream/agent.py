@@ -41,7 +41,7 @@ from nats.js.client import JetStreamContext
 from adapters.hands import Hands
 from adapters.jetstream.admission import AT_ONCE, Admission, Kind
 from adapters.jetstream.lease import Lapsed, Lease
-from adapters.jetstream.operation import Operation, code_of, in_words
+from adapters.jetstream.operation import CalledOff, Operation, code_of, in_words
 from adapters.jetstream.progress import News
 from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.jetstream.reporting import Report, Reporter
@@ -66,6 +66,7 @@ from domain.ports import (
     VolumeIsBusy,
 )
 from domain.reference import name_in
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 MEASURE_EVERY = 5.0  # seconds
@@ -75,9 +76,6 @@ GRACE = 2.0  # seconds that operations have to end when we stop
 FETCH = 256
 BEING_SET_UP = "is being set up"
 SOON = 1.0  # seconds that setting up may take without a word
-
-# What may take hours.
-KINDS = {Volume.DeletionStarted.TOPIC: Kind.LONG}
 
 logger = getLogger(__name__)
 
@@ -111,6 +109,12 @@ class Piece(NamedTuple):
         return WORK[self.topic].__name__
 
     @property
+    def removes(self) -> bool:
+        """Whether whatever else is done to the same is moot."""
+        going = Volume.DeletionStarted | Snapshot.DeletionStarted
+        return isinstance(self.intent, going)
+
+    @property
     def sets_up(self) -> bool:
         """Whether it is about the storage as a whole."""
         return self.topic == Backend.InitializationStarted.TOPIC
@@ -132,6 +136,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     after: str
     limit: int
+    snapshots: bool = False
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -177,6 +182,8 @@ class Agent:
         self._sweeper = Sweeper(self._service, name, self._lease, self._turns, touch)
         self._taken: set[Key] = set()
         self._finished: set[Key] = set()
+        # What is to be removed, and the position at which that was asked.
+        self._going: dict[UUID, int] = {}
         self._old: set[Key] = set()  # what was in flight before we began
         self._admission = Admission()
         self._hands = Hands(AT_ONCE, f"agent-{name}")
@@ -355,7 +362,7 @@ class Agent:
         lease: int,
         kind: Kind = Kind.NEW,
     ) -> None:
-        """Begin the work of an intent of ours when its aggregate's earlier is done."""
+        """Take in an intent, if it is ours and new."""
         try:
             intent = log.decode(topic, state)
         except (log.UnknownTopic, msgspec.DecodeError):
@@ -363,22 +370,28 @@ class Agent:
             logger.exception("what is asked at %d cannot be read", position)
             return
         assert isinstance(intent, Intent)
-        long = KINDS.get(topic, Kind.NEW)
+        long = Kind.LONG if intent.may_take_long else Kind.NEW
         asked = Piece(topic, intent, position, lease, kind | long)
         key = asked.key
         known = key in self._taken or key in self._finished
-        if intent.backend != self._name or known:
-            return
+        if intent.backend == self._name and not known:
+            if kind is Kind.OLD:
+                self._old.add(key)
+                self._were_old += 1
+            self._begin(asked)
+
+    def _begin(self, asked: Piece) -> None:
+        """Begin it when what is asked of the same before is done."""
+        key, turn = asked.key, asked.intent.in_turn_with
         self._taken.add(key)
-        if kind is Kind.OLD:
-            self._old.add(key)
-            self._were_old += 1
-        task = asyncio.create_task(
-            self._work(asked, self._turns.last(key.aggregate_id))
-        )
-        self._turns.take(key.aggregate_id, task)
+        if asked.removes:
+            self._going[key.aggregate_id] = asked.position
+        task = asyncio.create_task(self._work(asked, self._turns.last(turn)))
+        self._turns.take(turn, task)
 
         def finished(_: asyncio.Task[None]) -> None:
+            if self._going.get(key.aggregate_id) == asked.position:
+                del self._going[key.aggregate_id]
             self._taken.discard(key)
             self._old.discard(key)
             self._finished.add(key)
@@ -466,6 +479,8 @@ class Agent:
             self._check(asked.lease)
             if self._leaving or self._admission.wants_quiet:
                 raise Lapsed
+            if self._going.get(asked.intent.originator_id, 0) > asked.position:
+                raise CalledOff
             told(percent)
 
         return heard
@@ -589,7 +604,9 @@ class Agent:
         if self._failure:
             return Told(failure=self._failure)
         try:
-            found = await self._touch(lease, self._driver.manageable)
+            driver = self._driver
+            look = driver.manageable_snapshots if asked.snapshots else driver.manageable
+            found = await self._touch(lease, look)
         except Lapsed:
             raise
         except Exception as failure:  # noqa: BLE001 - told, and asked again

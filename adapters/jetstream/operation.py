@@ -13,6 +13,12 @@ MOST_WORDS = 2000  # characters of a failure; a report has to fit into a message
 logger = getLogger(__name__)
 
 
+class CalledOff(DriverFailed):
+    """What was being made is to be removed."""
+
+    code = "called_off"
+
+
 class Operation(NamedTuple):
     """What a driver did for one intent: "done", or the code of its failure."""
 

@@ -20,7 +20,7 @@ from adapters.jetstream import agent as module
 from adapters.jetstream.publisher import STREAM
 from adapters.postgres.reading import verified
 from domain import log as language
-from domain.ports import Capabilities, Cause, DriverFailed
+from domain.ports import Capabilities, Cause, DriverFailed, Progress, unheard
 from domain.volume import Volume
 from service.house import House, Scenario, lived
 from service.manager import VolumeManager
@@ -46,6 +46,7 @@ class Shelf:
         self.may_create = threading.Event()
         self.may_create.set()
         self.creating = threading.Event()
+        self.copying = threading.Event()
         self.at_work = 0
 
     def set_up(self) -> None:
@@ -58,12 +59,17 @@ class Shelf:
             raise self.unusable
         return capabilities(10_000)
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         self.at_work += 1
         self.creating.set()
         assert self.may_create.wait(10)
         self.at_work -= 1
         self.done.append(("create", asked.originator_id))
+        while asked.source:  # it never comes to its end
+            self.copying.set()
+            progress(0)
         if self.broken:
             raise self.broken
         if asked.size_gib > 9:
@@ -126,6 +132,24 @@ def test_what_was_settled_long_ago_is_not_done_again(
         return [verb for volume_id in old for verb in house.driver.of(volume_id)]
 
     assert run(scenario) == ["create"] * 20
+
+
+def test_a_copy_that_is_called_off_ends_where_it_is(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(house: House) -> tuple[str, list[str]]:
+        of = await house.create()
+        await house.settled(of)
+        copy = await house.create(source={"volume": of})
+        await asyncio.to_thread(house.driver.copying.wait, 30)
+        await house.asker.insist("volume.delete", id=copy, force=True)
+        gone = await house.settled(copy)
+        deleted = await house.asker.insist("volume.delete", id=of)
+        return gone["status"] + " " + deleted["status"], house.driver.of(copy)
+
+    told = run(scenario)
+
+    assert told == ("deleted deleting", ["create", "delete"])
 
 
 def test_a_driver_that_breaks_down_says_so_on_the_volume(

@@ -11,7 +11,10 @@ from typing import Any
 from domain.aggregate import Done
 from domain.attachment import for_driver
 from domain.backend import Backend
+from domain.group import Group
+from domain.group_snapshot import GroupSnapshot
 from domain.ports import Cause, Driver, DriverFailed, Progress, TimedOut
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 # What drivers call a secret; how they name one that they only refer to is not it.
@@ -35,9 +38,11 @@ class Indiscreet(DriverFailed):
         )
 
 
-def create(driver: Driver, event: Volume.Created, cause: Cause, *_: Any) -> Done:
+def create(
+    driver: Driver, event: Volume.Created, cause: Cause, progress: Progress
+) -> Done:
     """Make the storage."""
-    return Done(location=driver.create(event, cause))
+    return Done(location=driver.create(event, cause, progress))
 
 
 def extend(driver: Driver, event: Volume.ExtensionStarted, *_: Any) -> Done:
@@ -129,6 +134,59 @@ def look_for_session(driver: Driver, event: Volume.SessionLookedFor, *_: Any) ->
     return Done(found=found)
 
 
+def revert(
+    driver: Driver, event: Volume.ReversionStarted, cause: Cause, progress: Progress
+) -> Done:
+    """Let the volume hold what its snapshot does, and before it remove every way."""
+    driver.remove_export(event.originator_id)
+    driver.revert(event, cause, progress)
+    return Done()
+
+
+def take_snapshot(
+    driver: Driver, event: Snapshot.Created, cause: Cause, progress: Progress
+) -> Done:
+    """Keep what the volume holds."""
+    return Done(location=driver.take_snapshot(event, cause, progress))
+
+
+def delete_snapshot(
+    driver: Driver, event: Snapshot.DeletionStarted, _: Cause, progress: Progress
+) -> Done:
+    """Remove the snapshot."""
+    made_at = event.made_at.isoformat()
+    return Done(cleared=driver.delete_snapshot(event.originator_id, made_at, progress))
+
+
+def adopt_snapshot(
+    driver: Driver, event: Snapshot.ManagingStarted, cause: Cause, *_: Any
+) -> Done:
+    """Take the storage over as a snapshot."""
+    adopted = driver.adopt_snapshot(event, cause)
+    return Done(location=adopted.location, size_gib=adopted.size_gib)
+
+
+def unmanage_snapshot(
+    driver: Driver, event: Snapshot.UnmanagingStarted, *_: Any
+) -> Done:
+    """Let go of the snapshot."""
+    made_at = event.made_at.isoformat()
+    return Done(reference=driver.unmanage_snapshot(event.originator_id, made_at))
+
+
+def take_group_snapshot(
+    driver: Driver, event: GroupSnapshot.Created, cause: Cause, *_: Any
+) -> Done:
+    """Keep what the members hold, at one moment if that is asked."""
+    return Done(consistent=driver.take_group_snapshot(event, cause))
+
+
+def check_unused(driver: Driver, event: Group.DeletionStarted, *_: Any) -> Done:
+    """See that nothing uses any of the members."""
+    driver.check_unused(event.volumes)
+    return Done()
+
+
 def initialize(driver: Driver, *_: Any) -> Done:
     """Look at the storage anew."""
     driver.set_up()
@@ -138,6 +196,7 @@ def initialize(driver: Driver, *_: Any) -> Done:
 WORK: dict[str, Callable[[Driver, Any, Cause, Progress], Done]] = {
     Volume.Created.TOPIC: create,
     Volume.ExtensionStarted.TOPIC: extend,
+    Volume.ReversionStarted.TOPIC: revert,
     Volume.DeletionStarted.TOPIC: delete,
     Volume.ManagingStarted.TOPIC: adopt,
     Volume.UnmanagingStarted.TOPIC: unmanage,
@@ -146,5 +205,11 @@ WORK: dict[str, Callable[[Driver, Any, Cause, Progress], Done]] = {
     Volume.ExportStarted.TOPIC: connect,
     Volume.ExportRemovalStarted.TOPIC: unexport,
     Volume.SessionLookedFor.TOPIC: look_for_session,
+    Snapshot.Created.TOPIC: take_snapshot,
+    Snapshot.DeletionStarted.TOPIC: delete_snapshot,
+    Snapshot.ManagingStarted.TOPIC: adopt_snapshot,
+    Snapshot.UnmanagingStarted.TOPIC: unmanage_snapshot,
+    GroupSnapshot.Created.TOPIC: take_group_snapshot,
+    Group.DeletionStarted.TOPIC: check_unused,
     Backend.InitializationStarted.TOPIC: initialize,
 }

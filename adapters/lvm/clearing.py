@@ -9,22 +9,14 @@ import errno
 import fcntl
 import os
 import struct
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from adapters.lvm.limits import in_time, within
-
-MIB = 1024**2
-STEP_BYTES = 64 * MIB  # a disk that is slower than 3 MiB a second counts as hung
-KEEP_EVERY = 5.0  # seconds of clearing that a kill may cost
+from adapters.lvm.limits import MIB, Told, in_steps
 
 BLKDISCARD, BLKZEROOUT = 0x1277, 0x127F  # <linux/fs.h>
 REQUESTS = {"zero": BLKZEROOUT, "discard": BLKDISCARD, "none": None}
 RANGE = struct.Struct("=QQ")
-
-# Told how many bytes are clear from the beginning, of how many.
-Cleared = Callable[[int, int], None]
 
 
 class Clearing:
@@ -35,26 +27,15 @@ class Clearing:
         self._request = REQUESTS[how]
         self._most_bytes = size_mib * MIB
 
-    def clear(
-        self, device: Path, size: int, done: int, keep: Cleared, tell: Cleared
-    ) -> None:
-        """Clear a device from where it was left.
+    def clear(self, device: Path, size: int, done: int, keep: Told, tell: Told) -> None:
+        """Clear a device from where it was left, in steps.
 
-        `tell` hears of each step, `keep` now and then. Raises `OSError`, `EBUSY` if
-        somebody has the device open, and `TimeoutError`.
+        Raises `OSError`, `EBUSY` if somebody has the device open, and `TimeoutError`.
         """
-        if self._request is None:
-            return
-        size, kept = min(size, self._most_bytes or size), time.monotonic()
-        while done < size:
-            step = min(STEP_BYTES, size - done)
-            with within():
-                in_time(clear, device, self._request, done, step)
-            done += step
-            tell(done, size)
-            if time.monotonic() - kept > KEEP_EVERY:
-                keep(done, size)
-                kept = time.monotonic()
+        if self._request is not None:
+            size = min(size, self._most_bytes or size)
+            do = partial(clear, device, self._request)
+            in_steps(do, done, size, keep, tell)
 
 
 def clear(device: Path, request: int, start: int, length: int) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from logging import getLogger
 from pathlib import Path
@@ -12,8 +11,8 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
-from adapters.lvm import limits, volumes
-from adapters.lvm.clearing import REQUESTS, Clearing, is_busy
+from adapters.lvm import limits, snapshots, volumes
+from adapters.lvm.clearing import REQUESTS, Clearing
 from adapters.lvm.failures import (
     GIB,
     VAGUE,
@@ -22,9 +21,9 @@ from adapters.lvm.failures import (
     Gone,
     HasSnapshots,
     Hung,
-    InUse,
     LvmFailed,
     MadeForAnother,
+    NoMapper,
     NotThere,
     PoolIsBroken,
     StillOpen,
@@ -32,16 +31,22 @@ from adapters.lvm.failures import (
     Unexplained,
     Unusable,
 )
+from adapters.lvm.filling import Filling
 from adapters.lvm.fronts import Fronts
 from adapters.lvm.group import SWEEP, Group
 from adapters.lvm.limits import in_time, within
+from adapters.lvm.lvs import Lvs
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
+from adapters.lvm.reverting import Reverting
 from adapters.lvm.shell import Shell, environment, write_system_dir
+from adapters.lvm.snapshotting import Snapshots
 from adapters.lvm.thin import ThinPool
+from adapters.lvm.together import Together
 from adapters.lvm.worker import Worker
 from adapters.tracing import step
 from domain import reference
+from domain.group_snapshot import GroupSnapshot
 from domain.ports import (
     Adopted,
     Capabilities,
@@ -53,6 +58,7 @@ from domain.ports import (
     Target,
     unheard,
 )
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 TYPES = ("default", "thin", "auto")
@@ -63,6 +69,8 @@ logger = getLogger(__name__)
 
 class LvmDriver:
     """Volumes as logical volumes, which hosts reach through a target."""
+
+    _thin = False  # until it is set up
 
     def __init__(  # noqa: PLR0913 - the options that Cinder has
         self,
@@ -92,15 +100,18 @@ class LvmDriver:
         self._system_dir = run_folder / volume_group
         self._devices = lvm_devices
         self._type = lvm_type
-        self._reserved_percentage = reserved_percentage
-        self._ratio = max_over_subscription_ratio
-        self._clearing = Clearing(volume_clear, volume_clear_size)
-        worker = Worker(volume_group, Shell(environment(self._system_dir)))
-        self._group = Group(volume_group, worker, num_shell_tries)
+        self._limits = reserved_percentage, max_over_subscription_ratio
+        shell = Shell(environment(self._system_dir))
+        self._group = Group(volume_group, Worker(volume_group, shell), num_shell_tries)
         self._mapper = Mapper()
         self._fronts = Fronts(volume_group, self._mapper)
         self._pool = ThinPool(self._group, self._mapper)
-        self._thin = False
+        made_of = self._group, self._mapper, self._pool
+        self._lvs = Lvs(*made_of, Clearing(volume_clear, volume_clear_size))
+        self._filling = Filling(self._group, self._lvs)
+        self._snapshots = Snapshots(self._group, self._lvs)
+        self._reverting = Reverting(self._group, self._lvs, self._filling)
+        self._together = Together(self._group, self._lvs, self._fronts, self._snapshots)
         self._adopting = Lock()  # or two would take the same
 
     def set_up(self) -> None:
@@ -111,6 +122,7 @@ class LvmDriver:
             self._thin = self._is_thin()
             if self._thin:
                 self._set_up_pool()
+            self._go_on()
             self._target.set_up()
 
     def capabilities(self) -> Capabilities:
@@ -127,7 +139,10 @@ class LvmDriver:
             promised = sum(lv.size_bytes for lv in others)
         else:
             total, free = seen.size_bytes, seen.free_bytes
-            promised = total - free
+            # What snapshots need to keep what they do is promised to nobody.
+            kept = (lv for lv in seen.lvs.values() if lv.is_cow)
+            promised = total - free - sum(c.size_bytes - c.reads_bytes for c in kept)
+        reserved, ratio = self._limits
         return Capabilities(
             volume_backend_name=self._name,
             vendor_name="Holdfast",
@@ -139,48 +154,66 @@ class LvmDriver:
             total_volumes=sum(map(volumes.is_ours, seen.lvs.values())),
             thin_provisioning_support=self._thin,
             thick_provisioning_support=not self._thin,
-            reserved_percentage=self._reserved_percentage,
-            max_over_subscription_ratio=self._ratio,
+            reserved_percentage=reserved,
+            max_over_subscription_ratio=ratio,
+            consistent_group_snapshot_enabled=True,
             data_percent=round(usage.data, 2) if usage else None,
             metadata_percent=round(usage.metadata, 2) if usage else None,
         )
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
-        """Make a logical volume; returns its device's path."""
-        volume_id = asked.originator_id
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
+        """Make a logical volume; returns its device's path.
+
+        A thin one of a thin source is its clone; into others the source is copied,
+        and what is killed goes on where it was.
+        """
+        volume_id, size = asked.originator_id, asked.size_gib * GIB
         with self._at_work("create", volume_id):
             # LVM says if it is there after all: reading all takes as long again.
             lv = volumes.of(self._group.seen().lvs, volume_id)
             if lv is None:
-                try:
-                    return self._make(volume_id, asked.size_gib * GIB, cause)
-                except AlreadyThere:
-                    lv = self._find(volume_id)
+                with suppress(AlreadyThere):
+                    self._make(volume_id, size, cause, self._source(asked))
+                lv = self._find(volume_id)
             if lv is None:
-                raise Unexplained(self._path(volumes.name(volume_id)))
+                raise Unexplained(self._lvs.path(volumes.name(volume_id)))
             if (made_by := self._made_by(lv)) != cause:
-                raise MadeForAnother(self._path(lv.name), made_by)
-        return self._path(volumes.name(volume_id))
+                raise MadeForAnother(self._lvs.path(lv.name), made_by)
+            if lv.size_bytes < size:
+                lv = self._lvs.grow(lv, size)
+            if asked.source:
+                self._fill(lv, asked, progress)
+        return self._lvs.path(volumes.name(volume_id))
 
     def delete(
         self, volume_id: UUID, made_at: str, progress: Progress = unheard
     ) -> str | None:
-        """Take the volume away from every host, clear its blocks and remove it.
-
-        A thin pool gives out no block before it is zero; other blocks are cleared
-        as `volume_clear` says, and a delete that was killed goes on where it was.
-        """
+        """Take the volume away from every host, clear its blocks and remove it."""
         with self._at_work("delete", volume_id):
             lv = self._find(volume_id)
             if lv is None or self._made_by(lv).at != made_at:
                 return None
-            if lv.has_snapshots:
-                raise HasSnapshots(volume_id)
+            self._check_copied(volume_id, lv)
             self._withdraw(volume_id, lv)
-        cleared = None if lv.pool else self._clear(volume_id, lv, progress)
-        with self._at_work("delete", volume_id):
-            self._remove(lv.name)
-        return cleared
+            self._filling.tidy(volume_id, progress, 0)
+            return self._lvs.remove(lv, progress)
+
+    def take_snapshot(
+        self, asked: Snapshot.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
+        """Take an LVM snapshot, for which LVM holds up the volume itself."""
+        snapshot_id = asked.originator_id
+        with self._at_work("snapshot", snapshot_id):
+            return self._snapshots.take(snapshot_id, asked.volume_id, cause)
+
+    def delete_snapshot(
+        self, snapshot_id: UUID, made_at: str, progress: Progress = unheard
+    ) -> str | None:
+        """Remove the snapshot; what a thick one has kept is cleared first."""
+        with self._at_work("delete", snapshot_id):
+            return self._snapshots.delete(snapshot_id, made_at, progress)
 
     def manageable(self) -> list[Manageable]:
         """Tell of the volumes, and of logical volumes that could become some."""
@@ -197,11 +230,11 @@ class LvmDriver:
             lv = self._find(volume_id)
             if lv is None:
                 lv = self._whole(self._stranger(name))
-                lv = self._tag(lv, volumes.tags(volume_id, cause))
+                lv = self._lvs.tag(lv, volumes.tags(volume_id, cause))
             elif (made_by := self._made_by(lv)) != cause:
-                raise MadeForAnother(self._path(lv.name), made_by)
-            self._rename(lv, volumes.name(volume_id))
-        path = self._path(volumes.name(volume_id))
+                raise MadeForAnother(self._lvs.path(lv.name), made_by)
+            self._lvs.rename(lv, volumes.name(volume_id))
+        path = self._lvs.path(volumes.name(volume_id))
         return Adopted(path, volumes.whole_gib(lv.size_bytes))
 
     def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str] | None:
@@ -214,16 +247,65 @@ class LvmDriver:
             if made_at not in (None, self._made_by(lv).at):
                 return None
             self._withdraw(volume_id, lv)
-            self._tag(lv, volumes.let_go(lv).tags, keep=False)
+            self._lvs.tag(lv, volumes.let_go(lv).tags, keep=False)
         return reference.to(lv.name)
+
+    def take_group_snapshot(self, asked: GroupSnapshot.Created, cause: Cause) -> bool:
+        """Take LVM snapshots, with all front devices held up if it is to be at once."""
+        with self._at_work("snapshot", asked.originator_id):
+            if asked.consistent:
+                self._together.take_at_once(asked.members, cause)
+            else:
+                self._together.take(asked.members, cause)
+        return asked.consistent
+
+    def revert(
+        self, asked: Volume.ReversionStarted, cause: Cause, progress: Progress = unheard
+    ) -> None:
+        """Put a clone of a thin snapshot in the volume's place; copy a thick one."""
+        volume_id = asked.originator_id
+        with self._at_work("revert", volume_id):
+            lv = self._there(volume_id)
+            if self._reverting.is_done(lv, cause):
+                self._reverting.finish(volume_id, lv, progress)
+                return
+            made_at = asked.snapshot_made_at.isoformat()
+            snapshot = self._snapshots.of(volume_id, asked.snapshot_id, made_at)
+            self._withdraw(volume_id, lv)
+            self._reverting.revert(volume_id, lv, snapshot, cause, progress)
+
+    def manageable_snapshots(self) -> list[Manageable]:
+        """Tell of the snapshots, and of logical volumes that could become some."""
+        with self._at_work("list"):
+            return self._snapshots.manageable()
+
+    def adopt_snapshot(self, asked: Snapshot.ManagingStarted, cause: Cause) -> Adopted:
+        """Give a snapshot of the volume our tags, and then our name."""
+        with self._at_work("adopt", asked.originator_id):
+            return self._snapshots.adopt(asked, cause)
+
+    def unmanage_snapshot(
+        self, snapshot_id: UUID, made_at: str
+    ) -> dict[str, str] | None:
+        """Take our tags from the snapshot; its name stays."""
+        with self._at_work("unmanage", snapshot_id):
+            return self._snapshots.unmanage(snapshot_id, made_at)
+
+    def check_unused(self, volume_ids: Sequence[UUID]) -> None:
+        """Look whether hosts use any of the volumes, or something else here does."""
+        with self._at_work("look"):
+            exported = self._target.exports()
+            for volume_id in volume_ids:
+                if lv := self._find(volume_id):
+                    self._check_unused(volume_id, lv, exported)
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the logical volume, and what hosts see of it, while they use it."""
         with self._at_work("extend", volume_id):
             lv = self._there(volume_id)
             if lv.size_bytes < size_gib * GIB:
-                lv = self._grow(lv, size_gib * GIB)
-            self._active(lv)
+                lv = self._lvs.grow(lv, size_gib * GIB)
+            self._lvs.active(lv)
             if self._fronts.grow(volume_id, lv.name):
                 front = str(self._fronts.path(volume_id))
                 in_time(self._target.resized, volume_id, front)
@@ -290,12 +372,49 @@ class LvmDriver:
         """Return the volume's logical volume, or raise `Gone`."""
         if lv := self._find(volume_id):
             return lv
-        raise Gone(volume_id, self._path(volumes.name(volume_id)))
+        raise Gone(volume_id, self._lvs.path(volumes.name(volume_id)))
 
     def _made_by(self, lv: Lv) -> Cause:
         if cause := volumes.cause(lv):
             return cause
-        raise Unexplained(self._path(lv.name))
+        raise Unexplained(self._lvs.path(lv.name))
+
+    def _source(self, asked: Volume.Created) -> Lv | None:
+        """Return what the volume is to hold, if anything."""
+        match asked.source:
+            case {"snapshot": snapshot_id}:
+                return self._snapshots.there(snapshot_id)
+            case {"volume": volume_id}:
+                return self._there(volume_id)
+        return None
+
+    def _make(
+        self, volume_id: UUID, size_bytes: int, cause: Cause, source: Lv | None
+    ) -> None:
+        name, tags = volumes.name(volume_id), volumes.tags(volume_id, cause)
+        if source and source.pool and self._thin:
+            self._pool.has_room()
+            self._lvs.snapshot(source, name, tags, to_use=True)
+            return
+        if source:
+            tags |= {f"{volumes.COPIED}0"}
+        self._lvs.make(name, size_bytes, tags, thin=self._thin)
+
+    def _fill(self, lv: Lv, asked: Volume.Created, progress: Progress) -> None:
+        """Copy what is to be in it, unless it is there; then nothing else stays."""
+        if volumes.is_unfilled(lv):
+            source = self._source(asked)
+            assert source
+            self._filling.fill(lv, asked.originator_id, source, progress)
+        self._filling.tidy(asked.originator_id, progress, 100)
+
+    def _check_copied(self, volume_id: UUID, lv: Lv) -> None:
+        """Raise `HasSnapshots` where others depend on it, or on what it held."""
+        lvs = self._group.seen().lvs
+        own = volumes.helpers(lvs, volume_id)
+        held = snapshots.cows(lvs, lv) + snapshots.of_volume(lvs, volume_id)
+        if any(each not in own for each in held):
+            raise HasSnapshots(volume_id)
 
     def _stranger(self, name: str) -> Lv:
         """Return the logical volume that is to become a volume, or raise why not."""
@@ -303,70 +422,17 @@ class LvmDriver:
         if lv is None:
             raise NotThere(self._group.name, name, "there is none")
         if volumes.cause(lv):
-            raise Taken(self._path(name))
+            raise Taken(self._lvs.path(name))
         copied = volumes.copied(self._group.seen().lvs.values())
         if why := volumes.unfit(lv, copied):
             raise NotThere(self._group.name, name, why)
-        device = self._mapper.device(mapped(self._group.name, name))
-        if device and device.open_count:
-            raise InUse(self._path(name))
+        self._lvs.check_closed(lv)
         return lv
 
     def _whole(self, lv: Lv) -> Lv:
         """Have whole GiB before anything says whose it is: there may be no room."""
         size = volumes.whole_gib(lv.size_bytes) * GIB
-        return self._grow(lv, size) if lv.size_bytes < size else lv
-
-    def _make(self, volume_id: UUID, size_bytes: int, cause: Cause) -> str:
-        name, group = volumes.name(volume_id), self._group.name
-        size = self._group.rounded(size_bytes)
-        if self._thin:
-            self._pool.has_room()
-            kind = ["-V", f"{size}b", "--thinpool", self._pool.name]
-        else:
-            kind = ["-L", f"{size}b", "-Wn", "-Zy"]
-        tags = volumes.tags(volume_id, cause)
-        pool = self._pool.name if self._thin else ""
-        lv = Lv(name, size, tags=tags, pool=pool)
-        said = [word for tag in sorted(tags) for word in ("--addtag", tag)]
-        self._group.change(name, lv, "lvcreate", "-y", *kind, "-n", name, *said, group)
-        return self._path(name)
-
-    def _grow(self, lv: Lv, size_bytes: int) -> Lv:
-        """Grow a logical volume that may be in use.
-
-        LVM grows no active origin of thick snapshots. So what it has written down
-        grows, with the kernel out of its sight, and the kernel is told next.
-        """
-        size = self._group.rounded(size_bytes)
-        where = f"{self._group.name}/{lv.name}"
-        unseen = ["--driverloaded", "n"] if lv.has_snapshots else []
-        grown = replace(lv, size_bytes=size)
-        self._group.change(lv.name, grown, "lvextend", *unseen, "-L", f"{size}b", where)
-        return grown
-
-    def _remove(self, name: str) -> None:
-        where = f"{self._group.name}/{name}"
-        self._group.change(name, None, "lvremove", "-f", "-y", where)
-
-    def _clear(self, volume_id: UUID, lv: Lv, progress: Progress) -> str:
-        def keep(done: int, _: int) -> None:
-            with self._at_work("delete", volume_id):
-                self._keep(lv.name, done)
-
-        def tell(done: int, size: int) -> None:
-            progress(100.0 * done / size)
-
-        with self._at_work("clear", volume_id):
-            device = Path(self._active(lv))
-            done = volumes.cleared(lv)
-            try:
-                self._clearing.clear(device, lv.size_bytes, done, keep, tell)
-            except OSError as error:
-                if is_busy(error):
-                    raise StillOpen(volume_id, str(device)) from error
-                raise
-        return self._clearing.how
+        return self._lvs.grow(lv, size) if lv.size_bytes < size else lv
 
     def _set_up_pool(self) -> None:
         """Have a pool, and one that takes writes if its disks do so again."""
@@ -388,7 +454,7 @@ class LvmDriver:
         assert pool
         # A disk that takes no writes does not take this one: the pool is left alone.
         tagged = volumes.mended(pool, datetime.now(UTC).isoformat())
-        self._tag(pool, tagged.tags, keep=False)
+        self._lvs.tag(pool, tagged.tags, keep=False)
         lvs = self._group.seen().lvs
         served = {v: volumes.of(lvs, v) for v in self._fronts.volumes()}
         thin = {v: lv for v, lv in served.items() if lv and lv.pool}
@@ -402,50 +468,25 @@ class LvmDriver:
                     self._front(lv, volume_id)
         logger.warning("thin pool %s was switched off and on", self._pool.where)
 
-    def _keep(self, name: str, done: int) -> None:
-        """Have the logical volume say how much of it is cleared."""
-        lv = self._group.find(name)
-        assert lv
-        self._tag(lv, volumes.with_cleared(lv, done).tags, keep=False)
-
-    def _tag(self, lv: Lv, tags: frozenset[str], *, keep: bool = True) -> Lv:
-        """Give a logical volume tags, and take those away that it is not to keep."""
-        now = replace(lv, tags=tags | lv.tags if keep else tags)
-        said = [f"--addtag={tag}" for tag in sorted(now.tags - lv.tags)]
-        said += [f"--deltag={tag}" for tag in sorted(lv.tags - now.tags)]
-        where = f"{self._group.name}/{lv.name}"
-        self._group.change(lv.name, now, "lvchange", *said, where)
-        return now
-
-    def _rename(self, lv: Lv, name: str) -> None:
-        if lv.name != name:
-            words = "lvrename", self._group.name, lv.name, name
-            self._group.change(lv.name, replace(lv, name=name), *words)
-
-    def _active(self, lv: Lv) -> str:
-        """Return a logical volume's device, which the kernel has, whole, from now on.
-
-        It has none after a reboot, and one that is suspended or too small after an
-        LVM command that was killed.
-        """
-        name = mapped(self._group.name, lv.name)
-        device = self._mapper.device(name)
-        where = f"{self._group.name}/{lv.name}"
-        if device is None:
-            self._group.change(lv.name, lv, "lvchange", "-ay", "-K", "-y", where)
-        elif device.is_suspended or self._mapper.size_bytes(name) < lv.size_bytes:
-            self._group.change(lv.name, lv, "lvchange", "--refresh", where)
-        return self._path(lv.name)
-
-    def _path(self, name: str) -> str:
-        return f"/dev/{self._group.name}/{name}"
-
     # Who reaches it
 
     def _front(self, lv: Lv, volume_id: UUID) -> Path:
         """Return the front device, which is made if need be."""
-        self._active(lv)
+        self._reverting.check_whole(volume_id, lv)
+        self._lvs.active(lv)
         return self._fronts.make(volume_id, lv.name)
+
+    def _go_on(self) -> None:
+        """Let hosts go on writing that an agent held up which was killed."""
+        lvs, served = self._group.seen().lvs, set[UUID]()
+        with suppress(NoMapper):  # there has never been a device
+            served = self._fronts.volumes()
+        for volume_id in served:
+            lv, front = volumes.of(lvs, volume_id), self._fronts.device(volume_id)
+            if lv and front and front.is_suspended:
+                with suppress(DriverFailed, OSError):  # the next sweep tries again
+                    self._front(lv, volume_id)
+                logger.warning("%s was held up, and goes on", lv.name)
 
     def _withdraw(self, volume_id: UUID, lv: Lv) -> None:
         """Take an unused volume away from every host, or raise `StillOpen`."""
@@ -456,7 +497,19 @@ class LvmDriver:
         self._fronts.remove(volume_id)
         device = self._mapper.device(mapped(self._group.name, lv.name))
         if device and device.open_count:
-            raise StillOpen(volume_id, self._path(lv.name))
+            raise StillOpen(volume_id, self._lvs.path(lv.name))
+
+    def _check_unused(self, volume_id: UUID, lv: Lv, exported: Container[UUID]) -> None:
+        """Raise `StillOpen` where something uses a volume; a target does not count."""
+        front = self._fronts.path(volume_id)
+        if self._target.has_session(volume_id, str(front), None):
+            raise StillOpen(volume_id, str(front))
+        served = self._fronts.device(volume_id)
+        if served and served.open_count and volume_id not in exported:
+            raise StillOpen(volume_id, str(front))
+        device = self._mapper.device(mapped(self._group.name, lv.name))
+        if device and device.open_count > bool(served):
+            raise StillOpen(volume_id, self._lvs.path(lv.name))
 
     def _let_go(self, volume_id: UUID) -> bool:
         exported = volume_id in self._target.exports()

@@ -249,6 +249,18 @@ class Gone(DriverFailed):
         return f"volume {self.volume_id} is gone: there is no {self.path}"
 
 
+class SnapshotGone(DriverFailed):
+    """The snapshot's logical volume is not there, or no snapshot."""
+
+    def __init__(self, snapshot_id: UUID, path: str) -> None:
+        super().__init__(snapshot_id, path)
+        self.snapshot_id = snapshot_id
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"snapshot {self.snapshot_id} is gone: {self.path} holds none"
+
+
 class Unexplained(DriverFailed):
     """Something of the volume's name is there, and nothing says what made it."""
 
@@ -279,6 +291,24 @@ class MadeForAnother(DriverFailed):
         )
 
 
+class HalfReverted(DriverFailed):
+    """The volume holds a mixture; what it held before is kept."""
+
+    code = "half_reverted"
+
+    def __init__(self, volume_id: UUID, path: str) -> None:
+        super().__init__(volume_id, path)
+        self.volume_id = volume_id
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"volume {self.volume_id} is reverted in part, so nobody gets it: what it "
+            f"held is in {self.path}; see in the kernel log which disk fails, and ask "
+            "for the reversion again"
+        )
+
+
 class StillOpen(VolumeIsBusy):
     """Something has the volume's device open."""
 
@@ -292,7 +322,7 @@ class StillOpen(VolumeIsBusy):
 
 
 class HasSnapshots(VolumeIsBusy):
-    """Thick snapshots depend on the volume."""
+    """The volume has snapshots."""
 
     def __init__(self, volume_id: UUID) -> None:
         super().__init__(volume_id)
@@ -318,19 +348,35 @@ class NotThere(UnknownReference):
         )
 
 
+class NoSnapshot(UnknownReference):
+    """No logical volume of that name could become the volume's snapshot."""
+
+    def __init__(self, group: str, name: str, why: str) -> None:
+        super().__init__(group, name, why)
+        self.group = group
+        self.name = name
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"{self.group} has no logical volume {self.name!r} that could become a "
+            f"snapshot of that volume: {self.why}"
+        )
+
+
 class Taken(AlreadyManaged):
-    """The logical volume is a volume already."""
+    """The logical volume is a volume or a snapshot already."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.path = path
 
     def __str__(self) -> str:
-        return f"already managed: {self.path} is a volume's"
+        return f"already managed: {self.path} is a volume's or a snapshot's"
 
 
 class InUse(VolumeIsBusy):
-    """Something has a logical volume open that is to become a volume."""
+    """Something has a logical volume open that nobody may have open now."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 from uuid import UUID
 
 from adapters.lvm.failures import StillOpen
+from adapters.lvm.limits import left, within
 from adapters.lvm.mapper import SECTOR, Device, Mapper, Row, mapped
 
 FOLDER = Path("/dev/mapper")
 PREFIX = "front-"
+TURNS = 64
 UUID_PREFIX = "HOLDFAST-"  # LVM's own devices have LVM-
 
 
@@ -27,6 +31,8 @@ class Fronts:
     def __init__(self, group: str, mapper: Mapper) -> None:
         self._group = group
         self._mapper = mapper
+        # Volumes share them, so that there is no end of locks.
+        self._turns = [RLock() for _ in range(TURNS)]
 
     def path(self, volume_id: UUID) -> Path:
         """Return where the front device is, or would be."""
@@ -38,17 +44,32 @@ class Fronts:
         One that is there is grown with it, and goes on if it was held up.
         """
         front = name(volume_id)
-        wanted = self._over(lv)
-        device = self._mapper.device(front) or self._create(front)
-        if device.is_suspended or self._mapper.table(front) != [wanted]:
-            self._mapper.load(front, wanted)
-            self._mapper.resume(front)
-        link(volume_id, device)
+        with self._turn(volume_id):
+            wanted = self._over(lv)
+            device = self._mapper.device(front) or self._create(front)
+            if device.is_suspended or self._mapper.table(front) != [wanted]:
+                self._mapper.load(front, wanted)
+                self._mapper.resume(front)
+            link(volume_id, device)
         return self.path(volume_id)
+
+    @contextmanager
+    def held_up(self, volume_ids: Sequence[UUID]) -> Iterator[None]:
+        """Keep hosts from writing to the volumes, whatever else is asked meanwhile.
+
+        Whatever happens, each front device goes on then.
+        """
+        with ExitStack() as stack:
+            for index in sorted({index_of(each) for each in volume_ids}):
+                stack.enter_context(self._turn_of(index))
+            for each in filter(self.device, volume_ids):
+                stack.callback(self._go_on, name(each))
+                self._mapper.suspend(name(each))
+            yield
 
     def grow(self, volume_id: UUID, lv: str) -> bool:
         """Let a front device, if there is one, grow with its volume."""
-        if self._mapper.device(name(volume_id)) is None:
+        if self.device(volume_id) is None:
             return False
         self.make(volume_id, lv)
         return True
@@ -56,14 +77,16 @@ class Fronts:
     def cut(self, volume_id: UUID) -> None:
         """Let go of the volume: who has the front device open gets errors."""
         front = name(volume_id)
-        sectors = self._mapper.size_bytes(front) // SECTOR
-        self._mapper.load(front, Row(0, sectors, "error", ""))
-        self._mapper.resume(front)
+        with self._turn(volume_id):
+            sectors = self._mapper.size_bytes(front) // SECTOR
+            self._mapper.load(front, Row(0, sectors, "error", ""))
+            self._mapper.resume(front)
 
     def remove(self, volume_id: UUID) -> bool:
         """Remove it, if there is one, or raise `StillOpen`."""
         try:
-            self._mapper.remove(name(volume_id))
+            with self._turn(volume_id):
+                self._mapper.remove(name(volume_id))
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise StillOpen(volume_id, str(self.path(volume_id))) from error
@@ -71,13 +94,13 @@ class Fronts:
                 raise
             return False
         finally:
-            if not self.is_there(volume_id):
+            if not self.device(volume_id):
                 self.path(volume_id).unlink(missing_ok=True)
         return True
 
-    def is_there(self, volume_id: UUID) -> bool:
-        """Tell whether there is a front device."""
-        return self._mapper.device(name(volume_id)) is not None
+    def device(self, volume_id: UUID) -> Device | None:
+        """Return the front device as the kernel has it, if there is one."""
+        return self._mapper.device(name(volume_id))
 
     def volumes(self) -> set[UUID]:
         """Return the volumes, of any volume group, that have a front device."""
@@ -87,6 +110,23 @@ class Fronts:
                 with suppress(ValueError):
                     found.add(UUID(each.removeprefix(PREFIX)))
         return found
+
+    def _go_on(self, front: str) -> None:
+        with within():  # however long the others took
+            self._mapper.resume(front)
+
+    def _turn(self, volume_id: UUID) -> AbstractContextManager[None]:
+        return self._turn_of(index_of(volume_id))
+
+    @contextmanager
+    def _turn_of(self, index: int) -> Iterator[None]:
+        turn = self._turns[index]
+        if not turn.acquire(timeout=left()):
+            raise TimeoutError
+        try:
+            yield
+        finally:
+            turn.release()
 
     def _create(self, front: str) -> Device:
         return self._mapper.create(front, f"{UUID_PREFIX}{front}")
@@ -98,6 +138,11 @@ class Fronts:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), under)
         sectors = self._mapper.size_bytes(under) // SECTOR
         return Row(0, sectors, "linear", f"{device.numbers} 0")
+
+
+def index_of(volume_id: UUID) -> int:
+    """Return whose turn a volume waits for."""
+    return volume_id.int % TURNS
 
 
 def name(volume_id: UUID) -> str:

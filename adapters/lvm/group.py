@@ -185,4 +185,6 @@ def is_as(found: Lv | None, wanted: Lv | None) -> bool:
     """Tell whether a change has been made, whatever else is so of the volume."""
     if found is None or wanted is None:
         return found is wanted
+    if found.is_cow is not wanted.is_cow:
+        return False
     return found.size_bytes >= wanted.size_bytes and found.tags >= wanted.tags

@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+MIB = 1024**2
 LIMIT = 25.0  # seconds
+STEP_BYTES = 64 * MIB  # a disk that is slower than 3 MiB a second counts as hung
+KEEP_EVERY = 5.0  # seconds of work that a kill may cost
+
+# Told how many bytes are done from the beginning, of how many.
+Told = Callable[[int, int], None]
 _until: ContextVar[float] = ContextVar("until")
 
 
@@ -56,3 +62,23 @@ def in_time(what: Callable[..., T], *args: Any) -> T:
         raise failure
     done: T = result
     return done
+
+
+def in_steps(
+    do: Callable[[int, int], None], done: int, size: int, keep: Told, tell: Told
+) -> None:
+    """Do what takes long from where it was left: `do` has a start and a length.
+
+    `tell` hears of each step, `keep` now and then. Raises what they do, and
+    `TimeoutError`.
+    """
+    kept = time.monotonic()
+    while done < size:
+        step = min(STEP_BYTES, size - done)
+        with within():
+            in_time(do, done, step)
+        done += step
+        tell(done, size)
+        if time.monotonic() - kept > KEEP_EVERY:
+            keep(done, size)
+            kept = time.monotonic()

@@ -122,6 +122,11 @@ class Mapper:
         """Give a device a table, which it has from when it is resumed."""
         self._ask(Verb.TABLE_LOAD, name, row=row)
 
+    def suspend(self, name: str) -> None:
+        """Hold up what comes to a device; what is under way ends first."""
+        flags = SUSPENDED | SKIP_LOCKFS
+        in_time(partial(self._ask, Verb.DEV_SUSPEND, name, flags=flags))
+
     def resume(self, name: str) -> None:
         """Let a device go on with the table that was loaded.
 

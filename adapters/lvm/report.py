@@ -44,6 +44,7 @@ class Lv:
     tags: frozenset[str] = frozenset()
     pool: str = ""
     origin: str = ""
+    origin_bytes: int = 0  # what a thick snapshot's origin had when it was taken
 
     @property
     def is_open(self) -> bool:
@@ -51,9 +52,14 @@ class Lv:
         return self.attr[5] == "o"
 
     @property
-    def has_snapshots(self) -> bool:
-        """Whether thick snapshots depend on it."""
-        return self.attr[0] in "oO"
+    def is_cow(self) -> bool:
+        """Whether it is a thick snapshot: its size is what it can keep."""
+        return self.attr[0] in "sS"
+
+    @property
+    def reads_bytes(self) -> int:
+        """How much can be read of it."""
+        return self.origin_bytes if self.is_cow else self.size_bytes
 
     @property
     def is_pool(self) -> bool:
@@ -66,7 +72,8 @@ class Lv:
         return self.attr[7] == "z"
 
 
-LV_FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin"
+COW = "swi-a-s---"  # the attributes of a thick snapshot
+LV_FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,origin_size"
 VG_FIELDS = "vg_size,vg_free,vg_extent_size,vg_missing_pv_count"
 
 
@@ -98,4 +105,5 @@ def lv_of(row: dict[str, str]) -> Lv:
         tags=tags,
         pool=row["pool_lv"],
         origin=row["origin"],
+        origin_bytes=int(row["origin_size"] or 0),
     )

@@ -20,11 +20,13 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
+from adapters.contracts.snapshots import SnapshotContract
 from adapters.contracts.targets import KEY, MIB
 from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import NoSpace, PoolIsFull
 from adapters.lvm.testing import DISKS, GROUP, POOL, lvcreate, lvm, run
+from adapters.lvm.volumes import CLEARED
 from domain import reference
 from domain.ports import Driver, DriverFailed, Manageable, VolumeIsBusy
 from service.agents import driver_of
@@ -38,7 +40,7 @@ def agent(request: pytest.FixtureRequest, whole_group: str) -> LvmDriver:
     return fresh(request.cls.kind)
 
 
-class LvmContract(DriverContract, AdoptionContract):
+class LvmContract(DriverContract, AdoptionContract, SnapshotContract):
     kind: str
 
     @pytest.fixture
@@ -148,7 +150,7 @@ class TestThick(LvmContract):
         self, driver: LvmDriver, volume: UUID
     ) -> None:
         lv = driver._there(volume)
-        driver._keep(lv.name, GIB // 2)
+        driver._lvs.keep(lv.name, CLEARED, GIB // 2)
         told: list[float] = []
 
         fresh("default").delete(volume, CAUSE.at, told.append)

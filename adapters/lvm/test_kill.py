@@ -5,23 +5,42 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from adapters.contracts.adoption import wanted
-from adapters.contracts.drivers import CAUSE, GIB, NODE_1, asked, device, read, size
+from adapters.contracts.drivers import (
+    CAUSE,
+    GIB,
+    NODE_1,
+    asked,
+    device,
+    read,
+    size,
+    write,
+)
+from adapters.contracts.snapshots import copy_of, managed, reversion
+from adapters.contracts.snapshots import together as together_of
+from adapters.contracts.snapshots import wanted as snapshot_of
+from adapters.lvm.copies import LATER, names
 from adapters.lvm.driver import LvmDriver
+from adapters.lvm.failures import HalfReverted
 from adapters.lvm.mapper import Mapper, Verb
 from adapters.lvm.shell import Process
 from adapters.lvm.test_driver import fresh
-from adapters.lvm.testing import DISKS, clear, lvcreate
+from adapters.lvm.testing import DISKS, GROUP, clear, lvcreate, lvm
+from domain.group_snapshot import Member
 
 pytestmark = [pytest.mark.lvm(disks=DISKS), pytest.mark.slow]
 
-VOLUME = UUID(int=1)
+VOLUME, OTHER, COPY, SNAPSHOT = (UUID(int=each) for each in range(1, 5))
+GROUP_SNAPSHOT = together_of(VOLUME, OTHER)
+GROUP_SNAPSHOT.members[0] = Member(SNAPSHOT, VOLUME, 1)
 LOOKS = {"vgs", "lvs", *(Verb.LIST_DEVICES, Verb.DEV_STATUS, Verb.TABLE_STATUS)}
 
 Operation = Callable[[LvmDriver], object]
@@ -51,6 +70,39 @@ def unmanage(driver: LvmDriver) -> None:
     driver.unmanage(VOLUME, CAUSE.at)
 
 
+def take(driver: LvmDriver) -> None:
+    driver.take_snapshot(snapshot_of(VOLUME, SNAPSHOT), CAUSE)
+
+
+def drop(driver: LvmDriver) -> None:
+    driver.delete_snapshot(SNAPSHOT, CAUSE.at)
+
+
+def clone(driver: LvmDriver) -> None:
+    driver.create(replace(copy_of(SNAPSHOT, size_gib=2), originator_id=COPY), CAUSE)
+
+
+def copy(driver: LvmDriver) -> None:
+    driver.create(replace(copy_of(VOLUME, "volume"), originator_id=COPY), CAUSE)
+
+
+def revert(driver: LvmDriver) -> None:
+    driver.revert(reversion(VOLUME, SNAPSHOT), LATER)
+
+
+def take_all(driver: LvmDriver) -> None:
+    assert driver.take_group_snapshot(GROUP_SNAPSHOT, CAUSE)
+
+
+def adopt_one(driver: LvmDriver) -> None:
+    event = replace(managed(VOLUME, "nightly"), originator_id=SNAPSHOT)
+    driver.adopt_snapshot(event, CAUSE)
+
+
+def unmanage_one(driver: LvmDriver) -> None:
+    driver.unmanage_snapshot(SNAPSHOT, CAUSE.at)
+
+
 def nothing(_: LvmDriver) -> None:
     """Begin with an empty group."""
 
@@ -62,6 +114,28 @@ def connected(driver: LvmDriver) -> None:
 
 def stranger(_: LvmDriver) -> None:
     lvcreate("thin", "db", GIB // 2)
+
+
+def written(driver: LvmDriver) -> None:
+    create(driver)
+    write(device(driver, VOLUME), 4096, b"before")
+
+
+def snapshotted(driver: LvmDriver) -> None:
+    written(driver)
+    take(driver)
+    write(device(driver, VOLUME), 4096, b"behind")
+
+
+def two(driver: LvmDriver) -> None:
+    written(driver)
+    driver.create(asked(volume_id=OTHER), CAUSE)
+    device(driver, OTHER)
+
+
+def their_snapshot(driver: LvmDriver) -> None:
+    written(driver)
+    lvm("lvcreate", "-y", "-s", "-n", "nightly", f"{GROUP}/volume-{VOLUME}")
 
 
 def is_whole(driver: LvmDriver) -> bool:
@@ -76,27 +150,87 @@ def is_gone(driver: LvmDriver) -> bool:
     return driver.capabilities().total_volumes == 0 and driver.exports() == set()
 
 
+def is_taken(driver: LvmDriver) -> bool:
+    [told] = driver.manageable_snapshots()
+    return told.id == SNAPSHOT and only(VOLUME, SNAPSHOT)
+
+
+def is_dropped(driver: LvmDriver) -> bool:
+    return driver.manageable_snapshots() == [] and only(VOLUME)
+
+
+def is_left(driver: LvmDriver) -> bool:
+    [told] = driver.manageable_snapshots()
+    return told.safe_to_manage
+
+
+def is_cloned(driver: LvmDriver) -> bool:
+    there = device(driver, COPY)
+    return (size(there), read(there, 4096, 6)) == (2 * GIB, b"before") and (
+        only(VOLUME, SNAPSHOT, COPY)
+    )
+
+
+def is_copied(driver: LvmDriver) -> bool:
+    return read(device(driver, COPY), 4096, 6) == b"before" and only(VOLUME, COPY)
+
+
+def is_reverted(driver: LvmDriver) -> bool:
+    return read(device(driver, VOLUME), 4096, 6) == b"before" and (
+        only(VOLUME, SNAPSHOT)
+    )
+
+
+def are_taken(driver: LvmDriver) -> bool:
+    write(device(driver, VOLUME), 4096, b"behind")
+    driver.create(replace(copy_of(SNAPSHOT), originator_id=COPY), CAUSE)
+    return read(device(driver, COPY), 4096, 6) == b"before" and (
+        len(driver.manageable_snapshots()) == len(GROUP_SNAPSHOT.members)
+    )
+
+
+def only(*ids: UUID) -> bool:
+    """Tell whether nothing else is there; a pool, and a bystander, are nothing."""
+    there = [name for name in names() if not name.endswith(("-pool", str(OTHER)))]
+    return sorted(name[-36:] for name in there) == sorted(map(str, ids))
+
+
 CASES = [
-    pytest.param(nothing, create, is_whole, id="creating"),
-    pytest.param(create, connect, is_whole, id="connecting"),
-    pytest.param(connected, extend, is_larger, id="extending"),
-    pytest.param(connected, delete, is_gone, id="deleting"),
-    pytest.param(stranger, adopt, is_whole, id="taking over"),
-    pytest.param(connected, unmanage, is_gone, id="letting go"),
+    pytest.param("thin", nothing, create, is_whole, id="creating"),
+    pytest.param("thin", create, connect, is_whole, id="connecting"),
+    pytest.param("thin", connected, extend, is_larger, id="extending"),
+    pytest.param("thin", connected, delete, is_gone, id="deleting"),
+    pytest.param("thin", stranger, adopt, is_whole, id="taking over"),
+    pytest.param("thin", connected, unmanage, is_gone, id="letting go"),
+    pytest.param("thin", written, take, is_taken, id="snapshotting"),
+    pytest.param("default", written, take, is_taken, id="snapshotting a thick one"),
+    pytest.param("thin", snapshotted, drop, is_dropped, id="dropping"),
+    pytest.param("default", snapshotted, drop, is_dropped, id="dropping a thick one"),
+    pytest.param("thin", snapshotted, clone, is_cloned, id="cloning"),
+    pytest.param("default", snapshotted, clone, is_cloned, id="copying a snapshot"),
+    pytest.param("thin", written, copy, is_copied, id="cloning a volume"),
+    pytest.param("default", written, copy, is_copied, id="copying a volume"),
+    pytest.param("thin", snapshotted, revert, is_reverted, id="reverting"),
+    pytest.param("default", snapshotted, revert, is_reverted, id="reverting by copy"),
+    pytest.param("thin", two, take_all, are_taken, id="taking a group"),
+    pytest.param("default", two, take_all, are_taken, id="taking a thick group"),
+    pytest.param("thin", their_snapshot, adopt_one, is_taken, id="taking one over"),
+    pytest.param("thin", snapshotted, unmanage_one, is_left, id="letting one go"),
 ]
 
 
 @pytest.mark.parametrize("when", ["before", "amid", "after"])
-@pytest.mark.parametrize(("before", "operation", "done"), CASES)
+@pytest.mark.parametrize(("kind", "before", "operation", "done"), CASES)
 def test_what_was_killed_around_a_change_is_finished_when_asked_again(
     group: str,
+    kind: str,
     before: Operation,
     operation: Operation,
     done: Callable[[LvmDriver], bool],
     when: str,
 ) -> None:
-    for _ in killed_around_each_change(before, operation, when):
-        driver = fresh("thin")
+    for _ in killed_around_each_change(kind, before, operation, when):
+        driver = fresh(kind)
 
         operation(driver)
 
@@ -104,21 +238,32 @@ def test_what_was_killed_around_a_change_is_finished_when_asked_again(
         assert read(device_of_bystander(driver), 0, 6) == bytes(6)
 
 
+@pytest.mark.parametrize("when", ["before", "amid", "after"])
+@pytest.mark.parametrize("kind", ["thin", "default"])
+def test_a_reversion_that_was_killed_shows_nobody_a_mixture(
+    group: str, kind: str, when: str
+) -> None:
+    for _ in killed_around_each_change(kind, snapshotted, revert, when):
+        with suppress(HalfReverted):
+            there = device(fresh(kind), VOLUME)
+            assert read(there, 4096, 6) in (b"before", b"behind")
+
+
 def device_of_bystander(driver: LvmDriver) -> Any:
-    event = asked(volume_id=UUID(int=2))
+    event = asked(volume_id=OTHER)
     driver.create(event, CAUSE)
     return device(driver, event.originator_id)
 
 
 def killed_around_each_change(
-    before: Operation, operation: Operation, when: str
+    kind: str, before: Operation, operation: Operation, when: str
 ) -> Iterator[None]:
     """Yield after each change at which the operation was killed, and once after it."""
     for step in count(1):
-        before(fresh("thin"))
+        before(fresh(kind))
         child = os.fork()
         if not child:
-            die(step, operation, when)
+            die(step, kind, operation, when)
         _, status = os.waitpid(child, 0)
         yield
         clear()
@@ -128,9 +273,9 @@ def killed_around_each_change(
         assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
 
 
-def die(step: int, operation: Operation, when: str) -> None:
+def die(step: int, kind: str, operation: Operation, when: str) -> None:
     """Do it, and be killed around the nth change."""
-    driver, changes = fresh("thin"), count(1)
+    driver, changes = fresh(kind), count(1)
 
     def dying(call: Callable[..., Any], name: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **more: Any) -> Any:

@@ -19,6 +19,7 @@ ROW = {
     "lv_tags": "a=1,b/2",
     "pool_lv": "pool",
     "origin": "",
+    "origin_size": "",
 }
 
 
@@ -55,7 +56,7 @@ def test_a_row_is_a_logical_volume() -> None:
     assert lv.size_bytes == 4194304
     assert lv.tags == {"a=1", "b/2"}
     assert lv.is_open
-    assert not lv.has_snapshots
+    assert not lv.is_cow
 
 
 @pytest.mark.parametrize(

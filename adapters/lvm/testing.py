@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from adapters.contracts.drivers import GIB, size, write
 from adapters.lvm.fronts import Fronts
-from adapters.lvm.mapper import Mapper
+from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
 from adapters.lvm.shell import Shell, environment, write_system_dir
 from domain.ports import Export
@@ -24,7 +24,8 @@ DEVICES = ("/dev/ubda", "/dev/ubdb")
 SYSTEM_DIR = Path("/run/holdfast-tests")
 LVM = Shell(environment(SYSTEM_DIR))
 SECONDS = 60.0
-FRONTS = Fronts(GROUP, Mapper())
+MAPPER = Mapper()
+FRONTS = Fronts(GROUP, MAPPER)
 EXTENT, EDGE = 4 * 1024**2, 64 * 1024
 # A guest's disk takes 2 s to forget a GiB.
 QUICK = ("-qq", "-ff", "-y", "--config", "devices/issue_discards=0")
@@ -103,11 +104,17 @@ def clear() -> None:
     """Remove all but the pool, and what tests have written."""
     for volume_id in FRONTS.volumes():
         FRONTS.remove(volume_id)
-    left = [each for each in Path("/dev", GROUP).glob("*") if each.name != POOL]
-    for volume in left:
-        blank(volume)
+    rows = lvm("lvs", "-o", "lv_name,lv_attr", GROUP)
+    left = [row for row in rows if row["lv_name"] != POOL]
+    for lv in left:
+        if lv["lv_attr"].startswith("s"):  # what it has kept is under no name before
+            lvm("lvconvert", "-y", "--splitsnapshot", f"{GROUP}/{lv['lv_name']}")
+            MAPPER.remove(f"{mapped(GROUP, lv['lv_name'])}-cow")
+    for device in Path("/dev", GROUP).glob("*"):
+        if device.name != POOL:
+            blank(device)
     if left:
-        lvm("lvremove", "-ff", "-y", *map(str, left))
+        lvm("lvremove", "-ff", "-y", *(f"{GROUP}/{lv['lv_name']}" for lv in left))
 
 
 def blank(volume: Path) -> None:

@@ -15,7 +15,9 @@ from domain.ports import Cause, Manageable
 OURS = "holdfast."
 VOLUME = re.compile(r"holdfast\.volume=(.+)")
 MADE_BY = re.compile(r"holdfast\.made-by=(\d+)/(.+)")
-CLEARED = re.compile(r"holdfast\.cleared=(\d+)")
+FOR = f"{OURS}for="  # which volume it helps for a while; it is none itself
+# How many bytes of it are done from the beginning.
+CLEARED, COPIED = f"{OURS}cleared=", f"{OURS}copied="
 MENDED = f"{OURS}mended="
 
 # What can become a volume: linear, thin, mirrored, raid, cached.
@@ -30,28 +32,53 @@ def name(volume_id: UUID) -> str:
 
 def of(lvs: Mapping[str, Lv], volume_id: UUID) -> Lv | None:
     """Return the logical volume that says it is this volume, whatever its name."""
-    said = f"{OURS}volume={volume_id}"
-    named = lvs.get(name(volume_id))
-    if named and said in named.tags:
+    return said_by(lvs, f"{OURS}volume={volume_id}", name(volume_id))
+
+
+def said_by(lvs: Mapping[str, Lv], said: str, name: str) -> Lv | None:
+    """Return who says it, the one of that name first, and no helper."""
+    named = lvs.get(name)
+    if named and said in named.tags and not is_helper(named):
         return named
-    return next((lv for lv in lvs.values() if said in lv.tags), None)
+    those = (lv for lv in lvs.values() if said in lv.tags)
+    return next((lv for lv in those if not is_helper(lv)), None)
 
 
 def tags(volume_id: UUID, cause: Cause) -> frozenset[str]:
     """Return the tags of a volume that was made for a cause."""
-    made_by = f"{OURS}made-by={cause.position}/{cause.at}"
-    return frozenset({f"{OURS}volume={volume_id}", made_by})
+    return frozenset({f"{OURS}volume={volume_id}", made_by(cause)})
+
+
+def made_by(cause: Cause) -> str:
+    """Return the tag of what was made for a cause."""
+    return f"{OURS}made-by={cause.position}/{cause.at}"
+
+
+def helping(volume_id: UUID) -> str:
+    """Return the tag of what a volume needs for a while."""
+    return f"{FOR}{volume_id}"
+
+
+def helpers(lvs: Mapping[str, Lv], volume_id: UUID) -> list[Lv]:
+    """Return what is there for a volume for a while, and what only says it is one."""
+    said, it = {helping(volume_id), f"{OURS}volume={volume_id}"}, of(lvs, volume_id)
+    return [lv for lv in lvs.values() if lv is not it and said & lv.tags]
+
+
+def is_helper(lv: Lv) -> bool:
+    """Tell whether it is only there to help a volume for a while."""
+    return any(tag.startswith(FOR) for tag in lv.tags)
 
 
 def let_go(lv: Lv) -> Lv:
     """Return it without what says that it is a volume."""
-    return replace(lv, tags=frozenset(t for t in lv.tags if not t.startswith(OURS)))
+    return without(lv, OURS)
 
 
 def offered(lv: Lv, copied: Container[str]) -> Manageable:
     """Return what can be said of it to those who look for storage to take over."""
     told, size_gib = reference.to(lv.name), whole_gib(lv.size_bytes)
-    for said in filter(None, map(VOLUME.fullmatch, lv.tags)):
+    for said in () if is_helper(lv) else filter(None, map(VOLUME.fullmatch, lv.tags)):
         whose = UUID(said[1])
         return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
     why = unfit(lv, copied) or ("something has it open" if lv.is_open else None)
@@ -60,6 +87,8 @@ def offered(lv: Lv, copied: Container[str]) -> Manageable:
 
 def unfit(lv: Lv, copied: Container[str]) -> str | None:
     """Return why it can be no volume, whoever has it open."""
+    if is_helper(lv):
+        return "a volume needs it for a while"
     if is_snapshot(lv):
         return "it is a snapshot"
     if lv.name in copied:
@@ -96,21 +125,31 @@ def cause(lv: Lv) -> Cause | None:
 
 def is_ours(lv: Lv) -> bool:
     """Tell whether it is a volume."""
-    return cause(lv) is not None
+    return not is_helper(lv) and any(map(VOLUME.fullmatch, lv.tags))
 
 
 def mended(pool: Lv, at: str) -> Lv:
     """Return a pool as it is when its mending begins at that time."""
-    others = {tag for tag in pool.tags if not tag.startswith(MENDED)}
-    return replace(pool, tags=frozenset(others | {f"{MENDED}{at}"}))
+    return replace(pool, tags=without(pool, MENDED).tags | {f"{MENDED}{at}"})
 
 
-def cleared(lv: Lv) -> int:
-    """Return how many of its bytes were cleared before."""
-    return max((int(m[1]) for t in lv.tags if (m := CLEARED.fullmatch(t))), default=0)
+def kept(lv: Lv, what: str) -> int:
+    """Return how many of its bytes it says are done, `CLEARED` or so."""
+    those = (tag.removeprefix(what) for tag in lv.tags if tag.startswith(what))
+    return max(map(int, those), default=0)
 
 
-def with_cleared(lv: Lv, done: int) -> Lv:
-    """Return it as it is when so many bytes are cleared."""
-    others = {tag for tag in lv.tags if not CLEARED.fullmatch(tag)}
-    return replace(lv, tags=frozenset(others | {f"{OURS}cleared={done}"}))
+def is_unfilled(lv: Lv) -> bool:
+    """Tell whether what it is to hold has not been copied into it."""
+    return any(tag.startswith(COPIED) for tag in lv.tags)
+
+
+def with_kept(lv: Lv, what: str, done: int) -> Lv:
+    """Return it as it is when so many bytes are done."""
+    return replace(lv, tags=without(lv, what).tags | {f"{what}{done}"})
+
+
+def without(lv: Lv, what: str) -> Lv:
+    """Return it without the tags that begin so."""
+    others = frozenset(tag for tag in lv.tags if not tag.startswith(what))
+    return replace(lv, tags=others)

@@ -44,3 +44,15 @@ Feature: Serving a disk
       And "web-1" keeps the file "orders" on "db"
       When the storage's machine loses its power and starts again
       Then "web-1" goes on keeping files on "db"
+
+  Rule: What a host had written for good is in a snapshot, and nothing that it wrote since
+
+    Scenario: A host goes on writing
+      Given an available volume "db"
+      And "web-1" uses "db" on "node-1"
+      And "node-1" wrote "orders" to "db"
+      And a snapshot "monday" of "db", taken by force
+      And "node-1" wrote "bills" to "db"
+      And "copy" was made of the snapshot "monday"
+      When "web-2" gets "copy" on "node-2"
+      Then "node-2" reads "orders" from "copy"

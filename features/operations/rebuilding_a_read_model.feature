@@ -16,10 +16,10 @@ Feature: Rebuilding a read model
     Scenario: All of them follow the log
       Given an available volume "db"
       When the read models are listed
-      Then "attachments, backends, exports, in_flight, volumes" follow the log, and none failed
+      Then "attachments, backends, exports, group_snapshots, groups, in_flight, snapshots, volumes" follow the log, and none failed
 
   Rule: Only what is there can be made anew
 
     Scenario: A read model that nobody knows
       When the read model "unknown" is rebuilt
-      Then the request is refused as not-found with "attachments, backends, exports, in_flight, volumes"
+      Then the request is refused as not-found with "attachments, backends, exports, group_snapshots, groups, in_flight, snapshots, volumes"

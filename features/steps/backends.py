@@ -21,6 +21,7 @@ OPERATIONS = {
     "adopt": "adopt",
     "release": "unmanage",
     "list": "manageable",
+    "revert": "revert",
 }
 REASON = "being repaired"
 

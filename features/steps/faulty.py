@@ -19,14 +19,18 @@ from uuid import UUID
 
 from adapters.file.driver import FileDriver
 from domain.attachment import reached_from
+from domain.group_snapshot import GroupSnapshot
 from domain.ports import (
     Adopted,
     Capabilities,
     Cause,
     DriverFailed,
     Manageable,
+    Progress,
     VolumeIsBusy,
+    unheard,
 )
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 
@@ -67,18 +71,41 @@ class FaultyDriver(FileDriver):
             | {
                 "total_capacity_gb": self._holds_gib,
                 "free_capacity_gb": self._holds_gib,
+                "consistent_group_snapshot_enabled": False,
             }
         )
 
-    def create(self, asked: Volume.Created, cause: Cause) -> str:
+    def create(
+        self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
+    ) -> str:
         """Make the file, unless told otherwise."""
         self._obey("create", asked.originator_id)
-        return super().create(asked, cause)
+        return super().create(asked, cause, progress)
 
     def delete(self, *asked: Any) -> None:
         """Remove the file, unless told otherwise."""
         self._obey("delete", asked[0])
         super().delete(*asked)
+
+    def take_snapshot(self, asked: Snapshot.Created, *more: Any) -> str:
+        """Keep what a file holds, unless told otherwise."""
+        self._obey("take_snapshot", asked.originator_id)
+        return super().take_snapshot(asked, *more)
+
+    def delete_snapshot(self, *asked: Any) -> None:
+        """Remove what was kept, unless told otherwise."""
+        self._obey("delete_snapshot", asked[0])
+        super().delete_snapshot(*asked)
+
+    def revert(self, asked: Volume.ReversionStarted, *more: Any) -> None:
+        """Bring back what was kept, unless told otherwise."""
+        self._obey("revert", asked.originator_id)
+        super().revert(asked, *more)
+
+    def take_group_snapshot(self, asked: GroupSnapshot.Created, cause: Cause) -> bool:
+        """Keep what the files of a group hold, unless told otherwise."""
+        self._obey("take_group_snapshot", asked.originator_id)
+        return super().take_group_snapshot(asked, cause)
 
     def manageable(self) -> list[Manageable]:
         """List what is there, unless told otherwise."""

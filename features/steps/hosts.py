@@ -81,6 +81,7 @@ def gets_for(world: World, holder: str, name: str, host: str, why: str) -> None:
     world.host(host).log_in(name, world.connections[holder, name])
 
 
+@given(says('"{host:Name}" wrote "{text:Name}" to "{name:Name}"'))
 @when(says('"{host:Name}" writes "{text:Name}" to "{name:Name}"'))
 def writes(world: World, host: str, text: str, name: str) -> None:
     world.host(host).write(name, text)

@@ -1,4 +1,4 @@
-"""Sentences about storage that becomes a volume, and volumes that become storage."""
+"""Sentences about storage that is taken over, and what is left as storage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from uuid import UUID
 from pytest_bdd import given, then, when
 
 from domain import reference
+from features.steps.contents import fill
 from features.steps.sentences import says
+from features.steps.snapshots import history, is_snapshot_in_status
 from features.steps.volumes import GIB, available, is_in_status, spelt
 from features.steps.world import World
 
@@ -232,3 +234,74 @@ def cannot_be_managed(world: World, name: str, why: str) -> None:
 def found_as(world: World, storage: str) -> list[dict[str, object]]:
     items = world.answer["items"]
     return [item for item in items if item["reference"] == reference.to(storage)]
+
+
+# Snapshots
+
+
+def stored(world: World, name: str) -> Path:
+    """Return where storage lies that is a snapshot of a volume."""
+    backend = world.volume(name)["backend"]
+    return world.folder(backend) / "incoming-snapshots" / world.volumes[name]
+
+
+@given(
+    says(
+        'a storage "{storage:Name}" that is a snapshot of "{name:Name}"'
+        ' and holds "{text:Name}"'
+    )
+)
+def has_snapshot(world: World, storage: str, name: str, text: str) -> None:
+    path = stored(world, name) / called(world, storage)
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(GIB)
+    fill(path, text)
+
+
+@when(
+    says(
+        '"{storage:Name}" is managed as the snapshot "{snapshot:Name}" of "{name:Name}"'
+    )
+)
+def manage_snapshot(world: World, storage: str, snapshot: str, name: str) -> None:
+    manage_snapshot_named(world, called(world, storage), snapshot, name)
+
+
+@given(
+    says(
+        '"{storage:Name}" was taken over as the snapshot "{snapshot:Name}"'
+        ' of "{name:Name}"'
+    )
+)
+def snapshot_taken_over(world: World, storage: str, snapshot: str, name: str) -> None:
+    manage_snapshot(world, storage, snapshot, name)
+    is_snapshot_in_status(world, snapshot, "available")
+
+
+@given(
+    says(
+        'what "{gone:Name}" left was taken over as the snapshot "{snapshot:Name}"'
+        ' of "{name:Name}"'
+    )
+)
+def left_taken_over(world: World, gone: str, snapshot: str, name: str) -> None:
+    told = history(world, gone)[-1]["data"]["reference"]
+    manage_snapshot_named(world, reference.name_in(told), snapshot, name)
+    is_snapshot_in_status(world, snapshot, "available")
+
+
+@when(says('the snapshot "{snapshot:Name}" is unmanaged'))
+def unmanage_snapshot(world: World, snapshot: str) -> None:
+    world.ask("snapshot.unmanage", id=world.snapshots[snapshot])
+
+
+@given(says('the snapshot "{snapshot:Name}" was unmanaged'))
+def snapshot_was_unmanaged(world: World, snapshot: str) -> None:
+    unmanage_snapshot(world, snapshot)
+    is_snapshot_in_status(world, snapshot, "deleted")
+
+
+def manage_snapshot_named(world: World, storage: str, snapshot: str, name: str) -> None:
+    asked = {"volume_id": world.volumes[name], "reference": reference.to(storage)}
+    world.snapshots[snapshot] = world.do("snapshot.manage", **asked)["id"]

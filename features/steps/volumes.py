@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from os import SEEK_END
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -139,6 +140,11 @@ def being_deleted(world: World, name: str) -> None:
 @given(says('a process has "{name:Name}" open'))
 def opened(world: World, name: str) -> None:
     world.open(name)
+
+
+@given(says('a process writes to "{name:Name}"'))
+def writes(world: World, name: str) -> None:
+    world.open_file(world.storage(name), "r+b")
 
 
 @given(says('the storage of "{name:Name}" was removed behind our back'))
@@ -340,6 +346,7 @@ def label(world: World, name: str, key: str, value: str) -> None:
     world.ask("volume.update", id=world.volumes[name], metadata={key: value})
 
 
+@given(says('"{name:Name}" was made {kind:Status}'))
 @when(says('"{name:Name}" is made {kind:Status}'))
 def make(world: World, name: str, kind: str) -> None:
     said = {"read-only": {"readonly": True}, "writable": {"readonly": False}}
@@ -519,8 +526,7 @@ def is_bootable(world: World, name: str) -> None:
 
 @then(says('"{name:Name}" has a storage of {size:d} GiB'))
 def has_storage(world: World, name: str, size: int) -> None:
-    with world.storage(name).open("rb") as storage:
-        assert storage.seek(0, SEEK_END) == size * GIB
+    assert size_of(world.storage(name)) == size * GIB
 
 
 @then(says('"{name:Name}" gets a storage'))
@@ -541,6 +547,12 @@ def log_ends_with(world: World, name: str, topic: str) -> None:
 @then(says('the log of "{name:Name}" has {times:d} "{topic:Topic}"'))
 def log_has(world: World, name: str, times: int, topic: str) -> None:
     assert world.log(name).count(topic) == times
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a storage."""
+    with path.open("rb") as storage:
+        return storage.seek(0, SEEK_END)
 
 
 def aspect(what: str, value: str) -> dict[str, Any]:

@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import pytest
@@ -30,6 +29,15 @@ detaching = 1
 managing = 3
 unmanaging = 1
 """
+MAKES = (".create", ".manage", ".create_from_source")
+PASSING = {*UNDER_WAY, "restoring"}
+# What each noun alone has.
+OWN = {
+    "attach_status": "volume",
+    "progress": "snapshot",
+    "consistent": "group",
+    "consistency": "group_snapshot",
+}
 SOON = 30.0  # seconds within which what was promised has to be seen
 
 
@@ -63,11 +71,13 @@ class World:
         self._services = services
         self._service: Service | None = None
         self._hosts: dict[str, Host] = {}
-        self._opened: list[BufferedReader] = []
+        self._opened: list[IO[Any]] = []
         self._token = uuid4().hex
         self._told: list[dict[str, Any]] = []
         self._mended: set[str] = set()
         self.volumes: dict[str, str] = {}
+        self.snapshots: dict[str, str] = {}
+        self.groups: dict[str, str] = {}  # and their snapshots
         self.attachments: dict[tuple[str, str], str] = {}
         self.connections: dict[tuple[str, str], dict[str, Any]] = {}
         self.homes: dict[str, str] = {}
@@ -107,7 +117,7 @@ class World:
         said = self.headers | headers
         self.last = command, body
         self.answer = self.service.ask(command, said or None, body)
-        if command in ("volume.create", "volume.manage"):
+        if command.endswith(MAKES):
             self._told.append(self.answer)
         return self.answer
 
@@ -121,7 +131,7 @@ class World:
         """Run a command that has to succeed."""
         answer = self.look(command, **message)
         assert "title" not in answer, answer
-        if command == "volume.create":
+        if command.endswith(MAKES):
             self._told.append(answer)
         return answer
 
@@ -241,9 +251,9 @@ class World:
         """Use a volume, as a host does that has it attached."""
         self.open_file(self.storage(name))
 
-    def open_file(self, path: Path) -> None:
+    def open_file(self, path: Path, mode: str = "rb") -> None:
         """Use a file until nothing is used any more."""
-        self._opened.append(path.open("rb"))
+        self._opened.append(path.open(mode))
 
     def close(self) -> None:
         """Use no volume any more."""
@@ -267,10 +277,15 @@ class World:
             self.do("backend.enable", name=backend)
             self.do("backend.initialize", name=backend)
             self.soon(partial(self.works, backend), expected=True)
-        for made in filter(is_volume, [*self._told, *self.answers]):
-            if made["backend"] == "small":
-                self.do("volume.delete", id=made["id"], force=True)
-            self.soon(partial(self._is_passing, made["id"]), expected=False)
+        for made in [*self._told, *self.answers]:
+            for noun in noun_of(made):
+                if noun == "volume" and made["backend"] == "small":
+                    self._empty(made["id"])
+                self.soon(partial(self._is_passing, noun, made["id"]), expected=False)
+
+    def _empty(self, volume_id: str) -> None:
+        """Have a volume go, with its snapshots."""
+        self.do("volume.delete", id=volume_id, force=True, cascade=True)
 
     def works(self, backend: str) -> bool:
         """Tell whether a backend can do its work."""
@@ -284,14 +299,14 @@ class World:
         volume_id = self.volumes[name]
         return self.service.folder, self.volume(name)["backend"], volume_id
 
-    def _is_passing(self, volume_id: str) -> bool:
+    def _is_passing(self, noun: str, key: str) -> bool:
         """Tell whether a backend works on it: what it reports ends up elsewhere."""
-        return self.volume_of(volume_id)["status"] in UNDER_WAY
+        return self.do(f"{noun}.show", id=key)["status"] in PASSING
 
 
-def is_volume(told: dict[str, Any]) -> bool:
-    """Tell whether an answer shows a volume."""
-    return "size_gib" in told
+def noun_of(told: dict[str, Any]) -> list[str]:
+    """Return what an answer shows, if it is something that backends work on."""
+    return [noun for field, noun in OWN.items() if field in told]
 
 
 @pytest.fixture(scope="session")

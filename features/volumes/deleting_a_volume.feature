@@ -176,3 +176,55 @@ Feature: Deleting a volume
       When backend "faulty" behaves again
       Then "db" is deleted
       And "db" has no storage
+
+  Rule: A volume with snapshots stays, unless they are to go with it
+
+    Scenario: It has a snapshot
+      Given an available volume "db"
+      And a snapshot "monday" of "db"
+      When "db" is deleted
+      Then it is refused because of "monday"
+      And nothing is recorded
+
+    @lvm
+    Scenario: They go with it
+      Given an available volume "db"
+      And a snapshot "monday" of "db"
+      And a snapshot "tuesday" of "db"
+      When "db" is deleted with its snapshots
+      Then "db" is deleted
+      And the snapshot "monday" is deleted
+      And the snapshot "tuesday" is deleted
+      And "db" has no storage
+
+    @lvm
+    Scenario: What was made of them stays
+      Given an available volume "db" that holds "orders"
+      And a snapshot "monday" of "db"
+      And "copy" was made of the snapshot "monday"
+      When "db" is deleted with its snapshots
+      Then "db" is deleted
+      And "copy" holds "orders"
+
+  Rule: All of them go, or nothing was changed
+
+    Scenario: One of them is needed
+      Given an available volume "db" on backend "faulty"
+      And a snapshot "monday" of "db"
+      And a snapshot "tuesday" of "db"
+      And "copy" is being made of the snapshot "tuesday"
+      When "db" is deleted with its snapshots
+      Then it is refused because of "copy"
+      And nothing is recorded
+
+    Scenario: Somebody asks for a copy in the same moment
+      When "db" is deleted with its snapshots while "copy" is made of "monday", 10 times
+      Then each time one of the two wins and nothing is half done
+
+    Scenario: One of them cannot be removed
+      Given an available volume "db" on backend "faulty"
+      And a snapshot "monday" of "db"
+      And backend "faulty" fails to remove snapshots
+      When "db" is deleted with its snapshots
+      Then "db" is available because "the storage does not answer; see its cabling"
+      And the snapshot "monday" is error_deleting

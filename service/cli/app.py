@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli import attachment, audit, backend, projections, running, volume
+from service.cli import (
+    attachment,
+    audit,
+    backend,
+    group,
+    group_snapshot,
+    projections,
+    running,
+    snapshot,
+    volume,
+)
 from service.cli.client import Ended, one_line
 
 HELP = """Volumes that outlive the machines that use them.
@@ -19,8 +29,20 @@ Begin with `holdfast demo`, a story, or `holdfast up`, which keeps running.
 app = typer.Typer(
     name="holdfast", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (running, volume, attachment, backend, audit, projections):
-    app.add_typer(module.app)
+for noun in (
+    running.app,
+    volume.app,
+    attachment.app,
+    snapshot.app,
+    group.app,
+    group_snapshot.app,
+    group.consistency,
+    group_snapshot.consistency,
+    backend.app,
+    audit.app,
+    projections.app,
+):
+    app.add_typer(noun)
 
 
 def tell_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it so

@@ -12,7 +12,16 @@ from service.cli import names
 # fmt: off
 Volume = Annotated[str, typer.Argument(metavar="VOLUME",
     help="Its name, its id, or the beginning of one.",
-    autocompletion=names.complete_volumes)]
+    autocompletion=names.complete("volume"))]
+Snapshot = Annotated[str, typer.Argument(metavar="SNAPSHOT",
+    help="Its name, its id, or the beginning of one.",
+    autocompletion=names.complete("snapshot"))]
+Group = Annotated[str, typer.Argument(metavar="GROUP",
+    help="Its name, its id, or the beginning of one.",
+    autocompletion=names.complete("group"))]
+GroupSnapshot = Annotated[str, typer.Argument(metavar="GROUP_SNAPSHOT",
+    help="Its name, its id, or the beginning of one.",
+    autocompletion=names.complete("group_snapshot"))]
 Attachment = Annotated[str, typer.Argument(metavar="ATTACHMENT",
     help="Its id, or the beginning of one.")]
 ChosenId = Annotated[str | None, typer.Option("--id", metavar="UUID",
@@ -33,8 +42,15 @@ Ip = Annotated[str | None, typer.Option(help="Its address.")]
 Connector = Annotated[str | None, typer.Option(metavar="JSON",
     help="Cinder's connector as a whole, instead or beside.")]
 
+Name = Annotated[str | None, typer.Option(help="What it is called.")]
+Description = Annotated[str | None, typer.Option(help="What it is for.")]
 Metadata = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE",
     help="Once for each key.")]
+
+Only = Annotated[str | None, typer.Option(help="Only those.")]
+OnlyOf = Annotated[str | None, typer.Option(help="Only those of it.")]
+Status = Annotated[str | None, typer.Option(
+    help="Only those; what is gone is listed only so.")]
 # fmt: on
 
 

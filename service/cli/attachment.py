@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from service.cli import names, show
@@ -19,17 +17,15 @@ from service.cli.arguments import (
     Mode,
     Mountpoint,
     Nqn,
+    Only,
+    OnlyOf,
+    Status,
     Volume,
     connector_of,
     object_of,
 )
 from service.cli.client import Service
 from service.cli.options import Answer, Cursor, Limit, command, question
-
-Only = Annotated[str | None, typer.Option(help="Only those.")]
-Status = Annotated[
-    str | None, typer.Option(help="Only those; `detached` are listed only so.")
-]
 
 app = typer.Typer(
     name="attachment", help="Who holds which volume, and how.", no_args_is_help=True
@@ -103,7 +99,7 @@ def show_one(service: Service, attachment: Attachment) -> Answer:
 def find(  # noqa: PLR0913 - one option for each filter
     service: Service,
     *,
-    volume: Annotated[str | None, typer.Option(help="Only those of it.")] = None,
+    volume: OnlyOf = None,
     status: Status = None,
     instance: Only = None,
     host: Only = None,

@@ -12,8 +12,8 @@ from service.cli.options import Answer, Cursor, Limit, question
 
 # fmt: off
 Anything = Annotated[str, typer.Argument(metavar="ID",
-    help="A volume, an attachment or a backend: name, id, or the beginning of one.",
-    autocompletion=names.complete_volumes)]
+    help="Of whatever noun: its name, its id, or the beginning of one.",
+    autocompletion=names.complete("volume"))]
 Time = Annotated[str | None, typer.Option(metavar="TIME",
     help="As it was then: RFC 3339, as 2026-01-31T12:00:00Z.")]
 Position = Annotated[int | None, typer.Option(metavar="N",

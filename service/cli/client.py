@@ -7,7 +7,7 @@ import getpass
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersError
 from nats.errors import Error as NatsError
 
+from service.cli.progress import Told, followed
 from service.text import without_secret
 
 PREFIX = "holdfast.v1."
@@ -70,7 +71,7 @@ class Problem(Ended):
 
 # What to do next, where the problem's detail does not say it already.
 NEXT = {
-    "not-found": "`holdfast volume list`, `attachment list` and `backend list` show "
+    "not-found": "`holdfast volume list`, `backend list` and the other nouns' show "
     "what there is",
     "refused": "`holdfast audit history ID` shows how it came to that",
     "no-capacity": "`holdfast backend list` shows the room there is",
@@ -113,10 +114,14 @@ class Caller:
 
 
 class Service:
-    """The service at one address; connects when it is first asked."""
+    """The service at one address; connects when it is first asked.
 
-    def __init__(self, caller: Caller) -> None:
+    How far the work is that is waited for is `told`, in percent.
+    """
+
+    def __init__(self, caller: Caller, told: Told | None = None) -> None:
         self.caller = caller
+        self._told = told
         self._runner = asyncio.Runner()
         self._connection: Connection | None = None
 
@@ -200,7 +205,10 @@ class Service:
     ) -> tuple[bool, bytes]:
         connection = await self._connected()
         try:
-            answer = await connection.request(PREFIX + subject, body, headers, patience)
+            async with self._followed(connection.client, headers):
+                answer = await connection.request(
+                    PREFIX + subject, body, headers, patience
+                )
         except NoRespondersError as error:
             raise Unreachable(
                 f"no holdfast answers at {self.caller.url}; {START}"
@@ -210,6 +218,14 @@ class Service:
         except (NatsError, TimeoutError) as error:
             raise Lost from error
         return "Nats-Service-Error-Code" in (answer.headers or {}), answer.data
+
+    def _followed(
+        self, client: Client, headers: dict[str, str]
+    ) -> AbstractAsyncContextManager[None]:
+        """Return what tells how far the work is, if that is waited for and wanted."""
+        if self._told and "Holdfast-Wait" in headers:
+            return followed(client, headers["Holdfast-Request-Id"], self._told)
+        return nullcontext()
 
     async def _connected(self) -> Connection:
         """Return the connection, made anew where it was lost."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import sleep
 from typing import Any
 from uuid import UUID
@@ -10,21 +10,45 @@ from uuid import UUID
 from service.cli.client import Caller, Ended, Problem, Service, data_folder
 
 HEXADECIMAL = frozenset("0123456789abcdef-")
-GONE = {"volume": "deleted", "attachment": "detached"}
+NAMED = ("volume", "snapshot", "group", "group_snapshot")
+GONE = dict.fromkeys(NAMED, "deleted") | {"attachment": "detached"}
 LAG = 0.2  # seconds
 MOST_TOLD = 5  # candidates of an ambiguous name
 
 
 def volume(service: Service, said: str) -> str:
     """Return the id of a volume that is there, or was."""
-    found = whole(said) or soon(lambda: volumes(service, said))
-    return only("volume", said, found)
+    return of(service, "volume", said)
 
 
 def attachment(service: Service, said: str) -> str:
     """Return the id of an attachment that is there, or was."""
-    found = whole(said) or soon(lambda: begun(service, "attachment", said))
-    return only("attachment", said, found)
+    return of(service, "attachment", said)
+
+
+def snapshot(service: Service, said: str, volume_id: str | None = None) -> str:
+    """Return the id of a snapshot that is there, or was; of that volume, if any."""
+    return of(service, "snapshot", said, volume_id=volume_id)
+
+
+def group(service: Service, said: str) -> str:
+    """Return the id of a group that is there, or was."""
+    return of(service, "group", said)
+
+
+def group_snapshot(service: Service, said: str) -> str:
+    """Return the id of a group snapshot that is there, or was."""
+    return of(service, "group_snapshot", said)
+
+
+def of(service: Service, noun: str, said: str, **within: Any) -> str:
+    """Return the one id that is meant, or raise `Ended` with the candidates."""
+
+    def look() -> list[dict[str, Any]]:
+        named = called(service, noun, said, **within)
+        return named or begun(service, noun, said, **within)
+
+    return only(noun, said, whole(said) or soon(look))
 
 
 def soon(look: Callable[[], list[Any]]) -> list[Any]:
@@ -43,43 +67,57 @@ def whole(said: str) -> list[dict[str, Any]]:
         return []
 
 
-def volumes(service: Service, said: str) -> list[dict[str, Any]]:
-    """Return the volumes of that name, else those whose id begins so."""
-    return called(service, said) or begun(service, "volume", said)
+def called(
+    service: Service, noun: str, said: str, **within: Any
+) -> list[dict[str, Any]]:
+    """Return those of that name: the ones that are there before those gone."""
+    if not said or noun not in NAMED:
+        return []
+    return there_or_gone(service, noun, "", name=said, **within)
 
 
-def called(service: Service, said: str) -> list[dict[str, Any]]:
-    """Return the volumes of that name: those that are there before those gone."""
-    for status in (None, GONE["volume"]) if said else ():
-        named = service.pages("volume.list", name=said, status=status)
-        if found := [item for page in named for item in page["items"]]:
-            return found
-    return []
-
-
-def begun(service: Service, noun: str, said: str) -> list[dict[str, Any]]:
+def begun(
+    service: Service, noun: str, said: str, **within: Any
+) -> list[dict[str, Any]]:
     """Return those whose id begins so: the ones that are there before those gone."""
     start = said.lower()
     if not said or not HEXADECIMAL.issuperset(start):
         return []
+    return there_or_gone(service, noun, start, **within)
+
+
+def there_or_gone(
+    service: Service, noun: str, start: str, **asked: Any
+) -> list[dict[str, Any]]:
+    """Return those that are there, or else gone, and whose id begins so."""
     for status in (None, GONE[noun]):
-        pages = service.pages(f"{noun}.list", status=status)
-        items = [item for page in pages for item in page["items"]]
+        items = listed(service, noun, status=status, **asked)
         if found := [item for item in items if item["id"].startswith(start)]:
             return found
     return []
 
 
+def listed(service: Service, noun: str, **asked: Any) -> Iterator[dict[str, Any]]:
+    """Yield all of a list, whatever its length."""
+    for page in service.pages(f"{noun}.list", **asked):
+        yield from page["items"]
+
+
+def spoken(noun: str) -> str:
+    """Return a noun as the command line has it."""
+    return noun.replace("_", "-")
+
+
 def only(noun: str, said: str, found: Iterable[dict[str, Any]]) -> str:
     """Return the one id that is meant, or raise `Ended` with the candidates."""
-    ids = [str(item["id"]) for item in found]
+    ids, word = [str(item["id"]) for item in found], spoken(noun)
     if len(ids) == 1:
         return ids[0]
     if not ids:
-        raise Ended(f"no {noun} is {said!r}; `holdfast {noun} list` shows them")
+        raise Ended(f"no {word} is {said!r}; `holdfast {word} list` shows them")
     more = f" and {len(ids) - MOST_TOLD} more" if len(ids) > MOST_TOLD else ""
     raise Ended(
-        f"{said!r} is more than one {noun}: {', '.join(ids[:MOST_TOLD])}{more}; "
+        f"{said!r} is more than one {word}: {', '.join(ids[:MOST_TOLD])}{more}; "
         "give more of the id"
     )
 
@@ -91,11 +129,11 @@ def kind(service: Service, said: str) -> tuple[str, dict[str, str]]:
     candidates = soon(lambda: candidates_of(service, said))
     if not candidates:
         raise Ended(
-            f"nothing is {said!r}; `holdfast volume list`, `attachment list` and "
-            "`backend list` show what there is"
+            f"nothing is {said!r}; `holdfast volume list`, `backend list` and the "
+            "other nouns' show what there is"
         )
     if len(candidates) > 1:
-        told = ", ".join(" ".join(each) for each in candidates[:MOST_TOLD])
+        told = ", ".join(f"{spoken(n)} {key}" for n, key in candidates[:MOST_TOLD])
         raise Ended(f"{said!r} is more than one thing: {told}; give more of the id")
     [(noun, key)] = candidates
     return noun, {"name" if noun == "backend" else "id": key}
@@ -105,17 +143,18 @@ def candidates_of(service: Service, said: str) -> list[tuple[str, str]]:
     """Return what has that name; else, what has an id that begins so."""
     backends = service.look("backend.list", name=said)["items"] if said else []
     candidates = [("backend", item["name"]) for item in backends]
-    candidates += [("volume", item["id"]) for item in called(service, said)]
-    return candidates or [
-        (noun, item["id"])
-        for noun in ("volume", "attachment")
-        for item in begun(service, noun, said)
-    ]
+    for look, nouns in ((called, NAMED), (begun, GONE)):
+        candidates += [
+            (noun, item["id"]) for noun in nouns for item in look(service, noun, said)
+        ]
+        if candidates:
+            break
+    return candidates
 
 
 def of_whole(service: Service, said: str) -> tuple[str, dict[str, str]]:
     """Return the noun of a whole id."""
-    for noun in ("volume", "attachment"):
+    for noun in GONE:
         try:
             service.look(f"{noun}.show", id=said)
         except Problem as problem:
@@ -126,13 +165,17 @@ def of_whole(service: Service, said: str) -> tuple[str, dict[str, str]]:
     raise Ended(f"nothing has ever been {said}")
 
 
-def complete_volumes(ctx: Any, incomplete: str) -> list[str]:
-    """Return the names of volumes that begin so, and nothing where nobody answers."""
-    given = ctx.params
-    caller = Caller(given.get("data") or data_folder(), given.get("nats"))
-    try:
-        with Service(caller) as service:
-            items = service.look("volume.list", limit=1000)["items"]
-    except Ended:
-        return []
-    return [item["name"] for item in items if item["name"].startswith(incomplete)]
+def complete(noun: str) -> Callable[[Any, str], list[str]]:
+    """Return what tells which names begin so, and nothing where nobody answers."""
+
+    def names(ctx: Any, incomplete: str) -> list[str]:
+        given = ctx.params
+        caller = Caller(given.get("data") or data_folder(), given.get("nats"))
+        try:
+            with Service(caller) as service:
+                items = service.look(f"{noun}.list", limit=1000)["items"]
+        except Ended:
+            return []
+        return [item["name"] for item in items if item["name"].startswith(incomplete)]
+
+    return names

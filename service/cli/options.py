@@ -19,12 +19,20 @@ from typer.core import TyperCommand
 
 from service.cli import show
 from service.cli.client import Caller, Ended, Problem, Service, data_folder, folder
+from service.cli.progress import Told
 
 PANEL = "Every command"
 WAIT_SECONDS = 60
 LONGEST_WAIT = 300
 # Statuses that a backend ends, and nobody else.
-UNDER_WAY = {"creating", "extending", "deleting", "managing", "unmanaging"}
+UNDER_WAY = {
+    "creating",
+    "extending",
+    "reverting",
+    "deleting",
+    "managing",
+    "unmanaging",
+}
 
 Answer = dict[str, Any]
 Asks = Callable[..., Answer]
@@ -141,7 +149,7 @@ def placed(
 def answer(caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]) -> int:
     """Ask, print the answer, and return the exit code."""
     try:
-        with Service(caller) as service, patience(caller):
+        with patience(caller) as tell, Service(caller, tell) as service:
             told = asks(service, **given)
     except Problem as problem:
         if caller.as_json:
@@ -156,8 +164,8 @@ def answer(caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]) 
     return 0 if told.get("intact", True) else 1
 
 
-def patience(caller: Caller) -> AbstractContextManager[Any]:
-    """Return what shows on a terminal that something is under way."""
+def patience(caller: Caller) -> AbstractContextManager[Told | None]:
+    """Return what shows on a terminal that something is under way, and how far."""
     return show.spinner() if caller.wait else nullcontext()
 
 

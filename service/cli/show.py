@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
 from operator import not_
@@ -38,6 +38,27 @@ VOLUMES = {
 MANAGEABLE = {
     "REFERENCE": "reference.source-name", "GIB": "size_gib",
     "SAFE": "safe_to_manage", "VOLUME": "id", "WHY NOT": "reason_not_safe",
+}
+SNAPSHOTS = {
+    "ID": "id", "NAME": "name", "VOLUME": "volume_id", "GIB": "size_gib",
+    "STATUS": "status",
+}
+# The snapshots of one volume, oldest first.
+CHAIN = {
+    "ID": "id", "NAME": "name", "GIB": "size_gib", "STATUS": "status",
+    "TAKEN AT": "created_at", "AFTER": "taken_after", "VOLUMES MADE OF IT": "volumes",
+}
+MANAGEABLE_SNAPSHOTS = {
+    "SNAPSHOT" if heading == "VOLUME" else heading: key
+    for heading, key in MANAGEABLE.items()
+}
+GROUPS = {
+    "ID": "id", "NAME": "name", "STATUS": "status", "BACKEND": "backend",
+    "CONSISTENT": "consistent", "VOLUMES": "volumes",
+}
+GROUP_SNAPSHOTS = {
+    "ID": "id", "NAME": "name", "GROUP": "group_id", "STATUS": "status",
+    "CONSISTENCY": "consistency", "SNAPSHOTS": "snapshots",
 }
 ATTACHMENTS = {
     "ID": "id", "VOLUME": "volume_id", "INSTANCE": "instance", "HOST": "host",
@@ -198,10 +219,14 @@ def stacked(table: Table) -> Iterator[tuple[Any, str]]:
             yield Padding(said, (0, 0, 0, 4)), "dim"
 
 
-def spinner() -> AbstractContextManager[Any]:
-    """Return what turns on standard error, if that is a terminal."""
+@contextmanager
+def spinner() -> Iterator[Callable[[int], None] | None]:
+    """Turn on standard error; yield what tells the percent, if it is a terminal."""
     if not sys.stderr.isatty():
-        return nullcontext()
+        yield None
+        return
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(stderr=True).status("waiting for the backend")
+    waiting = "waiting for the backend"
+    with Console(stderr=True).status(waiting) as status:
+        yield lambda percent: status.update(f"{waiting}: {percent} %")

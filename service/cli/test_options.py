@@ -15,29 +15,34 @@ from service.cli.app import app, run
 from service.cli.arguments import connector_of, metadata_of
 from service.cli.client import Caller, Ended, Problem, data_folder
 from service.cli.options import check_outcome, waiting
+from service.cli.snapshot import chained, seen
 from service.endpoints import ENDPOINTS
 
 ONE, OTHER = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "ab")
 
 
 class Known:
-    """A service that knows a few volumes."""
+    """A service that knows a few things, by their noun."""
 
-    def __init__(self, *volumes: dict[str, Any]) -> None:
-        self._volumes = volumes
+    def __init__(self, **items: list[dict[str, Any]]) -> None:
+        self._items = items
 
     def pages(self, subject: str, **asked: Any) -> list[dict[str, Any]]:
         found = [
             item
-            for item in self._volumes
-            if subject == "volume.list" and asked.get("status") == item.get("status")
+            for item in self._items.get(subject.removesuffix(".list"), [])
+            if asked.get("status") == item.get("status")
             if asked.get("name") in (None, item["name"])
+            if asked.get("volume_id") in (None, item.get("volume_id"))
         ]
         return [{"items": found, "next": None}]
 
+    def look(self, subject: str, **_: Any) -> dict[str, Any]:
+        return {"backend": "files"} if subject == "volume.show" else {"items": []}
+
 
 def meant(said: str, *volumes: dict[str, Any]) -> str:
-    service: Any = Known(*volumes)
+    service: Any = Known(volume=list(volumes))
     return names.volume(service, said)
 
 
@@ -61,6 +66,45 @@ def test_what_is_there_comes_before_what_is_deleted() -> None:
 def test_what_is_not_there_says_where_to_look() -> None:
     with pytest.raises(Ended, match="volume list"):
         meant("nothing", {"id": ONE, "name": "db"})
+
+
+def test_a_snapshot_is_meant_among_those_of_its_volume() -> None:
+    snapshots = [
+        {"id": ONE, "name": "before", "volume_id": "db"},
+        {"id": OTHER, "name": "before", "volume_id": "web"},
+    ]
+    service: Any = Known(snapshot=snapshots)
+
+    assert names.snapshot(service, "before", "web") == OTHER
+    with pytest.raises(Ended, match="more than one snapshot"):
+        names.snapshot(service, "before")
+
+
+def test_a_history_is_asked_of_whatever_noun_has_the_name() -> None:
+    service: Any = Known(group_snapshot=[{"id": ONE, "name": "nightly"}])
+
+    assert names.kind(service, "nightly") == ("group_snapshot", {"id": ONE})
+
+
+def test_a_name_that_two_nouns_have_is_refused_with_both() -> None:
+    service: Any = Known(
+        volume=[{"id": ONE, "name": "db"}], group_snapshot=[{"id": OTHER, "name": "db"}]
+    )
+
+    with pytest.raises(Ended, match=f"volume {ONE}, group-snapshot {OTHER}"):
+        names.kind(service, "db")
+
+
+def test_a_chain_tells_what_stands_before_and_what_was_made() -> None:
+    of = {"name": "", "volume_id": "db"}
+    told = {"items": [of | {"id": ONE}, of | {"id": OTHER, "name": "then"}]}
+    copy = {"id": "copy", "name": "copy", "source": {"snapshot": ONE}}
+    other = {"id": "db", "name": "db", "source": None}
+    service: Any = Known(snapshot=told["items"], volume=[copy, other])
+
+    shown = seen(chained(service, "db", told | {"next": None}))
+
+    assert [row[5:] for row in shown.rows] == [["", "copy"], [ONE[:8], ""]]
 
 
 # fmt: off

@@ -102,6 +102,78 @@ def test_an_attachment_goes_through_its_life(shell: Shell) -> None:
     assert "volume.attached" in shell.run("audit", "history", key).stdout
 
 
+def test_a_snapshot_is_taken_copied_and_gone_back_to(shell: Shell) -> None:
+    of = shell.told("volume", "create", "kept", "--size", "1", "--wait")["id"]
+    first = shell.told("snapshot", "create", "kept", "--name", "monday", "--wait")
+    second = shell.told("snapshot", "create", "kept", "--name", "tuesday", "--wait")
+    copied = ("volume", "create", "copy", "--snapshot", "monday", "--wait")
+
+    made = shell.told(*copied, "--size", "2")
+    shell.told("volume", "revert", "kept", "tuesday", "--wait")
+    chain = shell.run("snapshot", "list", "--volume", "kept").stdout.splitlines()
+
+    assert (made["source"], made["size_gib"]) == ({"snapshot": first["id"]}, 2)
+    assert [line.split() for line in chain[1:]] == [
+        [first["id"], "monday", "1", "available", first["created_at"], "copy"],
+        [second["id"], "tuesday", "1", "available", second["created_at"], "monday"],
+    ]
+    assert "volume.reversion_finished" in shell.run("audit", "history", of).stdout
+
+
+def test_a_volume_goes_with_its_snapshots_when_that_is_said(shell: Shell) -> None:
+    shell.told("volume", "create", "whole-one", "--size", "1", "--wait")
+    taken = shell.told("snapshot", "create", "whole-one", "--wait")["id"]
+
+    ended = shell.run("volume", "delete", "whole-one")
+    gone = shell.told("volume", "delete", "whole-one", "--cascade", "--wait")
+
+    assert ended.returncode == 1
+    assert f"without snapshot {taken}" in ended.stderr
+    assert gone["status"] == "deleted"
+    assert shell.told("snapshot", "show", taken)["status"] == "deleted"
+
+
+def test_a_group_goes_through_its_life(shell: Shell) -> None:
+    made = shell.told("group", "create", "app", "--backend", "files")["id"]
+    for name in ("app-db", "app-web"):
+        shell.told("volume", "create", name, "--size", "1", "--wait")
+    joined = ("--add-volume", "app-db", "--add-volume", "app-web")
+    shell.told("group", "update", "app", *joined)
+
+    taken = shell.told("group-snapshot", "create", "app", "--name", "night", "--wait")
+    copied = ("group", "create-from-source", "app-2", "--group-snapshot", "night")
+    copy = shell.told(*copied, "--wait")
+    listed = shell.run("group-snapshot", "list", "--group", "app").stdout
+    members = shell.told("volume", "list", "--group", "app-2")["items"]
+    shell.told("group-snapshot", "delete", "night", "--wait")
+    gone = shell.told("group", "delete", "app", "--delete-volumes", "--wait")
+
+    assert (copy["status"], copy["source"]) == (
+        "available",
+        {"group_snapshot": taken["id"]},
+    )
+    assert [item["name"] for item in members] == ["app-db", "app-web"]
+    assert f"night  {made}  available  per-volume" in listed
+    assert gone["status"] == "deleted"
+
+
+def test_a_consistency_group_is_a_group(shell: Shell) -> None:
+    made = shell.told("consistency-group", "create", "own", "--backend", "files")
+    shell.told("volume", "create", "own-db", "--size", "1", "--group", "own", "--wait")
+
+    taken = shell.told("cgsnapshot", "create", "own", "--wait")
+
+    assert (made["consistent"], made["status"]) == (True, "available")
+    assert taken["consistency"] == "crash-consistent-group"
+
+
+def test_two_sources_are_wrong_usage(shell: Shell) -> None:
+    ended = shell.run("volume", "create", "--snapshot", "a", "--source-volume", "b")
+
+    assert ended.returncode == 2
+    assert "say one" in ended.stderr
+
+
 def test_the_same_key_makes_one_volume(shell: Shell) -> None:
     asked = ("volume", "create", "once", "--size", "1", "--request-id", "key-1")
 
@@ -184,7 +256,8 @@ def test_a_read_model_that_is_not_is_refused_with_those_that_are(shell: Shell) -
 
     assert ended.returncode == 1
     assert (
-        "there are attachments, backends, exports, in_flight, volumes" in ended.stderr
+        "there are attachments, backends, exports, group_snapshots, groups, in_flight, "
+        "snapshots, volumes" in ended.stderr
     )
 
 

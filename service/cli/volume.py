@@ -10,6 +10,7 @@ from service.cli import names, show
 from service.cli.arguments import (
     ChosenId,
     Connector,
+    Description,
     Holder,
     Host,
     Initiator,
@@ -18,8 +19,12 @@ from service.cli.arguments import (
     Metadata,
     Mode,
     Mountpoint,
+    Name,
     Nqn,
+    Only,
+    OnlyOf,
     Size,
+    Status,
     Volume,
     connector_of,
     metadata_of,
@@ -30,14 +35,15 @@ from service.cli.options import Answer, Cursor, Limit, command, question
 # fmt: off
 Backend = Annotated[str | None, typer.Option(
     help="Where it is made; otherwise where there is most room.")]
-Name = Annotated[str | None, typer.Option(help="What it is called.")]
-Description = Annotated[str | None, typer.Option(help="What it is for.")]
 Project = Annotated[str | None, typer.Option(help="Whose it is.")]
 Type = Annotated[str | None, typer.Option("--type", help="Its volume type.")]
-Source = Annotated[str | None, typer.Option(metavar="KIND=ID",
-    help="snapshot=ID, volume=VOLUME or image=ID to copy.")]
-Status = Annotated[str | None, typer.Option(
-    help="Only those; `deleted` are listed only so.")]
+Snapshot = Annotated[str | None, typer.Option(metavar="SNAPSHOT",
+    help="Made of it; as large as it is, if no size is said.")]
+SourceVolume = Annotated[str | None, typer.Option(metavar="VOLUME",
+    help="Made of what it holds now; as large, if no size is said.")]
+Image = Annotated[str | None, typer.Option(metavar="ID", help="Made of it.")]
+Group = Annotated[str | None, typer.Option(metavar="GROUP",
+    help="Which group it is a member of.")]
 From = Annotated[str | None, typer.Option("--attachment", metavar="ATTACHMENT",
     help="Which attachment, where there are several.")]
 Multiattach = Annotated[bool, typer.Option("--multiattach",
@@ -65,13 +71,20 @@ def create(  # noqa: PLR0913 - one option for each field of the request
     volume_type: Type = None,
     project: Project = None,
     description: Description = None,
-    source: Source = None,
+    snapshot: Snapshot = None,
+    source_volume: SourceVolume = None,
+    image: Image = None,
+    group: Group = None,
     multiattach: Multiattach = False,
     metadata: Metadata = None,
     volume_id: ChosenId = None,
 ) -> Answer:
-    """Ask for a volume that a backend will make."""
-    if size is None and source is None:
+    """Ask for a volume that a backend will make, empty or of what is there."""
+    given = {"snapshot": snapshot, "volume": source_volume, "image": image}
+    said = {noun: key for noun, key in given.items() if key is not None}
+    if len(said) > 1:
+        raise typer.BadParameter("say one: --snapshot, --source-volume or --image")
+    if size is None and not said:
         raise typer.BadParameter("say how large: --size GIB")
     return service.ask(
         "volume.create",
@@ -82,20 +95,20 @@ def create(  # noqa: PLR0913 - one option for each field of the request
         volume_type=volume_type,
         project=project,
         description=description,
-        source=source_of(service, source),
+        source=source_of(service, said),
+        group_id=group and names.group(service, group),
         multiattach=multiattach or None,
         metadata=metadata_of(metadata),
     )
 
 
-def source_of(service: Service, said: str | None) -> dict[str, str] | None:
-    """Return what to copy, as the request says it."""
-    if said is None:
-        return None
-    noun, given, key = said.partition("=")
-    if not given:
-        raise typer.BadParameter(f"{said!r} is not KIND=ID, as volume=db is")
-    return {noun: names.volume(service, key) if noun == "volume" else key}
+def source_of(service: Service, said: dict[str, str]) -> dict[str, str] | None:
+    """Return what a volume is made of, as the request says it."""
+    ids = {"snapshot": names.snapshot, "volume": names.volume}
+    return {
+        noun: ids[noun](service, key) if noun in ids else key
+        for noun, key in said.items()
+    } or None
 
 
 @question(app, "list", show.listed(show.VOLUMES))
@@ -103,9 +116,10 @@ def find(  # noqa: PLR0913 - one option for each filter
     service: Service,
     *,
     status: Status = None,
-    name: Annotated[str | None, typer.Option(help="Only those.")] = None,
-    backend: Annotated[str | None, typer.Option(help="Only those.")] = None,
-    project: Annotated[str | None, typer.Option(help="Only those.")] = None,
+    name: Only = None,
+    backend: Only = None,
+    project: Only = None,
+    group: OnlyOf = None,
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> Answer:
@@ -118,6 +132,7 @@ def find(  # noqa: PLR0913 - one option for each filter
         name=name,
         backend=backend,
         project=project,
+        group_id=group and names.group(service, group),
     )
 
 
@@ -167,6 +182,20 @@ def delete(
         force=force or None,
         cascade=cascade or None,
     )
+
+
+@command(app, "revert", show.fields)
+def revert(
+    service: Service,
+    volume: Volume,
+    snapshot: Annotated[
+        str, typer.Argument(metavar="SNAPSHOT", help="Its latest: name, id or such.")
+    ],
+) -> Answer:
+    """Ask for a volume to hold again what its latest snapshot does."""
+    volume_id = names.volume(service, volume)
+    snapshot_id = names.snapshot(service, snapshot, volume_id)
+    return service.ask("volume.revert", id=volume_id, snapshot_id=snapshot_id)
 
 
 @command(app, "manage", show.fields)

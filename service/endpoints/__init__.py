@@ -11,13 +11,19 @@ from service.endpoints import (
     attachments,
     audit,
     backends,
+    group_snapshots,
+    groups,
     projections,
+    snapshots,
     volumes,
 )
 
 ENDPOINTS = (
     *volumes.ENDPOINTS,
     *attachments.ENDPOINTS,
+    *snapshots.ENDPOINTS,
+    *groups.ENDPOINTS,
+    *group_snapshots.ENDPOINTS,
     *backends.ENDPOINTS,
     *audit.ENDPOINTS,
     *projections.ENDPOINTS,

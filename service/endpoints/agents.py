@@ -22,6 +22,7 @@ from projections import resources
 from service.command import Command, Decision, Reply, asking
 from service.endpoint import endpoint, query
 from service.problems import problem_of
+from service.reactions import follow
 from service.schema import BACKEND, WORD, Message, StrictInteger, StrictUUID
 
 if TYPE_CHECKING:
@@ -253,6 +254,7 @@ def answered(decide: Callable[[Decision], Any]) -> Callable[[Decision], Reply]:
     def answer(log: Decision) -> Reply:
         try:
             decide(log)
+            follow(log)
         except Exception as problem:  # noqa: BLE001 - a refusal is an answer too
             return problem_of(problem)
         return Reply(b"{}")

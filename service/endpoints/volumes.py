@@ -8,11 +8,13 @@ from uuid import UUID
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from domain import reference
-from domain.lifecycle import Refused
+from domain.group import Group
+from domain.lifecycle import Refused, about
+from domain.snapshot import Snapshot
 from domain.volume import Status, Volume
 from projections import resources
-from service import history, placing
-from service.command import Decision, NotFound, Taken
+from service import copying, history, placing
+from service.command import Decision, Taken
 from service.endpoint import endpoint, query
 from service.schema import (
     GIB,
@@ -71,18 +73,27 @@ def create(
     group_id: UUID | None,
     **described: Any,
 ) -> Volume:
-    """Ask for a volume that a backend will make."""
-    if described["size_gib"] is None and not source:
+    """Ask for a volume that a backend will make, of a snapshot or a volume as well."""
+    if source:
+        described = copying.described(log, volume_id, source, described)
+    elif described["size_gib"] is None:
         raise ValidationError("Missing data for required field.", "size_gib")
-    for noun, key in (source or {}).items():
-        if noun == "volume":
-            log.get(Volume, key)
-            raise ValidationError("Cloning a volume is not built yet.", "source")
-        raise NotFound(noun, key)
     if group_id:
-        raise NotFound("group", group_id)
+        described = joining(log, volume_id, group_id, described)
     placed = placing.place(log, described)
     return log.add(Volume.create(volume_id, **placed))
+
+
+def joining(
+    log: Decision, volume_id: UUID, group_id: UUID, described: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the description of a new volume as its group has it."""
+    group = log.get(Group, group_id)
+    if described["backend"] not in (None, group.backend):
+        raise ValidationError(f"Must be its group's, {group.backend}.", "backend")
+    group.check_type(described["volume_type"])
+    group.update(added=[volume_id])
+    return described | {"backend": group.backend, "group_id": group_id}
 
 
 @endpoint("volume.show", takes=One(), gives=resources.volume, query=True)
@@ -128,9 +139,31 @@ class Delete(One):
 
 @endpoint("volume.delete", takes=Delete(), gives=resources.volume)
 def delete(log: Decision, volume_id: UUID, *, cascade: bool, force: bool) -> Volume:
-    """Ask for a volume to be removed; `force` of one that is not at rest as well."""
+    """Ask for a volume to be removed; `force` of one that is not at rest as well.
+
+    With `cascade` its snapshots go before it: all of them, or nothing is changed.
+    """
     asked = log.get(Volume, volume_id)
-    asked.delete(force=force)
+    if not (cascade and asked.snapshots):
+        asked.delete(force=force)
+    elif not asked.awaited:
+        asked.delete_after("snapshots", force=force)
+        for snapshot_id in asked.snapshots:
+            with about("snapshot", snapshot_id):
+                log.get(Snapshot, snapshot_id).delete(force=force)
+    return asked
+
+
+class Revert(One):
+    snapshot_id = StrictUUID(required=True)
+
+
+@endpoint("volume.revert", takes=Revert(), gives=resources.volume)
+def revert(log: Decision, volume_id: UUID, snapshot_id: UUID) -> Volume:
+    """Ask for a volume to hold again what its latest snapshot does."""
+    asked, snapshot = log.get(Volume, volume_id), log.get(Snapshot, snapshot_id)
+    asked.revert(snapshot_id, snapshot.created_at, snapshot.size_gib)
+    snapshot.restore()
     return asked
 
 
@@ -354,6 +387,7 @@ ENDPOINTS = (
     update,
     extend,
     delete,
+    revert,
     manage,
     unmanage,
     find_manageable,

@@ -1,0 +1,449 @@
+"""How files are copied as at one moment, and what lies on the disk meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from adapters.contracts.drivers import CAUSE, GIB, asked, counted, device, read, write
+from adapters.contracts.snapshots import (
+    LATER,
+    copy_of,
+    fill,
+    held,
+    kept,
+    managed,
+    reversion,
+    together,
+    wanted,
+)
+from adapters.file import copying, still
+from adapters.file.driver import FileDriver
+from adapters.file.failures import NoSpace
+from adapters.file.volumes import names
+from domain import reference
+from domain.ports import Manageable, VolumeIsBusy
+from service.testing import tmpfs
+
+LOCKS = Path("/proc/locks")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "volumes"
+
+
+@pytest.fixture
+def driver(folder: Path) -> FileDriver:
+    driver = FileDriver(folder, max_over_subscription_ratio=1000)
+    driver.set_up()
+    return driver
+
+
+@pytest.fixture
+def volume(driver: FileDriver) -> UUID:
+    """A volume of 1 GiB with "before" in some places."""
+    event = asked()
+    driver.create(event, CAUSE)
+    fill(device(driver, event.originator_id), b"before")
+    return event.originator_id
+
+
+@pytest.fixture
+def shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filesystem whose files share no blocks, whatever the tests run on."""
+    monkeypatch.setattr(copying, "share", lambda *_: False)
+
+
+@pytest.fixture
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filesystem whose files share blocks, or one that acts like it."""
+
+    def share(source: int, target: int) -> bool:
+        assert list(copying.copied(source, target))
+        return True
+
+    monkeypatch.setattr(copying, "share", share)
+
+
+# What lies on the disk
+
+
+def test_a_snapshot_says_which_event_made_it_and_of_what(
+    driver: FileDriver, folder: Path, volume: UUID
+) -> None:
+    event = wanted(volume)
+
+    path = driver.take_snapshot(event, CAUSE)
+
+    home = folder / f"snapshot-{event.originator_id}"
+    made_by = f"made-by {CAUSE.position} {CAUSE.at}"
+    assert path == str(home / "volume")
+    assert names(home) == {"volume", made_by, f"of {volume}"}
+
+
+@pytest.mark.usefixtures("shares_nothing")
+def test_a_snapshot_takes_no_space_for_what_was_never_written(
+    driver: FileDriver,
+) -> None:
+    event = asked(8)
+    driver.create(event, CAUSE)
+    write(device(driver, event.originator_id), 4 * GIB, b"somewhere")
+
+    path = Path(driver.take_snapshot(wanted(event.originator_id), CAUSE))
+
+    assert path.stat().st_size == 8 * GIB
+    assert path.stat().st_blocks * 512 <= 64 * 1024
+    assert read(path, 4 * GIB, 9) == b"somewhere"
+
+
+def test_a_reverted_volume_keeps_nothing_of_what_it_held(
+    driver: FileDriver, folder: Path, volume: UUID
+) -> None:
+    event = wanted(volume)
+    driver.take_snapshot(event, CAUSE)
+    driver.revert(reversion(volume, event.originator_id), CAUSE)
+
+    driver.revert(reversion(volume, event.originator_id), LATER)
+
+    home = folder / str(volume)
+    assert len(names(home)) == 3  # the data, what made it, and what reverted it last
+    assert {(home / name).stat().st_ino for name in names(home)} == {
+        device(driver, volume).stat().st_ino
+    }
+
+
+@pytest.mark.parametrize("kind", ["making", "deleting"])
+def test_setting_up_removes_what_was_left_of_a_snapshot(
+    driver: FileDriver, folder: Path, kind: str
+) -> None:
+    leftover = folder / f".snapshot-{uuid4()}.{kind}"
+    leftover.mkdir()
+    (leftover / "volume").touch()
+
+    driver.set_up()
+
+    assert names(folder) == set()
+
+
+# Holding still
+
+
+@pytest.mark.usefixtures("shares_nothing")
+def test_a_volume_that_is_written_is_not_copied_and_the_writer_is_named(
+    driver: FileDriver, volume: UUID
+) -> None:
+    before = counted(driver)
+    refused = pytest.raises(VolumeIsBusy, match=rf"process {os.getpid()} .*XFS")
+    with device(driver, volume).open("r+b"):
+        with refused:
+            driver.take_snapshot(wanted(volume), CAUSE)
+        with refused:
+            driver.create(copy_of(volume, "volume"), CAUSE)
+
+    assert counted(driver) == before
+
+
+@pytest.mark.usefixtures("shares")
+def test_a_volume_that_is_written_is_copied_where_blocks_are_shared(
+    driver: FileDriver, volume: UUID
+) -> None:
+    event = wanted(volume)
+
+    with device(driver, volume).open("r+b"):
+        driver.take_snapshot(event, CAUSE)
+
+    assert kept(driver, event.originator_id) == {b"before"}
+
+
+@pytest.mark.usefixtures("shares_nothing")
+def test_who_wants_to_write_waits_until_the_copy_is_made(
+    driver: FileDriver, volume: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(still, "PATIENCE", 40.0)
+    event, path = wanted(volume), device(driver, volume)
+    writer = Thread(target=fill, args=(path, b"after!"))
+
+    def begin_to_write(_: float) -> None:
+        if not writer.ident:
+            writer.start()
+            until(lambda: breaking(path))
+
+    driver.take_snapshot(event, CAUSE, begin_to_write)
+    writer.join()
+
+    assert held(path) == {b"after!"}
+    assert kept(driver, event.originator_id) == {b"before"}
+
+
+@pytest.mark.usefixtures("shares_nothing")
+def test_who_wants_to_write_does_not_wait_for_long(
+    driver: FileDriver, folder: Path, volume: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(still, "PATIENCE", 0.0)
+    path, enough = device(driver, volume), Event()
+    writer = Thread(target=write_until, args=(path, enough))
+
+    def begin_to_write(_: float) -> None:
+        if not writer.ident:
+            writer.start()
+            until(lambda: breaking(path))
+
+    with pytest.raises(VolumeIsBusy):
+        driver.take_snapshot(wanted(volume), CAUSE, begin_to_write)
+    enough.set()
+    writer.join()
+
+    assert names(folder) == {str(volume)}
+    assert held(path) == {b"after!"}
+
+
+def test_where_nothing_can_be_held_still_groups_are_not_consistent(
+    driver: FileDriver, volume: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EINVAL, "no leases here")
+
+    monkeypatch.setattr(still, "lease", refuse)
+    driver.set_up()
+
+    assert not driver.capabilities().consistent_group_snapshot_enabled
+    with pytest.raises(VolumeIsBusy):
+        driver.take_group_snapshot(together(volume), CAUSE)
+
+
+@pytest.mark.parametrize("sharing", ["shares", "shares_nothing"])
+def test_a_consistent_group_with_a_member_that_is_written_is_refused_as_a_whole(
+    driver: FileDriver, volume: UUID, sharing: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(sharing)
+    other = asked()
+    driver.create(other, CAUSE)
+    event = together(volume, other.originator_id)
+
+    with (
+        device(driver, other.originator_id).open("r+b"),
+        pytest.raises(VolumeIsBusy, match=str(other.originator_id)),
+    ):
+        driver.take_group_snapshot(event, CAUSE)
+
+    assert counted(driver) == (2, 2.0)
+    fill(device(driver, volume), b"after!")  # nobody has to wait
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_a_consistent_group_snapshot_is_of_one_moment_and_another_is_not(
+    driver: FileDriver, volume: UUID, *, consistent: bool
+) -> None:
+    other = asked()
+    driver.create(other, CAUSE)
+    paths = [device(driver, each) for each in (volume, other.originator_id)]
+    for path in paths:
+        write(path, 0, bytes(8))
+    enough = Event()
+    writer = Thread(target=alternate, args=(paths, enough))
+    apart: list[int] = []
+    writer.start()
+    try:
+        while len(apart) < (20 if consistent else 500) and set(apart) <= {0, 1}:
+            event = together(volume, other.originator_id, consistent=consistent)
+            with suppress(VolumeIsBusy):
+                driver.take_group_snapshot(event, CAUSE)
+                first, second = (number_in(driver, m) for m in event.members)
+                apart.append(first - second)
+    finally:
+        enough.set()
+        writer.join()
+
+    assert (set(apart) <= {0, 1}) is consistent
+
+
+# Copying
+
+
+@pytest.mark.usefixtures("shares_nothing")
+def test_it_is_told_how_far_a_copy_is(driver: FileDriver, volume: UUID) -> None:
+    told: list[float] = []
+
+    driver.take_snapshot(wanted(volume), CAUSE, told.append)
+
+    assert told == sorted(told)
+    assert told[0] < 1
+    assert 50 in map(round, told)
+    assert told[-1] == 100
+
+
+@pytest.mark.usefixtures("shares_nothing")
+def test_a_copy_that_is_called_off_can_be_asked_for_again(
+    driver: FileDriver, folder: Path, volume: UUID
+) -> None:
+    class CalledOff(Exception):
+        pass
+
+    def call_off(_: float) -> None:
+        raise CalledOff
+
+    event = wanted(volume)
+    with pytest.raises(CalledOff):
+        driver.take_snapshot(event, CAUSE, call_off)
+    assert counted(driver) == (1, 1.0)
+    fill(device(driver, volume), b"after!")  # nobody has to wait
+
+    driver.take_snapshot(event, CAUSE)
+
+    assert kept(driver, event.originator_id) == {b"after!"}
+    assert names(folder) == {str(volume), f"snapshot-{event.originator_id}"}
+
+
+def test_what_no_room_was_found_for_is_not_copied(tmp_path: Path) -> None:
+    with tmpfs(tmp_path, "size=4m"):
+        driver = FileDriver(tmp_path, max_over_subscription_ratio=1e6)
+        driver.set_up()
+        event = asked()
+        driver.create(event, CAUSE)
+        write(device(driver, event.originator_id), 0, os.urandom(3 * 1024**2))
+
+        with pytest.raises(NoSpace, match="No space left on device"):
+            driver.take_snapshot(wanted(event.originator_id), CAUSE)
+
+        assert names(tmp_path) == {str(event.originator_id)}
+
+
+def test_what_can_never_be_filled_is_not_copied(folder: Path, volume: UUID) -> None:
+    driver = FileDriver(folder, max_over_subscription_ratio=0)
+    driver.set_up()
+
+    with pytest.raises(NoSpace, match="do not fit"):
+        driver.take_snapshot(wanted(volume), CAUSE)
+    with pytest.raises(NoSpace, match="do not fit"):
+        driver.create(copy_of(volume, "volume"), CAUSE)
+
+
+def test_a_disk_that_fails_while_blocks_are_shared_is_no_filesystem_that_cannot(
+    driver: FileDriver, volume: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(fcntl, "ioctl", full)
+
+    with pytest.raises(NoSpace):
+        driver.take_snapshot(wanted(volume), CAUSE)
+
+
+def test_a_volume_opened_while_it_is_being_reverted_holds_what_it_did(
+    driver: FileDriver, volume: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event, path = wanted(volume), device(driver, volume)
+    driver.take_snapshot(event, CAUSE)
+    fill(path, b"after!")
+    rename = os.rename
+    opened: list[Any] = []
+
+    def open_first(source: Path, target: Path) -> None:
+        if target == path and not opened:
+            opened.append(path.open("rb"))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", open_first)
+    with pytest.raises(VolumeIsBusy):
+        driver.revert(reversion(volume, event.originator_id), CAUSE)
+    opened[0].close()
+
+    assert held(path) == {b"after!"}
+    driver.revert(reversion(volume, event.originator_id), CAUSE)
+    assert held(path) == {b"before"}
+
+
+# What came in
+
+
+def test_a_file_that_was_put_there_becomes_a_snapshot_of_its_volume(
+    driver: FileDriver, folder: Path, volume: UUID
+) -> None:
+    path = folder / "incoming-snapshots" / str(volume) / "monday"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.truncate(path, GIB)
+    fill(path, b"monday")
+
+    [listed] = driver.manageable_snapshots()
+    event = managed(volume, "monday")
+    driver.adopt_snapshot(event, CAUSE)
+
+    assert listed == Manageable(reference.to("monday"), 1, safe_to_manage=True)
+    assert kept(driver, event.originator_id) == {b"monday"}
+    assert names(path.parent) == set()
+
+
+def test_a_file_in_use_becomes_no_snapshot(
+    driver: FileDriver, folder: Path, volume: UUID
+) -> None:
+    path = folder / "incoming-snapshots" / str(volume) / "monday"
+    path.parent.mkdir(parents=True)
+
+    with path.open("wb"), pytest.raises(VolumeIsBusy):
+        driver.adopt_snapshot(managed(volume, "monday"), CAUSE)
+
+    assert path.exists()
+
+
+def test_a_snapshot_in_use_is_neither_removed_nor_let_go(
+    driver: FileDriver, volume: UUID
+) -> None:
+    event = wanted(volume)
+    path = Path(driver.take_snapshot(event, CAUSE))
+
+    with path.open("rb"):
+        with pytest.raises(VolumeIsBusy, match="snapshot"):
+            driver.delete_snapshot(event.originator_id, CAUSE.at)
+        with pytest.raises(VolumeIsBusy, match="snapshot"):
+            driver.unmanage_snapshot(event.originator_id, CAUSE.at)
+
+    assert kept(driver, event.originator_id) == {b"before"}
+
+
+def breaking(path: Path) -> bool:
+    """Tell whether somebody waits to write a file that is held still."""
+    number = f":{path.stat().st_ino} "
+    lines = LOCKS.read_text().splitlines()
+    return any("BREAKING" in line and number in line for line in lines)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait until something has happened."""
+    ends = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < ends
+
+
+def write_until(path: Path, enough: Event) -> None:
+    """Have a file open for writing, and write it."""
+    with path.open("r+b"):
+        fill(path, b"after!")
+        enough.wait(30)
+
+
+def alternate(paths: list[Path], enough: Event) -> None:
+    """Write increasing numbers, to one file after another."""
+    for number in iter(range(2**62)):
+        for path in paths:
+            write(path, 0, number.to_bytes(8))
+        if enough.wait(0.001):
+            return
+
+
+def number_in(driver: FileDriver, member: Any) -> int:
+    """Return the number that a snapshot has."""
+    path = driver._snapshots.path(member.snapshot_id)
+    return int.from_bytes(read(path, 0, 8))

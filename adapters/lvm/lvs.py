@@ -1,0 +1,189 @@
+"""Logical volumes: made, copied, changed, switched on, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from adapters.lvm import snapshots, volumes
+from adapters.lvm.clearing import Clearing, is_busy
+from adapters.lvm.failures import ENLARGE, GIB, InUse, NoSpace
+from adapters.lvm.group import Group
+from adapters.lvm.limits import within
+from adapters.lvm.mapper import Mapper, mapped
+from adapters.lvm.report import COW, Lv
+from adapters.lvm.thin import ThinPool
+from domain.ports import Progress, unheard
+
+
+class Lvs:
+    """What is done to logical volumes of one volume group, whatever they are for."""
+
+    def __init__(
+        self, group: Group, mapper: Mapper, pool: ThinPool, clearing: Clearing
+    ) -> None:
+        self._group = group
+        self._mapper = mapper
+        self._pool = pool
+        self._clearing = clearing
+
+    def path(self, name: str) -> str:
+        """Return where a logical volume's device is."""
+        return f"/dev/{self._group.name}/{name}"
+
+    def make(
+        self, name: str, size_bytes: int, tags: frozenset[str], *, thin: bool
+    ) -> Lv:
+        """Make one; thick ones hold what was in their blocks, but for the first."""
+        size = self._group.rounded(size_bytes)
+        kind = ["-L", f"{size}b", "-Wn", "-Zy"]
+        if thin:
+            self._pool.has_room()
+            kind = ["-V", f"{size}b", "--thinpool", self._pool.name]
+        lv = Lv(name, size, tags=tags, pool=self._pool.name if thin else "")
+        return self._create(lv, kind, self._group.name)
+
+    def snapshot(
+        self, origin: Lv, name: str, tags: frozenset[str], *, to_use: bool = False
+    ) -> Lv:
+        """Take a snapshot, while the origin is in use; a thin one `to_use` is a clone.
+
+        A thick one has room for all of its origin to change: it is never lost.
+        """
+        self.active(origin)  # it may have been held up by an LVM that was killed
+        lv = Lv(name, origin.size_bytes, tags=tags, pool=origin.pool)
+        kind = ["-kn", "-ay"] if to_use else []
+        if not origin.pool:
+            size = self.cow_bytes(origin)
+            kind = ["-L", f"{size}b"]
+            lv = replace(lv, size_bytes=size, attr=COW, origin_bytes=origin.size_bytes)
+        lv = replace(lv, origin=origin.name)
+        return self._create(lv, ["-s", *kind], f"{self._group.name}/{origin.name}")
+
+    def cow_bytes(self, origin: Lv) -> int:
+        """Return the room that a thick snapshot takes when all has changed."""
+        return self._group.rounded(snapshots.cow_bytes(origin.size_bytes))
+
+    def check_room(self, origins: Iterable[Lv]) -> None:
+        """Raise `NoSpace` or `PoolIsFull` unless all can be snapshotted."""
+        origins = list(origins)
+        if any(lv.pool for lv in origins):
+            self._pool.has_room()
+        wanted = sum(self.cow_bytes(lv) for lv in origins if not lv.pool)
+        if wanted > self._group.seen().free_bytes:
+            said = f"it takes {wanted / GIB:.1f} GiB"
+            raise NoSpace(self._group.name, "a snapshot", said, ENLARGE)
+
+    def grow(self, lv: Lv, size_bytes: int) -> Lv:
+        """Grow a logical volume that may be in use.
+
+        LVM grows no active origin of thick snapshots. So what it has written down
+        grows, with the kernel out of its sight, and the kernel is told next.
+        """
+        size = self._group.rounded(size_bytes)
+        where = f"{self._group.name}/{lv.name}"
+        held = snapshots.cows(self._group.seen().lvs, lv)
+        unseen = ["--driverloaded", "n"] if held else []
+        grown = replace(lv, size_bytes=size)
+        self._group.change(lv.name, grown, "lvextend", *unseen, "-L", f"{size}b", where)
+        return grown
+
+    def tag(self, lv: Lv, tags: frozenset[str], *, keep: bool = True) -> Lv:
+        """Give a logical volume tags, and take those away that it is not to keep."""
+        now = replace(lv, tags=tags | lv.tags if keep else tags)
+        said = [f"--addtag={tag}" for tag in sorted(now.tags - lv.tags)]
+        said += [f"--deltag={tag}" for tag in sorted(lv.tags - now.tags)]
+        if said:
+            where = f"{self._group.name}/{lv.name}"
+            self._group.change(lv.name, now, "lvchange", *said, where)
+        return now
+
+    def rename(self, lv: Lv, name: str) -> Lv:
+        """Call it otherwise, if it is not called so."""
+        renamed = replace(lv, name=name)
+        if lv.name != name:
+            words = "lvrename", self._group.name, lv.name, name
+            self._group.change(lv.name, renamed, *words)
+        return renamed
+
+    def active(self, lv: Lv) -> str:
+        """Return a logical volume's device, which the kernel has, whole, from now on.
+
+        It has none after a reboot, and one that is suspended or too small after an
+        LVM command that was killed.
+        """
+        name = mapped(self._group.name, lv.name)
+        device = self._mapper.device(name)
+        where = f"{self._group.name}/{lv.name}"
+        if device is None:
+            self._group.change(lv.name, lv, "lvchange", "-ay", "-K", "-y", where)
+        elif device.is_suspended or self._mapper.size_bytes(name) < lv.reads_bytes:
+            self._group.change(lv.name, lv, "lvchange", "--refresh", where)
+        return self.path(lv.name)
+
+    def keep(self, name: str, what: str, done: int) -> None:
+        """Have the logical volume say how much of it is done."""
+        lv = self._group.find(name)
+        assert lv
+        self.tag(lv, volumes.with_kept(lv, what, done).tags, keep=False)
+
+    def check_closed(self, lv: Lv) -> None:
+        """Raise `InUse` while something has it open."""
+        device = self._mapper.device(mapped(self._group.name, lv.name))
+        if device and device.open_count:
+            raise InUse(self.path(lv.name))
+
+    def remove(self, lv: Lv, progress: Progress = unheard) -> str | None:
+        """Remove it; returns how its blocks were cleared before, None if none can see.
+
+        A thin pool gives out no block before it is zero; other blocks are cleared
+        as `volume_clear` says, and what was killed goes on where it was.
+        """
+        cleared = None
+        if not lv.pool:
+            if lv.is_cow:
+                lv = self._split(lv)
+            with suppress(OSError):  # what LVM leaves of a split
+                self._mapper.remove(f"{mapped(self._group.name, lv.name)}-cow")
+            cleared = self._clear(lv, progress)
+        with within():
+            where = f"{self._group.name}/{lv.name}"
+            self._group.change(lv.name, None, "lvremove", "-f", "-y", where)
+        return cleared
+
+    def _create(self, lv: Lv, kind: Iterable[str], where: str) -> Lv:
+        said = [f"--addtag={tag}" for tag in sorted(lv.tags)]
+        words = "lvcreate", "-y", *kind, "-n", lv.name, *said, where
+        self._group.change(lv.name, lv, *words)
+        return lv
+
+    def _split(self, lv: Lv) -> Lv:
+        """Leave of a thick snapshot what it has kept, which can then be cleared.
+
+        While its origin is in use, blocks would come to it behind our back.
+        """
+        self.check_closed(lv)
+        alone = replace(lv, attr=Lv.attr, origin="", origin_bytes=0)
+        where = f"{self._group.name}/{lv.name}"
+        self._group.change(lv.name, alone, "lvconvert", "-y", "--splitsnapshot", where)
+        return alone
+
+    def _clear(self, lv: Lv, progress: Progress) -> str:
+        def keep(done: int, _: int) -> None:
+            with within():
+                self.keep(lv.name, volumes.CLEARED, done)
+
+        def tell(done: int, size: int) -> None:
+            progress(100.0 * done / size)
+
+        device = Path(self.active(lv))
+        done = volumes.kept(lv, volumes.CLEARED)
+        try:
+            self._clearing.clear(device, lv.size_bytes, done, keep, tell)
+        except OSError as error:
+            if is_busy(error):
+                raise InUse(str(device)) from error
+            raise
+        return self._clearing.how

@@ -1,0 +1,144 @@
+"""A volume comes to hold again what its snapshot does; the snapshot stays.
+
+Thin, another logical volume takes its place. Thick, what differs is copied over it:
+LVM's own merge takes as long, and takes the snapshot away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from adapters.lvm import snapshots, volumes
+from adapters.lvm.failures import HalfReverted
+from adapters.lvm.filling import Filling
+from adapters.lvm.group import Group
+from adapters.lvm.limits import within
+from adapters.lvm.lvs import Lvs
+from adapters.lvm.report import Lv
+from adapters.lvm.volumes import OURS
+from domain.ports import Cause, Progress
+
+BY = f"{OURS}reverted-by="
+RESTORED = f"{OURS}restored="  # how many of its bytes, from the beginning
+BEFORE, AFTER = "_reverting-", "_reverted-"  # how what it held, and is to, are called
+
+
+class Reverting:
+    """Reversions in one volume group; each does its work once, for its cause."""
+
+    def __init__(self, group: Group, lvs: Lvs, filling: Filling) -> None:
+        self._group = group
+        self._lvs = lvs
+        self._filling = filling
+
+    def is_done(self, volume: Lv, cause: Cause) -> bool:
+        """Tell whether the volume was reverted for that cause."""
+        return by(cause) in volume.tags
+
+    def revert(
+        self,
+        volume_id: UUID,
+        volume: Lv,
+        snapshot: Lv,
+        cause: Cause,
+        progress: Progress,
+    ) -> None:
+        """Revert an unused volume, or go on where that was left."""
+        way = self._swap if volume.pool and snapshot.pool else self._overwrite
+        volume = way(volume_id, volume, snapshot, by(cause), progress)
+        self.finish(volume_id, volume, progress)
+
+    def finish(self, volume_id: UUID, volume: Lv, progress: Progress) -> None:
+        """Give a volume that was reverted its name, and remove what it held before."""
+        name = volumes.name(volume_id)
+        if volume.name != name:
+            if before := self._group.find(name):
+                self._lvs.rename(before, f"{BEFORE}{volume_id}")
+            self._lvs.rename(volume, name)
+        self._filling.tidy(volume_id, progress, 100)
+
+    def check_whole(self, volume_id: UUID, volume: Lv) -> None:
+        """Raise `HalfReverted` while it may hold a mixture."""
+        if any(tag.startswith(RESTORED) for tag in volume.tags):
+            raise HalfReverted(volume_id, self._lvs.path(f"{BEFORE}{volume_id}"))
+
+    def _swap(
+        self, volume_id: UUID, volume: Lv, snapshot: Lv, said: str, progress: Progress
+    ) -> Lv:
+        """Let a clone of the snapshot be the volume.
+
+        Both say that they are, for a moment: it is the one of its name until that
+        says that it is only the copy.
+        """
+        helping, name = volumes.helping(volume_id), f"{AFTER}{volume_id}"
+        twin = self._group.find(name)
+        if twin is None or said not in twin.tags:
+            self._filling.tidy(volume_id, progress, 0)
+            tags = volumes.without(volume, BY).tags | {helping, said}
+            self._lvs.check_room([snapshot])
+            twin = self._lvs.snapshot(snapshot, name, tags, to_use=True)
+        if twin.size_bytes < volume.size_bytes:
+            twin = self._lvs.grow(twin, volume.size_bytes)
+        twin = self._lvs.tag(twin, twin.tags - {helping}, keep=False)
+        self._lvs.tag(volume, frozenset({helping}))
+        return twin
+
+    def _overwrite(
+        self, volume_id: UUID, volume: Lv, snapshot: Lv, said: str, progress: Progress
+    ) -> Lv:
+        """Copy what differs over the volume; what it held is kept until then."""
+        before, done = self._before(volume_id), volumes.kept(volume, RESTORED)
+        if before is None:
+            self._filling.tidy(volume_id, progress, 0)
+            before = self._keep(volume_id, volume, said)
+        if said not in before.tags:
+            tags = volumes.without(before, BY).tags | {said}
+            before, done = self._lvs.tag(before, tags, keep=False), 0
+        volume = self._say(volume, volumes.with_kept(volume, RESTORED, done))
+        try:
+            self._filling.copy(snapshot, volume, done, progress, RESTORED)
+        except TimeoutError as error:
+            # What hangs may yet be written: nothing can be copied back before.
+            raise HalfReverted(volume_id, self._lvs.path(before.name)) from error
+        except OSError:
+            self._go_back(volume_id, volume, before, progress)
+            raise
+        with within():
+            wanted = volumes.without(volumes.without(volume, BY), RESTORED)
+            return self._say(volume, replace(wanted, tags=wanted.tags | {said}))
+
+    def _before(self, volume_id: UUID) -> Lv | None:
+        lv = self._group.find(f"{BEFORE}{volume_id}")
+        return lv if lv and snapshots.is_whole(lv) else None
+
+    def _keep(self, volume_id: UUID, volume: Lv, said: str) -> Lv:
+        self._lvs.check_room([volume])
+        tags = frozenset({volumes.helping(volume_id), said})
+        return self._lvs.snapshot(volume, f"{BEFORE}{volume_id}", tags)
+
+    def _go_back(
+        self, volume_id: UUID, volume: Lv, before: Lv, progress: Progress
+    ) -> None:
+        """Let the volume hold what it held, or raise `HalfReverted`."""
+
+        def waiting(_: float) -> None:
+            progress(0.0)
+
+        try:
+            self._filling.copy(before, volume, 0, waiting, None)
+        except OSError as error:
+            raise HalfReverted(volume_id, self._lvs.path(before.name)) from error
+        with within():
+            self._say(volume, volumes.without(volume, RESTORED))
+        self._filling.tidy(volume_id, progress, 0)
+
+    def _say(self, volume: Lv, wanted: Lv) -> Lv:
+        now = self._group.find(volume.name)
+        assert now
+        return self._lvs.tag(now, wanted.tags, keep=False)
+
+
+def by(cause: Cause) -> str:
+    """Return the tag of what was reverted for a cause."""
+    return f"{BY}{cause.position}/{cause.at}"

@@ -1,0 +1,82 @@
+"""A snapshot as a logical volume: its name, and the tags that say what it is of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from uuid import UUID
+
+from adapters.lvm import volumes
+from adapters.lvm.report import Lv
+from adapters.lvm.volumes import OURS
+from domain import reference
+from domain.ports import Cause, Manageable
+
+IT_IS = re.compile(r"holdfast\.snapshot=(.+)")
+CHUNK, A_METADATA_CHUNK = 4096, 256  # bytes; chunks that one more tells of
+
+
+def name(snapshot_id: UUID) -> str:
+    """Return what Cinder calls a snapshot's logical volume."""
+    return reference.name_of_snapshot(snapshot_id)
+
+
+def tags(snapshot_id: UUID, volume_id: UUID, cause: Cause) -> frozenset[str]:
+    """Return the tags of a volume's snapshot that was taken for a cause."""
+    it_is, of_it = f"{OURS}snapshot={snapshot_id}", f"{OURS}of={volume_id}"
+    return frozenset({it_is, of_it, volumes.made_by(cause)})
+
+
+def of(lvs: Mapping[str, Lv], snapshot_id: UUID) -> Lv | None:
+    """Return the logical volume that says it is this snapshot, whatever its name."""
+    return volumes.said_by(lvs, f"{OURS}snapshot={snapshot_id}", name(snapshot_id))
+
+
+def of_volume(lvs: Mapping[str, Lv], volume_id: UUID) -> list[Lv]:
+    """Return a volume's snapshots, thin and thick."""
+    said = f"{OURS}of={volume_id}"
+    return [lv for lv in lvs.values() if said in lv.tags]
+
+
+def cows(lvs: Mapping[str, Lv], origin: Lv) -> list[Lv]:
+    """Return the thick snapshots that depend on a logical volume."""
+    return [lv for lv in lvs.values() if lv.is_cow and lv.origin == origin.name]
+
+
+def is_whole(lv: Lv) -> bool:
+    """Tell whether it is a snapshot yet, and still.
+
+    LVM makes a thick one in two steps, and it is removed in two.
+    """
+    return bool(lv.pool) or lv.is_cow
+
+
+def cow_bytes(size_bytes: int) -> int:
+    """Return how much a thick snapshot keeps when all of its origin has changed.
+
+    The kernel writes before each 256 chunks where they belong, and wipes the place
+    for the next ones ahead.
+    """
+    chunks = -(-size_bytes // CHUNK)
+    return (chunks + -(-chunks // A_METADATA_CHUNK) + 2) * CHUNK
+
+
+def offered(lv: Lv) -> Manageable:
+    """Return what can be said of it to those who look for snapshots to take over."""
+    told, size_gib = reference.to(lv.name), volumes.whole_gib(lv.reads_bytes)
+    for said in filter(None, map(IT_IS.fullmatch, lv.tags)):
+        whose = UUID(said[1])
+        return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
+    why = "something has it open" if lv.is_open else None
+    return Manageable(told, size_gib, not why, why)
+
+
+def could_be(lv: Lv) -> bool:
+    """Tell whether it is a snapshot, or could be one.
+
+    Cinder's clones are thin snapshots, too, and volumes.
+    """
+    if any(map(IT_IS.fullmatch, lv.tags)):
+        return True
+    ours = any(tag.startswith(OURS) for tag in lv.tags)
+    return bool(lv.origin) and not ours and not reference.volume_of(lv.name)

@@ -1,0 +1,136 @@
+"""Snapshots that are taken over and let go, thin and thick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from adapters.contracts.drivers import (
+    CAUSE,
+    device,
+    read,
+    write,
+)
+from adapters.contracts.snapshots import copy_of, managed
+from adapters.lvm.copies import (
+    LATER,
+    held,
+    names,
+)
+from adapters.lvm.driver import LvmDriver
+from adapters.lvm.test_driver import fresh
+from adapters.lvm.testing import DISKS, GROUP, lvm
+from domain import reference
+from domain.ports import (
+    AlreadyManaged,
+    Manageable,
+    UnknownReference,
+    VolumeIsBusy,
+)
+
+pytestmark = pytest.mark.lvm(disks=DISKS)
+
+
+def bring(kind: str, volume_id: UUID, name: str = "nightly") -> None:
+    """Take a snapshot that is nobody's."""
+    room = [] if kind == "thin" else ["-L", "1g"]
+    lvm("lvcreate", "-y", "-s", *room, "-n", name, f"{GROUP}/volume-{volume_id}")
+
+
+def test_a_snapshot_is_taken_over_with_what_it_holds(
+    driver: LvmDriver, volume: UUID, kind: str
+) -> None:
+    bring(kind, volume)
+    write(device(driver, volume), 4096, b"behind")
+    event = managed(volume, "nightly")
+
+    adopted = driver.adopt_snapshot(event, CAUSE)
+
+    assert driver.adopt_snapshot(event, CAUSE) == adopted
+    assert fresh(kind).adopt_snapshot(event, CAUSE) == adopted
+    assert adopted.size_gib == 1
+    assert adopted.location == f"/dev/{GROUP}/_snapshot-{event.originator_id}"
+    copy = copy_of(event.originator_id)
+    driver = fresh(kind)
+    driver.create(copy, CAUSE)
+    assert read(device(driver, copy.originator_id), 4096, 6) == b"before"
+    driver.delete_snapshot(event.originator_id, CAUSE.at)
+
+
+def test_what_is_no_snapshot_of_the_volume_is_not_taken_over(
+    driver: LvmDriver, volumes: list[UUID], snapshot: UUID, kind: str
+) -> None:
+    bring(kind, volumes[0])
+    clone = copy_of(volumes[0], "volume")
+    driver.create(clone, CAUSE)
+    before = names()
+
+    for volume_id, name in (
+        (volumes[1], "nightly"),
+        (volumes[0], "nothing"),
+        (volumes[0], ".."),
+        (volumes[0], f"volume-{volumes[1]}"),
+    ):
+        with pytest.raises((UnknownReference, AlreadyManaged)):
+            driver.adopt_snapshot(managed(volume_id, name), CAUSE)
+    for name in (f"_snapshot-{snapshot}", f"volume-{clone.originator_id}"):
+        with pytest.raises(AlreadyManaged):
+            driver.adopt_snapshot(managed(volumes[0], name), CAUSE)
+
+    assert names() == before
+
+
+def test_a_snapshot_in_use_is_neither_taken_over_nor_let_go(
+    driver: LvmDriver, volume: UUID, kind: str
+) -> None:
+    bring(kind, volume)
+    lvm("lvchange", "-ay", "-K", "-y", f"{GROUP}/nightly")
+    event = managed(volume, "nightly")
+    path = Path("/dev", GROUP, "nightly")
+
+    with path.open("rb"):
+        [listed] = driver.manageable_snapshots()
+        with pytest.raises(VolumeIsBusy):
+            driver.adopt_snapshot(event, CAUSE)
+    assert not listed.safe_to_manage
+
+    taken = Path(driver.adopt_snapshot(event, CAUSE).location)
+    with taken.open("rb"), pytest.raises(VolumeIsBusy):
+        driver.unmanage_snapshot(event.originator_id, CAUSE.at)
+
+
+def test_what_is_let_go_can_be_taken_over_again(
+    driver: LvmDriver, volume: UUID, snapshot: UUID, kind: str
+) -> None:
+    assert driver.unmanage_snapshot(snapshot, LATER.at) is None
+    [listed] = driver.manageable_snapshots()
+    assert (listed.id, listed.safe_to_manage) == (snapshot, False)
+
+    told = driver.unmanage_snapshot(snapshot, CAUSE.at)
+
+    assert told == reference.to(f"_snapshot-{snapshot}")
+    assert driver.unmanage_snapshot(snapshot, CAUSE.at) == told
+    assert driver.unmanage_snapshot(uuid4(), CAUSE.at) is None
+    assert driver.manageable_snapshots() == [Manageable(told, 1, safe_to_manage=True)]
+    assert driver.delete_snapshot(snapshot, CAUSE.at) is None
+    again = managed(volume, f"_snapshot-{snapshot}")
+    driver.adopt_snapshot(again, CAUSE)
+    copy = copy_of(again.originator_id)
+    driver.create(copy, CAUSE)
+    assert held(driver, copy.originator_id) == {b"before"}
+
+
+def test_snapshots_are_listed_by_name_and_clones_are_none(
+    driver: LvmDriver, volume: UUID, snapshot: UUID, kind: str
+) -> None:
+    bring(kind, volume)
+    driver.create(copy_of(snapshot), CAUSE)
+
+    ours, theirs = driver.manageable_snapshots()
+
+    assert (ours.id, ours.reason_not_safe) == (snapshot, "already managed")
+    assert theirs == Manageable(reference.to("nightly"), 1, safe_to_manage=True)
+    offered = {m.id for m in driver.manageable() if m.safe_to_manage}
+    assert offered <= {None}

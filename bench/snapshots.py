@@ -1,0 +1,151 @@
+"""What snapshots, copies and group snapshots on LVM cost, beside the bare commands.
+
+    just bench-snapshots
+
+prints a table and writes `bench/results-snapshots.json`. The whole service runs in the
+guest, as in `bench.lvm`; figures are of thin and of thick volumes, beside 1, 100 and
+1,000 snapshots of one volume (of thick ones 1 and 100: each is written to by all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+from rich.console import Console
+
+from bench import load
+from bench.bed import Bed, bed
+from bench.lvm import DISKS, IN_FLIGHT, Storage, asked, newest, prepare, started, timed
+from bench.telling import tell
+
+TIMES = 8  # operations, one at a time
+MEMBERS = 10  # of a group
+SMALL, LARGE = 1, 100  # GiB
+NUMBERS = {"thin": (1, 100, 1000), "thick": (1, 100)}
+FLOORS = {
+    "group_snapshot_ratio_10": "1.5 at most",
+    "clone_size_ratio_thin": "1",
+}
+
+
+def measured(
+    on: Bed, storages: list[Storage], status: Callable[[str], None]
+) -> Iterator[tuple[str, float]]:
+    """Yield what it costs on each storage, then what is to be reached."""
+    found: dict[str, float] = {}
+    for storage in storages:
+        with started(on, storage.kind):
+            on.quiet()
+            for part in (group_snapshots, clones, chain):
+                status(f"{storage.kind}: {part.__name__}")
+                for name, figure in part(on, storage):
+                    found[name] = figure
+                    yield name, figure
+    yield (
+        "group_snapshot_ratio_10",
+        max(
+            found[f"group_snapshot_ms_{kind}"] / found[f"bare_ten_snapshots_ms_{kind}"]
+            for kind in DISKS
+        ),
+    )
+    small, large = (found[f"clone_ms_thin_{size}_gib"] for size in (SMALL, LARGE))
+    yield "clone_size_ratio_thin", large / small
+
+
+def group_snapshots(on: Bed, storage: Storage) -> Iterator[tuple[str, float]]:
+    """Yield what a consistent snapshot of ten volumes takes, and ten bare ones."""
+    group = str(uuid4())
+    about = {"backend": storage.kind, "consistent": True}
+    asked(on, "group.create", [{"id": group} | about])
+    member = {"size_gib": SMALL, "group_id": group}
+    asked(on, "volume.create", [member] * MEMBERS)
+    ids = newest(on, MEMBERS)
+
+    def bare(number: int) -> None:
+        for each in ids:
+            storage.shell.run(*lvcreate(storage, f"volume-{each}", f"b{number}-{each}"))
+
+    took = timed(bare, list(range(2)))
+    yield f"bare_ten_snapshots_ms_{storage.kind}", 1e3 * min(took)
+    for number in range(2):
+        names = [f"{storage.group}/b{number}-{each}" for each in ids]
+        storage.shell.run("lvremove", "-f", "-y", *names)
+    taken = [{"id": str(uuid4()), "group_id": group} for _ in range(3)]
+    yield (
+        f"group_snapshot_ms_{storage.kind}",
+        asked(on, "group_snapshot.create", taken).p50,
+    )
+    asked(on, "group_snapshot.delete", [{"id": each["id"]} for each in taken])
+    asked(on, "group.delete", [{"id": group, "delete_volumes": True}])
+
+
+def clones(on: Bed, storage: Storage) -> Iterator[tuple[str, float]]:
+    """Yield what a copy of a volume takes, and the bare snapshot that a thin one is."""
+    for size_gib in (SMALL, LARGE) if storage.kind == "thin" else (SMALL,):
+        of = volume(on, storage, size_gib)
+        copies = [{"source": {"volume": of}} for _ in range(TIMES)]
+        took = asked(on, "volume.create", copies).p50
+        yield f"clone_ms_{storage.kind}_{size_gib}_gib", took
+        remove(on, "volume", [*newest(on, TIMES), of])
+
+
+def chain(on: Bed, storage: Storage) -> Iterator[tuple[str, float]]:
+    """Yield what snapshots of one volume take beside ever more of them."""
+    of, there = volume(on, storage, SMALL), 0
+    for number in NUMBERS[storage.kind]:
+        more = [{"volume_id": of} for _ in range(number - there)]
+        asked(on, "snapshot.create", more, IN_FLIGHT)
+        there = number
+        where = f"{storage.kind}_{number}"
+        names = [f"bare-{n}" for n in range(TIMES)]
+        each = [lvcreate(storage, f"volume-{of}", name) for name in names]
+        took = timed(lambda words: storage.shell.run(*words), each)
+        yield f"bare_snapshot_ms_{where}", load.quantile(sorted(took), 0.5)
+        whole = [f"{storage.group}/{name}" for name in names]
+        storage.shell.run("lvremove", "-f", "-y", *whole)
+        ids = [str(uuid4()) for _ in range(TIMES)]
+        taken = [{"id": each, "volume_id": of} for each in ids]
+        yield f"snapshot_ms_{where}", asked(on, "snapshot.create", taken).p50
+        gone = [{"id": each} for each in ids]
+        yield f"snapshot_delete_ms_{where}", asked(on, "snapshot.delete", gone).p50
+
+
+def lvcreate(storage: Storage, origin: str, name: str) -> list[str]:
+    """Return how a snapshot is made, as the driver says it."""
+    size = [] if storage.kind == "thin" else ["-L", f"{SMALL}g"]
+    where = f"{storage.group}/{origin}"
+    tag = ["--addtag", f"holdfast.snapshot={uuid4()}"]
+    return ["lvcreate", "-qq", "-y", "-s", *size, "-n", name, *tag, where]
+
+
+def volume(on: Bed, storage: Storage, size_gib: int) -> str:
+    """Return the id of a new volume."""
+    asked(on, "volume.create", [{"size_gib": size_gib, "backend": storage.kind}])
+    [made] = newest(on, 1)
+    return made
+
+
+def remove(on: Bed, noun: str, ids: list[str]) -> None:
+    """Delete all of them, one after another."""
+    asked(on, f"{noun}.delete", [{"id": each} for each in ids])
+
+
+def main() -> None:
+    """Measure everything, tell it, and keep it."""
+    storages = [Storage(kind) for kind in DISKS]
+    console = Console()
+    for storage in storages:
+        prepare(storage)
+    settings = "".join(storage.settings for storage in storages)
+    with (
+        console.status("starting the servers") as status,
+        bed(settings) as on,
+        on.replica(),
+    ):
+        figures = measured(on, storages, status.update)
+        tell(console, figures, FLOORS, "results-snapshots.json")
+
+
+if __name__ == "__main__":
+    main()
