@@ -29,10 +29,9 @@ def follow(log: Decision) -> None:
     """
     while news := log.news():
         for event in news:
-            asked = MOMENT.set(Moment(event.timestamp, event.provenance))
             for react in REACTIONS.get(type(event), ()):
+                MOMENT.set(Moment(event.timestamp, event.provenance))
                 react(log, event)
-            MOMENT.reset(asked)
 
 
 # A volume that is made from something
