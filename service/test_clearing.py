@@ -13,6 +13,7 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import progress
+from adapters.jetstream.admission import A_FEW
 from domain.ports import Capabilities, Cause, Progress, unheard
 from domain.volume import Volume
 from service.house import House, Run, lived
@@ -110,7 +111,7 @@ def test_new_work_does_not_wait_for_what_is_being_cleared(run: Run) -> None:
 
     async def scenario(house: House) -> str:
         await deleting(house, 20)
-        await has_begun(driver, 3)
+        await has_begun(driver, A_FEW)
         volume = await house.settled(await house.create())
         driver.may_go_on.set()
         status: str = volume["status"]

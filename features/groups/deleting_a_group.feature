@@ -30,7 +30,7 @@ Feature: Deleting a group
       Given a group "app" of "db, web"
       When the group "app" is deleted with its volumes
       Then the group "app" is deleted
-      And "db, web" are deleted
+      And all of "db, web" are deleted
       And "db" has no storage
       And "web" has no storage
 
@@ -50,7 +50,7 @@ Feature: Deleting a group
       And a process has "web" open
       When the group "app" is deleted with its volumes
       Then the group "app" is available because "is in use"
-      And "cache, db, web" are available
+      And all of "cache, db, web" are available
       And "cache" holds "orders"
       And "db" holds "orders"
 
@@ -92,4 +92,4 @@ Feature: Deleting a group
       And the group "app" is being deleted with its volumes
       When the service is killed, backend "faulty" mended, and started again
       Then the group "app" is deleted
-      And "db, web" are deleted
+      And all of "db, web" are deleted

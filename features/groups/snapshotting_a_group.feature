@@ -86,4 +86,4 @@ Feature: Snapshotting a group
       And backend "faulty" fails to make volumes
       When a group "copy" is made of the group "app"
       Then the group "copy" is error because "the storage does not answer; see its cabling"
-      And "db, web" are available
+      And all of "db, web" are available

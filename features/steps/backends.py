@@ -102,7 +102,8 @@ def taken(world: World, backend: str) -> int:
 
 def promised(world: World, backend: str) -> int:
     asked = {"backend": backend, "limit": 1000, "min_position": world.end_of_log()}
-    listed = world.do("volume.list", **asked)["items"]
+    nouns = "volume", "snapshot"
+    listed = [i for n in nouns for i in world.do(f"{n}.list", **asked)["items"]]
     return sum(item["size_gib"] for item in listed if item["status"] != "error")
 
 

@@ -214,7 +214,7 @@ def is_no_member(world: World, name: str) -> None:
     assert world.volume(name)["group_id"] is None
 
 
-@then(says('"{names:Name}" are {status:Status}'))
+@then(says('all of "{names:Name}" are {status:Status}'))
 def are_in_status(world: World, names: str, status: str) -> None:
     for name in names.split(", "):
         is_in_status(world, name, status)
