@@ -303,8 +303,8 @@ class Group(Aggregate):
             return
         status = LIFECYCLE.after("delete", self)
         unmet = [f"without group snapshot {each}" for each in self.snapshots]
-        if not delete_volumes:
-            unmet += [f"without volume {each}" for each in self.volumes]
+        if self.volumes and not delete_volumes:
+            unmet.append("delete_volumes given")
         if unmet:
             raise Refused("delete", self.status, unmet)
         if status is S.DELETED:

@@ -106,6 +106,12 @@ class TimedOut(DriverFailed):
     code = "timed_out"
 
 
+class HalfReverted(DriverFailed):
+    """The volume holds neither what it held nor what its snapshot does."""
+
+    code = "half_reverted"
+
+
 class UnknownReference(DriverFailed):
     """The backend has no storage of that name that could become a volume."""
 
@@ -219,7 +225,8 @@ class Driver(Protocol):
         A safety copy of what it held is kept until then: what is cut short goes on
         when asked again, and what fails leaves either content, never a mixture.
 
-        Raises `VolumeIsBusy` while something uses the volume.
+        Raises `VolumeIsBusy` while something uses the volume, and `HalfReverted` where
+        neither content is whole; whatever else is raised leaves the old or the new.
         """
 
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:

@@ -385,6 +385,11 @@ class Snapshot(Copied):
             command = "delete/force" if force else "delete"
             self._leave(command, Snapshot.DeletionStarted, force, with_group)
 
+    def check_goes(self, *, force: bool) -> None:
+        """Raise `Refused` where `delete` would."""
+        if self.status not in (S.DELETING, S.DELETED):
+            self._may_leave("delete/force" if force else "delete")
+
     def unmanage(self) -> None:
         """Ask for the snapshot to be forgotten; its storage stays, under some name."""
         if self.status not in (S.UNMANAGING, S.DELETED):
@@ -457,21 +462,29 @@ class Snapshot(Copied):
         force: bool = False,  # noqa: FBT001, FBT002
         with_group: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        status = LIFECYCLE.after(command, self)
-        unmet = self.copied_to
-        if self.group_snapshot_id and not with_group:
-            unmet.append(f"outside group snapshot {self.group_snapshot_id}")
-        if unmet:
-            raise Refused(command, self.status, unmet)
         self.record(
             event,
-            status=status,
+            status=self._may_leave(command, with_group),
             backend=self.backend,
             volume_id=self.volume_id,
             previous_status=self.status,
             made_at=self.created_at,
             force=force,
         )
+
+    def _may_leave(
+        self,
+        command: str,
+        with_group: bool = False,  # noqa: FBT001, FBT002
+    ) -> SnapshotStatus:
+        """Return the status that leaving leads to, or raise `Refused`."""
+        status = LIFECYCLE.after(command, self)
+        unmet = self.copied_to
+        if self.group_snapshot_id and not with_group:
+            unmet.append(f"outside group snapshot {self.group_snapshot_id}")
+        if unmet:
+            raise Refused(command, self.status, unmet)
+        return status
 
     def _fail(
         self,

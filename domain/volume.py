@@ -428,11 +428,44 @@ class Volume(Copied):
 
         TOPIC = "volume.reversion_put_off"
 
+    class CascadeStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """Removal was asked for with all snapshots: does anybody use the volume?
+
+        Only if nobody does, they go, and then the volume. Whatever else was under
+        way is moot.
+        """
+
+        TOPIC = "volume.cascade_started"
+        previous_status: Status
+        force: bool = False
+
+        def apply(self, volume: Volume) -> None:
+            volume.in_flight = {}
+            volume.progressed_at = None
+            volume.awaited = "look"
+            volume.previous_status = self.previous_status
+
+    class CascadeLookedAt(aggregate.Outcome, frozen=True, kw_only=True):
+        """Nobody uses the volume, so its snapshots are being removed."""
+
+        TOPIC = "volume.cascade_looked_at"
+        force: bool
+
+        def apply(self, volume: Volume) -> None:
+            volume.awaited = "snapshots"
+
+    class CascadePutOff(aggregate.Failure, frozen=True, kw_only=True):
+        """Something uses the volume, or nobody could tell; nothing was removed."""
+
+        TOPIC = "volume.cascade_put_off"
+
+        def apply(self, volume: Volume) -> None:
+            volume.awaited = None
+
     class DeletionAwaited(aggregate.Event, frozen=True, kw_only=True):
         """Removal was asked for; it begins once something else is done.
 
-        `awaited` says what that is: its "snapshots" are gone, or the members of its
-        "group" were looked at.
+        `awaited` says what that is: the members of its "group" were looked at.
         """
 
         TOPIC = "volume.deletion_awaited"
@@ -857,20 +890,30 @@ class Volume(Copied):
             self._check_free("delete", self.needed_by)
             self._leave("delete/force" if force else "delete", force=force)
 
-    def delete_after(self, awaited: str, *, force: bool = False) -> None:
-        """Ask for the storage to be removed once something else is done.
-
-        That is "snapshots": all of them are gone, each was asked to go; or "group":
-        all its members were looked at.
-        """
-        command = "delete/force" if force else "delete"
-        others = {"snapshots": self.outside_group, "group": self.unsnapped}[awaited]
-        self._check_free(command, [*self.copied_to, *others])
+    def delete_after(self, awaited: str) -> None:
+        """Ask for the storage to be removed once all of its "group" was looked at."""
+        self._check_free("delete", [*self.copied_to, *self.unsnapped])
         self.record(
             Volume.DeletionAwaited,
-            status=self._after(command),
+            status=self._after("delete"),
             awaited=awaited,
             previous_status=self.status,
+        )
+
+    def cascade(self, *, force: bool) -> None:
+        """Ask for its snapshots to be removed, and then the volume, if nobody uses it.
+
+        Once asked for, asking adds nothing.
+        """
+        if self.status in (Status.DELETING, Status.DELETED):
+            return
+        command = "delete/force" if force else "delete"
+        self._check_free(command, [*self.copied_to, *self.outside_group])
+        self._intend(
+            Volume.CascadeStarted,
+            self._after(command),
+            previous_status=self.status,
+            force=force,
         )
 
     def begin_deletion(self, awaited: str) -> None:
@@ -904,6 +947,11 @@ class Volume(Copied):
             if not self.snapshots:
                 self.begin_deletion("snapshots")
 
+    def check_stays(self, command: str) -> None:
+        """Raise `Refused` where the volume is about to go."""
+        if self.status in GOING:
+            raise Refused(command, self.status, [])
+
     def begin_copy(self, copy_id: UUID) -> None:
         """Stay as it is until another volume is made from it."""
         status = self._after("copy")
@@ -925,8 +973,11 @@ class Volume(Copied):
     def revert(self, snapshot_id: UUID, made_at: datetime, size_gib: int) -> None:
         """Ask for the volume to hold again what its latest snapshot does."""
         unmet = list(self.copied_to)
-        if next(reversed(self.snapshots), None) != snapshot_id:
-            unmet.append("its latest snapshot")
+        latest = next(reversed(self.snapshots), None)
+        if snapshot_id not in self.snapshots:
+            unmet.append(f"the volume that snapshot {snapshot_id} is of")
+        elif snapshot_id != latest:
+            unmet.append(f"its latest snapshot, which is {latest}")
         elif size_gib != self.size_gib:
             unmet.append("as large as the snapshot")
         status = self._after("revert")
@@ -1121,6 +1172,7 @@ class Volume(Copied):
             V.ExtensionStarted:    (self._extended,      self._extension_failed),
             V.ReversionStarted:    (self._reverted,      self._reversion_failed),
             V.DeletionStarted:     (self._deleted,       self._deletion_failed),
+            V.CascadeStarted:      (self._looked_at,     self._cascade_put_off),
             V.UnmanagingStarted:   (self._unmanaged,     self._unmanaging_failed),
             V.ConnectionStarted:   (self._connected,     self._connection_failed),
             V.DisconnectionStarted:(self._disconnected,  self._disconnection_failed),
@@ -1197,6 +1249,13 @@ class Volume(Copied):
         kind = Volume.DeletionPutOff if why.busy else Volume.DeletionFailed
         command = "deletion_put_off" if why.busy else "deletion_failed"
         self._fail(kind, intent, why, self._after(command))
+
+    def _looked_at(self, intent: CascadeStarted, _: Done) -> None:
+        status = self._after("delete/awaited")
+        self.settle(Volume.CascadeLookedAt, intent, status=status, force=intent.force)
+
+    def _cascade_put_off(self, intent: CascadeStarted, why: NotDone) -> None:
+        self._fail(Volume.CascadePutOff, intent, why, self._after("deletion_put_off"))
 
     def _unmanaged(self, intent: UnmanagingStarted, done: Done) -> None:
         status = self._after("unmanaged")

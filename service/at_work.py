@@ -135,8 +135,7 @@ def being_removed(backend: str) -> list[Aggregate]:
 
 def going_after_its_snapshot(backend: str) -> list[Aggregate]:
     snapshot, volume = taken(backend)
-    volume.delete_after("snapshots")
-    snapshot.delete()
+    volume.cascade(force=False)
     return [volume, snapshot]
 
 

@@ -58,7 +58,7 @@ class KeyReused(Exception):
 
 
 class NotLive(BaseException):  # control flow: no `except Exception` may swallow it
-    """A decision needs something that has to be read first."""
+    """A decision needs what has to be read first: its arguments are the keys."""
 
 
 # The id of a part of an aggregate, as a number: aggregates may have the same ids.
@@ -169,6 +169,13 @@ class Decision:
             raise NotFound(noun_of(kind), key or aggregate_id)
         return aggregate
 
+    def all(self, kind: type[A], ids: Iterable[UUID]) -> list[A]:
+        """Return many aggregates, which are read at once where they have to be."""
+        wanted = list(ids)
+        if missing := [key for key in wanted if key not in self._live]:
+            raise NotLive(*missing)
+        return [self.get(kind, key) for key in wanted]
+
     def find(self, kind: type[A], aggregate_id: UUID) -> A | None:
         """Return an aggregate, or None where there is none."""
         try:
@@ -217,6 +224,15 @@ class Decision:
                 news += fresh
         return news
 
+    @property
+    def changed(self) -> list[UUID]:
+        """The ids of what was recorded about, or added."""
+        return [
+            key
+            for key, (aggregate, version, _) in self.touched.items()
+            if aggregate and aggregate.version != version
+        ]
+
     def collect(self, shown: UUID | None = None) -> list[Event]:
         """Return what has been recorded, and note what it takes.
 
@@ -263,6 +279,8 @@ class Command(msgspec.Struct, eq=False):
     fingerprint: bytes
     query: bool = False
     attempts: int = 0
+    # What it has looked at so far: what is not in memory is read together.
+    wanted: set[Key] = msgspec.field(default_factory=set)
     answer: Answer = msgspec.field(default_factory=Answer)
     # What has been decided, last.
     decision: Decision = msgspec.UNSET  # type: ignore[assignment]

@@ -23,6 +23,7 @@ def described(
     Raises `NotFound`, `Refused`, and `ValidationError` for what the source cannot be.
     """
     origin, volume = found(log, source)
+    volume.check_stays("copy")
     origin.begin_copy(volume_id)
     size_gib = said["size_gib"] or origin.size_gib
     if size_gib < origin.size_gib:

@@ -121,9 +121,9 @@ class Endpoint:
             key = replica.key_if(self.signed)
             answer.then(lambda outcome: send_soon(request, outcome, key))
 
-    def also(self, subject: str) -> Endpoint:
-        """Return the same under another subject."""
-        return replace(self, subject=PREFIX + subject)
+    def also(self, subject: str, decide: Callable[..., Aggregate]) -> Endpoint:
+        """Return the same under another subject, decided otherwise."""
+        return replace(self, subject=PREFIX + subject, decide=decide)
 
     def command(self, body: bytes, headers: Headers, room: Room) -> Command:
         """Return the command that a request stands for, or raise why not."""

@@ -116,7 +116,7 @@ class Log:
         self._live: Live = {}
         self._positions: dict[UUID, int] = {}
         self._waiting: list[Command] = []
-        self._absent: dict[Key, list[Command]] = {}
+        self._set_aside: list[Command] = []
         self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
         self._late = self._crowded = False
@@ -256,8 +256,10 @@ class Log:
         try:
             command.reply = command.decide(decision)
         except NotLive as missing:
+            # What has to be taken back is wanted again, together with what is missing.
+            command.wanted.update(missing.args, decision.touched)
             self._take_back(decision)
-            self._absent.setdefault(missing.args[0], []).append(command)
+            self._set_aside.append(command)
             self._wanted.set()
             return
         except Exception as problem:  # noqa: BLE001 - nobody else's command may suffer
@@ -286,10 +288,12 @@ class Log:
     def _take_back(self, decision: Decision) -> None:
         """Forget what a broken-off decision had recorded or added."""
         if decision.collect() or decision.parts:
-            self._drop(decision)
+            self._forget_keys([*decision.changed, *parts_of(decision.parts)])
 
     def _drop(self, decision: Decision) -> None:
-        keys: list[Key] = [*decision.touched, *parts_of(decision.parts)]
+        self._forget_keys([*decision.touched, *parts_of(decision.parts)])
+
+    def _forget_keys(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._live.pop(key, None)
 
@@ -439,10 +443,9 @@ class Log:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            absent, self._absent = self._absent, {}
-            commands = [command for group in absent.values() for command in group]
+            commands, self._set_aside = self._set_aside, []
             try:
-                await self._bring(absent)
+                await self._bring({key for each in commands for key in each.wanted})
             except PersistenceError as failure:
                 self._give_up(commands, failure)
             else:

@@ -14,6 +14,7 @@ from domain.aggregate import Event, Failure, NotDone
 from domain.copying import Copied
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot, GroupSnapshotStatus
+from domain.lifecycle import Refused
 from domain.provenance import MOMENT, Moment
 from domain.snapshot import Snapshot
 from domain.volume import Volume
@@ -66,6 +67,22 @@ def keep_snapshot(log: Decision, event: Failure) -> None:
         taken.member_stays(snapshot.id, because(event))
 
 
+def delete_snapshots(log: Decision, event: Volume.CascadeLookedAt) -> None:
+    """Remove a volume's snapshots, which nobody uses, and then the volume itself."""
+    volume = log.get(Volume, event.originator_id)
+    snapshots = log.all(Snapshot, volume.snapshots)
+    try:
+        for snapshot in snapshots:
+            snapshot.check_goes(force=event.force)
+    except Refused as refused:
+        volume.call_off_deletion("snapshots", NotDone("refused", str(refused)))
+        return
+    for snapshot in snapshots:
+        snapshot.delete(force=event.force)
+    if not snapshots:
+        volume.begin_deletion("snapshots")
+
+
 def end_restoration(log: Decision, event: Event) -> None:
     """Have the snapshot know that its volume was reverted, or was not."""
     volume = log.get(Volume, event.originator_id)
@@ -90,14 +107,14 @@ def tell_not_made(log: Decision, event: Volume.CreationFailed) -> None:
 
 def begin_deletions(log: Decision, event: Group.LookedAt) -> None:
     """Remove all members: none is in use."""
-    for volume_id in log.get(Group, event.originator_id).volumes:
-        log.get(Volume, volume_id).begin_deletion("group")
+    for volume in log.all(Volume, log.get(Group, event.originator_id).volumes):
+        volume.begin_deletion("group")
 
 
 def call_off_deletions(log: Decision, event: Group.DeletionPutOff) -> None:
     """Keep all members: one is in use."""
-    for volume_id in log.get(Group, event.originator_id).volumes:
-        log.get(Volume, volume_id).call_off_deletion("group", because(event))
+    for volume in log.all(Volume, log.get(Group, event.originator_id).volumes):
+        volume.call_off_deletion("group", because(event))
 
 
 def tell_gone(log: Decision, event: Volume.Deleted) -> None:
@@ -117,14 +134,16 @@ def tell_kept(log: Decision, event: Failure) -> None:
 
 def tell_taken(log: Decision, event: GroupSnapshot.CreationFinished) -> None:
     """Have each snapshot know that it was taken."""
-    for snapshot_id in log.get(GroupSnapshot, event.originator_id).snapshots:
-        log.get(Snapshot, snapshot_id).taken_in_group()
+    taken = log.get(GroupSnapshot, event.originator_id)
+    for snapshot in log.all(Snapshot, taken.snapshots):
+        snapshot.taken_in_group()
 
 
 def tell_not_taken(log: Decision, event: GroupSnapshot.CreationFailed) -> None:
     """Have each snapshot know that it was not taken."""
-    for snapshot_id in log.get(GroupSnapshot, event.originator_id).snapshots:
-        log.get(Snapshot, snapshot_id).not_taken_in_group(because(event))
+    taken = log.get(GroupSnapshot, event.originator_id)
+    for snapshot in log.all(Snapshot, taken.snapshots):
+        snapshot.not_taken_in_group(because(event))
 
 
 def forget_group_snapshot(log: Decision, event: GroupSnapshot.SnapshotRemoved) -> None:
@@ -152,6 +171,7 @@ REACTIONS: dict[type[Event], tuple[Callable[[Decision, Any], None], ...]] = {
     Volume.Deleted:                  (free_source, tell_gone),
     Volume.DeletionFailed:           (tell_kept,),
     Volume.DeletionPutOff:           (tell_kept,),
+    Volume.CascadeLookedAt:          (delete_snapshots,),
     Volume.ReversionFinished:        (end_restoration,),
     Volume.ReversionFailed:          (end_restoration,),
     Volume.ReversionPutOff:          (end_restoration,),

@@ -138,6 +138,30 @@ def test_a_change_that_cannot_be_is_refused(
     assert seen["status"] == "available"
 
 
+def test_a_consistency_group_is_a_consistent_one(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        plain, _ = await grouped(log)
+        consistent, _ = await grouped(log, consistent=True)
+        by_subject: dict[str, Any] = {
+            each.subject: each
+            for each in (*groups.ENDPOINTS, *group_snapshots.ENDPOINTS)
+        }
+        taking = by_subject["holdfast.v1.cgsnapshot.create"]
+        updating = by_subject["holdfast.v1.consistency_group.update"]
+        return [
+            await ask(log, taking, group_id=plain),
+            await ask(log, updating, id=plain, name="app"),
+            await ask(log, updating, id=consistent, name="app"),
+            await ask(log, taking, group_id=consistent),
+            await group(log, plain),
+        ]
+
+    *refused, named, taken, plain = played(manager, scenario)
+
+    assert [each["type"] for each in refused] == ["not-found", "not-found"]
+    assert (named["name"], taken["status"], plain["name"]) == ("app", "creating", "")
+
+
 def test_nobody_comes_and_goes_at_once() -> None:
     member = str(uuid4())
     both = {"add_volumes": [member], "remove_volumes": [member]}
@@ -268,6 +292,26 @@ def test_a_group_snapshot_that_fails_gives_its_room_back(
     assert (seen["status"], one["status"]) == ("error", "error")
     assert one["error"]["code"] == "driver_failed"
     assert (took, left) == (4, 2)
+
+
+def test_many_members_that_are_not_in_memory_are_read_at_once(
+    manager: VolumeManager,
+) -> None:
+    group_id, ids = played(manager, lambda log: grouped(log, 60))
+
+    async def scenario(log: Log) -> Any:
+        async with asyncio.timeout(20):
+            return await ask(log, group_snapshots.create, group_id=group_id)
+
+    async def later(log: Log) -> Any:
+        async with asyncio.timeout(20):
+            await report(log, made["id"], 1, noun="group_snapshot")
+            await ask(log, group_snapshots.delete, id=made["id"])
+            return await ask(log, group_snapshots.show, id=made["id"])
+
+    made = played(manager, scenario)
+    assert len(made["snapshots"]) == len(ids)
+    assert played(manager, later)["status"] == "deleting"
 
 
 def test_the_answer_is_the_last_event_of_what_it_shows(manager: VolumeManager) -> None:

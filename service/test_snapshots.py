@@ -123,6 +123,7 @@ def test_a_cascade_takes_the_snapshots_before_the_volume(
         of = await available(log)
         first, second = await taken(log, of), await taken(log, of)
         asked = await ask(log, volumes.delete, id=of, cascade=True)
+        await report(log, of, newest(log, of))
         for each in (first, second):
             await report(log, each, newest(log, each), noun="snapshot")
         await report(log, of, newest(log, of))
@@ -139,6 +140,7 @@ def test_what_follows_is_of_whoever_asked(manager: VolumeManager) -> None:
         of = await available(log)
         kept = await taken(log, of)
         await ask(log, volumes.delete, key="go", id=of, cascade=True)
+        await report(log, of, newest(log, of))
         await report(log, kept, newest(log, kept), noun="snapshot")
         gone: Any = log._live[UUID(of)]
         return gone.in_flight
@@ -179,6 +181,7 @@ def test_a_cascade_that_fails_half_way_leaves_a_volume_that_can_be_used(
         of = await available(log)
         kept = await taken(log, of)
         await ask(log, volumes.delete, id=of, cascade=True)
+        await report(log, of, newest(log, of))
         version = newest(log, kept)
         await report(log, kept, version, not_done=FAILED, noun="snapshot")
         return await volume(log, of), await snapshot(log, kept)
@@ -187,6 +190,22 @@ def test_a_cascade_that_fails_half_way_leaves_a_volume_that_can_be_used(
 
     assert (seen["status"], seen["error"]["code"]) == ("available", "driver_failed")
     assert kept["status"] == "error_deleting"
+
+
+def test_a_volume_in_use_keeps_its_snapshots(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        kept = await taken(log, of)
+        await ask(log, volumes.delete, id=of, cascade=True)
+        copied = await ask(log, volumes.create, source={"snapshot": kept})
+        await report(log, of, newest(log, of), not_done=BUSY)
+        return copied, await volume(log, of), await snapshot(log, kept)
+
+    copied, seen, kept = played(manager, scenario)
+
+    assert copied["type"] == "refused"
+    assert (seen["status"], seen["error"]["code"]) == ("available", "busy")
+    assert kept["status"] == "available"
 
 
 def test_of_a_cascade_and_a_copy_that_race_one_wins(manager: VolumeManager) -> None:
@@ -299,7 +318,7 @@ def test_a_volume_is_reverted_to_its_latest_snapshot(manager: VolumeManager) -> 
 
     refused, asked, meanwhile, after, late = played(manager, scenario)
 
-    assert refused["unmet"] == ["its latest snapshot"]
+    assert refused["unmet"] == [f"its latest snapshot, which is {late['id']}"]
     assert (asked["status"], meanwhile["status"]) == ("reverting", "restoring")
     assert (after["status"], late["status"]) == ("available", "available")
 

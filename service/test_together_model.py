@@ -191,7 +191,7 @@ class Together(RuleBasedStateMachine):
             follow(decision)
         except NotLive as missing:
             self._undo(decision)
-            self.live[missing.args[0]] = None
+            self.live |= dict.fromkeys(missing.args)
             self._decide(decide)
         except REFUSALS:
             self._undo(decision)

@@ -122,6 +122,13 @@ def reverting() -> list[Aggregate]:
     return [volume, snapshot]
 
 
+def cascading() -> list[Aggregate]:
+    snapshot, volume = then(lambda _: None)()
+    assert isinstance(volume, Volume)
+    volume.cascade(force=False)
+    return [volume, snapshot]
+
+
 def grouped() -> list[Aggregate]:
     """Return a group and its member."""
     volume, group = available(), Group.create(GROUP, backend="files")
@@ -214,6 +221,8 @@ CASES = {
         "detaching", "volume.session_unclear", "attaching"),
     "volume.reversion_started": Case(
         reverting, "reverting", "reverting", "volume.reversion_failed", "error"),
+    "volume.cascade_started": Case(
+        cascading, "deleting", "deleting", "volume.cascade_put_off", "available"),
     "snapshot.created": Case(
         snapshotted, "creating", "creating", "snapshot.creation_failed", "error"),
     "snapshot.managing_started": Case(

@@ -39,6 +39,7 @@ WORK: dict[str, Callable[[Deadlines], float]] = {
     "volume.created": lambda deadlines: deadlines.creating,
     "volume.extension_started": lambda deadlines: deadlines.extending,
     "volume.deletion_started": lambda deadlines: deadlines.deleting,
+    "volume.cascade_started": lambda deadlines: deadlines.deleting,
     "volume.reversion_started": lambda deadlines: deadlines.reverting,
     "volume.managing_started": lambda deadlines: deadlines.managing,
     "volume.unmanaging_started": lambda deadlines: deadlines.unmanaging,

@@ -13,7 +13,15 @@ from domain.attachment import for_driver
 from domain.backend import Backend
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot
-from domain.ports import Cause, Driver, DriverFailed, Progress, TimedOut
+from domain.ports import (
+    Cause,
+    Driver,
+    DriverFailed,
+    HalfReverted,
+    Progress,
+    TimedOut,
+    VolumeIsBusy,
+)
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 
@@ -36,6 +44,17 @@ class Indiscreet(DriverFailed):
             f"the driver told a secret ({self.args[0]}), which nobody may keep; it "
             "has to derive one as domain/chap.py does, and tell the user name alone"
         )
+
+
+class NotReverted(VolumeIsBusy):
+    """The volume could not be reverted, and is as good as before."""
+
+    def __init__(self, failure: DriverFailed) -> None:
+        super().__init__(failure)
+        self.code = failure.code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def create(
@@ -139,7 +158,12 @@ def revert(
 ) -> Done:
     """Let the volume hold what its snapshot does, and before it remove every way."""
     driver.remove_export(event.originator_id)
-    driver.revert(event, cause, progress)
+    try:
+        driver.revert(event, cause, progress)
+    except (HalfReverted, TimedOut):
+        raise
+    except DriverFailed as failure:
+        raise NotReverted(failure) from failure
     return Done()
 
 
@@ -181,9 +205,15 @@ def take_group_snapshot(
     return Done(consistent=driver.take_group_snapshot(event, cause))
 
 
-def check_unused(driver: Driver, event: Group.DeletionStarted, *_: Any) -> Done:
+def look_at_members(driver: Driver, event: Group.DeletionStarted, *_: Any) -> Done:
     """See that nothing uses any of the members."""
     driver.check_unused(event.volumes)
+    return Done()
+
+
+def look_at(driver: Driver, event: Volume.CascadeStarted, *_: Any) -> Done:
+    """See that nothing uses the volume."""
+    driver.check_unused([event.originator_id])
     return Done()
 
 
@@ -210,6 +240,7 @@ WORK: dict[str, Callable[[Driver, Any, Cause, Progress], Done]] = {
     Snapshot.ManagingStarted.TOPIC: adopt_snapshot,
     Snapshot.UnmanagingStarted.TOPIC: unmanage_snapshot,
     GroupSnapshot.Created.TOPIC: take_group_snapshot,
-    Group.DeletionStarted.TOPIC: check_unused,
+    Group.DeletionStarted.TOPIC: look_at_members,
+    Volume.CascadeStarted.TOPIC: look_at,
     Backend.InitializationStarted.TOPIC: initialize,
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from adapters.refused import SystemRefused
+from domain import ports
 from domain.pool import FULL
 from domain.ports import (
     AlreadyManaged,
@@ -291,10 +292,8 @@ class MadeForAnother(DriverFailed):
         )
 
 
-class HalfReverted(DriverFailed):
+class HalfReverted(ports.HalfReverted):
     """The volume holds a mixture; what it held before is kept."""
-
-    code = "half_reverted"
 
     def __init__(self, volume_id: UUID, path: str) -> None:
         super().__init__(volume_id, path)

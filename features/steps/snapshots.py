@@ -137,7 +137,7 @@ def not_made_of_snapshot(world: World, copy: str, snapshot: str) -> None:
 def not_reverted(world: World, name: str, snapshot: str) -> None:
     world.steer("faulty", "fail", "revert")
     revert(world, name, snapshot)
-    is_in_status(world, name, "error")
+    is_in_status(world, name, "available")
     world.calm("faulty")
 
 

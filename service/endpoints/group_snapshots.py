@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -14,8 +15,8 @@ from domain.snapshot import Snapshot
 from domain.volume import Volume
 from projections import resources
 from service import history, placing
-from service.command import Decision
-from service.endpoint import endpoint, query
+from service.command import Decision, NotFound
+from service.endpoint import Endpoint, endpoint, query
 from service.schema import NAME, TEXT, WORD, List, Message, Page, StrictUUID, chosen_id
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def create(
     """
     group = log.get(Group, group_id)
     group.add_snapshot(group_snapshot_id)
-    volumes = [log.get(Volume, each) for each in group.volumes]
+    volumes = log.all(Volume, group.volumes)
     placing.check_room(log, volumes[0], sum(each.size_gib for each in volumes))
     members = []
     for volume in volumes:
@@ -80,9 +81,9 @@ def delete(log: Decision, group_snapshot_id: UUID) -> GroupSnapshot:
     before = asked.version
     asked.delete()
     if asked.version != before:
-        for snapshot_id in asked.snapshots:
-            with about("snapshot", snapshot_id):
-                log.get(Snapshot, snapshot_id).delete(with_group=True)
+        for snapshot in log.all(Snapshot, asked.snapshots):
+            with about("snapshot", snapshot.id):
+                snapshot.delete(with_group=True)
     return asked
 
 
@@ -119,12 +120,24 @@ async def show_history(
     return await history.of(replica.log, "group_snapshot", taken_id, limit, cursor)
 
 
+def of_consistent(endpoint: Endpoint) -> Callable[..., GroupSnapshot]:
+    """Return a decision that is taken about snapshots of consistent groups alone."""
+
+    def decide(log: Decision, **said: Any) -> GroupSnapshot:
+        decided: Any = endpoint.decide(log, **said)
+        if not log.get(Group, decided.group_id).consistent:
+            raise NotFound("consistency_group", decided.group_id)
+        return decided  # type: ignore[no-any-return]
+
+    return decide
+
+
 ENDPOINTS = (
     create,
     delete,
     show,
     find,
     show_history,
-    create.also("cgsnapshot.create"),
-    delete.also("cgsnapshot.delete"),
+    create.also("cgsnapshot.create", of_consistent(create)),
+    delete.also("cgsnapshot.delete", of_consistent(delete)),
 )

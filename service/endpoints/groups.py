@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -12,11 +12,12 @@ from domain.backend import Backend, id_of
 from domain.group import Group, GroupStatus, Inconsistent
 from domain.group_snapshot import GroupSnapshot
 from domain.lifecycle import about
+from domain.snapshot import Snapshot
 from domain.volume import Volume
 from projections import resources
 from service import copying, history, placing
 from service.command import Decision, NotFound
-from service.endpoint import endpoint, query
+from service.endpoint import Endpoint, endpoint, query
 from service.schema import (
     NAME,
     TEXT,
@@ -101,13 +102,14 @@ def create_from_source(
         taken = log.get(GroupSnapshot, group_snapshot_id)
         taken.check_source()
         origin = log.get(Group, taken.group_id)
-        sources = [{"snapshot": each} for each in taken.snapshots]
+        log.all(Volume, taken.snapshots.values())
+        sources = [{"snapshot": each.id} for each in log.all(Snapshot, taken.snapshots)]
         source = {"group_snapshot": group_snapshot_id}
     else:
         assert source_id
         origin = log.get(Group, source_id)
         origin.check_source()
-        sources = [{"volume": each} for each in origin.volumes]
+        sources = [{"volume": each.id} for each in log.all(Volume, origin.volumes)]
         source = {"group": source_id}
     made = volumes_of(log, group_id, sources)
     group = Group.create_from(
@@ -184,17 +186,17 @@ def update(
 ) -> Group:
     """Change what is said of a group, and who is in it: all of it, or nothing."""
     group = log.get(Group, group_id)
-    for volume_id in added:
-        joins = log.get(Volume, volume_id)
-        if joins.backend != group.backend:
-            elsewhere = f"{volume_id} is on {joins.backend}, not on {group.backend}."
+    joining, leaving = log.all(Volume, added), log.all(Volume, removed)
+    for volume in joining:
+        if volume.backend != group.backend:
+            elsewhere = f"{volume.id} is on {volume.backend}, not on {group.backend}."
             raise ValidationError(elsewhere, "add_volumes")
-        group.check_type(joins.volume_type)
-        with about("volume", volume_id):
-            joins.join(group_id)
-    for volume_id in removed:
-        with about("volume", volume_id):
-            log.get(Volume, volume_id).leave(group_id)
+        group.check_type(volume.volume_type)
+        with about("volume", volume.id):
+            volume.join(group_id)
+    for volume in leaving:
+        with about("volume", volume.id):
+            volume.leave(group_id)
     group.update(dict.fromkeys(added), dict.fromkeys(removed), **said)
     return group
 
@@ -210,9 +212,9 @@ def delete(log: Decision, group_id: UUID, *, delete_volumes: bool) -> Group:
     before = group.version
     group.delete(delete_volumes=delete_volumes)
     if group.version != before:
-        for volume_id in group.volumes:
-            with about("volume", volume_id):
-                log.get(Volume, volume_id).delete_after("group")
+        for volume in log.all(Volume, group.volumes):
+            with about("volume", volume.id):
+                volume.delete_after("group")
     return group
 
 
@@ -246,6 +248,18 @@ async def show_history(
     return await history.of(replica.log, "group", group_id, limit, cursor)
 
 
+def consistent(endpoint: Endpoint) -> Callable[..., Group]:
+    """Return a decision about groups that is taken about consistent ones alone."""
+
+    def decide(log: Decision, **said: Any) -> Group:
+        decided: Any = endpoint.decide(log, **said)
+        if not decided.consistent:
+            raise NotFound("consistency_group", decided.id)
+        return decided  # type: ignore[no-any-return]
+
+    return decide
+
+
 ENDPOINTS = (
     create,
     create_from_source,
@@ -255,7 +269,9 @@ ENDPOINTS = (
     find,
     show_history,
     create_consistent,
-    create_from_source.also("consistency_group.create_from_source"),
-    update.also("consistency_group.update"),
-    delete.also("consistency_group.delete"),
+    create_from_source.also(
+        "consistency_group.create_from_source", consistent(create_from_source)
+    ),
+    update.also("consistency_group.update", consistent(update)),
+    delete.also("consistency_group.delete", consistent(delete)),
 )

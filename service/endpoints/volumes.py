@@ -146,11 +146,11 @@ def delete(log: Decision, volume_id: UUID, *, cascade: bool, force: bool) -> Vol
     asked = log.get(Volume, volume_id)
     if not (cascade and asked.snapshots):
         asked.delete(force=force)
-    elif not asked.awaited:
-        asked.delete_after("snapshots", force=force)
-        for snapshot_id in asked.snapshots:
-            with about("snapshot", snapshot_id):
-                log.get(Snapshot, snapshot_id).delete(force=force)
+        return asked
+    for snapshot in log.all(Snapshot, asked.snapshots):
+        with about("snapshot", snapshot.id):
+            snapshot.check_goes(force=force)
+    asked.cascade(force=force)
     return asked
 
 
