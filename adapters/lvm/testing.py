@@ -105,7 +105,8 @@ def clear() -> None:
     for volume_id in FRONTS.volumes():
         FRONTS.remove(volume_id)
     rows = lvm("lvs", "-o", "lv_name,lv_attr", GROUP)
-    left = [row for row in rows if row["lv_name"] != POOL]
+    # What a pool is made of may be among them, in brackets.
+    left = [row for row in rows if not row["lv_name"].strip("[]").startswith(POOL)]
     for lv in left:
         if lv["lv_attr"].startswith("s"):  # what it has kept is under no name before
             lvm("lvconvert", "-y", "--splitsnapshot", f"{GROUP}/{lv['lv_name']}")
