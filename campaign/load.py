@@ -106,16 +106,15 @@ async def write(asker: Witness, dice: random.Random, name: str) -> None:
             await ask("volume.delete", id=volume)
 
 
-DEEDS: dict[Deed, int] = {
+LIVES: dict[Deed, int] = {
     live_a_life: 6,
     out_of_turn: 2,
     repeat: 2,
     be_wrong: 1,
     look: 1,
     rebuild: 1,
-    remember: 3,
-    gather: 1,
 }
+DEEDS = LIVES | {remember: 3, gather: 1}
 
 
 async def ask_on(

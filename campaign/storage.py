@@ -13,12 +13,12 @@ from uuid import UUID
 
 from adapters.file.volumes import ID, Volumes, is_ours, names
 from adapters.lvm import snapshots, volumes
-from adapters.lvm.report import Lv, lv_of
+from adapters.lvm.report import LV_FIELDS, Lv, lv_of
 from adapters.lvm.together import AT_ONCE
 from campaign.disk import CLEARED, text_in
 from domain.ports import Cause
 
-FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,thin_id"
+FIELDS = f"{LV_FIELDS},thin_id"
 VOLUME_PREFIX = "volume-"
 SNAPSHOT = "snapshot-"
 OF = re.compile(r"holdfast\.of=(.+)")
@@ -189,7 +189,8 @@ def kept_snapshot(lv: Lv) -> OnDisk:
     key = UUID(lv.name.removeprefix(volumes.SNAPSHOT))
     of = next((UUID(m[1]) for t in lv.tags if (m := OF.fullmatch(t))), None)
     ours = snapshots.tags(key, of, cause) | {AT_ONCE} if cause and of else set()
-    return OnDisk(lv.size_bytes, cause, set(lv.tags - ours))
+    size_bytes = lv.origin_bytes if lv.is_cow else lv.size_bytes
+    return OnDisk(size_bytes, cause, set(lv.tags - ours))
 
 
 def exported() -> Iterator[tuple[str, set[str]]]:
