@@ -189,8 +189,7 @@ def kept_snapshot(lv: Lv) -> OnDisk:
     key = UUID(lv.name.removeprefix(volumes.SNAPSHOT))
     of = next((UUID(m[1]) for t in lv.tags if (m := OF.fullmatch(t))), None)
     ours = snapshots.tags(key, of, cause) | {AT_ONCE} if cause and of else set()
-    size_bytes = lv.origin_bytes if lv.is_cow else lv.size_bytes
-    return OnDisk(size_bytes, cause, set(lv.tags - ours))
+    return OnDisk(lv.reads_bytes, cause, set(lv.tags - ours))
 
 
 def exported() -> Iterator[tuple[str, set[str]]]:

@@ -217,6 +217,12 @@ class Aggregate:
             )
         )
 
+    def fail(
+        self, event: type[Failure], intent: Intent, why: NotDone, **data: Any
+    ) -> None:
+        """Note that an intent came to nothing, and why."""
+        self.settle(event, intent, code=why.code, message=why.message, **data)
+
     def intended(self, version: int) -> Intent:
         """Return the intent recorded at that version, or raise `NotInFlight`."""
         try:

@@ -243,12 +243,12 @@ class Backend(Aggregate):
     def report(self, version: int, result: Done | NotDone) -> None:
         """Accept what came of an intent; `NotInFlight` for one that is settled."""
         intent = self.intended(version)
-        told: dict[str, Any] = {"status": ADMINISTRATION.after("initialized", self)}
+        status = ADMINISTRATION.after("initialized", self)
+        told: dict[str, Any] = {"status": status, "backend": self.name}
         if isinstance(result, Done):
-            self.settle(Backend.Initialized, intent, backend=self.name, **told)
+            self.settle(Backend.Initialized, intent, **told)
         else:
-            told |= {"code": result.code, "message": result.message}
-            self.settle(Backend.InitializationFailed, intent, backend=self.name, **told)
+            self.fail(Backend.InitializationFailed, intent, result, **told)
 
     # State
 

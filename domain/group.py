@@ -325,13 +325,8 @@ class Group(Aggregate):
             status = LIFECYCLE.after("looked_at", self)
             self.settle(Group.LookedAt, intent, status=status)
         else:
-            self.settle(
-                Group.DeletionPutOff,
-                intent,
-                status=LIFECYCLE.after("deletion_put_off", self),
-                code=result.code,
-                message=result.message,
-            )
+            status = LIFECYCLE.after("deletion_put_off", self)
+            self.fail(Group.DeletionPutOff, intent, result, status=status)
 
     def member_gone(self, volume_id: UUID) -> None:
         """Note that a member is gone; after the last, so is a group that is to go."""

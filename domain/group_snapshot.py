@@ -162,13 +162,8 @@ class GroupSnapshot(Aggregate):
                 else Consistency.VOLUME,
             )
         else:
-            self.settle(
-                GroupSnapshot.CreationFailed,
-                intent,
-                status=LIFECYCLE.after("creation_failed", self),
-                code=result.code,
-                message=result.message,
-            )
+            status = LIFECYCLE.after("creation_failed", self)
+            self.fail(GroupSnapshot.CreationFailed, intent, result, status=status)
 
     def progress(self, version: int, percent: int) -> None:
         """Take no note of how far it is: hosts must not wait for long."""

@@ -431,7 +431,8 @@ class Snapshot(Copied):
         )
 
     def _creation_failed(self, intent: Created, why: NotDone) -> None:
-        self._fail(Snapshot.CreationFailed, intent, why, "creation_failed")
+        status = LIFECYCLE.after("creation_failed", self)
+        self.fail(Snapshot.CreationFailed, intent, why, status=status)
 
     def _deleted(self, intent: DeletionStarted, done: Done) -> None:
         status = LIFECYCLE.after("deleted", self)
@@ -440,7 +441,7 @@ class Snapshot(Copied):
     def _deletion_failed(self, intent: DeletionStarted, why: NotDone) -> None:
         kind = Snapshot.DeletionPutOff if why.busy else Snapshot.DeletionFailed
         command = "deletion_put_off" if why.busy else "deletion_failed"
-        self._fail(kind, intent, why, command)
+        self.fail(kind, intent, why, status=LIFECYCLE.after(command, self))
 
     def _unmanaged(self, intent: UnmanagingStarted, done: Done) -> None:
         self.settle(
@@ -453,7 +454,7 @@ class Snapshot(Copied):
     def _unmanaging_failed(self, intent: UnmanagingStarted, why: NotDone) -> None:
         kind = Snapshot.UnmanagingPutOff if why.busy else Snapshot.UnmanagingFailed
         command = "unmanaging_put_off" if why.busy else "unmanaging_failed"
-        self._fail(kind, intent, why, command)
+        self.fail(kind, intent, why, status=LIFECYCLE.after(command, self))
 
     def _leave(
         self,
@@ -485,17 +486,6 @@ class Snapshot(Copied):
         if unmet:
             raise Refused(command, self.status, unmet)
         return status
-
-    def _fail(
-        self,
-        event: type[aggregate.Failure],
-        intent: aggregate.Intent,
-        why: NotDone,
-        command: str,
-    ) -> None:
-        status, said = LIFECYCLE.after(command, self), (why.code, why.message)
-        code, message = said
-        self.settle(event, intent, status=status, code=code, message=message)
 
     # Guards
 

@@ -890,13 +890,13 @@ class Volume(Copied):
             self._check_free("delete", self.needed_by)
             self._leave("delete/force" if force else "delete", force=force)
 
-    def delete_after(self, awaited: str) -> None:
-        """Ask for the storage to be removed once all of its "group" was looked at."""
+    def delete_with_group(self) -> None:
+        """Ask for the storage to be removed once all of its group was looked at."""
         self._check_free("delete", [*self.copied_to, *self.unsnapped])
         self.record(
             Volume.DeletionAwaited,
             status=self._after("delete"),
-            awaited=awaited,
+            awaited="group",
             previous_status=self.status,
         )
 
@@ -1209,7 +1209,7 @@ class Volume(Copied):
 
     def _creation_failed(self, intent: Created, why: NotDone) -> None:
         status = self._after("creation_failed")
-        self._fail(Volume.CreationFailed, intent, why, status)
+        self.fail(Volume.CreationFailed, intent, why, status=status)
 
     def _managed(self, intent: ManagingStarted, done: Done) -> None:
         self.settle(
@@ -1222,7 +1222,7 @@ class Volume(Copied):
 
     def _managing_failed(self, intent: ManagingStarted, why: NotDone) -> None:
         status = self._after("managing_failed")
-        self._fail(Volume.ManagingFailed, intent, why, status)
+        self.fail(Volume.ManagingFailed, intent, why, status=status)
 
     def _extended(self, intent: ExtensionStarted, _: Done) -> None:
         status, size_gib = self._after("extended"), intent.size_gib
@@ -1230,7 +1230,7 @@ class Volume(Copied):
 
     def _extension_failed(self, intent: ExtensionStarted, why: NotDone) -> None:
         status = self._after("extension_failed")
-        self._fail(Volume.ExtensionFailed, intent, why, status)
+        self.fail(Volume.ExtensionFailed, intent, why, status=status)
 
     def _reverted(self, intent: ReversionStarted, _: Done) -> None:
         self.settle(Volume.ReversionFinished, intent, status=self._after("reverted"))
@@ -1238,7 +1238,7 @@ class Volume(Copied):
     def _reversion_failed(self, intent: ReversionStarted, why: NotDone) -> None:
         kind = Volume.ReversionPutOff if why.busy else Volume.ReversionFailed
         command = "reversion_put_off" if why.busy else "reversion_failed"
-        self._fail(kind, intent, why, self._after(command))
+        self.fail(kind, intent, why, status=self._after(command))
 
     def _deleted(self, intent: DeletionStarted, done: Done) -> None:
         status = self._after("deleted")
@@ -1248,14 +1248,16 @@ class Volume(Copied):
     def _deletion_failed(self, intent: DeletionStarted, why: NotDone) -> None:
         kind = Volume.DeletionPutOff if why.busy else Volume.DeletionFailed
         command = "deletion_put_off" if why.busy else "deletion_failed"
-        self._fail(kind, intent, why, self._after(command))
+        self.fail(kind, intent, why, status=self._after(command))
 
     def _looked_at(self, intent: CascadeStarted, _: Done) -> None:
         status = self._after("delete/awaited")
         self.settle(Volume.CascadeLookedAt, intent, status=status, force=intent.force)
 
     def _cascade_put_off(self, intent: CascadeStarted, why: NotDone) -> None:
-        self._fail(Volume.CascadePutOff, intent, why, self._after("deletion_put_off"))
+        self.fail(
+            Volume.CascadePutOff, intent, why, status=self._after("deletion_put_off")
+        )
 
     def _unmanaged(self, intent: UnmanagingStarted, done: Done) -> None:
         status = self._after("unmanaged")
@@ -1265,7 +1267,7 @@ class Volume(Copied):
     def _unmanaging_failed(self, intent: UnmanagingStarted, why: NotDone) -> None:
         kind = Volume.UnmanagingPutOff if why.busy else Volume.UnmanagingFailed
         command = "unmanaging_put_off" if why.busy else "unmanaging_failed"
-        self._fail(kind, intent, why, self._after(command))
+        self.fail(kind, intent, why, status=self._after(command))
 
     def _connected(self, intent: ConnectionStarted, done: Done) -> None:
         connection = self._connection(done, intent.mode)
@@ -1294,7 +1296,7 @@ class Volume(Copied):
         )
 
     def _export_failed(self, intent: ExportStarted, why: NotDone) -> None:
-        self._fail(Volume.ExportFailed, intent, why, self.status)
+        self.fail(Volume.ExportFailed, intent, why, status=self.status)
 
     def _unexported(self, intent: ExportRemovalStarted, _: Done) -> None:
         connector = intent.connector
@@ -1306,7 +1308,7 @@ class Volume(Copied):
         )
 
     def _unexport_failed(self, intent: ExportRemovalStarted, why: NotDone) -> None:
-        self._fail(Volume.ExportRemovalFailed, intent, why, self.status)
+        self.fail(Volume.ExportRemovalFailed, intent, why, status=self.status)
 
     def _session_found(self, intent: SessionLookedFor, done: Done) -> None:
         if done.found:
@@ -1326,17 +1328,6 @@ class Volume(Copied):
         self, event: type[aggregate.Intent], status: Status, **data: Any
     ) -> None:
         self.record(event, status=status, backend=self.backend, **data)
-
-    def _fail(
-        self,
-        event: type[aggregate.Failure],
-        intent: aggregate.Intent,
-        why: NotDone,
-        status: Status,
-        **data: Any,
-    ) -> None:
-        data |= {"code": why.code, "message": why.message}
-        self.settle(event, intent, status=status, **data)
 
     def _leave(self, command: str, *, force: bool) -> None:
         """Record what the table makes of it: removal, or only letting go."""
@@ -1429,7 +1420,7 @@ class Volume(Copied):
         data |= {"attachment_id": attachment_id, "attach_status": to}
         status = self._showing(attachment_id, to)
         if why:
-            self._fail(event, intent, why, status, **data)  # type: ignore[arg-type]
+            self.fail(event, intent, why, status=status, **data)  # type: ignore[arg-type]
         else:
             self.settle(event, intent, status=status, **data)
 

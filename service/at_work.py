@@ -173,7 +173,7 @@ def grouped(backend: str) -> tuple[Group, Volume]:
 def going_with_its_members(backend: str) -> list[Aggregate]:
     group, volume = grouped(backend)
     group.delete(delete_volumes=True)
-    volume.delete_after("group")
+    volume.delete_with_group()
     return [group, volume]
 
 

@@ -17,7 +17,15 @@ from service.endpoints import group_snapshots, groups, snapshots, volumes
 from service.log import Log, decoded
 from service.manager import VolumeManager
 from service.room import Measured
-from service.testing import WORKING, ask, available, capabilities, live, report
+from service.testing import (
+    WORKING,
+    ask,
+    available,
+    capabilities,
+    live,
+    newest,
+    report,
+)
 
 BUSY = NotDone("busy", "web-1 reads it", busy=True)
 FAILED = NotDone("driver_failed", "the disk is broken")
@@ -51,12 +59,6 @@ async def group(log: Log, group_id: str) -> Any:
 
 async def statuses(log: Log, ids: list[str]) -> list[str]:
     return [(await ask(log, volumes.show, id=each))["status"] for each in ids]
-
-
-def newest(log: Log, aggregate_id: str) -> int:
-    """Return the version of what the backend was asked last."""
-    known: Any = log._live[UUID(aggregate_id)]
-    return int(max(known.in_flight))
 
 
 async def taken(log: Log, group_id: str, *, consistent: bool = False) -> Any:

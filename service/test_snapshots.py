@@ -14,7 +14,7 @@ from domain.aggregate import NotDone
 from service.endpoints import attachments, snapshots, volumes
 from service.log import Log
 from service.manager import VolumeManager
-from service.testing import ask, available, live, lives, report
+from service.testing import ask, available, live, lives, newest, report
 
 BUSY = NotDone("busy", "something reads it", busy=True)
 FAILED = NotDone("driver_failed", "the disk is broken")
@@ -46,12 +46,6 @@ async def volume(log: Log, volume_id: str) -> Any:
 
 async def snapshot(log: Log, snapshot_id: str) -> Any:
     return await ask(log, snapshots.show, id=snapshot_id)
-
-
-def newest(log: Log, aggregate_id: str) -> int:
-    """Return the version of what the backend was asked last."""
-    known: Any = log._live[UUID(aggregate_id)]
-    return int(max(known.in_flight))
 
 
 def test_a_snapshot_is_of_the_size_that_its_volume_has(manager: VolumeManager) -> None:

@@ -142,7 +142,7 @@ def going_group() -> list[Aggregate]:
     assert isinstance(group, Group)
     assert isinstance(volume, Volume)
     group.delete(delete_volumes=True)
-    volume.delete_after("group")
+    volume.delete_with_group()
     return [group, volume]
 
 

@@ -161,6 +161,12 @@ async def report(
     await log.submit(reporting(backend, LEASE, it))
 
 
+def newest(log: Log, aggregate_id: str) -> int:
+    """Return the version of what the backend was asked last."""
+    known: Any = log._live[UUID(aggregate_id)]  # noqa: SLF001 - nothing public tells
+    return int(max(known.in_flight))
+
+
 def lose_commit(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
     """Close the connection at the next batch, after it was committed or before."""
     call = LogRecorder.call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -15,8 +14,9 @@ from domain.snapshot import Snapshot
 from domain.volume import Volume
 from projections import resources
 from service import history, placing
-from service.command import Decision, NotFound
-from service.endpoint import Endpoint, endpoint, query
+from service.command import Decision
+from service.endpoint import endpoint, query
+from service.endpoints.groups import consistent
 from service.schema import NAME, TEXT, WORD, List, Message, Page, StrictUUID, chosen_id
 
 if TYPE_CHECKING:
@@ -120,24 +120,12 @@ async def show_history(
     return await history.of(replica.log, "group_snapshot", taken_id, limit, cursor)
 
 
-def of_consistent(endpoint: Endpoint) -> Callable[..., GroupSnapshot]:
-    """Return a decision that is taken about snapshots of consistent groups alone."""
-
-    def decide(log: Decision, **said: Any) -> GroupSnapshot:
-        decided: Any = endpoint.decide(log, **said)
-        if not log.get(Group, decided.group_id).consistent:
-            raise NotFound("consistency_group", decided.group_id)
-        return decided  # type: ignore[no-any-return]
-
-    return decide
-
-
 ENDPOINTS = (
     create,
     delete,
     show,
     find,
     show_history,
-    create.also("cgsnapshot.create", of_consistent(create)),
-    delete.also("cgsnapshot.delete", of_consistent(delete)),
+    create.also("cgsnapshot.create", consistent(create)),
+    delete.also("cgsnapshot.delete", consistent(delete)),
 )

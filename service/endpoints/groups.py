@@ -214,7 +214,7 @@ def delete(log: Decision, group_id: UUID, *, delete_volumes: bool) -> Group:
     if group.version != before:
         for volume in log.all(Volume, group.volumes):
             with about("volume", volume.id):
-                volume.delete_after("group")
+                volume.delete_with_group()
     return group
 
 
@@ -248,14 +248,15 @@ async def show_history(
     return await history.of(replica.log, "group", group_id, limit, cursor)
 
 
-def consistent(endpoint: Endpoint) -> Callable[..., Group]:
-    """Return a decision about groups that is taken about consistent ones alone."""
+def consistent(endpoint: Endpoint) -> Callable[..., Any]:
+    """Return a decision that is taken about consistent groups, or theirs, alone."""
 
-    def decide(log: Decision, **said: Any) -> Group:
+    def decide(log: Decision, **said: Any) -> Any:
         decided: Any = endpoint.decide(log, **said)
-        if not decided.consistent:
-            raise NotFound("consistency_group", decided.id)
-        return decided  # type: ignore[no-any-return]
+        of = decided if isinstance(decided, Group) else log.get(Group, decided.group_id)
+        if not of.consistent:
+            raise NotFound("consistency_group", of.id)
+        return decided
 
     return decide
 
