@@ -304,7 +304,7 @@ class Group(Aggregate):
         status = LIFECYCLE.after("delete", self)
         unmet = [f"without group snapshot {each}" for each in self.snapshots]
         if self.volumes and not delete_volumes:
-            unmet.append("delete_volumes given")
+            unmet.append(f"delete_volumes given: it has {len(self.volumes)} volumes")
         if unmet:
             raise Refused("delete", self.status, unmet)
         if status is S.DELETED:

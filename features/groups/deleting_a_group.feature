@@ -22,7 +22,7 @@ Feature: Deleting a group
     Scenario: It is not said
       Given a group "app" of "db"
       When the group "app" is deleted
-      Then it is refused because of "db"
+      Then the request is refused with "not delete_volumes given"
       And nothing is recorded
 
     @lvm
