@@ -235,6 +235,17 @@ def test_a_host_that_never_got_on_does_not() -> None:
     assert volume.status == Status.AVAILABLE
 
 
+def test_a_host_is_told_whether_it_may_write_as_it_was_when_that_was_asked() -> None:
+    volume = available()
+
+    volume.export(CONNECTOR)
+    volume.update(readonly=True)
+    settle(volume, DONE)
+
+    told: Any = volume.collect_events()[-1]
+    assert told.connection["data"]["access_mode"] == "rw"
+
+
 def test_an_export_that_another_hold_reaches_the_volume_by_is_shared() -> None:
     volume = available(multiattach=True)
     first = connected(volume)

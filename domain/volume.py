@@ -200,6 +200,15 @@ class Holder(TypedDict, total=False):
     mountpoint: str | None
 
 
+def with_mode(fields: dict[str, Any]) -> None:
+    """Lift an export that was asked for before it had to say whether hosts may write.
+
+    Where nothing was said, the driver did what the connector asked for.
+    """
+    asked = fields.get("mode") or connector_mode(fields["connector"])
+    fields["mode"] = asked or "rw"
+
+
 class Volume(Copied):
     """Storage that hosts can hold; one at a time unless it is `multiattach`."""
 
@@ -723,9 +732,11 @@ class Volume(Copied):
         """
 
         TOPIC = "volume.export_started"
+        UPCASTS = (with_mode,)
+        event_version: int = 2
         connector: dict[str, Any]
         shared: bool
-        mode: str | None = None
+        mode: str
 
     class ExportFinished(aggregate.Outcome, frozen=True, kw_only=True):
         """The host can reach the volume; no secret is written here."""
@@ -1290,9 +1301,7 @@ class Volume(Copied):
             intent,
             status=self.status,
             connector=intent.connector,
-            connection=self._connection(
-                done, connector_mode(intent.connector) or self._default_mode
-            ),
+            connection=self._connection(done, intent.mode),
         )
 
     def _export_failed(self, intent: ExportStarted, why: NotDone) -> None:
