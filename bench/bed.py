@@ -23,8 +23,8 @@ import psycopg
 from adapters.embedded.nats_server import nats_server
 from adapters.embedded.postgres import postgres
 from adapters.jetstream.agent import Measurement
-from adapters.jetstream.publisher import STREAM
 from adapters.jetstream.signing import SIGNATURE, signature
+from adapters.jetstream.stream import STREAM
 from adapters.jetstream.telling import PREFIX
 from domain.ports import Capabilities
 
@@ -37,7 +37,7 @@ DESCRIBED = {"name": "vol-0001", "size_gib": 1, "project": "p" * 32}
 SERVE = """
 import sys
 from pathlib import Path
-from service.running import run_serve
+from service.serve import run_serve
 from service.settings import load
 run_serve(load(Path(sys.argv[1]), {}), lambda url: print(url, flush=True))
 """

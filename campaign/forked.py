@@ -15,7 +15,7 @@ from signal import SIGKILL
 from campaign.armed import arm
 from campaign.bed import Program
 from campaign.points import AGENT
-from service.running import run_agent
+from service.agents import run_agent
 from service.settings import load
 
 FORKS = get_context("forkserver")

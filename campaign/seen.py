@@ -19,7 +19,7 @@ from nats.errors import Error
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from adapters.jetstream.publisher import STREAM, SUBJECTS
+from adapters.jetstream.stream import STREAM, SUBJECTS
 from adapters.postgres.copying import Row
 from adapters.postgres.reading import rebuilt, verified
 from adapters.postgres.recorder import Kept

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
@@ -16,7 +17,12 @@ from nats.aio.client import Client
 
 from adapters.jetstream.agent import Agent
 from adapters.targets.choosing import target_of
+from adapters.tasks import ended
 from domain.ports import Driver, DriverFailed, Target
+from service.connecting import connect
+from service.holding import held, lock_of
+from service.interpreter import quicken
+from service.running import Told, begun, check_key, overseen, until_stopped
 from service.settings import (
     DRIVERS,
     IS_A_NAME,
@@ -25,9 +31,39 @@ from service.settings import (
     Settings,
     Unusable,
 )
+from service.telemetry import metrics
 from service.telemetry.operations import note
+from service.telemetry.readiness import of_agent
 
 GRACE = 10.0  # seconds that an operation may go on when its agent is to leave
+
+
+def run_agent(
+    settings: Settings, name: str | None, told: Told, driver: str | None = None
+) -> None:
+    """Run the agent of one backend, which may be left unnamed if it is the only one."""
+    backend = served(settings, name, driver)
+    check_key(settings)
+
+    async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        quicken()
+        systemd = begun(stack, "holdfast-agent", settings)
+        client = await stack.enter_async_context(
+            await connect(settings.nats_url, "agent")
+        )
+        told(settings.nats_url)
+        systemd.tell("STATUS=waiting for another agent on this host to end")
+        holder = await stack.enter_async_context(held(lock_of(settings, backend.name)))
+        stack.callback(abandon)  # before the lock is let go
+        serving = agent(client, settings, backend, holder)
+        work = asyncio.ensure_future(serving.run())
+        stack.push_async_callback(ended, work)
+        stack.push_async_callback(finished, serving)
+        stack.enter_context(metrics.collected(lambda: metrics.of_agent(serving)))
+        await overseen(stack, systemd, settings, of_agent(client, serving))
+        return work
+
+    until_stopped(main)
 
 
 def agent(

@@ -18,7 +18,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
 
-from adapters.jetstream.publisher import SUBJECTS
+from adapters.jetstream.stream import SUBJECTS
 from domain import log
 from domain.ports import Manageable
 from projections import resources

@@ -23,7 +23,8 @@ import uvloop
 from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
 
-from adapters.jetstream.publisher import Ahead, Publisher
+from adapters.jetstream.publisher import Publisher
+from adapters.jetstream.stream import Ahead
 from adapters.jetstream.wire import until_closed
 from adapters.postgres.follower import Follower
 from adapters.postgres.leadership import NoLonger, hold, leading

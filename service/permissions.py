@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-from adapters.jetstream.publisher import STREAM, SUBJECTS
+from adapters.jetstream.stream import STREAM, SUBJECTS
 from service.endpoint import PREFIX
 
 SERVICE = "holdfast"

@@ -18,6 +18,7 @@ from domain.lifecycle import Refused
 from domain.placement import NoCapacity
 from domain.volume import Undersized, UnknownAttachment
 from service.command import Contended, KeyReused, NotFound, Reply, Taken, Unavailable
+from service.text import words
 
 # A refusal must not be a burden: whatever was asked, it says so much and no more.
 LONGEST = 1_000  # characters of a sentence
@@ -127,15 +128,6 @@ def some(why: Any) -> Any:
 def cut(text: str, most: int = LONGEST) -> str:
     """Return text, or its beginning where it is too long."""
     return text if len(text) <= most else f"{text[:most]}…"
-
-
-def words(why: Any) -> str:
-    """Return messages, nested as they may be, as one line."""
-    if isinstance(why, dict):
-        return ", ".join(f"{name}: {words(inner)}" for name, inner in why.items())
-    if isinstance(why, list):
-        return " ".join(map(words, why))
-    return str(why)
 
 
 # What a problem says beyond its detail.

@@ -48,10 +48,16 @@ class Replica:
     leases: Leases
     services: list[Service] = field(default_factory=list)
 
+    @property
+    def silence(self) -> float:
+        """How many seconds no keeper has been heard of, 0 while none is missed."""
+        silent = time.monotonic() - self.reading.heard
+        return silent if silent > SILENT else 0.0
+
     def unheard(self) -> bool:
         """Tell whether no keeper is heard of, with broker and database there."""
         there = self.client.is_connected and not self.log.age
-        return there and time.monotonic() - self.reading.heard > SILENT
+        return there and self.silence > 0
 
     @property
     def key(self) -> bytes:

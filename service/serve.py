@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +19,7 @@ from adapters.jetstream.wire import until_closed
 from adapters.postgres.leases import Leases
 from adapters.tasks import ended, together, until
 from service.agents import found
+from service.connecting import connect
 from service.endpoint import Answering, answered
 from service.endpoints import ENDPOINTS, FOR_AGENTS
 from service.interpreter import quicken
@@ -27,11 +28,33 @@ from service.log import Log
 from service.reading import Reading
 from service.replica import Replica
 from service.room import Room
-from service.settings import Settings
+from service.running import Told, begun, check_key, overseen, until_stopped
+from service.settings import Settings, database_of
 from service.telemetry import exporting, metrics
+from service.telemetry.readiness import of_replica
 from service.telemetry.requests import committed, handler
 
 GRACE = 2.0  # seconds that requests have to be answered when we stop
+
+
+def run_serve(settings: Settings, told: Told) -> None:
+    """Run one replica; `told` the broker's URL when it answers."""
+    check_key(settings)
+
+    async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        systemd = begun(stack, "holdfast-serve", settings)
+        client = await stack.enter_async_context(
+            await connect(settings.nats_url, "serve")
+        )
+        running, work = await stack.enter_async_context(
+            replica(client, settings, database_of(settings))
+        )
+        log, readiness = running.log, of_replica(running)
+        await overseen(stack, systemd, settings, readiness, lambda: log.turns)
+        told(settings.nats_url)
+        return work
+
+    until_stopped(main)
 
 
 @asynccontextmanager

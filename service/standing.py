@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from adapters.jetstream.stream import PUBLISHED
 from adapters.postgres.read_models import Failure, Kept, PostgresReadModels
 from adapters.postgres.reading import written_at
 from adapters.postgres.recorder import LogRecorder
@@ -16,7 +17,6 @@ from projections.attachment_status import ATTACHMENTS
 from projections.in_flight import IN_FLIGHT
 from service.watcher import HOLDS, WORK
 
-STREAM = "stream"
 AGING: dict[str, list[str]] = {
     IN_FLIGHT.name: list(WORK),
     ATTACHMENTS.name: list(HOLDS),
@@ -54,8 +54,8 @@ def measured(
     lags = {seen.name: seen.lag_seconds for seen in found}
     behind = {seen.name: seen.behind for seen in found}
     return Figures(
-        lags | {STREAM: seconds_behind(recorder, published)},
-        behind | {STREAM: max(0, newest - published)},
+        lags | {PUBLISHED: seconds_behind(recorder, published)},
+        behind | {PUBLISHED: max(0, newest - published)},
         {
             value: age(since)
             for model, values in AGING.items()

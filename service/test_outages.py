@@ -23,7 +23,7 @@ from nats.js.errors import NotFoundError
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.table import children_of
-from adapters.jetstream.publisher import STREAM
+from adapters.jetstream.stream import STREAM
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import Batch

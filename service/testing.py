@@ -36,8 +36,8 @@ from nats.errors import Error
 
 from adapters.embedded.postgres import PostgresServer
 from adapters.file.driver import FileDriver
-from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.jetstream.reporting import Report
+from adapters.jetstream.stream import STREAM, SUBJECTS
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done, Event, NotDone
@@ -60,7 +60,7 @@ ROOT = Path(__file__).parents[1]
 UP = """
 import sys
 from pathlib import Path
-from service.running import run_up
+from service.up import run_up
 from service.settings import load
 tell = lambda url: print(url, flush=True)
 run_up(Path(sys.argv[1]), load(None, {}), int(sys.argv[2]), tell)
@@ -68,14 +68,14 @@ run_up(Path(sys.argv[1]), load(None, {}), int(sys.argv[2]), tell)
 SERVE = """
 import sys
 from pathlib import Path
-from service.running import run_serve
+from service.serve import run_serve
 from service.settings import load
 run_serve(load(Path(sys.argv[1]), {}), lambda url: print(url, flush=True))
 """
 AGENT = """
 import sys
 from pathlib import Path
-from service.running import run_agent
+from service.agents import run_agent
 from service.settings import load
 run_agent(load(Path(sys.argv[1]), {}), None, lambda url: print(url, flush=True))
 """

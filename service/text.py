@@ -1,8 +1,9 @@
-"""What text may contain that callers give."""
+"""What text may contain that callers give, and what we make of it."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 from unicodedata import category
 
 # Joiners are spelling in Persian and in Hindi, and make one emoji of several.
@@ -21,6 +22,15 @@ def is_text(value: str) -> bool:
         character.isprintable() or character in JOINERS or category(character) == "Zs"
         for character in value
     )
+
+
+def words(why: Any) -> str:
+    """Return messages, nested as they may be, as one line."""
+    if isinstance(why, dict):
+        return ", ".join(f"{name}: {words(inner)}" for name, inner in why.items())
+    if isinstance(why, list):
+        return " ".join(map(words, why))
+    return str(why)
 
 
 def without_secret(url: str) -> str:

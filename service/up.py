@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from logging import getLogger
@@ -23,7 +23,7 @@ from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import BEING_SET_UP, Agent
 from adapters.tasks import ended, together, until
-from service.agents import agent, finished
+from service.agents import abandon, agent, finished
 from service.command import NotFound
 from service.connecting import connect
 from service.holding import holder_of
@@ -31,6 +31,7 @@ from service.keeper import started, stopped
 from service.permissions import configured, with_password
 from service.replica import Replica
 from service.room import Room
+from service.running import Told, begun, overseen, until_stopped
 from service.serve import replica
 from service.settings import (
     FILE_DRIVER,
@@ -38,6 +39,7 @@ from service.settings import (
     Settings,
     Unusable,
 )
+from service.telemetry.readiness import of_replica
 
 FORMAT = 2  # of the data folder; raised when an older version could not read it
 NATS_PORT = 4222
@@ -46,6 +48,21 @@ DESCRIPTION = "holdfast.json"
 LOOK_EVERY = 0.5  # seconds between two looks at the servers
 
 logger = getLogger(__name__)
+
+
+def run_up(data: Path, settings: Settings, nats_port: int | None, told: Told) -> None:
+    """Run the whole service in this folder; `told` the broker's URL when it answers."""
+
+    async def main(stack: AsyncExitStack) -> Awaitable[Any]:
+        stack.callback(abandon)
+        systemd = begun(stack, "holdfast", settings)
+        running = await stack.enter_async_context(up(data, settings, nats_port))
+        log, readiness = running.replica.log, of_replica(running.replica)
+        await overseen(stack, systemd, settings, readiness, lambda: log.turns)
+        told(running.url)
+        return running.work
+
+    until_stopped(main)
 
 
 @dataclass(frozen=True)

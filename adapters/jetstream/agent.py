@@ -43,9 +43,9 @@ from adapters.jetstream.admission import AT_ONCE, Admission, Kind
 from adapters.jetstream.lease import Lapsed, Lease
 from adapters.jetstream.operation import CalledOff, Operation, code_of, in_words
 from adapters.jetstream.progress import News
-from adapters.jetstream.publisher import STREAM, SUBJECTS
 from adapters.jetstream.reporting import Report, Reporter
 from adapters.jetstream.signing import is_published
+from adapters.jetstream.stream import STREAM, SUBJECTS
 from adapters.jetstream.sweeping import Sweeper
 from adapters.jetstream.telling import AGAIN, PREFIX, Refusal, Service
 from adapters.jetstream.turns import Turns

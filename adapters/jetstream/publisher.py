@@ -22,13 +22,12 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from adapters.jetstream.signing import SIGNATURE, is_published, position_signature
+from adapters.jetstream.stream import STREAM, SUBJECTS, Ahead
 from adapters.jetstream.wire import message, send
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import Written
 from domain.provenance import Provenance
 
-STREAM = "HOLDFAST_EVENTS"
-SUBJECTS = "holdfast.v1.events"
 AGAIN = 0.2  # seconds until the stream is looked for again
 PLAIN = re.compile(r"[!#-$&-~]*")
 PATIENCE = 5.0  # seconds for the stream to acknowledge a page
@@ -38,10 +37,6 @@ logger = getLogger(__name__)
 
 class NotAcknowledged(Exception):
     """The stream did not take every event of a page."""
-
-
-class Ahead(Exception):
-    """The stream holds more than the log: they do not belong together."""
 
 
 class Publisher:

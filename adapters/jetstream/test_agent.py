@@ -17,7 +17,7 @@ from eventsourcing.persistence import StoredEvent
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import agent as module
-from adapters.jetstream.publisher import STREAM
+from adapters.jetstream.stream import STREAM
 from adapters.postgres.reading import verified
 from domain import log as language
 from domain.ports import Capabilities, Cause, DriverFailed, Progress, unheard

@@ -17,7 +17,8 @@ from nats.errors import Error
 from nats.js.api import StreamConfig
 
 from adapters.embedded.nats_server import NatsServer
-from adapters.jetstream.publisher import STREAM, SUBJECTS, Ahead, Publisher
+from adapters.jetstream.publisher import Publisher
+from adapters.jetstream.stream import STREAM, SUBJECTS, Ahead
 from adapters.postgres.follower import Follower
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.recorder import LogRecorder

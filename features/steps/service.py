@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 RUN = """
 import sys
 from pathlib import Path
-from service.running import run_up
+from service.up import run_up
 from service.settings import load
 data, config = map(Path, sys.argv[1:])
 run_up(data, load(config), 0, lambda url: print(url, flush=True))

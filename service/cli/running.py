@@ -39,7 +39,7 @@ def configured(config: Path | None) -> Any:
 def up(*, data: Data, nats_port: Port = None, config: Config = None) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     # The servers and the service, which commands that only ask do without.
-    from service.running import run_up  # noqa: PLC0415
+    from service.up import run_up  # noqa: PLC0415
 
     def told(url: str) -> None:
         for line in welcome(data, url, nats_port):
@@ -73,7 +73,7 @@ def in_a_shell() -> str:
 @app.command("serve")
 def serve(*, config: Config = None) -> None:
     """Run one replica of the service, on a NATS and a PostgreSQL that are there."""
-    from service.running import run_serve  # noqa: PLC0415
+    from service.serve import run_serve  # noqa: PLC0415
 
     with in_one_line():
         run_serve(configured(config), lambda url: tell(f"serving on {url}"))
@@ -99,7 +99,7 @@ def agent(
 
     Without a [[backend]] in the settings, that is the volume group of the plain keys.
     """
-    from service.running import run_agent  # noqa: PLC0415
+    from service.agents import run_agent  # noqa: PLC0415
 
     if name and backend and name != backend:
         raise Misused(f"which one, {name} or {backend}?")

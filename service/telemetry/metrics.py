@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,11 +18,13 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from adapters.jetstream.agent import Agent
+from adapters.jetstream.stream import PUBLISHED
 from domain.pool import percents
-from service.command import Command
-from service.replica import Replica
-from service.room import Room
-from service.standing import STREAM
+
+if TYPE_CHECKING:  # an agent has no database
+    from service.command import Command
+    from service.replica import Replica
+    from service.room import Room
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -120,10 +123,10 @@ def of_replica(running: Replica) -> Iterator[Metric]:
     yield gauges(LAG, "model", others(word.lags))
     yield gauges(BEHIND, "model", others(word.behind))
     yield gauges(OLDEST, "status", word.oldest)
-    if STREAM in word.lags:
-        yield gauge(PUBLISHER_LAG, word.lags[STREAM])
-    if STREAM in word.behind:
-        yield gauge(PUBLISHER_BEHIND, word.behind[STREAM])
+    if PUBLISHED in word.lags:
+        yield gauge(PUBLISHER_LAG, word.lags[PUBLISHED])
+    if PUBLISHED in word.behind:
+        yield gauge(PUBLISHER_BEHIND, word.behind[PUBLISHED])
 
 
 def of_pools(room: Room) -> Metric:
@@ -142,7 +145,7 @@ def of_agent(agent: Agent) -> Iterator[Metric]:
 
 def others(told: Mapping[str, float]) -> dict[str, float]:
     """Return what is told of the read models themselves."""
-    return {model: value for model, value in told.items() if model != STREAM}
+    return {model: value for model, value in told.items() if model != PUBLISHED}
 
 
 def gauge(said: Said, value: float) -> Metric:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
 
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.lease import Lapsed
-from adapters.postgres.recorder import LogRecorder
-from service.replica import SILENT, Replica
+
+if TYPE_CHECKING:  # an agent has no database
+    from adapters.postgres.recorder import LogRecorder
+    from service.replica import Replica
 
 PATIENCE = 2.0  # seconds for each answer
 
@@ -50,8 +51,7 @@ def of_replica(running: Replica) -> Readiness:
             await running.client.request(f"$SRV.PING.{named}", timeout=PATIENCE)
 
     async def read_models() -> None:
-        silent = time.monotonic() - running.reading.heard
-        if silent > SILENT:
+        if silent := running.silence:
             raise Unready(f"no keeper has told anything for {silent:.0f} s")
 
     return Readiness(

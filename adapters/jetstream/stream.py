@@ -1,0 +1,11 @@
+"""The stream that the log is published to."""
+
+from __future__ import annotations
+
+STREAM = "HOLDFAST_EVENTS"
+SUBJECTS = "holdfast.v1.events"
+PUBLISHED = "stream"  # its name among all that can be behind the log
+
+
+class Ahead(Exception):
+    """The stream holds more than the log: they do not belong together."""
