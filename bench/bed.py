@@ -41,7 +41,14 @@ from service.serve import run_serve
 from service.settings import load
 run_serve(load(Path(sys.argv[1]), {}), lambda url: print(url, flush=True))
 """
-AGENT = SERVE.replace("run_serve", "run_agent").replace("{}), l", "{}), sys.argv[2], l")
+AGENT = """
+import sys
+from pathlib import Path
+from service.agents import run_agent
+from service.settings import load
+tell = lambda url: print(url, flush=True)
+run_agent(load(Path(sys.argv[1]), {}), sys.argv[2], tell)
+"""
 
 
 @dataclass(frozen=True)
