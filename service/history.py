@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
 from marshmallow import ValidationError
 from msgspec.structs import asdict
 
-from adapters.postgres.recorder import Written
+from adapters.postgres import looking_back
+from adapters.postgres.recorder import LogRecorder, Written
 from domain import log as language
 from domain.aggregate import Aggregate, Event
 from domain.backend import id_of
 from projections import resources
 from service.command import NotFound
-from service.log import Log, replayed
+from service.log import Log
 
 A = TypeVar("A")
 
@@ -27,54 +29,135 @@ OVERHEAD = 300  # bytes that an item may have beyond what is stored of it
 
 # What every event has stands beside its data, not in it.
 COMMON = frozenset(Event.__struct_fields__) - {"status"}
+# What every event changes.
+COUNTED = {"version", "updated_at"}
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which events of a history are asked for: those of which all of this is so."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    actor: str | None = None
+    request_id: str | None = None
+    event: str | None = None
+
+    def includes(self, event: Event) -> bool:
+        """Tell whether an event is asked for."""
+        by = event.provenance
+        return (
+            (self.since is None or event.timestamp >= self.since)
+            and (self.until is None or event.timestamp <= self.until)
+            and self.actor in (None, by.actor)
+            and self.request_id in (None, by.request_id)
+            and self.event in (None, event.TOPIC)
+        )
+
+
+class Subject(NamedTuple):
+    """What a history is about: an aggregate, or a part of one."""
+
+    aggregate_id: UUID
+    part_id: UUID | None = None
+
+    def concerns(self, event: Event) -> bool:
+        """Tell whether an event of the aggregate is about it.
+
+        An outcome does not always name a part; its intent did, but those that end
+        one do.
+        """
+        return self.part_id in (None, getattr(event, "attachment_id", None))
+
+    def seen(self, aggregate: Aggregate | None) -> dict[str, Any]:
+        """Return what callers see of it, nothing where it is not there yet."""
+        if aggregate is None or not has(aggregate, self.part_id):
+            return {}
+        seen: dict[str, Any] = msgspec.to_builtins(shown(aggregate, self.part_id))
+        return seen
 
 
 async def of(
-    log: Log, noun: str, key: UUID | str, limit: int, cursor: str | None
+    log: Log, noun: str, key: UUID | str, limit: int, cursor: str | None, **wanted: Any
 ) -> dict[str, Any]:
     """Return a page of the history of a resource, oldest first.
 
     Raises `NotFound`, or `ValidationError` for a cursor that none of ours is.
     """
     after = position_of(cursor)
-    history = await written(log, noun, key)
-    later = [event for event in history if event.position > after]
-    page = fitting(later[:limit], lambda event: len(event.state))
-    more = len(later) > len(page)
+    subject = await about(log, key)
+    await check_is(log, noun, key, subject)
+    found = lines(log.recorder, subject, Wanted(**wanted), after)
+    return await log.read(page, found, limit, after)
+
+
+async def about(log: Log, key: UUID | str) -> Subject:
+    """Return what an id, or a backend's name, may stand for."""
+    named = key if isinstance(key, UUID) else id_of(key)
+    wholes = await log.read(log.recorder.wholes, [named])
+    whole = wholes.get(named)
+    return Subject(whole, named) if whole else Subject(named)
+
+
+async def check_is(log: Log, noun: str, key: UUID | str, subject: Subject) -> None:
+    """Raise `NotFound` unless there is or was such a thing."""
+    whole = "volume" if noun == "attachment" else noun
+    begun = await log.read(log.recorder.history, subject.aggregate_id, 1, 1)
+    is_part = subject.part_id is not None
+    if not begun or begun[0].topic.partition(".")[0] != whole:
+        raise NotFound(noun, key)
+    if is_part is not (noun == "attachment"):
+        raise NotFound(noun, key)
+
+
+def lines(
+    recorder: LogRecorder, subject: Subject, wanted: Wanted, after: int
+) -> Iterator[tuple[int, bytes]]:
+    """Yield a history behind a position, line by line, telling what each changed.
+
+    What an event changed is known only to who has all before it; so even what is
+    not asked for is read.
+    """
+    aggregate, seen = None, subject.seen(None)
+    for written in looking_back.history(recorder, subject.aggregate_id):
+        event = language.decode(written.topic, written.state)
+        told = (
+            written.position > after
+            and subject.concerns(event)
+            and wanted.includes(event)
+        )
+        before = (seen or subject.seen(aggregate)) if told else {}
+        aggregate = event.mutate(aggregate)
+        seen = subject.seen(aggregate) if told else {}
+        if told:
+            changed = differences(before, seen)
+            yield written.position, encode(item(written, event) | {"changed": changed})
+
+
+def page(found: Iterator[tuple[int, bytes]], limit: int, after: int) -> dict[str, Any]:
+    """Return as many lines as are asked for and fit into a message, one at least."""
+    items: list[msgspec.Raw] = []
+    room, last, more = LARGEST_PAGE, after, False
+    for position, line in found:
+        room -= len(line)
+        if more := len(items) == limit or bool(items and room < 0):
+            break
+        items.append(msgspec.Raw(line))
+        last = position
+    following = covered(str(last)) if more else None
+    return {"items": items, "next": following, "position": last}
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that have another value, with both; an absent one is null."""
     return {
-        "items": [item(event) for event in page],
-        "next": covered(str(page[-1].position)) if more else None,
-        "position": page[-1].position if page else after,
+        name: {"before": had, "after": has}
+        for name, has in after.items()
+        if name not in COUNTED and (had := before.get(name)) != has and (had or has)
     }
 
 
-async def written(log: Log, noun: str, key: UUID | str) -> list[Written]:
-    """Return the events of a resource, or raise `NotFound`."""
-    if isinstance(key, UUID) and noun == "attachment":
-        wholes = await log.read(log.recorder.wholes, [key])
-        if key not in wholes:
-            raise NotFound(noun, key)
-        history = await log.read(log.recorder.history, wholes[key])
-        return [event for event in history if concerns(event, str(key))]
-    aggregate_id = id_of(str(key)) if noun == "backend" else key
-    history = await log.read(log.recorder.history, aggregate_id)
-    if not history or not history[0].topic.startswith(f"{noun}."):
-        raise NotFound(noun, key)
-    return history
-
-
-def concerns(event: Written, attachment_id: str) -> bool:
-    """Tell whether an event of a volume is about the attachment.
-
-    An outcome does not always name it; its intent did, but those that end one do.
-    """
-    data = msgspec.json.decode(event.state)
-    return bool(data.get("attachment_id") == attachment_id)
-
-
-def item(event: Written) -> dict[str, Any]:
+def item(event: Written, happened: Event) -> dict[str, Any]:
     """Return one line of a history."""
-    happened = language.decode(event.topic, event.state)
     provenance = happened.provenance
     data: dict[str, Any] = msgspec.json.decode(event.state)
     return {
@@ -92,40 +175,38 @@ def item(event: Written) -> dict[str, Any]:
     }
 
 
-async def state_at(
-    log: Log, key: UUID | str, reached: Callable[[Written, Event], bool]
+async def state_at(log: Log, key: UUID | str, position: int) -> dict[str, Any]:
+    """Return a resource as it was after a position of the log, or raise `NotFound`."""
+    subject = await about(log, key)
+    return await log.read(as_it_was, log.recorder, key, subject, position)
+
+
+def as_it_was(
+    recorder: LogRecorder, key: UUID | str, subject: Subject, position: int
 ) -> dict[str, Any]:
-    """Return a resource as it was after the last event that `reached` lets pass."""
-    named = key if isinstance(key, UUID) else id_of(key)
-    wholes = await log.read(log.recorder.wholes, [named])
-    aggregate_id = wholes.get(named, named)
-    history = await log.read(log.recorder.history, aggregate_id)
-    passed = until(history, reached)
-    if not passed:
+    """Fold a resource up to a position."""
+    aggregate, last = None, 0
+    for topic, state, at in looking_back.history(
+        recorder, subject.aggregate_id, position
+    ):
+        aggregate, last = language.decode(topic, state).mutate(aggregate), at
+    if not aggregate:
         raise NotFound("resource", key)
-    [(aggregate, position)] = replayed(passed).values()
-    part_id = named if named in wholes else None
-    return asdict(shown(aggregate, part_id)) | {"position": position}
-
-
-def until(
-    history: Iterable[Written], reached: Callable[[Written, Event], bool]
-) -> list[Written]:
-    """Return the events up to a moment."""
-    return [
-        event
-        for event in history
-        if reached(event, language.decode(event.topic, event.state))
-    ]
+    return asdict(shown(aggregate, subject.part_id)) | {"position": last}
 
 
 def shown(aggregate: Any, part_id: Any) -> Any:
     """Return an aggregate, or a part of it, as callers see it."""
     if part_id:
-        if part_id not in aggregate.attachments | aggregate.gone:
+        if not has(aggregate, part_id):
             raise NotFound("attachment", part_id)
         return resources.attachment(aggregate, part_id)
     return VIEWS[type(aggregate)](aggregate)
+
+
+def has(aggregate: Any, part_id: UUID | None) -> bool:
+    """Tell whether an aggregate has a part, or had; all have themselves."""
+    return part_id is None or part_id in aggregate.attachments | aggregate.gone
 
 
 def fitting(found: Sequence[A], size: Callable[[A], int]) -> list[A]:
@@ -162,6 +243,7 @@ def uncovered(cursor: str) -> str:
         return ""
 
 
+encode = msgspec.json.Encoder().encode
 VIEWS: dict[type[Aggregate], Callable[[Any], Any]] = {
     kind: getattr(resources, noun) for noun, kind in language.AGGREGATES.items()
 }

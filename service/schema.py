@@ -13,6 +13,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from adapters.jetstream.work import SECRETS
 from adapters.targets.iscsi import known as is_initiator
+from domain import log
 from service.text import is_text
 
 LARGEST_GIB = 65_536
@@ -158,6 +159,14 @@ class Message(Schema):
 class Page(Message):
     limit = StrictInteger(load_default=100, validate=validate.Range(min=1, max=1000))
     cursor = fields.String(load_default=None, allow_none=True, validate=Printable(255))
+
+
+class History(Page):
+    since = Instant(load_default=None)
+    until = Instant(load_default=None)
+    actor = fields.String(load_default=None, validate=NAME)
+    request_id = fields.String(load_default=None, validate=NAME)
+    event = fields.String(load_default=None, validate=validate.OneOf([*log.EVENTS]))
 
 
 class List(Page):

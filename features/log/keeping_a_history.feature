@@ -91,3 +91,44 @@ Feature: Keeping a history
       When the history of a volume that never was is read
       Then the request is refused as not-found
       And nothing is recorded
+
+  Rule: What an event changed is told
+
+    Scenario: What is seen of a volume before and after
+      Given an available volume "db" of 1 GiB
+      And "db" was extended to 2 GiB
+      Then in the history of "db" this has changed
+        | what                      | field    | before    | after     |
+        | volume.extension_started  | status   | available | extending |
+        | volume.extension_finished | status   | extending | available |
+        | volume.extension_finished | size_gib | 1         | 2         |
+
+    Scenario: Of a page that is not the first
+      Given an available volume "db" of 1 GiB
+      And "db" was extended to 2 GiB
+      Then the history of "db" is complete when read 1 at a time
+
+  Rule: Only what is asked for is told
+
+    Scenario Outline: Narrowed down
+      Given an available volume "db" of 1 GiB
+      And "ana" asks because of "the spring sale"
+      And everything is asked under the key "sale"
+      When "db" is extended to 2 GiB
+      Then "db" is available
+      And "db" has this history <narrowed>
+        | what    |
+        | <first> |
+        | <last>  |
+
+      Examples:
+        | narrowed                                 | first                    | last                      |
+        | by "ana"                                 | volume.extension_started | volume.extension_finished |
+        | since "volume.extension_started"         | volume.extension_started | volume.extension_finished |
+        | until "volume.creation_finished"         | volume.created           | volume.creation_finished  |
+        | with the key of "volume.extension_started" | volume.extension_started | volume.extension_finished |
+
+    Scenario: What never happens is no event
+      Given an available volume "db"
+      When the history of "db" is asked for "volume.unheard_of"
+      Then the request is refused as invalid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
@@ -200,6 +201,41 @@ def has_history(world: World, name: str, datatable: list[list[str]]) -> None:
         [str(item[known[head]] or "") for head in heads] for item in world.history(name)
     ]
     assert seen == rows
+
+
+@then(says('in the history of "{name:Name}" this has changed'))
+def has_changed(world: World, name: str, datatable: list[list[str]]) -> None:
+    _, *rows = datatable
+    told = {item["event"]: item["changed"] for item in world.history(name)}
+    for event, field, before, after in rows:
+        seen = told[event][field]
+        assert (str(seen["before"]), str(seen["after"])) == (before, after)
+
+
+# How a history is narrowed down to what is about an event of it, or one's caller.
+NARROWED: dict[str, Callable[[str, Any], dict[str, Any]]] = {
+    "by": lambda said, _: {"actor": said},
+    "since": lambda _, item: {"since": item["at"]},
+    "until": lambda _, item: {"until": item["at"]},
+    "with the key of": lambda _, item: {"request_id": item["request_id"]},
+    "called": lambda said, _: {"event": said},
+}
+
+
+@then(says('"{name:Name}" has this history {how} "{said:Name}"'))
+def has_narrowed_history(
+    world: World, name: str, how: str, said: str, datatable: list[list[str]]
+) -> None:
+    named = {item["event"]: item for item in world.history(name)}
+    asked = NARROWED[how](said, named.get(said))
+    page = world.do("volume.history", id=world.volumes[name], **asked)
+    _, *rows = datatable
+    assert [[item["event"]] for item in page["items"]] == rows
+
+
+@when(says('the history of "{name:Name}" is asked for "{topic}"'))
+def ask_history_for(world: World, name: str, topic: str) -> None:
+    world.ask("volume.history", id=world.volumes[name], event=topic)
 
 
 @then(says('every line of the history of "{name:Name}" follows the trace'))

@@ -18,6 +18,16 @@ Time = Annotated[str | None, typer.Option(metavar="TIME",
     help="As it was then: RFC 3339, as 2026-01-31T12:00:00Z.")]
 Position = Annotated[int | None, typer.Option(metavar="N",
     help="As it was after that event of the log.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME",
+    help="What happened then and later.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME",
+    help="What happened then and before.")]
+By = Annotated[str | None, typer.Option(metavar="ACTOR",
+    help="What was asked by this one.")]
+Request = Annotated[str | None, typer.Option(metavar="KEY",
+    help="What followed from the request with this id.")]
+Happened = Annotated[str | None, typer.Option("--event", metavar="NOUN.EVENT",
+    help="What is called so, as volume.attached.")]
 First = Annotated[int | None, typer.Option("--from", metavar="N",
     help="The first position; otherwise the log's.")]
 Last = Annotated[int | None, typer.Option("--to", metavar="N",
@@ -30,12 +40,24 @@ app = typer.Typer(
 
 
 @question(app, "history", show.history)
-def history(
-    service: Service, key: Anything, *, limit: Limit = None, cursor: Cursor = None
+def history(  # noqa: PLR0913 - each narrows it down
+    service: Service,
+    key: Anything,
+    *,
+    since: Since = None,
+    until: Until = None,
+    actor: By = None,
+    request_id: Request = None,
+    event: Happened = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
 ) -> Answer:
     """List everything that ever happened to a resource, oldest first."""
     noun, one = names.kind(service, key)
-    return service.whole(f"{noun}.history", limit, cursor=cursor, **one)
+    when = {"since": since, "until": until, "event": event}
+    who = {"actor": actor, "request_id": request_id}
+    asked = {"cursor": cursor, **when, **who, **one}
+    return service.whole(f"{noun}.history", limit, **asked)
 
 
 @question(app, "state-at", show.fields)

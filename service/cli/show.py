@@ -76,6 +76,8 @@ PROJECTIONS = {
 # fmt: on
 # Fields of an event's data that only tell how it hangs together.
 INTERNAL = {"status", "intent", "volume_id"}
+# Fields of a resource that say again what an event says.
+UNTOLD = {"id", "volume_id", "created_at"}
 ID_LENGTH, ID_DASHES = 36, 4
 SHORT = 8  # characters of an id that tell it from others, as a rule
 
@@ -100,11 +102,11 @@ def fields(told: dict[str, Any]) -> Table:
 
 def history(told: dict[str, Any]) -> Table:
     """Show what happened, with what each event changed."""
-    status, rows = "", []
-    for item in told["items"]:
-        changed = " ".join(changes(status, item["data"]))
-        rows.append([words(item[key]) for key in HISTORY.values()] + [changed])
-        status = item["data"].get("status", status)
+    rows = [
+        [words(item[key]) for key in HISTORY.values()]
+        + [" ".join(changes(item["changed"], item["data"]))]
+        for item in told["items"]
+    ]
     more = f"there is more: --cursor {told['next']}" if told["next"] else ""
     return Table(rows, [*HISTORY, CHANGED], more, beneath=("REASON", CHANGED))
 
@@ -119,14 +121,36 @@ HISTORY = {
 CHANGED = "WHAT CHANGED"
 
 
-def changes(before: str, data: dict[str, Any]) -> Iterator[str]:
-    """Tell what an event changed; `before` is the status it found."""
-    if before != (after := data.get("status", before)):
-        yield f"{before} → {after}" if before else after
+def changes(changed: dict[str, Any], data: dict[str, Any]) -> Iterator[str]:
+    """Tell what an event changed of what can be seen, and what else it says."""
+    for name, values in changed.items():
+        if name not in UNTOLD:
+            yield change(name, values["before"], values["after"])
     for key, value in flattened(data):
-        name = key.rpartition(".")[2]
-        if name not in INTERNAL and (said := words(value)):
-            yield f"{name}={said[:SHORT] if is_id(said) else said}"
+        name, said = key.rpartition(".")[2], brief(value)
+        told = {name, key.partition(".")[0]} & (INTERNAL | changed.keys())
+        if said and not told:
+            yield f"{name}={said}"
+
+
+def change(name: str, before: Value, after: Value) -> str:
+    """Tell how a field has changed; a status goes without its name."""
+    had, has = brief(before), brief(after)
+    moved = f"{had} → {has or 'none'}" if had else has
+    if name == "status":
+        return moved
+    return f"{name} {moved}" if had else f"{name}={moved}"
+
+
+def brief(value: Value) -> str:
+    """Return a value in few words: its id begins so, its fields have these values."""
+    if isinstance(value, dict):
+        fields = ((key, brief(each)) for key, each in value.items())
+        return ",".join(f"{key}:{said}" for key, said in fields if said)
+    if isinstance(value, list):
+        return ",".join(map(brief, value))
+    said = words(value)
+    return said[:SHORT] if is_id(said) else said
 
 
 def is_id(text: str) -> bool:

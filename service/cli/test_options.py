@@ -177,16 +177,27 @@ def test_what_is_empty_is_not_shown_of_a_single_thing() -> None:
 
 
 def test_a_history_tells_how_the_status_moved() -> None:
-    common = {"at": "", "actor": "", "reason": None, "recorded_by": ""}
-    items = [
-        {"event": "volume.created", "data": {"status": "creating", "size_gib": 1}},
-        {"event": "volume.reserved", "data": {"status": "reserved", "holder": ONE}},
+    common = {"at": "", "event": "", "actor": "", "reason": None, "recorded_by": ""}
+    grown = {
+        "status": {"before": "extending", "after": "available"},
+        "size_gib": {"before": 1, "after": 2},
+    }
+    held = {
+        "status": {"before": None, "after": "reserved"},
+        "metadata": {"before": {}, "after": {"tier": "fast"}},
+    }
+    items: list[dict[str, Any]] = [
+        {"changed": grown, "data": {"status": "available", "size_gib": 2, "intent": 3}},
+        {"changed": held, "data": {"holder": ONE, "metadata": {"tier": "fast"}}},
     ]
     told = {"items": [common | item for item in items], "next": None}
 
     changed = [row[-1] for row in show.history(told).rows]
 
-    assert changed == ["creating size_gib=1", f"creating → reserved holder={ONE[:8]}"]
+    assert changed == [
+        "extending → available size_gib 1 → 2",
+        f"reserved metadata=tier:fast holder={ONE[:8]}",
+    ]
 
 
 @pytest.mark.parametrize("subject", [endpoint.subject for endpoint in ENDPOINTS])

@@ -17,9 +17,9 @@ from service.endpoints.volumes import Holder
 from service.schema import (
     WORD,
     Connector,
+    History,
     List,
     Message,
-    Page,
     StrictUUID,
     chosen_id,
 )
@@ -141,16 +141,16 @@ async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
     return await replica.reading.listed("attachments", asked)
 
 
-class History(Page):
+class HistoryOf(History):
     attachment_id = StrictUUID(required=True, data_key="id")
 
 
-@query("attachment.history", takes=History())
+@query("attachment.history", takes=HistoryOf())
 async def show_history(
-    replica: Replica, attachment_id: UUID, limit: int, cursor: str | None
+    replica: Replica, attachment_id: UUID, **asked: Any
 ) -> dict[str, Any]:
     """List what happened to a volume that concerns the attachment, oldest first."""
-    return await history.of(replica.log, "attachment", attachment_id, limit, cursor)
+    return await history.of(replica.log, "attachment", attachment_id, **asked)
 
 
 ENDPOINTS = (create, show, update, complete, delete, find, show_history)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
+from adapters.postgres.looking_back import position_at
 from adapters.postgres.reading import verify
 from service import history
 from service.command import Unavailable
@@ -37,13 +38,8 @@ async def state_at(
     replica: Replica, key: str, time: datetime | None, position: int | None
 ) -> dict[str, Any]:
     """Look at a resource as it was at a time, or after a position of the log."""
-
-    def reached(event: Any, happened: Any) -> bool:
-        if time:
-            return bool(happened.timestamp <= time)
-        return bool(event.position <= position)
-
-    return await history.state_at(replica.log, id_or_name(key), reached)
+    then = await moment(replica, time, position)
+    return await history.state_at(replica.log, id_or_name(key), then)
 
 
 class Verify(Message):
@@ -69,6 +65,14 @@ async def verified(replica: Replica, first: int, last: int | None) -> dict[str, 
         "first_bad": found.first_bad,
         "detail": found.detail,
     }
+
+
+async def moment(replica: Replica, time: datetime | None, position: int | None) -> int:
+    """Return the position that is meant, be it by a time."""
+    if time is None:
+        assert position
+        return position
+    return await replica.log.read(position_at, replica.log.recorder, time)
 
 
 def id_or_name(key: str) -> UUID | str:

@@ -17,9 +17,9 @@ from service.room import Room
 from service.schema import (
     TEXT,
     WORD,
+    History,
     List,
     Message,
-    Page,
     Printable,
     StrictBoolean,
 )
@@ -121,16 +121,14 @@ async def is_working(replica: Replica, name: str) -> dict[str, Any]:
     return {"name": name, "working": seen.working, "reason": reason}
 
 
-class History(Page):
+class HistoryOf(History):
     name = fields.String(required=True, validate=WORD)
 
 
-@query("backend.history", takes=History())
-async def show_history(
-    replica: Replica, name: str, limit: int, cursor: str | None
-) -> dict[str, Any]:
+@query("backend.history", takes=HistoryOf())
+async def show_history(replica: Replica, name: str, **asked: Any) -> dict[str, Any]:
     """List everything that ever happened to a backend, oldest first."""
-    return await history.of(replica.log, "backend", name, limit, cursor)
+    return await history.of(replica.log, "backend", name, **asked)
 
 
 ENDPOINTS = (

@@ -17,7 +17,16 @@ from service import history, placing
 from service.command import Decision
 from service.endpoint import endpoint, query
 from service.endpoints.groups import consistent
-from service.schema import NAME, TEXT, WORD, List, Message, Page, StrictUUID, chosen_id
+from service.schema import (
+    NAME,
+    TEXT,
+    WORD,
+    History,
+    List,
+    Message,
+    StrictUUID,
+    chosen_id,
+)
 
 if TYPE_CHECKING:
     from service.replica import Replica
@@ -108,16 +117,16 @@ async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
     return await replica.reading.listed("group_snapshots", asked)
 
 
-class History(Page):
+class HistoryOf(History):
     taken_id = StrictUUID(required=True, data_key="id")
 
 
-@query("group_snapshot.history", takes=History())
+@query("group_snapshot.history", takes=HistoryOf())
 async def show_history(
-    replica: Replica, taken_id: UUID, limit: int, cursor: str | None
+    replica: Replica, taken_id: UUID, **asked: Any
 ) -> dict[str, Any]:
     """List everything that ever happened to a group snapshot, oldest first."""
-    return await history.of(replica.log, "group_snapshot", taken_id, limit, cursor)
+    return await history.of(replica.log, "group_snapshot", taken_id, **asked)
 
 
 ENDPOINTS = (

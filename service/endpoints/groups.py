@@ -22,9 +22,9 @@ from service.schema import (
     NAME,
     TEXT,
     WORD,
+    History,
     List,
     Message,
-    Page,
     StrictBoolean,
     StrictUUID,
     chosen_id,
@@ -236,16 +236,16 @@ async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
     return await replica.reading.listed("groups", asked)
 
 
-class History(Page):
+class HistoryOf(History):
     group_id = StrictUUID(required=True, data_key="id")
 
 
-@query("group.history", takes=History())
+@query("group.history", takes=HistoryOf())
 async def show_history(
-    replica: Replica, group_id: UUID, limit: int, cursor: str | None
+    replica: Replica, group_id: UUID, **asked: Any
 ) -> dict[str, Any]:
     """List everything that ever happened to a group, oldest first."""
-    return await history.of(replica.log, "group", group_id, limit, cursor)
+    return await history.of(replica.log, "group", group_id, **asked)
 
 
 def consistent(endpoint: Endpoint) -> Callable[..., Any]:

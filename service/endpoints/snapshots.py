@@ -19,9 +19,9 @@ from service.schema import (
     NAME,
     TEXT,
     WORD,
+    History,
     List,
     Message,
-    Page,
     StrictBoolean,
     StrictUUID,
     chosen_id,
@@ -158,16 +158,16 @@ async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
     return await replica.reading.listed("snapshots", asked)
 
 
-class History(Page):
+class HistoryOf(History):
     snapshot_id = StrictUUID(required=True, data_key="id")
 
 
-@query("snapshot.history", takes=History())
+@query("snapshot.history", takes=HistoryOf())
 async def show_history(
-    replica: Replica, snapshot_id: UUID, limit: int, cursor: str | None
+    replica: Replica, snapshot_id: UUID, **asked: Any
 ) -> dict[str, Any]:
     """List everything that ever happened to a snapshot, oldest first."""
-    return await history.of(replica.log, "snapshot", snapshot_id, limit, cursor)
+    return await history.of(replica.log, "snapshot", snapshot_id, **asked)
 
 
 ENDPOINTS = (

@@ -22,6 +22,7 @@ from service.schema import (
     TEXT,
     WORD,
     Connector,
+    History,
     List,
     Message,
     Page,
@@ -369,16 +370,16 @@ async def find(replica: Replica, **asked: Any) -> dict[str, Any]:
     return await replica.reading.listed("volumes", asked)
 
 
-class History(Page):
+class HistoryOf(History):
     volume_id = StrictUUID(required=True, data_key="id")
 
 
-@query("volume.history", takes=History())
+@query("volume.history", takes=HistoryOf())
 async def show_history(
-    replica: Replica, volume_id: UUID, limit: int, cursor: str | None
+    replica: Replica, volume_id: UUID, **asked: Any
 ) -> dict[str, Any]:
     """List everything that ever happened to a volume, oldest first."""
-    return await history.of(replica.log, "volume", volume_id, limit, cursor)
+    return await history.of(replica.log, "volume", volume_id, **asked)
 
 
 ENDPOINTS = (
