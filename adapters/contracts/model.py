@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from adapters.contracts.drivers import (
     GIB,
@@ -20,9 +22,11 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
+from adapters.contracts.snapshots import copy_of, reversion, wanted
 from domain.ports import Cause, Driver, DriverFailed, VolumeIsBusy
 
 VOLUMES = st.sampled_from([UUID(int=n) for n in (1, 2, 3)])
+SNAPSHOTS = st.sampled_from([UUID(int=n) for n in (7, 8)])
 MADE_AT = "2026-01-01T00:00:00Z"
 CAUSES = st.sampled_from([Cause(n, MADE_AT) for n in (1, 2)])
 SIZES = st.integers(1, 4)
@@ -36,13 +40,24 @@ class Made(NamedTuple):
     data: bytes = bytes(4)
 
 
+class Taken(NamedTuple):
+    """What the model knows of a snapshot."""
+
+    volume: UUID
+    cause: Cause
+    size_gib: int
+    data: bytes
+
+
 class Agents(RuleBasedStateMachine):
     """One agent after another on the same storage, which a subclass provides."""
 
     def __init__(self) -> None:
         super().__init__()
         self.there: dict[UUID, Made] = {}
+        self.taken: dict[UUID, Taken] = {}  # the oldest first
         self.open: dict[UUID, Any] = {}
+        self.reversions = count(3)  # positions of the events that asked for them
         self.restart()
 
     def fresh(self) -> Driver:
@@ -89,6 +104,8 @@ class Agents(RuleBasedStateMachine):
 
     @rule(volume=VOLUMES, step=st.integers(0, 10))
     def delete(self, volume: UUID, step: int) -> None:
+        if any(taken.volume == volume for taken in self.taken.values()):
+            return  # nobody is told to
         if volume in self.open:
             with pytest.raises(VolumeIsBusy):
                 self.driver.delete(volume, MADE_AT)
@@ -97,6 +114,59 @@ class Agents(RuleBasedStateMachine):
             self.driver.delete(volume, MADE_AT)
         self.driver.delete(volume, MADE_AT)
         self.there.pop(volume, None)
+
+    @precondition(lambda self: self.there)
+    @rule(data=st.data(), snapshot=SNAPSHOTS, cause=CAUSES, step=st.integers(0, 16))
+    def take_snapshot(
+        self, data: st.DataObject, snapshot: UUID, cause: Cause, step: int
+    ) -> None:
+        volume = data.draw(st.sampled_from(sorted(self.there)))
+        if snapshot in self.taken:
+            volume, cause, *_ = self.taken[snapshot]
+        made = self.there[volume]
+        event = wanted(volume, snapshot, made.size_gib)
+        with self.killed(step):
+            self.driver.take_snapshot(event, cause)
+        self.driver.take_snapshot(event, cause)
+        kept = Taken(volume, cause, made.size_gib, made.data)
+        self.taken.setdefault(snapshot, kept)
+
+    @rule(snapshot=SNAPSHOTS, step=st.integers(0, 10))
+    def delete_snapshot(self, snapshot: UUID, step: int) -> None:
+        with self.killed(step):
+            self.driver.delete_snapshot(snapshot, MADE_AT)
+        self.driver.delete_snapshot(snapshot, MADE_AT)
+        self.taken.pop(snapshot, None)
+
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data(), volume=VOLUMES, cause=CAUSES, step=st.integers(0, 16))
+    def copy(self, data: st.DataObject, volume: UUID, cause: Cause, step: int) -> None:
+        snapshot = data.draw(st.sampled_from(sorted(self.taken)))
+        if volume in self.there:
+            return
+        taken = self.taken[snapshot]
+        event = replace(
+            copy_of(snapshot, size_gib=taken.size_gib), originator_id=volume
+        )
+        with self.killed(step):
+            self.driver.create(event, cause)
+        self.driver.create(event, cause)
+        self.there[volume] = Made(cause, taken.size_gib, taken.data)
+
+    @precondition(lambda self: self.taken)
+    @rule(written=st.binary(min_size=4, max_size=4), step=st.integers(0, 16))
+    def revert(self, written: bytes, step: int) -> None:
+        snapshot, taken = list(self.taken.items())[-1]
+        made = self.there[taken.volume]
+        if taken.volume in self.open or made.size_gib != taken.size_gib:
+            return
+        write(device(self.driver, taken.volume), 4096, written)
+        event = reversion(taken.volume, snapshot, taken.cause)
+        cause = Cause(next(self.reversions), MADE_AT)
+        with self.killed(step):
+            self.driver.revert(event, cause)
+        self.driver.revert(event, cause)
+        self.there[taken.volume] = made._replace(data=taken.data)
 
     @precondition(lambda self: self.there)
     @rule(data=st.data(), written=st.binary(min_size=4, max_size=4))
@@ -118,8 +188,9 @@ class Agents(RuleBasedStateMachine):
 
     @invariant()
     def there_is_what_was_asked_for_and_nothing_else(self) -> None:
-        sizes = [made.size_gib for made in self.there.values()]
-        assert counted(self.driver) == (len(sizes), sum(sizes))
+        promised = sum(made.size_gib for made in self.there.values())
+        promised += sum(taken.size_gib for taken in self.taken.values())
+        assert counted(self.driver) == (len(self.there), promised)
 
     @invariant()
     def every_volume_is_as_it_was_left(self) -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import invariant
 
 from adapters.contracts.model import Agents
 from adapters.file.driver import FileDriver
-from adapters.file.volumes import names
+from adapters.file.volumes import SNAPSHOT, names
 
 STEPS = ["mkdir", "link", "open", "ftruncate", "fsync", "rename", "unlink", "rmdir"]
 
@@ -66,7 +66,9 @@ class FileAgents(Agents):
 
     @invariant()
     def the_folder_holds_nothing_else(self) -> None:
-        assert names(self.folder) == {str(volume) for volume in self.there}
+        volumes = {str(volume) for volume in self.there}
+        snapshots = {f"{SNAPSHOT}{snapshot}" for snapshot in self.taken}
+        assert names(self.folder) == volumes | snapshots
 
 
 TestModel = FileAgents.TestCase
