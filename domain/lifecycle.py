@@ -70,7 +70,7 @@ class Lifecycle(Generic[S]):
         )
         # Asking the machine costs 7 us of callbacks that nobody registered,
         # asking the same rows in a dictionary 0.3 us.
-        self._moves: dict[tuple[str, str], list[tuple[tuple[str, ...], S]]] = {
+        self.moves: dict[tuple[str, S], list[tuple[tuple[str, ...], S]]] = {
             (command, statuses[source]): [
                 (tuple(str(g.func) for g in row.conditions), statuses[str(row.dest)])
                 for row in transitions
@@ -82,7 +82,7 @@ class Lifecycle(Generic[S]):
     def after(self, command: str, aggregate: Any) -> S:
         """Return the status `command` leads to, or raise `Refused`."""
         unmet: list[str] = []
-        for guards, to in self._moves.get((command, aggregate.status), ()):
+        for guards, to in self.moves.get((command, aggregate.status), ()):
             failed = [guard for guard in guards if not getattr(aggregate, guard)]
             if not failed:
                 return to
@@ -93,7 +93,7 @@ class Lifecycle(Generic[S]):
         """Return the commands that would not be refused now."""
         return sorted(
             command
-            for (command, status), moves in self._moves.items()
+            for (command, status), moves in self.moves.items()
             if status == aggregate.status
             and any(all(getattr(aggregate, g) for g in guards) for guards, _ in moves)
         )

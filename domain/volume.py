@@ -873,7 +873,8 @@ class Volume(Copied):
         """
         if self.status not in (Status.UNMANAGING, Status.DELETED):
             self._check_free("unmanage", self.needed_by)
-            self._leave("unmanage", force=False)
+            status = self._after("unmanage")
+            self._remove(Volume.UnmanagingStarted, status, self.status)
 
     def update(self, **said: Any) -> None:
         """Change what callers say about the volume.
@@ -1202,11 +1203,11 @@ class Volume(Copied):
         """Note how far work is; what is always short has no more than its deadline."""
         intent = self.intended(version)
         told = {"status": self.status, "percent": percent}
-        for asked, progressed in (
-            (Volume.DeletionStarted, Volume.DeletionProgressed),
-            (Volume.Created, Volume.CreationProgressed),
-            (Volume.ReversionStarted, Volume.ReversionProgressed),
-        ):
+        for asked, progressed in {
+            Volume.DeletionStarted: Volume.DeletionProgressed,
+            Volume.Created: Volume.CreationProgressed,
+            Volume.ReversionStarted: Volume.ReversionProgressed,
+        }.items():
             if isinstance(intent, asked):
                 self.settle(progressed, intent, **told)
 
