@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Self
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from domain.provenance import MOMENT, Provenance
+from domain.provenance import MOMENT, Provenance, Ran
 
 
 class OutOfOrder(Exception):
@@ -98,9 +98,10 @@ class Intent(Event, frozen=True, kw_only=True):
 
 
 class Outcome(Event, frozen=True, kw_only=True):
-    """What came of an intent, named by its version."""
+    """What came of an intent, named by its version, and by what was run for it."""
 
     intent: int
+    commands: tuple[Ran, ...] | UnsetType = UNSET
 
     def mutate(self, aggregate: Any) -> Any:
         aggregate = super().mutate(aggregate)
@@ -190,7 +191,7 @@ class Aggregate:
 
     def record(self, event: type[Event], **data: Any) -> None:
         """Note that something has happened, and let it take effect."""
-        timestamp, provenance = MOMENT.get()
+        timestamp, provenance, _ = MOMENT.get()
         self._happened(
             event(
                 originator_id=self.id,
@@ -205,7 +206,9 @@ class Aggregate:
         self, event: type[Outcome | Progress], intent: Intent, **data: Any
     ) -> None:
         """Note what came of an intent, as asked for by whoever asked for that."""
-        timestamp, reported = MOMENT.get()
+        timestamp, reported, ran = MOMENT.get()
+        if ran:
+            data["commands"] = ran
         self._happened(
             event(
                 originator_id=self.id,

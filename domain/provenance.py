@@ -39,11 +39,26 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
+class Ran(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was run on a host, how long it took, and with what it exited.
+
+    What is no command of its own, as a file driver's work, has no exit status.
+    """
+
+    command: str
+    milliseconds: float
+    exit_status: int | None = None
+
+
 class Moment(NamedTuple):
-    """When a command is decided, and where it came from."""
+    """When a command is decided, and where it came from.
+
+    `ran` is what a backend tells with an outcome.
+    """
 
     timestamp: datetime
     provenance: Provenance
+    ran: tuple[Ran, ...] = ()
 
 
 # The domain has no clock: whoever lets it decide says when and for whom.

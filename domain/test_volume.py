@@ -16,10 +16,12 @@ from domain.aggregate import (
     Intent,
     NotDone,
     NotInFlight,
+    Outcome,
     OutOfOrder,
 )
 from domain.attachment import ATTACHMENT, AttachStatus
 from domain.lifecycle import Lifecycle, Refused
+from domain.provenance import MOMENT, Ran
 from domain.volume import (
     LIFECYCLE,
     SHOWN,
@@ -524,3 +526,23 @@ def test_a_volume_that_was_deleted_does_not_come_back() -> None:
 
     with pytest.raises(Refused, match="not let_go"):
         volume.manage_again(backend="files", reference={"source-name": "volume-1"})
+
+
+def test_an_outcome_says_what_was_run_for_it() -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="fast")
+    ran = Ran("lvcreate -n volume-1", 3.5, 0)
+    MOMENT.set(MOMENT.get()._replace(ran=(ran,)))
+
+    settle(volume, DONE)
+
+    [asked, outcome] = volume.collect_events()
+    assert isinstance(outcome, Outcome)
+    assert outcome.commands == (ran,)
+    assert log.decode(outcome.TOPIC, log.encode(outcome)) == outcome
+    assert b"commands" not in log.encode(asked)
+
+
+def test_an_outcome_for_which_nothing_was_run_says_nothing_of_it() -> None:
+    outcome = available().collect_events()[-1]
+
+    assert b"commands" not in log.encode(outcome)

@@ -15,6 +15,7 @@ from adapters.file.copying import copy, copy_held, held
 from adapters.file.failures import GIB, NoRoom, NoSpace, in_words
 from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
 from adapters.holders import is_held
+from adapters.noting import noted
 from adapters.tracing import step
 from domain import reference
 from domain.group_snapshot import GroupSnapshot, Member
@@ -260,7 +261,11 @@ class FileDriver:
     @contextmanager
     def _at_work(self, doing: str) -> Iterator[None]:
         verb = doing.partition(" ")[0]
-        with step(f"file {verb}", **{"holdfast.doing": doing}), in_words(doing):
+        with (
+            step(f"file {verb}", **{"holdfast.doing": doing}),
+            noted(doing),
+            in_words(doing),
+        ):
             self._volumes.look()
             yield
 

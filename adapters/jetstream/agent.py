@@ -38,6 +38,7 @@ from nats.errors import Error
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
+from adapters import noting
 from adapters.hands import Hands
 from adapters.jetstream.admission import AT_ONCE, Admission, Kind
 from adapters.jetstream.lease import Lapsed, Lease
@@ -403,6 +404,7 @@ class Agent:
     async def _work(self, asked: Piece, earlier: asyncio.Task[Any] | None) -> None:
         if earlier:
             await asyncio.wait([earlier])
+        ran = noting.begin()
         with self._following(asked) as traceparent:
             result = await self._attempt(asked)
         if result is None:
@@ -420,6 +422,7 @@ class Agent:
                 traceparent=traceparent,
                 done=result if isinstance(result, Done) else None,
                 not_done=result if isinstance(result, NotDone) else None,
+                ran=tuple(ran),
             )
             await self._reporter.report(asked.lease, report)
 

@@ -13,6 +13,7 @@ from nats.errors import Error
 
 from adapters.jetstream.telling import AGAIN, Refusal, Service
 from domain.aggregate import Done, NotDone
+from domain.provenance import Ran
 
 LARGEST = 48 * 1024  # bytes of reports in one message; a message may have 64 KiB
 
@@ -29,6 +30,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str = ""
     done: Done | None = None
     not_done: NotDone | None = None
+    ran: tuple[Ran, ...] = ()
 
     @property
     def result(self) -> Done | NotDone:

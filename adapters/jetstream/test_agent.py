@@ -18,6 +18,7 @@ from eventsourcing.persistence import StoredEvent
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import agent as module
 from adapters.jetstream.stream import STREAM
+from adapters.noting import noted
 from adapters.postgres.reading import verified
 from domain import log as language
 from domain.ports import Capabilities, Cause, DriverFailed, Progress, unheard
@@ -72,8 +73,9 @@ class Shelf:
             progress(0)
         if self.broken:
             raise self.broken
-        if asked.size_gib > 9:
-            raise DriverFailed("no room")
+        with noted(f"put {asked.size_gib} GiB on the shelf"):
+            if asked.size_gib > 9:
+                raise DriverFailed("no room")
         return f"/shelf/{asked.originator_id}"
 
     def remove_export(self, volume_id: UUID) -> None:
@@ -105,6 +107,22 @@ def test_every_command_gets_its_outcome(run: Callable[[Scenario], Any]) -> None:
         return [*made, (await house.settled(asked[0]))["status"]]
 
     assert run(scenario) == ["available", "available", "error", "deleted"]
+
+
+def test_an_outcome_says_what_was_run_for_it_and_for_nothing_else(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(house: House) -> list[Any]:
+        asked = [await house.create(size_gib=size) for size in (1, 10)]
+        for volume_id in asked:
+            await house.settled(volume_id)
+        told = [await house.asker.insist("volume.history", id=key) for key in asked]
+        return [
+            [ran["command"] for ran in history["items"][-1]["data"]["commands"]]
+            for history in told
+        ]
+
+    assert run(scenario) == [["put 1 GiB on the shelf"], ["put 10 GiB on the shelf"]]
 
 
 def test_what_is_asked_while_an_agent_begins_is_done_once(

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from adapters.lvm.limits import MIB, Told, in_steps
+from adapters.noting import noted
 
 BLKDISCARD, BLKZEROOUT = 0x1277, 0x127F  # <linux/fs.h>
 REQUESTS = {"zero": BLKZEROOUT, "discard": BLKDISCARD, "none": None}
@@ -35,7 +36,8 @@ class Clearing:
         if self._request is not None:
             size = min(size, self._most_bytes or size)
             do = partial(clear, device, self._request)
-            in_steps(do, done, size, keep, tell)
+            with noted(f"{self.how} {device}"):
+                in_steps(do, done, size, keep, tell)
 
 
 def clear(device: Path, request: int, start: int, length: int) -> None:

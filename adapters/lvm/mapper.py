@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adapters.lvm.failures import NoMapper
 from adapters.lvm.limits import in_time
+from adapters.noting import noted
 
 CONTROL = Path("/dev/mapper/control")
 HEADER = struct.Struct("=3I3Ii3IQ128s129s7x")  # struct dm_ioctl
@@ -116,27 +117,33 @@ class Mapper:
 
     def create(self, name: str, uuid: str) -> Device:
         """Make a device that has no table yet."""
-        return self._ask(Verb.DEV_CREATE, name, uuid=uuid).device
+        return self._change("create", Verb.DEV_CREATE, name, uuid=uuid).device
 
     def load(self, name: str, row: Row) -> None:
         """Give a device a table, which it has from when it is resumed."""
-        self._ask(Verb.TABLE_LOAD, name, row=row)
+        self._change("load", Verb.TABLE_LOAD, name, row=row)
 
     def suspend(self, name: str) -> None:
         """Hold up what comes to a device; what is under way ends first."""
         flags = SUSPENDED | SKIP_LOCKFS
-        in_time(partial(self._ask, Verb.DEV_SUSPEND, name, flags=flags))
+        suspend = partial(self._change, "suspend", Verb.DEV_SUSPEND)
+        in_time(partial(suspend, name, flags=flags))
 
     def resume(self, name: str) -> None:
         """Let a device go on with the table that was loaded.
 
         What comes meanwhile is held up, and what is under way ends first.
         """
-        in_time(partial(self._ask, Verb.DEV_SUSPEND, name, flags=SKIP_LOCKFS))
+        resume = partial(self._change, "resume", Verb.DEV_SUSPEND)
+        in_time(partial(resume, name, flags=SKIP_LOCKFS))
 
     def remove(self, name: str) -> None:
         """Remove a device that nobody has open."""
-        self._ask(Verb.DEV_REMOVE, name)
+        self._change("remove", Verb.DEV_REMOVE, name)
+
+    def _change(self, doing: str, verb: Verb, name: str, **how: Any) -> Answer:
+        with noted(f"dm {doing} {name}"):
+            return self._ask(verb, name, **how)
 
     def _ask(
         self,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 DONE = 1  # LVM's word for success inside; programs exit with 0 instead
+NO_WORD = 5  # with what LVM's programs exit that have failed
 CRASHED = 139  # what a shell says of a program that died of a segmentation fault
 
 
@@ -27,11 +28,16 @@ class Document(msgspec.Struct, frozen=True):
 
 
 class Reply(NamedTuple):
-    """What came of a command: its status, its rows, and what it complained of."""
+    """What came of a command: its rows, what it complained of, and its exit status."""
 
-    done: bool
+    exit_status: int
     rows: list[dict[str, str]]
     said: str
+
+    @property
+    def done(self) -> bool:
+        """Whether it has done what was asked."""
+        return self.exit_status == 0
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,9 @@ def reply_of(document: bytes) -> Reply | None:
     rows = [row for part in told.report for kind in part.values() for row in kind]
     errors = (line for line in told.log if line.log_type == "error")
     said = [line.log_message.rstrip(".") for line in errors]
-    done = bool(told.log) and told.log[-1].log_ret_code == DONE
-    return Reply(done, rows, "; ".join(dict.fromkeys(said)))
+    code = told.log[-1].log_ret_code if told.log else NO_WORD
+    status = 0 if code == DONE else code or NO_WORD
+    return Reply(status, rows, "; ".join(dict.fromkeys(said)))
 
 
 DECODER = msgspec.json.Decoder(Document, strict=False)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from adapters import noting
 from adapters.contracts.adoption import AdoptionContract
 from adapters.contracts.drivers import (
     CAUSE,
@@ -132,6 +133,17 @@ class TestThick(LvmContract):
 
         with Path(place).open("rb") as file:
             assert all(file.read(MIB) == bytes(MIB) for _ in range(GIB // MIB))
+
+    def test_what_was_run_is_noted_with_how_it_exited(self, driver: LvmDriver) -> None:
+        noted = noting.begin()
+
+        driver.create(asked(), CAUSE)
+        with pytest.raises(NoSpace):
+            driver.create(asked(100), CAUSE)
+
+        made = [ran for ran in noted if ran.command.startswith("lvcreate ")]
+        assert [ran.exit_status for ran in made] == [0, 5]
+        assert all(ran.milliseconds > 0 for ran in noted)
 
     def test_what_cannot_heal_is_not_tried_again(
         self, driver: LvmDriver, monkeypatch: pytest.MonkeyPatch

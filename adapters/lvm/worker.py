@@ -13,6 +13,9 @@ from threading import RLock
 from adapters.lvm.failures import Crashed, Hung, NoLvm, failure_of
 from adapters.lvm.limits import left
 from adapters.lvm.shell import Ended, Shell, TimedOut
+from adapters.noting import note
+
+KILLED = 137  # the exit status of what is ended by force
 
 
 class Worker:
@@ -48,15 +51,19 @@ class Worker:
     def run(self, *words: str) -> list[dict[str, str]]:
         """Return the rows of a command's report, or raise what is wrong."""
         with self.alone():
-            seconds = left()
+            seconds, began, status = left(), time.monotonic(), KILLED
             try:
                 reply = self._shell.run(words, seconds)
+                status = reply.exit_status
             except TimedOut as error:
                 raise Hung(self._group, words[0], seconds) from error
             except Ended as error:
+                status = error.status
                 raise Crashed(self._group, words[0], error.status) from error
             except FileNotFoundError as error:
                 raise NoLvm from error
+            finally:
+                note(" ".join(words), began, status)
         if not reply.done:
             raise failure_of(self._group, words[0], reply.said)
         return reply.rows

@@ -22,6 +22,7 @@ from typing import Any
 from uuid import UUID
 from zlib import crc32
 
+from adapters.noting import noted
 from adapters.targets.configfs import Visit, inside, said
 from adapters.targets.failures import Missing, PortalRefused, in_words
 from adapters.targets.iscsi import Iscsi, initiator_of, known, writers, writes
@@ -265,5 +266,9 @@ def links(folder: Path) -> list[Path]:
 def at_work(doing: str) -> Iterator[Visit]:
     """Yield a visit to configfs; what the kernel refuses is said in words."""
     verb = doing.partition(" ")[0]
-    with step(f"lio {verb}", **{"holdfast.doing": doing}), in_words(doing):
+    with (
+        step(f"lio {verb}", **{"holdfast.doing": doing}),
+        noted(f"lio: {doing}"),
+        in_words(doing),
+    ):
         yield Visit()

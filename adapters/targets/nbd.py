@@ -21,6 +21,7 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
+from adapters.noting import noted
 from adapters.targets.failures import NoHost, PortalRefused, in_words
 from adapters.targets.iscsi import writes
 from adapters.targets.qmp import Monitor, QemuRefused, monitor
@@ -231,6 +232,7 @@ class NbdTarget:
         with (
             self._lock,
             step(f"nbd {verb}", **{"holdfast.doing": doing}),
+            noted(f"nbd: {doing}"),
             monitor(self._socket) as daemon,
         ):
             yield daemon

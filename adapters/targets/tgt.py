@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
+from adapters.noting import noted
 from adapters.targets.failures import CannotKeepFromWriting, PortalRefused
 from adapters.targets.iscsi import Iscsi, initiator_of, writers, writes
 from adapters.targets.tgtd import Mode, Op, Shown, TgtdRefused, ask, targets
@@ -221,7 +222,11 @@ class TgtTarget:
     @contextmanager
     def _at_work(self, doing: str) -> Iterator[None]:
         verb = doing.partition(" ")[0]
-        with self._lock, step(f"tgt {verb}", **{"holdfast.doing": doing}):
+        with (
+            self._lock,
+            step(f"tgt {verb}", **{"holdfast.doing": doing}),
+            noted(f"tgt: {doing}"),
+        ):
             yield
 
 

@@ -17,7 +17,7 @@ from adapters.jetstream.reporting import Report
 from adapters.postgres.leases import TERM
 from domain.backend import Backend, id_of
 from domain.log import AGGREGATES
-from domain.provenance import Moment, Provenance
+from domain.provenance import Moment, Provenance, Ran
 from projections import resources
 from service.command import Command, Decision, Reply, asking
 from service.endpoint import endpoint, query
@@ -227,7 +227,7 @@ def reporting(name: str, lease: int, told: Report) -> Command:
         reported.report(told.intent, told.result)
 
     cause = {"causation_id": told.causation_id, "traceparent": told.traceparent}
-    return from_agent(name, decide, **cause)
+    return from_agent(name, decide, told.ran, **cause)
 
 
 def leased(log: Decision, name: str, lease: int) -> Backend:
@@ -237,13 +237,20 @@ def leased(log: Decision, name: str, lease: int) -> Backend:
     return backend
 
 
-def from_agent(name: str, decide: Callable[[Decision], Any], **cause: str) -> Command:
+def from_agent(
+    name: str,
+    decide: Callable[[Decision], Any],
+    ran: tuple[Ran, ...] = (),
+    /,
+    **cause: str,
+) -> Command:
     """Return a command of a backend's agent."""
     who = f"agent {name}"
+    told_by = Provenance(actor=who, recorded_by=who, **cause)
     return Command(
         answered(decide),
         lambda *_: Reply(b"{}"),
-        Moment(datetime.now(UTC), Provenance(actor=who, recorded_by=who, **cause)),
+        Moment(datetime.now(UTC), told_by, ran),
         b"",
     )
 
