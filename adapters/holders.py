@@ -41,6 +41,11 @@ def is_held(path: Path) -> bool:
     return any(_named(path)) if alone is None else not alone
 
 
+def is_held_by_others(path: Path) -> bool:
+    """Tell whether anybody but this process has it open."""
+    return any(not each.startswith(f"process {os.getpid()} ") for each in holders(path))
+
+
 def lease(file: int, kind: int) -> None:
     """Have a lease on an open file until it is closed, or raise `OSError`."""
     # Who has a lease is told by SIGIO that somebody waits, and dies of it;

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from domain import aggregate
 from domain.aggregate import Aggregate, Done, NotDone
+from domain.drift import Drift, Explanation, Finding, Subject
 from domain.lifecycle import Lifecycle
 from domain.pool import passed
 
@@ -33,8 +35,20 @@ ADMINISTRATION = Lifecycle(Administration, [
     ["initialize",       [E, D],  "="],
     ["initialized",      [E, D],  "="],
     ["measure_pool",     [E, D],  "="],
+    ["compare",          [E, D],  "="],
 ])
 # fmt: on
+
+# How many findings may stand; what is found beyond is recorded as those are cleared.
+MOST_DRIFT = 1000
+
+
+class Key(NamedTuple):
+    """What tells one finding from another, however it is worded."""
+
+    noun: str
+    subject: str
+    drift: Drift
 
 
 class LeaseLost(Exception):
@@ -155,6 +169,39 @@ class Backend(Aggregate):
 
         TOPIC = "backend.pool_relieved"
 
+    class DriftFound(aggregate.Event, frozen=True, kw_only=True):
+        """The storage is otherwise than the log says, in one way of one subject.
+
+        `drift`: in which way; `made_at`: when the storage says that it was made.
+        """
+
+        TOPIC = "backend.drift_found"
+        backend: str
+        noun: str
+        subject: str
+        drift: Drift
+        expected: str
+        found: str
+        explained_by: Explanation | None = None
+        made_at: str | None = None
+
+        def apply(self, backend: Backend) -> None:
+            key = Key(self.noun, self.subject, self.drift)
+            backend.drift = backend.drift | {key: self}
+
+    class DriftCleared(aggregate.Event, frozen=True, kw_only=True):
+        """The storage is as the log says again, in that way."""
+
+        TOPIC = "backend.drift_cleared"
+        backend: str
+        noun: str
+        subject: str
+        drift: Drift
+
+        def apply(self, backend: Backend) -> None:
+            key = Key(self.noun, self.subject, self.drift)
+            backend.drift = {k: v for k, v in backend.drift.items() if k != key}
+
     # Commands
 
     @classmethod
@@ -240,6 +287,34 @@ class Backend(Aggregate):
                     threshold=threshold,
                 )
 
+    def compare(
+        self,
+        subject: Subject,
+        findings: Mapping[Finding, Explanation | None],
+        among: Collection[Drift],
+        made_at: str | None = None,
+    ) -> None:
+        """Note what is otherwise with a subject, and what is no more, among these."""
+        status = ADMINISTRATION.after("compare", self)
+        named = {"backend": self.name, "noun": subject.noun, "subject": subject.name}
+        found = {each.drift for each in findings}
+        for drift in [each for each in among if each not in found]:
+            if Key(subject.noun, subject.name, drift) in self.drift:
+                self.record(Backend.DriftCleared, status=status, drift=drift, **named)
+        for each, explained_by in findings.items():
+            known = Key(subject.noun, subject.name, each.drift) in self.drift
+            if not known and len(self.drift) < MOST_DRIFT:
+                self.record(
+                    Backend.DriftFound,
+                    status=status,
+                    drift=each.drift,
+                    expected=each.expected,
+                    found=each.found,
+                    explained_by=explained_by,
+                    made_at=made_at,
+                    **named,
+                )
+
     def report(self, version: int, result: Done | NotDone) -> None:
         """Accept what came of an intent; `NotInFlight` for one that is settled."""
         intent = self.intended(version)
@@ -257,6 +332,7 @@ class Backend(Aggregate):
         self.disabled_reason: str | None = None
         self.lease = 0
         self.pool: dict[str, int] = {}  # the thresholds that its parts have passed
+        self.drift: dict[Key, Backend.DriftFound] = {}  # what stands, the latest last
         # Known once it is announced.
         self.host = self.driver = self.storage_protocol = ""
 

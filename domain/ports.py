@@ -75,6 +75,36 @@ class Manageable(msgspec.Struct, frozen=True):
     id: UUID | None = None
 
 
+class Object(msgspec.Struct, frozen=True):
+    """Something that a backend's storage has, and what it says of itself.
+
+    `noun` and `id`: the volume or snapshot that it is by its tags, or else by its
+    name; `lacks`: which tags it should have then. `of`: the volume that a snapshot is
+    of, as far as the storage knows.
+    """
+
+    name: str
+    size_bytes: int
+    noun: str | None = None
+    id: UUID | None = None
+    made_at: str | None = None
+    of: UUID | None = None
+    lacks: tuple[str, ...] = ()
+    active: bool = True
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """All that a backend's storage has, read at once.
+
+    `exported`: the volumes that hosts can reach because we let them, None where
+    nothing is ever exported; `used`: those that somebody else has open.
+    """
+
+    objects: tuple[Object, ...] = ()
+    exported: frozenset[UUID] | None = None
+    used: frozenset[UUID] = frozenset()
+
+
 # Told how much of a long operation is done, in percent. What it raises is to end the
 # operation where it is: it is asked for again.
 Progress = Callable[[float], None]
@@ -245,6 +275,14 @@ class Driver(Protocol):
         self, snapshot_id: UUID, made_at: str
     ) -> dict[str, str] | None:
         """Let go of a snapshot, as `unmanage` does of a volume."""
+
+    def survey(self) -> Survey:
+        """Tell of all that is there, read anew.
+
+        Of what is out of sight nothing is told: `DriverFailed`. What is half-made or
+        half-removed, and what volumes are made of, is none of it. Of several objects
+        that say they are the same, the one that is served comes first.
+        """
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the storage to at least `size_gib` GiB; what is there stays."""

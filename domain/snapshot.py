@@ -269,6 +269,11 @@ class Snapshot(Copied):
         TOPIC = "snapshot.unmanaged"
         reference: dict[str, str] | None
 
+        def apply(self, snapshot: Snapshot) -> None:
+            snapshot.allocated_gib = 0
+            snapshot.error = None
+            snapshot.let_go = True
+
     class UnmanagingFailed(aggregate.Failure, frozen=True, kw_only=True):
         """The storage could not be let go of; unmanaging may be asked for again."""
 
@@ -506,6 +511,7 @@ class Snapshot(Copied):
         self.group_snapshot_id: UUID | None = None
         self.previous_status: SnapshotStatus | None = None
         self.percent = 0
+        self.let_go = False  # it went, but not its storage
 
     volume_id: UUID
     size_gib: int

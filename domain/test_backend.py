@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import reduce
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from domain.aggregate import Done, NotDone, NotInFlight
-from domain.backend import Administration, Backend, LeaseLost, id_of
+from domain.backend import MOST_DRIFT, Administration, Backend, LeaseLost, id_of
+from domain.drift import Drift, Finding, Subject
 
 
 def announced() -> Backend:
@@ -108,3 +110,47 @@ def test_replaying_the_log_gives_the_same_backend() -> None:
 
 def test_a_name_has_one_id() -> None:
     assert id_of("files") == id_of("files") != id_of("lvm")
+
+
+IT = Subject("volume", str(UUID(int=7)))
+ALL = [*Drift]
+MISSING = Finding(Drift.OBJECT_MISSING, "2 GiB", "nothing")
+
+
+def test_what_differs_is_recorded_once_while_it_stands() -> None:
+    backend = announced()
+
+    for _ in range(2):
+        backend.compare(IT, {MISSING: None}, ALL)
+
+    assert backend.version == 3
+    [standing] = backend.drift.values()
+    assert (standing.subject, standing.expected) == (IT.name, "2 GiB")
+
+
+def test_what_differs_no_more_is_cleared_once() -> None:
+    backend = announced()
+    backend.compare(IT, {MISSING: None}, ALL)
+
+    for _ in range(2):
+        backend.compare(IT, {}, ALL)
+
+    assert (backend.version, backend.drift) == (4, {})
+
+
+def test_what_was_not_looked_at_stays() -> None:
+    backend = announced()
+    backend.compare(IT, {MISSING: None}, ALL)
+
+    backend.compare(IT, {}, [Drift.TRANSITION_OVERDUE])
+
+    assert len(backend.drift) == 1
+
+
+def test_a_backend_that_has_lost_everything_is_told_of_within_bounds() -> None:
+    backend = announced()
+
+    for number in range(MOST_DRIFT + 5):
+        backend.compare(Subject("object", str(number)), {MISSING: None}, ALL)
+
+    assert len(backend.drift) == MOST_DRIFT

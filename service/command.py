@@ -172,9 +172,13 @@ class Decision:
     def all(self, kind: type[A], ids: Iterable[UUID]) -> list[A]:
         """Return many aggregates, which are read at once where they have to be."""
         wanted = list(ids)
-        if missing := [key for key in wanted if key not in self._live]:
-            raise NotLive(*missing)
+        self.need(wanted)
         return [self.get(kind, key) for key in wanted]
+
+    def need(self, ids: Iterable[UUID]) -> None:
+        """Have what is not in memory read at once, whatever it is."""
+        if missing := [key for key in ids if key not in self._live]:
+            raise NotLive(*missing)
 
     def find(self, kind: type[A], aggregate_id: UUID) -> A | None:
         """Return an aggregate, or None where there is none."""

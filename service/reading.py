@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,13 @@ from marshmallow import ValidationError
 from adapters.postgres.read_models import Failure, Found
 from adapters.postgres.reading import written_at
 from adapters.postgres.recorder import LogRecorder
+from domain.drift import SNAPSHOT, VOLUME, Wanted, as_seen
+from projections import resources
 from projections.exports import EXPORTS
 from projections.in_flight import IN_FLIGHT
+from projections.reading import ReadModel
+from projections.snapshots import SNAPSHOTS
+from projections.volumes import VOLUMES
 from service import history
 from service.asked import asked
 from service.command import Unavailable
@@ -151,6 +157,28 @@ class Reading:
         ]
         return {"items": items, "more": len(rows) > len(page), "position": reached}
 
+    async def expected(self, backend: str, noun: str, after: int) -> dict[str, Any]:
+        """Return what volumes or snapshots a backend is to have, page by page.
+
+        It is so at `position` or later; what is deleted is not among them.
+        """
+        newest = await self._log.read(self._recorder.max_notification_id) or 0
+        model, seen = EXPECTED[noun]
+        rows, _ = await self._found(
+            model.name,
+            newest,
+            {"backend": backend},
+            hidden=False,
+            after=(after, "~"),
+            limit=MOST_EXPORTS + 1,
+        )
+        page = rows[:MOST_EXPORTS]
+        items = [
+            {"id": row.key, "wanted": seen(row.body), "after": row.created}
+            for row in page
+        ]
+        return {"items": items, "more": len(rows) > len(page), "position": newest}
+
     async def _found(
         self, model: str, position: int, *asked: Any, **more: Any
     ) -> tuple[list[Found], int]:
@@ -213,6 +241,26 @@ class Reading:
         if page["position"] < max(0, min_position):
             raise away
         return page | {"age": max(0.1, time.monotonic() - read_at)}
+
+
+def volume_expected(body: bytes) -> Wanted:
+    """Return what the log wants of a volume that is listed so."""
+    seen = msgspec.json.decode(body, type=resources.VolumeSeen)
+    made_at = datetime.fromisoformat(seen.created_at).isoformat()
+    return as_seen(seen.status, seen.size_gib, made_at, None)
+
+
+def snapshot_expected(body: bytes) -> Wanted:
+    """Return what the log wants of a snapshot that is listed so."""
+    seen = msgspec.json.decode(body, type=resources.SnapshotSeen)
+    made_at = datetime.fromisoformat(seen.created_at).isoformat()
+    return as_seen(seen.status, seen.size_gib, made_at, seen.volume_id)
+
+
+EXPECTED: dict[str, tuple[ReadModel, Callable[[bytes], Wanted]]] = {
+    VOLUME: (VOLUMES, volume_expected),
+    SNAPSHOT: (SNAPSHOTS, snapshot_expected),
+}
 
 
 def place_of(cursor: str | None) -> tuple[int, str]:

@@ -15,7 +15,15 @@ from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import sweeping
 from adapters.jetstream.telling import Service
 from domain.attachment import reached_from
-from domain.ports import Capabilities, Cause, DriverFailed, Export, Progress, unheard
+from domain.ports import (
+    Capabilities,
+    Cause,
+    DriverFailed,
+    Export,
+    Progress,
+    Survey,
+    unheard,
+)
 from domain.volume import Volume
 from service.house import House, Run, lived
 from service.testing import capabilities, eventually
@@ -81,6 +89,9 @@ class Exporting:
 
     def remove_export(self, volume_id: UUID) -> None:
         self.reach.pop(volume_id, None)
+
+    def survey(self) -> Survey:
+        raise DriverFailed("it has nothing but exports")
 
     def exports(self) -> set[UUID]:
         self.diary.append("asked")

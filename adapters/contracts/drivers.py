@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -343,6 +346,41 @@ class DriverContract:
 
         assert not driver.has_session(volume, connector)
 
+    # Surveying
+
+    def test_a_survey_tells_what_is_there_and_what_made_it(
+        self, driver: Driver
+    ) -> None:
+        event = asked(size_gib=2)
+        driver.create(event, CAUSE)
+
+        [found] = driver.survey().objects
+
+        assert (found.noun, found.id) == ("volume", event.originator_id)
+        assert (found.size_bytes, found.made_at) == (2 * GIB, CAUSE.at)
+        assert (found.lacks, found.active) == ((), True)
+
+    def test_a_survey_tells_nothing_of_what_is_gone(
+        self, driver: Driver, volume: UUID
+    ) -> None:
+        driver.delete(volume, CAUSE.at)
+
+        assert driver.survey().objects == ()
+
+    def test_a_survey_tells_who_is_used(self, driver: Driver, volume: UUID) -> None:
+        other = asked()
+        driver.create(other, CAUSE)
+        with held_open(device(driver, volume)):
+            used = driver.survey().used
+
+        assert used == {volume}
+
+    def test_what_nobody_is_told_to_reach_is_not_reached(
+        self, driver: Driver, volume: UUID
+    ) -> None:
+        assert not driver.survey().exported
+        assert not driver.survey().used
+
     # Measuring
 
     def test_capabilities_count_volumes_and_add_up_their_sizes(
@@ -364,6 +402,15 @@ class DriverContract:
         before = counted(driver)
 
         assert counted(self.restarted(driver)) == before
+
+
+@contextmanager
+def held_open(path: Path) -> Iterator[None]:
+    """Have another process keep a volume open."""
+    with path.open("rb") as file, subprocess.Popen(["sleep", "60"], stdin=file) as it:
+        file.close()
+        yield
+        it.kill()
 
 
 def counted(driver: Driver) -> tuple[int, float]:

@@ -268,6 +268,17 @@ class SnapshotContract:
         for source, what in ((snapshot, b"before"), (third.originator_id, b"latest")):
             assert kept(driver, source) == {what}
 
+    # Surveying
+
+    def test_a_survey_tells_of_a_snapshot_and_its_volume(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        found = {each.noun: each for each in driver.survey().objects}
+
+        taken = found["snapshot"]
+        assert (taken.id, taken.of, taken.lacks) == (snapshot, written, ())
+        assert (taken.size_bytes, taken.made_at) == (GIB, CAUSE.at)
+
     # Copying
 
     def test_a_copy_of_a_volume_holds_what_that_does(

@@ -14,7 +14,7 @@ from uuid import UUID
 from adapters.file.copying import copy, copy_held, held
 from adapters.file.failures import GIB, NoRoom, NoSpace, in_words
 from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
-from adapters.holders import is_held
+from adapters.holders import is_held, is_held_by_others
 from adapters.noting import noted
 from adapters.tracing import step
 from domain import reference
@@ -26,11 +26,15 @@ from domain.ports import (
     DriverFailed,
     Export,
     Manageable,
+    Object,
     Progress,
+    Survey,
     unheard,
 )
 from domain.snapshot import Snapshot
 from domain.volume import Volume
+
+OF_FILESYSTEMS = frozenset({"lost+found"})
 
 
 class FileDriver:
@@ -223,6 +227,22 @@ class FileDriver:
         with self._at_work(f"see who uses volumes in {self._folder}"):
             for volume_id in volume_ids:
                 self._volumes.check_closed(volume_id)
+
+    def survey(self) -> Survey:
+        """Tell of the files, and of what else somebody has put beside them."""
+        with self._at_work(f"survey {self._folder}"):
+            kept = self._volumes, self._snapshots
+            objects = [each for some in kept for each in some.objects()]
+            objects += [
+                Object(path.name, path.lstat().st_size)
+                for path in self._folder.iterdir()
+                if not any(some.is_home(path.name) for some in kept)
+                if not (path.name.startswith(".") or path.name in OF_FILESYSTEMS)
+            ]
+            ids = (each.id for each in objects if each.noun == "volume")
+            used = {i for i in ids if i and is_held_by_others(self._volumes.path(i))}
+            self._volumes.look()  # it may have gone out of sight meanwhile
+        return Survey(tuple(objects), None, frozenset(used))
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the file; hosts that have it open see its new size at once."""

@@ -60,7 +60,7 @@ from adapters.file.failures import (
 from adapters.file.still import holds_still
 from adapters.holders import holders
 from domain import reference
-from domain.ports import Cause, DriverFailed
+from domain.ports import Cause, DriverFailed, Object
 
 DATA = "volume"
 INCOMING = "incoming"
@@ -111,6 +111,10 @@ class Volumes:
         self._names = Names(folder)
         # Looking at 10,000 volumes takes 70 ms, so what is there is looked at once.
         self._sizes: dict[UUID, int] = {}
+
+    def is_home(self, name: str) -> bool:
+        """Tell whether one may have that name, or what comes in as one."""
+        return bool(self._home_of.fullmatch(name)) or name == self.incoming.name
 
     def set_up(self) -> None:
         """Make the folder if there is none, and remember what it is and has."""
@@ -184,6 +188,37 @@ class Volumes:
     def managed(self) -> dict[UUID, int]:
         """Return each volume with its size in bytes."""
         return dict(self._sizes)
+
+    def objects(self) -> Iterator[Object]:
+        """Tell of each that is there, and of what it says of itself."""
+        for volume_id, size_bytes in self._found():
+            home = self._home(volume_id)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                beside = names(home)
+                of = [UUID(told[1]) for told in map(OF.fullmatch, beside) if told]
+                cause = self._said(home)
+                lacks = [] if cause else ["what made it"]
+                if self._prefix and not of:
+                    lacks.append("what it is of")
+                yield Object(
+                    name=home.name,
+                    size_bytes=size_bytes,
+                    noun=self._kind.noun,
+                    id=volume_id,
+                    made_at=cause.at if cause else None,
+                    of=of[0] if of else None,
+                    lacks=tuple(lacks),
+                )
+
+    def claim(self, volume_id: UUID, cause: Cause, of: UUID | None) -> None:
+        """Let a volume that is there say again what made it, and what it is of."""
+        home, data = self._home(volume_id), self.path(volume_id)
+        self.size(volume_id)
+        if self._said(home) is None:
+            (home / made_by(cause)).hardlink_to(data)
+        if of and not any(map(OF.fullmatch, names(home))):
+            (home / f"of {of}").hardlink_to(data)
+        sync(home)
 
     def make(
         self,
@@ -407,6 +442,12 @@ class Volumes:
             can_be_held = holds_still(rehearsal / DATA)
         empty(rehearsal)
         return can_be_held
+
+    def _said(self, home: Path) -> Cause | None:
+        """Return what made it, as it says itself, if it does."""
+        with suppress(FileNotFoundError, msgspec.MsgspecError):
+            return cause_in(home)
+        return None
 
     def _found(self) -> Iterator[tuple[UUID, int]]:
         with os.scandir(self._folder) as entries:

@@ -4,6 +4,9 @@ The log is asked which hosts are to reach which volumes, and the driver which
 volumes are reached. What is worked on from before the log was asked is left to the
 next sweep, for the answer may be older than what was done; work that comes later
 waits for its turn. So a sweep undoes nothing that it has not heard of.
+
+Before that, all that the storage has is compared with the log; but not by the first
+sweep under a lease, for exports do not outlive the machine that has them.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from logging import getLogger
 from typing import Any
 from uuid import UUID
@@ -21,6 +25,7 @@ from nats.errors import Error
 
 from adapters.jetstream.lease import Lapsed, Lease
 from adapters.jetstream.operation import Operation, code_of, in_words
+from adapters.jetstream.surveying import Surveyor
 from adapters.jetstream.telling import Refusal, Service
 from adapters.jetstream.turns import Turns
 from domain.ports import Driver, Export
@@ -49,7 +54,9 @@ class Sweeper:
         self._lease = lease
         self._turns = turns
         self._touch = touch
+        self._surveyor = Surveyor(service, name, turns)
         self._known = 0
+        self._swept_under = 0
         self._due = asyncio.Event()
 
     def know(self, lease: int) -> None:
@@ -93,6 +100,8 @@ class Sweeper:
     ) -> None:
         self._turns.watch()
         wanted, position = await self._wanted(lease)
+        if self._swept_under == lease:
+            await self._survey(driver, lease, wanted)
         actual: set[UUID] = await self._touch(lease, driver.exports)
         extra = actual - {export.volume_id for export in wanted}
         found = Counter[str]()
@@ -107,9 +116,27 @@ class Sweeper:
                 about = "converge", export.volume_id, position, lease
                 noted(Operation(self._name, *about, outcome, took))
                 found[outcome] += 1
+        self._swept(lease, found)
+
+    def _swept(self, lease: int, found: Counter[str]) -> None:
+        """Tell what a sweep has changed, and see soon what came of it."""
         if found:
             told = ", ".join(f"{number} {how}" for how, number in found.items())
             logger.warning("exports of %s were otherwise: %s", self._name, told)
+        if self._swept_under != lease or found["done"]:
+            self._swept_under = lease
+            asyncio.get_running_loop().call_later(AGAIN, self.be_due)
+
+    async def _survey(self, driver: Driver, lease: int, wanted: list[Export]) -> None:
+        """Tell what differs, or warn that it cannot be seen."""
+        reached = {export.volume_id for export in wanted}
+        try:
+            look = partial(self._touch, lease, driver.survey)
+            await self._surveyor.survey(lease, look, reached)
+        except (Error, TimeoutError, Lapsed, Refusal):
+            raise
+        except Exception as failure:  # noqa: BLE001 - told, and tried again
+            logger.warning("the storage cannot be surveyed: %s", in_words(failure))
 
     async def _converge(self, driver: Driver, lease: int, export: Export) -> str:
         """Let exactly these hosts reach a volume; returns what there was to do."""

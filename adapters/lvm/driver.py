@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging import getLogger
@@ -11,7 +11,8 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
-from adapters.lvm import limits, snapshots, volumes
+from adapters.holders import is_held_by_others
+from adapters.lvm import limits, snapshots, surveying, volumes
 from adapters.lvm.clearing import REQUESTS, Clearing
 from adapters.lvm.failures import (
     GIB,
@@ -55,6 +56,7 @@ from domain.ports import (
     Export,
     Manageable,
     Progress,
+    Survey,
     Target,
     unheard,
 )
@@ -299,6 +301,19 @@ class LvmDriver:
                 if lv := self._find(volume_id):
                     self._check_unused(volume_id, lv, exported)
 
+    def survey(self) -> Survey:
+        """Read the group anew, and look at who reaches and uses its volumes."""
+        with self._at_work("survey"):
+            self._group.forget()
+            lvs = self._group.seen().lvs
+            local = self._target.storage_protocol == "local"
+            exported = frozenset[UUID]() if local else frozenset(self._target.exports())
+            those = {v for v in self._fronts.volumes() if volumes.of(lvs, v)}
+            those |= {*self._opened(lvs)}
+            used = {v for v in those | exported if self._is_used(v, lvs, exported)}
+            objects = surveying.objects(lvs, self._pool.name)
+        return Survey(tuple(objects), None if local else exported, frozenset(used))
+
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the logical volume, and what hosts see of it, while they use it."""
         with self._at_work("extend", volume_id):
@@ -349,6 +364,23 @@ class LvmDriver:
                 return self._let_go(wanted.volume_id)
             front = self._front(lv, wanted.volume_id)
             return in_time(self._target.converge, wanted, str(front))
+
+    def _opened(self, lvs: Mapping[str, Lv]) -> Iterator[UUID]:
+        """Tell of the volumes that LVM has just seen in use."""
+        claims = (surveying.claimed(lv) for lv in lvs.values() if lv.is_open)
+        return (it.id for it in claims if it and it.noun == surveying.VOLUME)
+
+    def _is_used(
+        self, volume_id: UUID, lvs: Mapping[str, Lv], exported: Container[UUID]
+    ) -> bool:
+        """Tell whether a host uses a volume, or something here that is not ours."""
+        front = self._fronts.path(volume_id)
+        if volume_id in exported:
+            return self._target.has_session(volume_id, str(front), None)
+        if served := self._fronts.device(volume_id):
+            return served.open_count > 0
+        lv = volumes.of(lvs, volume_id)
+        return lv is not None and is_held_by_others(Path(self._lvs.path(lv.name)))
 
     # The logical volume
 

@@ -123,6 +123,11 @@ def cause(lv: Lv) -> Cause | None:
     return None
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a tag holds one of our ids; others may have written it."""
+    return reference.volume_of(f"volume-{text}") is not None
+
+
 def is_ours(lv: Lv) -> bool:
     """Tell whether it is a volume."""
     return not is_helper(lv) and any(map(VOLUME.fullmatch, lv.tags))

@@ -16,6 +16,7 @@ from adapters.postgres.copying import Row, log_rows
 from adapters.postgres.recorder import LogRecorder, Written
 from domain import log
 from domain.chain import GENESIS, Broken, link
+from domain.drift import Explanation
 
 COPY_OUT = """
     COPY (SELECT originator_id, originator_version, topic, state, notification_id, chain
@@ -44,6 +45,12 @@ WRITTEN = """
 WRITTEN_AS = """
     SELECT topic, state, notification_id FROM {log}
     WHERE topic = ANY (%s) AND notification_id > %s ORDER BY notification_id
+"""
+LAST_OF_EACH = """
+    SELECT DISTINCT ON (originator_id, topic)
+        notification_id, topic, originator_id, originator_version
+    FROM {log} WHERE originator_id = ANY (%s)
+    ORDER BY originator_id, topic, originator_version DESC
 """
 LAST = "SELECT coalesce(max(notification_id), 0) AS last FROM {log}"
 
@@ -124,6 +131,19 @@ def written_as(
     with recorder.datastore.cursor() as cursor:
         cursor.execute(recorder.sql(WRITTEN_AS), (texts(topics), after), binary=True)
         return [Written(*row.values()) for row in cursor.fetchall()]
+
+
+def last_of_each(
+    recorder: LogRecorder, ids: Iterable[UUID]
+) -> dict[UUID, list[Explanation]]:
+    """Return the last event of each topic that each of these aggregates has."""
+    found: dict[UUID, list[Explanation]] = {}
+    with recorder.datastore.cursor() as cursor:
+        cursor.execute(recorder.sql(LAST_OF_EACH), (list(ids),), binary=True)
+        for row in cursor.fetchall():
+            last = Explanation(*row.values())
+            found.setdefault(last.id, []).append(last)
+    return found
 
 
 def rebuilt(recorder: LogRecorder) -> dict[UUID, Any]:

@@ -47,6 +47,14 @@ def history(
     return service.whole("backend.history", limit, cursor=cursor, name=name)
 
 
+@question(app, "drift", show.listed(show.DRIFT))
+def drift(
+    service: Service, name: Backend, *, limit: Limit = None, cursor: Cursor = None
+) -> Answer:
+    """List where a backend's storage is otherwise than the log says."""
+    return service.whole("backend.drift", limit, cursor=cursor, name=name)
+
+
 @question(app, "capabilities", show.fields)
 def capabilities(
     service: Service,

@@ -69,6 +69,11 @@ BACKENDS = {
     "DISABLED": "disabled", "FREE GIB": "capabilities.free_capacity_gb",
     "VOLUMES": "capabilities.total_volumes",
 }
+DRIFT = {
+    "DRIFT": "drift", "OF": "noun", "ID OR NAME": "subject",
+    "EXPECTED": "expected", "FOUND": "found", "EXPLAINED BY": "explained_by.event",
+    "AT POSITION": "explained_by.position", "SINCE": "since",
+}
 PROJECTIONS = {
     "NAME": "name", "STATUS": "status", "BEHIND": "behind",
     "SECONDS": "lag_seconds", "PROGRESS": "progress", "ERROR": "error.message",

@@ -16,10 +16,13 @@ from marshmallow import fields, validate
 from adapters.jetstream.reporting import Report
 from adapters.postgres.leases import TERM
 from domain.backend import Backend, id_of
+from domain.drift import Facts, Subject
 from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance, Ran
 from projections import resources
+from service import drifting
 from service.command import Command, Decision, Reply, asking
+from service.drifting import KINDS
 from service.endpoint import endpoint, query
 from service.problems import problem_of
 from service.reactions import follow
@@ -163,20 +166,70 @@ async def exports(
     return refusal or await replica.reading.exports(name, after)
 
 
-class Told(fields.Field[list[Report]]):
-    """Reports; their shape is the agent's own, so it needs no schema here."""
+class Told(fields.Field[list[Any]]):
+    """What agents tell; its shape is the agent's own, so it needs no schema here."""
 
-    default_error_messages = {"invalid": "Not a list of reports."}  # noqa: RUF012
+    default_error_messages = {"invalid": "Not a list of those."}  # noqa: RUF012
 
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Report]:
+    def __init__(self, kind: type, **more: Any) -> None:
+        super().__init__(**more)
+        self._kind = kind
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
         try:
-            return msgspec.convert(value, list[Report])
+            return msgspec.convert(value, list[self._kind])  # type: ignore[name-defined]
         except msgspec.ValidationError as error:
             raise self.make_error("invalid") from error
 
 
+class Expected(Leased):
+    noun = fields.String(required=True, validate=validate.OneOf([*KINDS]))
+    after = StrictInteger(required=True, validate=validate.Range(min=0))
+
+
+@query("agent.expected", takes=Expected(), signed=True, by_agents=True)
+async def expected(
+    replica: Replica, name: str, lease: int, noun: str, after: int
+) -> dict[str, Any] | Reply:
+    """List the volumes or snapshots that a backend is to have, and what drift stands.
+
+    What stands is known before the rest is read.
+    """
+    standing: list[Subject] = []
+
+    def look(log: Decision) -> None:
+        standing[:] = drifting.standing(leased(log, name, lease))
+
+    reply = await replica.log.submit(asking(answered(look)))
+    if reply.code:
+        return reply
+    page = await replica.reading.expected(name, noun, after)
+    return page | {"standing": [] if after else standing}
+
+
+class Surveyed(Leased):
+    position = StrictInteger(required=True, validate=validate.Range(min=0))
+    facts = Told(Facts, required=True)
+
+
+@query("agent.surveyed", takes=Surveyed(), signed=True, by_agents=True)
+async def surveyed(
+    replica: Replica, name: str, lease: int, position: int, facts: list[Facts]
+) -> Reply:
+    """Compare what a storage has with the log, and record what differs.
+
+    The log was at the position before the storage was looked at.
+    """
+    last = await drifting.explanations(replica.log, facts)
+
+    def decide(log: Decision) -> None:
+        drifting.compare(log, leased(log, name, lease), position, facts, last)
+
+    return await replica.log.submit(from_agent(name, decide))
+
+
 class Reports(Leased):
-    reports = Told(required=True)
+    reports = Told(Report, required=True)
 
 
 @query("agent.report", takes=Reports(), signed=True, by_agents=True)
@@ -277,6 +330,8 @@ ENDPOINTS = (
     pool,
     in_flight,
     exports,
+    expected,
+    surveyed,
     report,
     progress,
 )

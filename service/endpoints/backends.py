@@ -10,8 +10,8 @@ from marshmallow import fields
 
 from domain.backend import Backend, id_of
 from projections import resources
-from service import history
-from service.command import Decision, Unavailable
+from service import drifting, history
+from service.command import Decision, Reply, Unavailable
 from service.endpoint import endpoint, query
 from service.room import Room
 from service.schema import (
@@ -20,6 +20,7 @@ from service.schema import (
     History,
     List,
     Message,
+    Page,
     Printable,
     StrictBoolean,
 )
@@ -121,6 +122,16 @@ async def is_working(replica: Replica, name: str) -> dict[str, Any]:
     return {"name": name, "working": seen.working, "reason": reason}
 
 
+class Drifting(Page):
+    name = fields.String(required=True, validate=WORD)
+
+
+@query("backend.drift", takes=Drifting())
+async def drift(replica: Replica, name: str, limit: int, cursor: str | None) -> Reply:
+    """List where a backend's storage is otherwise than the log says, oldest first."""
+    return await drifting.page(replica.log, name, limit, cursor)
+
+
 class HistoryOf(History):
     name = fields.String(required=True, validate=WORD)
 
@@ -141,4 +152,5 @@ ENDPOINTS = (
     publish_capabilities,
     is_working,
     show_history,
+    drift,
 )

@@ -1,0 +1,297 @@
+"""Drift: where the storage is otherwise than the log says, in pure comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from domain.ports import Object, Survey
+from domain.snapshot import Snapshot
+from domain.volume import Volume
+
+GIB = 2**30
+VOLUME, SNAPSHOT, OBJECT = "volume", "snapshot", "object"
+
+
+class Drift(StrEnum):
+    """What may be otherwise; released words, as topics are."""
+
+    OBJECT_MISSING = "object_missing"
+    OBJECT_UNEXPLAINED = "object_unexplained"
+    SIZE = "size"
+    ORIGIN = "origin"
+    TAGS = "tags"
+    ACTIVATION = "activation"
+    EXPORT_MISSING = "export_missing"
+    EXPORT_UNEXPLAINED = "export_unexplained"
+    SESSION_WITHOUT_ATTACHMENT = "session_without_attachment"
+    TRANSITION_OVERDUE = "transition_overdue"
+
+
+class Storage(StrEnum):
+    """Whether there is to be storage."""
+
+    THERE = "there"
+    GONE = "gone"
+    LET_GO = "let_go"  # others have it, and it says no more whose it was
+    UNCLEAR = "unclear"  # it is worked on, or that failed half way
+
+
+# By status, whatever has it; of all others nothing is known for sure.
+STORAGE = {
+    "available": Storage.THERE,
+    "reserved": Storage.THERE,
+    "attaching": Storage.THERE,
+    "in-use": Storage.THERE,
+    "detaching": Storage.THERE,
+    "error_extending": Storage.THERE,
+    "deleted": Storage.GONE,
+}
+MAY_BE_LARGER = frozenset({"error_extending"})
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What a finding is about: a volume or a snapshot by its id, or what has neither.
+
+    Such an `object` goes by the name that it has in the storage.
+    """
+
+    noun: str
+    name: str
+
+    @property
+    def id(self) -> UUID | None:
+        """The id of the volume or the snapshot."""
+        return UUID(self.name) if self.noun != OBJECT else None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the log says that there is to be of one volume or snapshot."""
+
+    storage: Storage = Storage.GONE
+    size_gib: int = 0
+    made_at: str = ""
+    of: UUID | None = None
+    reached: bool = False
+    may_be_larger: bool = False
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a survey has found of one subject; `exported` None: nothing ever is."""
+
+    subject: Subject
+    object: Object | None = None
+    exported: bool | None = None
+    used: bool = False
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is otherwise, in words that an operator can compare."""
+
+    drift: Drift
+    expected: str
+    found: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """The last event that explains what is expected."""
+
+    position: int
+    event: str
+    id: UUID
+    version: int
+
+
+def wanted(of: Volume | Snapshot | None) -> Wanted:
+    """Return what there is to be of a volume or a snapshot, None: of what never was."""
+    if of is None:
+        return Wanted()
+    let_go = of.status == "deleted" and of.let_go
+    parent = of.volume_id if isinstance(of, Snapshot) else None
+    reached = isinstance(of, Volume) and bool(of.connectors)
+    made_at = of.created_at.isoformat()
+    found = as_seen(of.status, of.size_gib, made_at, parent)
+    found = msgspec.structs.replace(found, reached=reached)
+    return msgspec.structs.replace(found, storage=Storage.LET_GO) if let_go else found
+
+
+def as_seen(status: str, size_gib: int, made_at: str, of: UUID | None) -> Wanted:
+    """Return what there is to be of something that shows itself so."""
+    return Wanted(
+        storage=STORAGE.get(status, Storage.UNCLEAR),
+        size_gib=size_gib,
+        made_at=made_at,
+        of=of,
+        may_be_larger=status in MAY_BE_LARGER,
+    )
+
+
+def differences(log: Wanted, seen: Facts) -> list[Finding]:
+    """Return all that is otherwise; of what is unclear, nothing is."""
+    told = ((drift, check(log, seen)) for drift, check in CHECKS.items())
+    return [Finding(drift, *said) for drift, said in told if said]
+
+
+def by_subject(survey: Survey, ids: Iterable[Subject]) -> Iterator[Facts]:
+    """Tell what a survey has found of each of these subjects, and of all others.
+
+    Of several that say they are the same, the first is, and the others are objects.
+    """
+    objects: dict[Subject, Object] = {}
+    for each in survey.objects:
+        subject = subject_of(each)
+        if subject in objects:
+            subject = Subject(OBJECT, each.name)
+        objects[subject] = each
+    reached = (survey.exported or frozenset()) | survey.used
+    others = (Subject(VOLUME, str(each)) for each in reached)
+    for subject in dict.fromkeys([*ids, *objects, *others]):
+        volume_id = subject.id if subject.noun == VOLUME else None
+        exported = None if survey.exported is None else volume_id in survey.exported
+        yield Facts(subject, objects.get(subject), exported, volume_id in survey.used)
+
+
+def subject_of(seen: Object) -> Subject:
+    """Return what an object is, as it says."""
+    if seen.noun and seen.id:
+        return Subject(seen.noun, str(seen.id))
+    return Subject(OBJECT, seen.name)
+
+
+# Each tells what is expected and what was found, or nothing where that is the same.
+
+Said = tuple[str, str] | None
+
+
+def missing(log: Wanted, seen: Facts) -> Said:
+    """Tell of storage that is not there."""
+    if log.storage is Storage.THERE and not seen.object:
+        return f"{log.size_gib} GiB, made at {log.made_at}", "nothing"
+    return None
+
+
+def unexplained(log: Wanted, seen: Facts) -> Said:
+    """Tell of storage that is to be gone, or never was asked for."""
+    found = seen.object
+    let_go = log.storage is Storage.LET_GO and found and found.lacks
+    if found and log.storage in (Storage.GONE, Storage.LET_GO) and not let_go:
+        return "nothing", described(found)
+    return None
+
+
+def size(log: Wanted, seen: Facts) -> Said:
+    """Tell of storage that has another size."""
+    has = compared(log, seen)
+    if not has or has.size_bytes == log.size_gib * GIB:
+        return None
+    if log.may_be_larger and has.size_bytes > log.size_gib * GIB:
+        return None
+    return in_gib(log.size_gib * GIB), in_gib(has.size_bytes)
+
+
+def origin(log: Wanted, seen: Facts) -> Said:
+    """Tell of storage that was made for something else, or of something else."""
+    has = compared(log, seen)
+    if has and has.made_at not in (None, log.made_at):
+        return f"made at {log.made_at}", f"made at {has.made_at}"
+    if has and log.of and has.of not in (None, log.of):
+        return f"of volume {log.of}", f"of volume {has.of}"
+    return None
+
+
+def tags(log: Wanted, seen: Facts) -> Said:
+    """Tell of storage that does not say what it is."""
+    has = compared(log, seen)
+    if has and has.lacks:
+        return f"{has.name} says " + ", ".join(has.lacks), "it does not"
+    return None
+
+
+def activation(log: Wanted, seen: Facts) -> Said:
+    """Tell of storage that hosts are to use and that is not switched on."""
+    has = compared(log, seen)
+    if has and log.reached and not has.active:
+        return f"{has.name} is active", "it is not"
+    return None
+
+
+def export_missing(log: Wanted, seen: Facts) -> Said:
+    """Tell of a volume that hosts are to reach and cannot."""
+    if compared(log, seen) and log.reached and seen.exported is False:
+        return "hosts can reach it", "none can"
+    return None
+
+
+def export_unexplained(log: Wanted, seen: Facts) -> Said:
+    """Tell of a volume that hosts can reach and are not to."""
+    if log.storage is not Storage.UNCLEAR and not log.reached and seen.exported:
+        return "no host can reach it", "hosts can"
+    return None
+
+
+def session(log: Wanted, seen: Facts) -> Said:
+    """Tell of a volume that somebody uses who is not to."""
+    if log.storage is not Storage.UNCLEAR and not log.reached and seen.used:
+        return "nobody uses it", "somebody does"
+    return None
+
+
+def compared(log: Wanted, seen: Facts) -> Object | None:
+    """Return the storage that is there as it is to be."""
+    return seen.object if log.storage is Storage.THERE else None
+
+
+def described(seen: Object) -> str:
+    """Return what an object is, in words."""
+    made_at = f", made at {seen.made_at}" if seen.made_at else ""
+    return f"{seen.name} of {in_gib(seen.size_bytes)}{made_at}"
+
+
+def in_gib(size_bytes: int) -> str:
+    """Return bytes as GiB, and to the byte where they are no whole ones."""
+    whole, rest = divmod(size_bytes, GIB)
+    return f"{whole} GiB and {rest} bytes" if rest else f"{whole} GiB"
+
+
+CHECKS: dict[Drift, Callable[[Wanted, Facts], Said]] = {
+    Drift.OBJECT_MISSING: missing,
+    Drift.OBJECT_UNEXPLAINED: unexplained,
+    Drift.SIZE: size,
+    Drift.ORIGIN: origin,
+    Drift.TAGS: tags,
+    Drift.ACTIVATION: activation,
+    Drift.EXPORT_MISSING: export_missing,
+    Drift.EXPORT_UNEXPLAINED: export_unexplained,
+    Drift.SESSION_WITHOUT_ATTACHMENT: session,
+}
+
+# Which events say that it is so; where none of them is, the last one of all does.
+MADE = frozenset(
+    {
+        "volume.creation_finished",
+        "volume.managing_finished",
+        "volume.reversion_finished",
+        "snapshot.creation_finished",
+        "snapshot.taken_in_group",
+        "snapshot.managing_finished",
+    }
+)
+REACHED = frozenset({"volume.connection_finished", "volume.export_finished"})
+EXPLAINED_BY: dict[Drift, frozenset[str]] = {
+    Drift.OBJECT_MISSING: MADE,
+    Drift.SIZE: MADE | {"volume.extension_finished"},
+    Drift.ORIGIN: MADE,
+    Drift.TAGS: MADE,
+    Drift.ACTIVATION: REACHED,
+    Drift.EXPORT_MISSING: REACHED,
+}
+
+
+def explanation(drift: Drift, last: Iterable[Explanation]) -> Explanation | None:
+    """Return which of the last events of each kind explains what is expected."""
+    said = sorted(last, key=lambda each: each.position)
+    those = [each for each in said if each.event in EXPLAINED_BY.get(drift, ())]
+    return next(reversed(those or said), None)
