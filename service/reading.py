@@ -108,7 +108,7 @@ class Reading:
         """
         newest = await self._log.read(self._recorder.max_notification_id) or 0
         try:
-            rows, _ = await self._found(
+            rows, _ = await self.found(
                 IN_FLIGHT.name,
                 newest,
                 {"backend": backend},
@@ -138,7 +138,7 @@ class Reading:
         It is so at `position`, which is not before what the log had when asked.
         """
         newest = await self._log.read(self._recorder.max_notification_id) or 0
-        rows, reached = await self._found(
+        rows, reached = await self.found(
             EXPORTS.name,
             newest,
             {"backend": backend},
@@ -164,7 +164,7 @@ class Reading:
         """
         newest = await self._log.read(self._recorder.max_notification_id) or 0
         model, seen = EXPECTED[noun]
-        rows, _ = await self._found(
+        rows, _ = await self.found(
             model.name,
             newest,
             {"backend": backend},
@@ -179,7 +179,7 @@ class Reading:
         ]
         return {"items": items, "more": len(rows) > len(page), "position": newest}
 
-    async def _found(
+    async def found(
         self, model: str, position: int, *asked: Any, **more: Any
     ) -> tuple[list[Found], int]:
         """Return rows of a read model that has come to a position, and to which.
@@ -218,7 +218,7 @@ class Reading:
     async def _page(
         self, model: str, conditions: dict[str, str], asked: Mapping[str, Any]
     ) -> dict[str, Any]:
-        found, reached = await self._found(
+        found, reached = await self.found(
             model,
             asked["min_position"],
             conditions,

@@ -51,3 +51,65 @@ Feature: Looking back
         | yesterday           |
         | 2026-02-30T00:00:00Z |
         | 2026-02-03T00:00:00 |
+
+  Rule: A list is shown as it was
+
+    Scenario: What was there is there, as it was
+      Given an available volume "db" of 1 GiB
+      And "db" was extended to 2 GiB
+      And a deleted volume "scratch"
+      When volumes are listed as they were after "volume.created" of "scratch"
+      Then "db" is listed as available with 2 GiB
+      And "scratch" is listed as creating with 1 GiB
+
+    Scenario: A list at a time
+      Given an available volume "db" of 1 GiB
+      And "db" was extended to 2 GiB
+      When volumes are listed as they were when "volume.extension_started" of "db" happened
+      Then "db" is listed as extending with 1 GiB
+
+    Scenario: What was not there yet is not there
+      Given an available volume "db"
+      And an available volume "later"
+      When volumes are listed as they were after "volume.creation_finished" of "db"
+      Then "later" is not listed
+
+    Scenario: Only what was so
+      Given an available volume "db"
+      And a deleted volume "scratch"
+      When volumes that were deleting are listed as they were after "volume.deletion_started" of "scratch"
+      Then "scratch" is listed as deleting with 1 GiB
+      And "db" is not listed
+
+    Scenario: What a list cannot be asked for
+      When volumes of an instance are listed as they were
+      Then the request is refused as invalid
+
+  Rule: What changed between two moments is told
+
+    Scenario: Changed, made and deleted
+      Given an available volume "old"
+      And an available volume "db" of 1 GiB
+      And "db" was extended to 2 GiB
+      And "old" was deleted
+      And an available volume "new"
+      When it is asked what changed since "volume.creation_finished" of "db"
+      Then "db" is told to have changed
+        | field    | before | after |
+        | size_gib | 1      | 2     |
+      And "old" is told to have been deleted
+        | field  | before    | after   |
+        | status | available | deleted |
+      And "new" is told to have been created
+        | field  | before | after     |
+        | status |        | available |
+
+    Scenario: Nothing has
+      Given an available volume "db"
+      When it is asked what changed between one moment and the same
+      Then nothing is told to have changed
+
+    Scenario: Backwards
+      Given an available volume "db"
+      When it is asked what changed between now and earlier
+      Then the request is refused as invalid

@@ -338,6 +338,91 @@ def it_was(world: World, status: str, size: int) -> None:
     assert (world.answer["status"], world.answer["size_gib"]) == (status, size)
 
 
+def after(world: World, topic: str, name: str) -> dict[str, Any]:
+    """Return the line that tells when something happened to a volume."""
+    return next(item for item in world.history(name) if item["event"] == topic)
+
+
+@when(says('volumes are listed as they were after "{topic:Topic}" of "{name:Name}"'))
+def list_back(world: World, topic: str, name: str) -> None:
+    position = after(world, topic, name)["position"]
+    world.ask("audit.at", noun="volume", position=position, limit=1000)
+
+
+@when(
+    says(
+        "volumes that were {status:Status} are listed as they were after "
+        '"{topic:Topic}" of "{name:Name}"'
+    )
+)
+def list_some_back(world: World, status: str, topic: str, name: str) -> None:
+    then = {"position": after(world, topic, name)["position"], "limit": 1000}
+    world.ask("audit.at", noun="volume", status=status, **then)
+
+
+@when(
+    says(
+        'volumes are listed as they were when "{topic:Topic}" of "{name:Name}" happened'
+    )
+)
+def list_back_in_time(world: World, topic: str, name: str) -> None:
+    time = after(world, topic, name)["at"]
+    world.ask("audit.at", noun="volume", time=time, limit=1000)
+
+
+@when("volumes of an instance are listed as they were")
+def list_back_wrongly(world: World) -> None:
+    world.ask("audit.at", noun="volume", position=1, instance="web-1")
+
+
+@then(says('"{name:Name}" is listed as {status:Status} with {size:d} GiB'))
+def is_listed_as(world: World, name: str, status: str, size: int) -> None:
+    listed = {item["id"]: item for item in world.answer["items"]}
+    seen = listed[world.volumes[name]]
+    assert (seen["status"], seen["size_gib"]) == (status, size)
+
+
+@then(says('"{name:Name}" is not listed'))
+def is_not_listed(world: World, name: str) -> None:
+    assert world.volumes[name] not in {item["id"] for item in world.answer["items"]}
+
+
+@when(says('it is asked what changed since "{topic:Topic}" of "{name:Name}"'))
+def ask_what_changed(world: World, topic: str, name: str) -> None:
+    since = after(world, topic, name)["position"]
+    world.ask("audit.diff", **{"from": since, "limit": 1000})
+
+
+@when("it is asked what changed between one moment and the same")
+def ask_what_stayed(world: World) -> None:
+    world.ask("audit.diff", **{"from": 1, "to": 1})
+
+
+@when("it is asked what changed between now and earlier")
+def ask_backwards(world: World) -> None:
+    world.ask("audit.diff", **{"from": world.end_of_log(), "to": 1})
+
+
+BECAME = {"changed": "changed", "been deleted": "deleted", "been created": "created"}
+
+
+@then(says('"{name:Name}" is told to have {become}'))
+def has_become(
+    world: World, name: str, become: str, datatable: list[list[str]]
+) -> None:
+    told = {item["id"]: item for item in world.answer["items"]}
+    item = told[world.volumes[name]]
+    assert item["change"] == BECAME[become]
+    for field, *values in datatable[1:]:
+        seen = item["fields"][field]
+        assert [str(seen[each] or "") for each in ("before", "after")] == values
+
+
+@then("nothing is told to have changed")
+def nothing_changed(world: World) -> None:
+    assert world.answer["items"] == []
+
+
 # Whether the log is what was written
 
 

@@ -28,6 +28,27 @@ Request = Annotated[str | None, typer.Option(metavar="KEY",
     help="What followed from the request with this id.")]
 Happened = Annotated[str | None, typer.Option("--event", metavar="NOUN.EVENT",
     help="What is called so, as volume.attached.")]
+When = Annotated[str, typer.Argument(metavar="TIME",
+    help="RFC 3339, as 2026-01-31T12:00:00Z; or a position of the log.")]
+Noun = Annotated[str, typer.Argument(help="As volume, snapshot or attachment.")]
+List_ = Annotated[str, typer.Argument(metavar="[list]", show_default=False)]
+Status = Annotated[str | None, typer.Option(help="Those that were so.")]
+OfBackend = Annotated[str | None, typer.Option(metavar="NAME",
+    help="Those of a backend.")]
+Project = Annotated[str | None, typer.Option(help="Those of a project.")]
+Name = Annotated[str | None, typer.Option(help="Those of that name.")]
+OfVolume = Annotated[str | None, typer.Option(help="Those of a volume.")]
+OfGroup = Annotated[str | None, typer.Option(help="Those of a group.")]
+OfGroupSnapshot = Annotated[str | None, typer.Option(
+    help="Those of a group snapshot.")]
+Host = Annotated[str | None, typer.Option(help="Those of a host.")]
+Instance = Annotated[str | None, typer.Option(help="Those of an instance.")]
+Earlier = Annotated[str, typer.Argument(metavar="T1",
+    help="RFC 3339, as 2026-01-31T12:00:00Z; or a position of the log, 0 for none.")]
+Later = Annotated[str | None, typer.Argument(metavar="[T2]", show_default=False,
+    help="Likewise; now, if not said.")]
+OnlyNoun = Annotated[str | None, typer.Option(metavar="NOUN",
+    help="Only of these, as volume or snapshot.")]
 First = Annotated[int | None, typer.Option("--from", metavar="N",
     help="The first position; otherwise the log's.")]
 Last = Annotated[int | None, typer.Option("--to", metavar="N",
@@ -70,6 +91,71 @@ def state_at(
     _, one = names.kind(service, key)
     [named] = one.values()
     return service.ask("audit.state_at", id=named, time=time, position=position)
+
+
+@question(app, "at", show.listed_at)
+def at(  # noqa: PLR0913 - the filters of every list
+    service: Service,
+    when: When,
+    noun: Noun,
+    verb: List_ = "list",
+    *,
+    status: Status = None,
+    backend: OfBackend = None,
+    project: Project = None,
+    name: Name = None,
+    volume: OfVolume = None,
+    group: OfGroup = None,
+    group_snapshot: OfGroupSnapshot = None,
+    host: Host = None,
+    instance: Instance = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> Answer:
+    """List what `holdfast NOUN list` would have told then."""
+    if verb != "list":
+        raise typer.BadParameter("only `list` looks back", param_hint="VERB")
+    kind = noun.replace("-", "_")
+    if kind not in show.LISTS:
+        known = ", ".join(map(show.spoken, show.LISTS))
+        raise typer.BadParameter(f"one of {known}", param_hint="NOUN")
+    asked = {
+        "status": status,
+        "backend": backend,
+        "project": project,
+        "name": name,
+        "volume_id": volume and names.volume(service, volume),
+        "group_id": group and names.group(service, group),
+        "group_snapshot_id": group_snapshot
+        and names.group_snapshot(service, group_snapshot),
+        "host": host,
+        "instance": instance,
+    }
+    asked |= moment(when)
+    return service.whole("audit.at", limit, cursor=cursor, noun=kind, **asked)
+
+
+@question(app, "diff", show.differences)
+def diff(
+    service: Service,
+    first: Earlier,
+    last: Later = None,
+    *,
+    noun: OnlyNoun = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> Answer:
+    """Tell what changed between two moments, of each resource."""
+    asked = moment(first, "since", "from")
+    if last is not None:
+        asked |= moment(last, "until", "to")
+    kind = noun and noun.replace("-", "_")
+    return service.whole("audit.diff", limit, cursor=cursor, noun=kind, **asked)
+
+
+def moment(said: str, time: str = "time", position: str = "position") -> Answer:
+    """Return what a moment is asked for by: a time, or a position of the log."""
+    return {position: int(said)} if said.isdecimal() else {time: said}
 
 
 @question(app, "verify", show.fields)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from service.cli.client import Caller, Ended, Problem, Service, data_folder
+from service.cli.show import spoken
 
 HEXADECIMAL = frozenset("0123456789abcdef-")
 NAMED = ("volume", "snapshot", "group", "group_snapshot")
@@ -101,11 +102,6 @@ def listed(service: Service, noun: str, **asked: Any) -> Iterator[dict[str, Any]
     """Yield all of a list, whatever its length."""
     for page in service.pages(f"{noun}.list", **asked):
         yield from page["items"]
-
-
-def spoken(noun: str) -> str:
-    """Return a noun as the command line has it."""
-    return noun.replace("_", "-")
 
 
 def only(noun: str, said: str, found: Iterable[dict[str, Any]]) -> str:

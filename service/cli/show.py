@@ -78,6 +78,11 @@ PROJECTIONS = {
     "NAME": "name", "STATUS": "status", "BEHIND": "behind",
     "SECONDS": "lag_seconds", "PROGRESS": "progress", "ERROR": "error.message",
 }
+# What is listed as it was.
+LISTS = {
+    "volume": VOLUMES, "attachment": ATTACHMENTS, "snapshot": SNAPSHOTS,
+    "group": GROUPS, "group_snapshot": GROUP_SNAPSHOTS, "backend": BACKENDS,
+}
 # fmt: on
 # Fields of an event's data that only tell how it hangs together.
 INTERNAL = {"status", "intent", "volume_id"}
@@ -93,10 +98,14 @@ def listed(columns: Mapping[str, str]) -> View:
     def view(told: dict[str, Any]) -> Table:
         flat = [dict(flattened(item)) for item in told["items"]]
         rows = [[words(item.get(key)) for key in columns.values()] for item in flat]
-        more = f"there is more: --cursor {told['next']}" if told["next"] else ""
-        return Table(rows, list(columns), more)
+        return Table(rows, list(columns), more(told))
 
     return view
+
+
+def more(told: dict[str, Any]) -> str:
+    """Tell how a list that is not whole goes on."""
+    return f"there is more: --cursor {told['next']}" if told["next"] else ""
 
 
 def fields(told: dict[str, Any]) -> Table:
@@ -112,10 +121,34 @@ def history(told: dict[str, Any]) -> Table:
         + [" ".join(changes(item["changed"], item["data"]))]
         for item in told["items"]
     ]
-    more = f"there is more: --cursor {told['next']}" if told["next"] else ""
-    return Table(rows, [*HISTORY, CHANGED], more, beneath=("REASON", CHANGED))
+    return Table(rows, [*HISTORY, CHANGED], more(told), beneath=("REASON", CHANGED))
 
 
+def listed_at(told: dict[str, Any]) -> Table:
+    """Show a list as it was."""
+    return listed(LISTS[told["noun"]])(told)
+
+
+def differences(told: dict[str, Any]) -> Table:
+    """Show what is different of each resource."""
+    rows = [
+        [
+            spoken(item["noun"]),
+            words(item["id"]),
+            item["change"],
+            " ".join(changes(item["fields"], {})),
+        ]
+        for item in told["items"]
+    ]
+    return Table(rows, [*DIFFERENCES, CHANGED], more(told), beneath=(CHANGED,))
+
+
+def spoken(noun: str) -> str:
+    """Return a noun as the command line has it."""
+    return noun.replace("_", "-")
+
+
+DIFFERENCES = ("NOUN", "ID", "CHANGE")
 HISTORY = {
     "TIME": "at",
     "EVENT": "event",

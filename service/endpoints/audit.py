@@ -11,19 +11,27 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 
 from adapters.postgres.looking_back import position_at
 from adapters.postgres.reading import verify
-from service import history
+from service import history, past
 from service.command import Unavailable
 from service.endpoint import query
-from service.schema import WORD, Instant, Message, StrictInteger
+from service.schema import (
+    NAME,
+    WORD,
+    Instant,
+    Message,
+    Page,
+    StrictInteger,
+    StrictUUID,
+)
 
 if TYPE_CHECKING:
     from service.replica import Replica
 
 POSITION = validate.Range(min=1, max=2**62)
+FROM = validate.Range(min=0, max=2**62)  # 0: before all
 
 
-class Then(Message):
-    key = fields.String(required=True, validate=WORD, data_key="id")
+class Moment(Message):
     time = Instant(load_default=None)
     position = StrictInteger(validate=POSITION, load_default=None)
 
@@ -33,6 +41,10 @@ class Then(Message):
             raise ValidationError("Give either a time or a position.", "time")
 
 
+class Then(Moment):
+    key = fields.String(required=True, validate=WORD, data_key="id")
+
+
 @query("audit.state_at", takes=Then())
 async def state_at(
     replica: Replica, key: str, time: datetime | None, position: int | None
@@ -40,6 +52,90 @@ async def state_at(
     """Look at a resource as it was at a time, or after a position of the log."""
     then = await moment(replica, time, position)
     return await history.state_at(replica.log, id_or_name(key), then)
+
+
+class At(Moment, Page):
+    noun = fields.String(required=True, validate=validate.OneOf([*past.LISTS]))
+    status = fields.String(validate=WORD)
+    backend = fields.String(validate=WORD)
+    project = fields.String(validate=NAME)
+    name = fields.String(validate=NAME)
+    host = fields.String(validate=WORD)
+    instance = fields.String(validate=WORD)
+    volume_id = StrictUUID()
+    group_id = StrictUUID()
+    group_snapshot_id = StrictUUID()
+
+    @validates_schema
+    def of_the_noun(self, data: dict[str, Any], **_: Any) -> None:
+        known = {*At.OWN, *past.LISTS[data["noun"]].filters}
+        if unknown := [name for name in data if name not in known]:
+            raise ValidationError("Unknown field.", unknown[0])
+
+    OWN = ("noun", "time", "position", "limit", "cursor")
+
+
+@query("audit.at", takes=At())
+async def listed_at(
+    replica: Replica,
+    noun: str,
+    time: datetime | None,
+    position: int | None,
+    limit: int,
+    cursor: str | None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """List what a list would have told at a time, or after a position of the log.
+
+    A time stands for the position before the first event that is later, so that
+    whatever is asked about it is asked about one state of the log.
+    """
+    if cursor:
+        place = past.place_in(cursor, past.Place)
+    else:
+        newest = await replica.log.read(replica.log.recorder.max_notification_id)
+        then = await moment(replica, time, position)
+        place = past.Place(min(then, newest or 0))
+    wanted = {name: str(value) for name, value in asked.items()}
+    return await past.list_at(replica.log, replica.reading, noun, place, wanted, limit)
+
+
+class Diff(Page):
+    since = Instant(load_default=None)
+    until = Instant(load_default=None)
+    first = StrictInteger(validate=FROM, load_default=None, data_key="from")
+    last = StrictInteger(validate=FROM, load_default=None, data_key="to")
+    noun = fields.String(load_default=None, validate=validate.OneOf([*past.LISTS]))
+
+    @validates_schema
+    def two_moments(self, data: dict[str, Any], **_: Any) -> None:
+        if (data.get("since") is None) == (data.get("first") is None):
+            raise ValidationError("Give either `since` or `from`.", "since")
+        if None not in (data.get("until"), data.get("last")):
+            raise ValidationError("Give either `until` or `to`.", "until")
+
+
+@query("audit.diff", takes=Diff())
+async def diff(
+    replica: Replica, noun: str | None, limit: int, cursor: str | None, **moments: Any
+) -> dict[str, Any]:
+    """Tell what is different between two times, or positions, of each resource.
+
+    The second is now unless it is given. What changed and changed back is not told.
+    """
+    newest = await replica.log.read(replica.log.recorder.max_notification_id) or 0
+    if cursor:
+        between = past.place_in(cursor, past.Between)
+    else:
+        since = await moment(replica, moments["since"], moments["first"])
+        until = newest
+        if moments["until"] or moments["last"] is not None:
+            until = await moment(replica, moments["until"], moments["last"])
+        between = past.Between(since, min(until, newest))
+        if until < since:
+            raise ValidationError("Must not be before the first.", "until")
+    asked = replica.log.recorder, between, noun, limit
+    return await replica.log.read(past.differing, *asked)
 
 
 class Verify(Message):
@@ -70,7 +166,7 @@ async def verified(replica: Replica, first: int, last: int | None) -> dict[str, 
 async def moment(replica: Replica, time: datetime | None, position: int | None) -> int:
     """Return the position that is meant, be it by a time."""
     if time is None:
-        assert position
+        assert position is not None
         return position
     return await replica.log.read(position_at, replica.log.recorder, time)
 
@@ -86,4 +182,4 @@ def id_or_name(key: str) -> UUID | str:
 # It reads the whole log, and keeps a thread as long.
 _verifying = asyncio.Lock()
 
-ENDPOINTS = (state_at, verified)
+ENDPOINTS = (state_at, listed_at, diff, verified)
