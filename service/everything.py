@@ -78,6 +78,8 @@ class Everything:
             "volume.manage", backend=self._backend, reference=reference, **about
         )
         await self.ask("audit.state_at", position=told["position"], **about)
+        await self.ask("audit.at", noun="volume", position=told["position"])
+        await self.ask("audit.diff", **{"from": 1})
         await self.ask("audit.verify")
         await self.ask("volume.delete", **about)
 
