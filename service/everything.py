@@ -49,6 +49,7 @@ class Everything:
         await self.groups()
         await self.consistency_groups()
         await self.backends()
+        await self.audit()
         await self.agents()
 
     async def volumes(self) -> None:
@@ -77,10 +78,6 @@ class Everything:
         await self.made(
             "volume.manage", backend=self._backend, reference=reference, **about
         )
-        await self.ask("audit.state_at", position=told["position"], **about)
-        await self.ask("audit.at", noun="volume", position=told["position"])
-        await self.ask("audit.diff", **{"from": 1})
-        await self.ask("audit.verify")
         await self.ask("volume.delete", **about)
 
     async def attachments(self) -> None:
@@ -161,6 +158,16 @@ class Everything:
         await self.ask("backend.list")
         await self.ask("projection.list")
         await self.ask("projection.rebuild", name="volumes")
+
+    async def audit(self) -> None:
+        """Look back."""
+        volume = await self.made("volume.create", size_gib=1)
+        made = await self.ask("volume.show", id=volume)
+        then = {"position": made["position"]}
+        await self.ask("audit.state_at", id=volume, **then)
+        await self.ask("audit.at", noun="volume", **then)
+        await self.ask("audit.diff", **{"from": 1})
+        await self.ask("audit.verify")
 
     async def agents(self) -> None:
         """Say what an agent says, of a backend that is ours alone."""
