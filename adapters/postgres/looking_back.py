@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from adapters.postgres.copying import Row, log_rows
@@ -61,6 +61,17 @@ TOUCHED = """
         AND earlier.notification_id <= %(since)s))
     ORDER BY notification_id LIMIT %(limit)s
 """
+# What a caller has written may look alike: who asks looks again.
+CAUSED = """
+    SELECT topic, state, notification_id FROM {log}
+    WHERE originator_id = %s AND notification_id > %s AND position(%s IN state) > 0
+    ORDER BY originator_version LIMIT %s
+"""
+AROUND = """
+    SELECT topic, state, notification_id FROM {log}
+    WHERE notification_id BETWEEN %s AND %s ORDER BY notification_id
+"""
+ANSWERED = "SELECT position FROM {keys} WHERE request_id = %s"
 
 
 class Touched(NamedTuple):
@@ -76,10 +87,8 @@ def history(
     """Yield an aggregate's events up to a position, oldest first."""
     version, full = 0, True
     while full:
-        with recorder.datastore.cursor() as cursor:
-            asked = aggregate_id, version, until, STRETCH
-            cursor.execute(recorder.sql(NEXT_STRETCH), asked, binary=True)
-            found = [Written(*row.values()) for row in cursor.fetchall()]
+        asked = aggregate_id, version, until, STRETCH
+        found = _written(recorder, NEXT_STRETCH, *asked)
         yield from found
         version, full = version + len(found), len(found) == STRETCH
 
@@ -126,6 +135,32 @@ def touched(
         cursor.execute(recorder.sql(TOUCHED), asked | {"limit": limit})
         found = [Touched(row["id"], row["position"]) for row in cursor.fetchall()]
     return found, found[-1].position if len(found) == limit else reached
+
+
+def caused(
+    recorder: LogRecorder, aggregate_id: UUID, position: int, limit: int
+) -> list[Written]:
+    """Return later events of an aggregate that may name a position as their cause."""
+    named = f'"causation_id":"{position}"'.encode()
+    return _written(recorder, CAUSED, aggregate_id, position, named, limit)
+
+
+def between(recorder: LogRecorder, first: int, last: int) -> list[Written]:
+    """Return the events from one position to another."""
+    return _written(recorder, AROUND, first, last)
+
+
+def answered(recorder: LogRecorder, request_id: str) -> int | None:
+    """Return the position that the answer to a request told, if it is known."""
+    with recorder.datastore.cursor() as cursor:
+        cursor.execute(recorder.sql(ANSWERED), (request_id,))
+        return next((int(row["position"]) for row in cursor), None)
+
+
+def _written(recorder: LogRecorder, statement: str, *asked: Any) -> list[Written]:
+    with recorder.datastore.cursor() as cursor:
+        cursor.execute(recorder.sql(statement), asked, binary=True)
+        return [Written(*row.values()) for row in cursor.fetchall()]
 
 
 def sortable(time: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
@@ -421,6 +421,96 @@ def has_become(
 @then("nothing is told to have changed")
 def nothing_changed(world: World) -> None:
     assert world.answer["items"] == []
+
+
+# Why
+
+
+def events_in(nodes: list[dict[str, Any]], depth: int = 0) -> Iterator[str]:
+    """Yield the events of a tree, each behind a > for each it followed from."""
+    for node in nodes:
+        yield f"{'>' * depth} {node['event']}".strip()
+        yield from events_in(node["led_to"], depth + 1)
+
+
+def told_why(world: World, datatable: list[list[str]], **asked: Any) -> dict[str, Any]:
+    """Return the tree, once it has as many events as there should be."""
+    _, *rows = datatable
+    wanted = [event for [event] in rows]
+
+    def seen() -> list[str]:
+        return list(events_in(world.do("audit.why", **asked)["led_to"]))
+
+    world.soon(seen, wanted)
+    return world.do("audit.why", **asked)
+
+
+@then(says('it is told why "{name:Name}" is so'))
+def why_so(world: World, name: str, datatable: list[list[str]]) -> None:
+    told_why(world, datatable, id=world.volumes[name])
+
+
+@then(
+    says(
+        'it is told why "{name:Name}" is so: "{actor:Name}" asked because of '
+        '"{reason:Name}"'
+    )
+)
+def why_so_by(
+    world: World, name: str, actor: str, reason: str, datatable: list[list[str]]
+) -> None:
+    asked = told_why(world, datatable, id=world.volumes[name])["request"]
+    assert (asked["actor"], asked["reason"]) == (actor, reason)
+
+
+@then(says('it is told why "{topic:Topic}" of "{name:Name}" happened'))
+def why_happened(
+    world: World, topic: str, name: str, datatable: list[list[str]]
+) -> None:
+    position = after(world, topic, name)["position"]
+    told = told_why(world, datatable, id=world.volumes[name], position=position)
+    assert told["position"] == position
+
+
+@then(says('it is told what followed from the key "{key:Name}"'))
+def what_followed(world: World, key: str, datatable: list[list[str]]) -> None:
+    told = told_why(world, datatable, request_id=world.own(key))
+    assert told["request"]["request_id"] == world.own(key)
+
+
+@then(says('it is told what was run on the host for "{topic:Topic}" of "{name:Name}"'))
+def what_was_run(world: World, topic: str, name: str) -> None:
+    ran = after(world, topic, name)["data"]["commands"]
+    assert any(world.volumes[name] in each["command"] for each in ran)
+    assert all(each["milliseconds"] >= 0 for each in ran)
+
+
+@when(says('it is asked why "{name:Name}" is so'))
+def ask_why(world: World, name: str) -> None:
+    world.ask("audit.why", id=world.volumes[name])
+
+
+@then("these are its causes")
+def are_its_causes(world: World, datatable: list[list[str]]) -> None:
+    _, *rows = datatable
+    assert [[event] for event in events_in(world.answer["led_to"])] == rows
+
+
+@then(says('the snapshot "{name:Name}" was {then:Status} then and is {now:Status} now'))
+def became(world: World, name: str, then: str, now: str) -> None:
+    seen = {each["id"]: each for each in world.answer["related"]}
+    told = seen[world.snapshots[name]]
+    assert (told["then"], told["now"]) == (then, now)
+
+
+@when("it is asked why a volume that never was is so")
+def why_nothing(world: World) -> None:
+    world.ask("audit.why", id=str(uuid4()))
+
+
+@when("it is asked what followed from a request that never was")
+def what_followed_from_nothing(world: World) -> None:
+    world.ask("audit.why", request_id=str(uuid4()))
 
 
 # Whether the log is what was written

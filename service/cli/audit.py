@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import names, show
+from service.cli import causes, names, show
 from service.cli.client import Service
 from service.cli.options import Answer, Cursor, Limit, question
 
@@ -49,6 +49,13 @@ Later = Annotated[str | None, typer.Argument(metavar="[T2]", show_default=False,
     help="Likewise; now, if not said.")]
 OnlyNoun = Annotated[str | None, typer.Option(metavar="NOUN",
     help="Only of these, as volume or snapshot.")]
+Perhaps = Annotated[str | None, typer.Argument(metavar="[ID]", show_default=False,
+    help="Of whatever noun: its name, its id, or the beginning of one.",
+    autocompletion=names.complete("volume"))]
+OfEvent = Annotated[int | None, typer.Option(metavar="N",
+    help="Why its event there; otherwise, why its status.")]
+OfRequest = Annotated[str | None, typer.Option(metavar="KEY",
+    help="What followed from the request with this id.")]
 First = Annotated[int | None, typer.Option("--from", metavar="N",
     help="The first position; otherwise the log's.")]
 Last = Annotated[int | None, typer.Option("--to", metavar="N",
@@ -79,6 +86,24 @@ def history(  # noqa: PLR0913 - each narrows it down
     who = {"actor": actor, "request_id": request_id}
     asked = {"cursor": cursor, **when, **who, **one}
     return service.whole(f"{noun}.history", limit, **asked)
+
+
+@question(app, "why", causes.tree)
+def why(
+    service: Service,
+    key: Perhaps = None,
+    *,
+    position: OfEvent = None,
+    request_id: OfRequest = None,
+) -> Answer:
+    """Tell what led to a resource's status: who asked, what ran, what followed."""
+    if (key is None) == (request_id is None):
+        raise typer.BadParameter("say either an ID or --request-id KEY")
+    if key is None:
+        return service.ask("audit.why", request_id=request_id)
+    _, one = names.kind(service, key)
+    [named] = one.values()
+    return service.ask("audit.why", id=named, position=position)
 
 
 @question(app, "state-at", show.fields)

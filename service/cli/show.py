@@ -85,7 +85,7 @@ LISTS = {
 }
 # fmt: on
 # Fields of an event's data that only tell how it hangs together.
-INTERNAL = {"status", "intent", "volume_id"}
+INTERNAL = {"status", "intent", "volume_id", "commands"}
 # Fields of a resource that say again what an event says.
 UNTOLD = {"id", "volume_id", "created_at"}
 ID_LENGTH, ID_DASHES = 36, 4
@@ -161,8 +161,9 @@ CHANGED = "WHAT CHANGED"
 
 def changes(changed: dict[str, Any], data: dict[str, Any]) -> Iterator[str]:
     """Tell what an event changed of what can be seen, and what else it says."""
-    for name, values in changed.items():
+    for name in sorted(changed, key=lambda name: name != "status"):
         if name not in UNTOLD:
+            values = changed[name]
             yield change(name, values["before"], values["after"])
     for key, value in flattened(data):
         name, said = key.rpartition(".")[2], brief(value)

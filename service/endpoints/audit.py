@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 
 from adapters.postgres.looking_back import position_at
 from adapters.postgres.reading import verify
-from service import history, past
+from service import causes, history, past
 from service.command import Unavailable
 from service.endpoint import query
 from service.schema import (
@@ -138,6 +138,31 @@ async def diff(
     return await replica.log.read(past.differing, *asked)
 
 
+class Why(Message):
+    key = fields.String(validate=WORD, data_key="id")
+    position = StrictInteger(validate=POSITION, load_default=None)
+    request_id = fields.String(load_default=None, validate=WORD)
+
+    @validates_schema
+    def one_thing(self, data: dict[str, Any], **_: Any) -> None:
+        if ("key" in data) == (data.get("request_id") is not None):
+            raise ValidationError("Give either an id or a request's.", "id")
+
+
+@query("audit.why", takes=Why())
+async def why(
+    replica: Replica, position: int | None, request_id: str | None, key: str = ""
+) -> dict[str, Any]:
+    """Tell what led to a resource's status, or to its event at a position.
+
+    It is told as a tree: from the request to what it asked of a backend, the commands
+    that ran on the host, their outcome, and all that followed, of whatever resource.
+    """
+    if request_id is not None:
+        return await causes.followed(replica.log, request_id)
+    return await causes.why(replica.log, id_or_name(key), position)
+
+
 class Verify(Message):
     first = StrictInteger(validate=POSITION, load_default=1, data_key="from")
     last = StrictInteger(validate=POSITION, load_default=None, data_key="to")
@@ -182,4 +207,4 @@ def id_or_name(key: str) -> UUID | str:
 # It reads the whole log, and keeps a thread as long.
 _verifying = asyncio.Lock()
 
-ENDPOINTS = (state_at, listed_at, diff, verified)
+ENDPOINTS = (state_at, listed_at, diff, why, verified)

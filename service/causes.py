@@ -1,0 +1,227 @@
+"""Why something is as it is: the tree of causes, from a request to all that followed.
+
+What one decision recorded stands side by side in the log, with the same time and the
+same provenance. What a backend or a deadline brought about names the position of what
+it goes back to, and is found in that one's own history. So the tree needs no index: it
+grows by looking up aggregates and positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from adapters.postgres import looking_back
+from adapters.postgres.recorder import LogRecorder, Written
+from domain import log as language
+from domain.aggregate import Event, Progress
+from projections import resources
+from service.command import NotFound
+from service.history import LARGEST_PAGE, Subject, about, encode, item
+from service.log import Log
+
+MOST = 400  # events in one tree; an answer has to fit into a message
+MOST_RELATED = 20
+MOST_CAUSED = 300  # of one event: the progress of long work, and its outcome
+NEARBY = 32  # positions that are read at once for what was decided together
+# Fields that name another resource.
+REFERENCES = ("volume_id", "snapshot_id", "group_id", "group_snapshot_id", "copy_id")
+
+Node = dict[str, Any]
+
+
+class Happened(NamedTuple):
+    """An event and how it stands in the log."""
+
+    event: Event
+    written: Written
+
+    @property
+    def position(self) -> int:
+        """Where it stands."""
+        return self.written.position
+
+    @property
+    def cause(self) -> int:
+        """The position of what led to it, 0 for a request."""
+        named = self.event.provenance.causation_id
+        return int(named) if named.isdecimal() else 0
+
+    def is_with(self, other: Happened) -> bool:
+        """Tell whether both were decided together."""
+        mine, its = self.event, other.event
+        return (mine.timestamp, mine.provenance) == (its.timestamp, its.provenance)
+
+
+async def why(log: Log, key: UUID | str, position: int | None) -> dict[str, Any]:
+    """Return the causes of a resource's status, or of its event at a position."""
+    subject = await about(log, key)
+    explained = await log.read(explaining, log.recorder, subject, position)
+    if explained is None:
+        raise NotFound("resource", key)
+    return await log.read(tree, log.recorder, explained)
+
+
+async def followed(log: Log, request_id: str) -> dict[str, Any]:
+    """Return all that followed from a request; what was refused has left nothing."""
+    position = await log.read(looking_back.answered, log.recorder, request_id)
+    if not position:
+        raise NotFound("request", request_id)
+    return await log.read(tree, log.recorder, position)
+
+
+def explaining(
+    recorder: LogRecorder, subject: Subject, position: int | None
+) -> int | None:
+    """Return the position of what led to a subject's status, or of that very event."""
+    found, status = None, ""
+    for happened in read(looking_back.history(recorder, subject.aggregate_id)):
+        if subject.concerns(happened.event) and (
+            position in (None, happened.position)
+            and (found is None or position or happened.event.status != status)
+        ):
+            found = happened.position
+        status = happened.event.status
+    return found
+
+
+def tree(recorder: LogRecorder, explained: int) -> dict[str, Any]:
+    """Return the tree that an event is in, from the request that it goes back to."""
+    growing = Tree(recorder)
+    first = growing.at(explained)
+    while 0 < first.cause < first.position:
+        first = growing.at(first.cause)
+    nodes = [growing.grown(each) for each in growing.decided_with(first)]
+    by = first.event.provenance
+    return {
+        "position": explained,
+        "request": {
+            "request_id": by.request_id or None,
+            "actor": by.actor or None,
+            "reason": by.reason or None,
+            "trace_id": by.trace_id or None,
+            "at": resources.instant(first.event.timestamp),
+        },
+        "led_to": nodes,
+        "related": growing.related(explained),
+        "whole": growing.whole,
+    }
+
+
+class Tree:
+    """A tree while it grows; it has each event once."""
+
+    def __init__(self, recorder: LogRecorder) -> None:
+        self._recorder = recorder
+        self._placed: dict[int, Event] = {}
+        self._room = LARGEST_PAGE
+        self.whole = True
+
+    def at(self, position: int) -> Happened:
+        """Return the event at a position."""
+        [found] = read(looking_back.between(self._recorder, position, position))
+        return found
+
+    def decided_with(self, one: Happened) -> list[Happened]:
+        """Return an event and what was decided with it, its own aggregate's first."""
+        before = list(self._beside(one, -1))
+        together = [*reversed(before), one, *self._beside(one, 1)]
+        own = one.event.originator_id
+        return sorted(together, key=lambda each: each.event.originator_id != own)
+
+    def grown(self, one: Happened, beside: Sequence[Happened] = ()) -> Node:
+        """Return an event with all that followed from it.
+
+        What was decided `beside` an outcome followed from that.
+        """
+        node = node_of(one)
+        self._placed[one.position] = one.event
+        self._room -= len(encode(node))
+        followed = [*map(self.grown, filter(self._is_new, beside))]
+        followed.extend(
+            self.grown(each, self.decided_with(each))
+            for each in self._caused(one)
+            if self._is_new(each)
+        )
+        return node | {"led_to": followed}
+
+    def related(self, explained: int) -> list[Node]:
+        """Return what the events name: how it was when that happened, and is now.
+
+        What became of it is told once, and may stand in the tree.
+        """
+        ids = dict.fromkeys(key for e in self._placed.values() for key in references(e))
+        found = (self._fate(key, explained) for key in islice(ids, MOST_RELATED))
+        return [
+            fate
+            for fate in found
+            if fate and fate["because"]["position"] not in self._placed
+        ]
+
+    def _is_new(self, one: Happened) -> bool:
+        """Tell whether an event has a place to be given, and there is room for it."""
+        new = one.position not in self._placed
+        if new and (len(self._placed) >= MOST or self._room < 0):
+            self.whole = new = False
+        return new
+
+    def _beside(self, one: Happened, step: int) -> Iterator[Happened]:
+        """Yield what stands before or behind an event and was decided with it."""
+        place = one.position + step
+        while True:
+            first, last = sorted((place, place + step * NEARBY))
+            near = [*read(looking_back.between(self._recorder, first, last))][::step]
+            for each in near:
+                if not each.is_with(one):
+                    return
+                yield each
+            if not near:
+                return
+            place = near[-1].position + step
+
+    def _caused(self, one: Happened) -> Iterator[Happened]:
+        """Yield what names an event as its cause; how far work was is no cause."""
+        key, place = one.event.originator_id, one.position
+        later = looking_back.caused(self._recorder, key, place, MOST_CAUSED)
+        for each in read(later):
+            if each.cause == place and not isinstance(each.event, Progress):
+                yield each
+
+    def _fate(self, key: UUID, explained: int) -> Node | None:
+        """Return what became of something, and the event that led to that."""
+        then, last = None, None
+        for happened in read(looking_back.history(self._recorder, key)):
+            if last is None or happened.event.status != last.event.status:
+                last = happened
+            if happened.position <= explained:
+                then = happened.event.status
+        if last is None:
+            return None
+        noun, now = last.written.topic.partition(".")[0], last.event.status
+        because = node_of(last)
+        return {"noun": noun, "id": str(key), "then": then, "now": now} | {
+            "because": because
+        }
+
+
+def node_of(one: Happened) -> Node:
+    """Return an event as a line of its history, with whose that is."""
+    noun, key = one.written.topic.partition(".")[0], one.event.originator_id
+    return {"noun": noun, "id": str(key)} | item(one.written, one.event)
+
+
+def references(event: Event) -> Iterator[UUID]:
+    """Yield the resources that an event names beside its own."""
+    named = [getattr(event, name, None) for name in REFERENCES]
+    named += (getattr(event, "source", None) or {}).values()
+    for key in named:
+        if isinstance(key, UUID) and key != event.originator_id:
+            yield key
+
+
+def read(history: Iterable[Written]) -> Iterator[Happened]:
+    """Yield events as they stand."""
+    for written in history:
+        yield Happened(language.decode(written.topic, written.state), written)
