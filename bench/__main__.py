@@ -11,7 +11,7 @@ import sys
 
 from rich.console import Console
 
-from bench import accept, lag, overload, replay, start
+from bench import accept, lag, overload, past, replay, start
 from bench.bed import bed
 from bench.telling import tell
 
@@ -25,6 +25,9 @@ FLOORS = {
     "overload_ratio_10": "0.80",
     "overload_ratio_100": "",
     "replay_ratio": "0.20",
+    "history_ms_10k": "20 at most",
+    "state_at_ms": "50 at most",
+    "state_at_time_ms": "50 at most",
     "accepted_ratio_1m_events": "0.90",
     "start_seconds_1m_events": "3 at most",
     "memory_mb_1m_events": "",
@@ -37,7 +40,7 @@ def main(*, quick: bool) -> None:
     with console.status("starting the servers") as status, bed() as on:
         figures = (
             figure
-            for part in (accept, overload, lag, start, replay)
+            for part in (accept, overload, lag, start, replay, past)
             for figure in part.measured(on, status.update, quick=quick)
         )
         tell(console, figures, FLOORS, "results.json")

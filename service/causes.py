@@ -44,10 +44,21 @@ class Happened(NamedTuple):
         return self.written.position
 
     @property
+    def intent(self) -> int | None:
+        """The version of what it settles, if anything."""
+        return getattr(self.event, "intent", None)
+
+    @property
     def cause(self) -> int:
-        """The position of what led to it, 0 for a request."""
+        """The position that it names as its cause, 0 for none."""
         named = self.event.provenance.causation_id
         return int(named) if named.isdecimal() else 0
+
+    def followed_from(self, other: Happened) -> bool:
+        """Tell whether it names another event of its aggregate as its cause."""
+        return other.position == self.cause or (
+            other.event.originator_version == self.intent
+        )
 
     def is_with(self, other: Happened) -> bool:
         """Tell whether both were decided together."""
@@ -91,8 +102,8 @@ def tree(recorder: LogRecorder, explained: int) -> dict[str, Any]:
     """Return the tree that an event is in, from the request that it goes back to."""
     growing = Tree(recorder)
     first = growing.at(explained)
-    while 0 < first.cause < first.position:
-        first = growing.at(first.cause)
+    while cause := growing.cause_of(first):
+        first = cause
     nodes = [growing.grown(each) for each in growing.decided_with(first)]
     by = first.event.provenance
     return {
@@ -123,6 +134,17 @@ class Tree:
         """Return the event at a position."""
         [found] = read(looking_back.between(self._recorder, position, position))
         return found
+
+    def cause_of(self, one: Happened) -> Happened | None:
+        """Return what led to an event, or to what that was decided with."""
+        for each in self.decided_with(one):
+            if 0 < each.cause < one.position:
+                return self.at(each.cause)
+            if each.intent is not None:
+                key = each.event.originator_id
+                [asked] = read(self._recorder.history(key, each.intent, each.intent))
+                return asked
+        return None
 
     def decided_with(self, one: Happened) -> list[Happened]:
         """Return an event and what was decided with it, its own aggregate's first."""
@@ -183,10 +205,10 @@ class Tree:
 
     def _caused(self, one: Happened) -> Iterator[Happened]:
         """Yield what names an event as its cause; how far work was is no cause."""
-        key, place = one.event.originator_id, one.position
-        later = looking_back.caused(self._recorder, key, place, MOST_CAUSED)
-        for each in read(later):
-            if each.cause == place and not isinstance(each.event, Progress):
+        key, version = one.event.originator_id, one.event.originator_version
+        about = key, version, one.position, MOST_CAUSED
+        for each in read(looking_back.caused(self._recorder, *about)):
+            if each.followed_from(one) and not isinstance(each.event, Progress):
                 yield each
 
     def _fate(self, key: UUID, explained: int) -> Node | None:

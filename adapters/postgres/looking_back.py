@@ -64,7 +64,8 @@ TOUCHED = """
 # What a caller has written may look alike: who asks looks again.
 CAUSED = """
     SELECT topic, state, notification_id FROM {log}
-    WHERE originator_id = %s AND notification_id > %s AND position(%s IN state) > 0
+    WHERE originator_id = %s AND originator_version > %s
+    AND (position(%s IN state) > 0 OR position(%s IN state) > 0)
     ORDER BY originator_version LIMIT %s
 """
 AROUND = """
@@ -138,11 +139,11 @@ def touched(
 
 
 def caused(
-    recorder: LogRecorder, aggregate_id: UUID, position: int, limit: int
+    recorder: LogRecorder, aggregate_id: UUID, version: int, position: int, limit: int
 ) -> list[Written]:
-    """Return later events of an aggregate that may name a position as their cause."""
-    named = f'"causation_id":"{position}"'.encode()
-    return _written(recorder, CAUSED, aggregate_id, position, named, limit)
+    """Return an aggregate's events that may name an earlier one as their cause."""
+    named = f'"causation_id":"{position}"'.encode(), f'"intent":{version}'.encode()
+    return _written(recorder, CAUSED, aggregate_id, version, *named, limit)
 
 
 def between(recorder: LogRecorder, first: int, last: int) -> list[Written]:
