@@ -93,6 +93,7 @@ class Everything:
         await self.ask("attachment.list", volume_id=volume)
         await self.ask("attachment.history", **about)
         await self.ask("attachment.delete", **about)
+        await self.connected("attachment.create", **asked)  # and it stays so
 
     async def snapshots(self) -> None:
         """Take, change, use, take over and look at snapshots."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -223,13 +223,24 @@ def read(path: Path) -> dict[str, Any]:
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the plain keys that the environment sets; other names are not ours."""
+    named = plain_keys()
+    return {named[key]: value for key, value in environment.items() if key in named}
+
+
+def forget(environment: MutableMapping[str, str]) -> None:
+    """Leave what the environment has set to no program that we start."""
+    for key in plain_keys():
+        environment.pop(key, None)
+
+
+def plain_keys() -> dict[str, str]:
+    """Return the plain keys by what they are called in the environment."""
     plain = {
         name
         for name, kind in SettingsSchema().fields.items()
         if isinstance(kind, fields.String | fields.Integer)
     }
-    named = {f"{ENVIRONMENT}{name.upper()}": name for name in plain}
-    return {named[key]: value for key, value in environment.items() if key in named}
+    return {f"{ENVIRONMENT}{name.upper()}": name for name in plain}
 
 
 def database_of(settings: Settings) -> dict[str, str]:

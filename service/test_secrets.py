@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from subprocess import Popen
+from typing import Any
 from uuid import UUID, uuid4
 
 import nats
@@ -35,7 +37,8 @@ from service.everything import Everything, password_in
 from service.permissions import configured, with_password
 from service.telemetry.test_traces import collecting
 from service.telemetry.testing import free_address, page
-from service.testing import caller, has_room
+from service.testing import caller, database_of, eventually, has_room
+from service.up import described
 
 HOLDFAST = Path(sys.executable).with_name("holdfast")
 NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
@@ -52,73 +55,76 @@ class Locked(FileDriver):
 
 
 class Installed:
-    """A broker and a database with passwords, a replica, an agent: each told least."""
+    """An installation whose secrets are known, and every place that it has."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    server: Mapping[str, str]  # its PostgreSQL
+    database = "postgres"
+    backend = "files"
+
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.secrets = Secrets()
         self.given: set[int] = set()  # programs that got a secret by environment
-        for name in ("agent key", "nats password", "database password", "misplaced"):
-            self.secrets.learn(name, f"canary{name.replace(' ', '')}{uuid4().hex}")
-        self._collector, collecting_at = stack.enter_context(collecting())
+        self.connector = NODE
+        self.settings: list[Path] = []  # have secrets, and are not for others
+        self.stack = ExitStack()
+        self._addresses: list[str] = []
+        self._collector, collecting_at = self.stack.enter_context(collecting())
         self._environment = os.environ | {
             "HOLDFAST_LOG_LEVEL": "DEBUG",
             "OTEL_EXPORTER_OTLP_ENDPOINT": collecting_at,
         }
-        self._broker = NatsServer(
-            folder / "nats", config=configured(self.secret("nats password"))
-        )
-        self.database = PostgresServer(folder / "pg")
-        for server in (self._broker, self.database):
-            server.start()
-            stack.callback(server.stop)
-        self._ours = with_password(self._broker.url, self.secret("nats password"))
-        self._have_database_ask()
-        self._addresses = [free_address(), free_address()]
         (folder / "lines").mkdir()
-        key = self.secret("agent key")
-        stack.enter_context(self._running("serve", 0, agent_key=key))
-        stack.enter_context(self._running("agent", 1, HOLDFAST_AGENT_KEY=key))
+        self.canary("misplaced")
+
+    @property
+    def url(self) -> str:
+        """Where callers find it."""
+        raise NotImplementedError
+
+    def canary(self, name: str) -> str:
+        """Return a secret that is looked for from now on."""
+        self.secrets.learn(name, f"canary{uuid4().hex}")
+        return self.secret(name)
 
     def secret(self, name: str) -> str:
         """Return one of the secrets."""
         return self.secrets.known[name].decode()
 
+    @property
+    def ours(self) -> str:
+        """Where its own programs find it."""
+        return with_password(self.url, self.secret("nats password"))
+
     async def live(self) -> Everything:
         """Ask for everything, as callers, as an agent, and by the command line."""
-        async with caller(self._broker.url) as asker:
-            await has_room(asker)
-        callers, agents = (
-            await nats.connect(self._broker.url),
-            await nats.connect(self._ours),
-        )
+        async with caller(self.url) as asker:
+            await has_room(asker, self.backend)
+        key, misplaced = self.secret("agent key").encode(), self.secret("misplaced")
+        callers, agents = await nats.connect(self.url), await nats.connect(self.ours)
         async with callers, agents:
-            key, misplaced = self.secret("agent key").encode(), self.secret("misplaced")
-            everything = Everything(callers, agents, key, misplaced, "files", NODE)
+            everything = Everything(
+                callers, agents, key, misplaced, self.backend, self.connector
+            )
             await everything.live()
         for number, answer in enumerate(everything.told):
             told, volume = password_in(answer), UUID(answer["volume_id"])
-            assert told == chap.secret(key, volume, NODE["initiator"])
+            assert told == chap.secret(key, volume, self.connector["initiator"])
             self.secrets.learn(f"CHAP secret {number}", told)
         return everything
 
     def commands(self) -> None:
         """Ask by the command line: of whom is there, and of nobody."""
         nobody = with_password(f"nats://{free_address()}", self.secret("nats password"))
-        for number, url in enumerate((self._ours, nobody)):
-            with (self.folder / "lines" / f"command-{number}").open("w") as lines:
-                asking = subprocess.Popen(
-                    [HOLDFAST, "volume", "list"],
-                    env=self._environment | {"HOLDFAST_NATS_URL": url},
-                    stdout=lines,
-                    stderr=lines,
-                )
-                self.given.add(asking.pid)
-                assert bool(asking.wait(60)) == bool(number)
+        for number, url in enumerate((self.ours, nobody)):
+            asking = self.start(
+                f"command {number}", "volume", "list", HOLDFAST_NATS_URL=url
+            )
+            assert bool(asking.wait(60)) == bool(number)
 
     async def stream(self) -> list[Place]:
         """Return every message of the stream, as others get it."""
-        async with await nats.connect(self._broker.url) as client:
+        async with await nats.connect(self.url) as client:
             stream = client.jetstream()
             last = (await stream.stream_info(STREAM)).state.messages
             told = await stream.subscribe(f"{SUBJECTS}.>", ordered_consumer=True)
@@ -133,76 +139,143 @@ class Installed:
                 assert status
                 yield f"{address}{path}", text.encode()
 
+    def elsewhere(self) -> dict[str, list[Place]]:
+        """Return what only this one has, while it runs."""
+        return {}
+
     def traces(self) -> Iterator[Place]:
         """Yield the spans that were sent."""
         for sender, span in self._collector.spans:
             yield f"span {span.name} of {sender}", span.SerializeToString()
 
-    def files(self) -> list[Place]:
-        """Return what the servers and the agent keep, but for a broker's settings."""
-        settings = self.folder / "nats" / "nats.conf"
-        assert settings.stat().st_mode & 0o077 == 0
-        settings.unlink()
-        return [*files(*(self.folder / each for each in ("pg", "nats", "volumes")))]
+    def files(self) -> Iterator[Place]:
+        """Yield all that is kept but the settings, which only we may read."""
+        for path in self.settings:
+            assert path.stat().st_mode & 0o077 == 0, path
+            path.unlink()
+        return files(self.folder)
 
-    def _have_database_ask(self) -> None:
+    def start(self, name: str, *command: str | Path, **told: str) -> Popen[bytes]:
+        """Start a program that is told something by its environment."""
+        with (self.folder / "lines" / name).open("wb") as lines:
+            started = Popen(
+                [HOLDFAST, *command],
+                env=self._environment | told,
+                stdout=lines,
+                stderr=lines,
+            )
+        if told:
+            self.given.add(started.pid)
+        return started
+
+    def run(self, name: str, *command: str | Path, **told: str) -> None:
+        """Run a program as long as the installation is there."""
+        running = self.start(name, name, *command, **told)
+
+        def end() -> None:
+            running.terminate()
+            assert running.wait(60) == 0
+
+        self.stack.callback(end)
+
+    def configured(self, name: str, lines: str, **told: str) -> Path:
+        """Write the settings of a program; each has a page of its own."""
+        self._addresses.append(free_address())
+        plain = told | {"metrics_listen": self._addresses[-1]}
+        settings = self.folder / f"{name}.toml"
+        settings.touch(mode=0o600)
+        settings.write_text(toml(plain) + lines)
+        self.settings.append(settings)
+        return settings
+
+
+class Apart(Installed):
+    """A broker and a database with passwords, a replica, an agent: each told least."""
+
+    database = "holdfast"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        given = configured(self.canary("nats password"))
+        self._broker = NatsServer(folder / "nats", config=given)
+        database = PostgresServer(folder / "pg")
+        for server in (self._broker, database):
+            server.start()
+            self.stack.callback(server.stop)
+        self.settings.append(folder / "nats" / "nats.conf")
+        self.server = database.settings
+        self._have_database_ask(database.folder / "data" / "pg_hba.conf")
+        way = {
+            "host": self.server["POSTGRES_HOST"],
+            "password": self.secret("database password"),
+        }
+        key, url = self.canary("agent key"), self.ours
+        backend = backend_of(folder / "volumes")
+        serve = f"[database]\n{toml(way)}{backend}"
+        serving = self.configured("serve", serve, agent_key=key, nats_url=url)
+        working = self.configured("agent", backend, nats_url=url)
+        self.run("serve", "--config", serving)
+        self.run("agent", "--config", working, HOLDFAST_AGENT_KEY=key)
+
+    @property
+    def url(self) -> str:
+        return self._broker.url
+
+    def _have_database_ask(self, rules: Path) -> None:
         """Have PostgreSQL ask the service for a password."""
-        way = self.database.settings
-        with psycopg.connect(
-            host=way["POSTGRES_HOST"], user="postgres", autocommit=True
-        ) as connection:
-            password = self.secret("database password").encode()
-            kept = connection.pgconn.encrypt_password(password, b"holdfast")
+        password, host = self.canary("database password"), self.server["POSTGRES_HOST"]
+        with psycopg.connect(host=host, user="postgres", autocommit=True) as connection:
+            kept = connection.pgconn.encrypt_password(password.encode(), b"holdfast")
             role = "CREATE ROLE holdfast LOGIN PASSWORD {}"
             connection.execute(sql.SQL(role).format(sql.Literal(kept.decode())))
             connection.execute("CREATE DATABASE holdfast OWNER holdfast")
-            rules = self.database.folder / "data" / "pg_hba.conf"
             asked = "local all holdfast scram-sha-256\n"
             rules.write_text(asked + rules.read_text())
             connection.execute("SELECT pg_reload_conf()")
 
-    @contextmanager
-    def _running(self, program: str, number: int, **told: str) -> Iterator[None]:
-        """Run a program with settings of its own, told in capitals by environment."""
-        environment = {name: value for name, value in told.items() if name.isupper()}
-        plain = {name: value for name, value in told.items() if not name.isupper()}
-        plain |= {"nats_url": self._ours, "metrics_listen": self._addresses[number]}
-        database = {
-            "host": self.database.settings["POSTGRES_HOST"],
-            "password": self.secret("database password"),
-        }
-        backend = {
-            "name": "files",
-            "volume_driver": f"{__name__}.{Locked.__name__}",
-            "folder": str(self.folder / "volumes"),
-        }
-        settings = self.folder / f"{program}.toml"
-        settings.write_text(
-            toml(plain)
-            + (f"[database]\n{toml(database)}" if program == "serve" else "")
-            + f"[[backend]]\n{toml(backend)}"
-        )
-        with (self.folder / "lines" / program).open("w") as lines:
-            running = subprocess.Popen(
-                [HOLDFAST, program, "--config", settings],
-                env=self._environment | environment,
-                stdout=lines,
-                stderr=lines,
-            )
-        if environment:
-            self.given.add(running.pid)
-        try:
-            yield
-        finally:
-            running.terminate()
-            assert running.wait(60) == 0
+
+class Together(Installed):
+    """`holdfast up`, which makes the secrets that it is not given."""
+
+    def __init__(self, folder: Path, backend: str, *, given: bool) -> None:
+        super().__init__(folder)
+        self._data = folder / "data"
+        settings = self.configured("up", backend)
+        told = {"HOLDFAST_AGENT_KEY": self.canary("agent key")} if given else {}
+        where = "--data", self._data, "--nats-port", "0"
+        self.run("up", *where, "--config", settings, **told)
+        asyncio.run(eventually(self._runs))
+        self.settings.append(self._data / "nats" / "nats.conf")
+        self._learn("nats password", self._data / "nats.password")
+        if not given:
+            self._learn("agent key", self._data / "agent.key")
+        self.server = database_of(self._data)
+
+    @property
+    def url(self) -> str:
+        return str(described(self._data)["nats_url"])
+
+    def _learn(self, name: str, kept: Path) -> None:
+        self.secrets.learn(name, kept.read_text())
+        self.settings.append(kept)
+
+    async def _runs(self) -> bool:
+        return "nats_url" in described(self._data)
+
+
+def backend_of(folder: Path) -> str:
+    """Return the settings of a backend of files that asks for passwords."""
+    driver = f"{__name__}.{Locked.__name__}"
+    told = {"name": "files", "volume_driver": driver, "folder": str(folder)}
+    return f"[[backend]]\n{toml(told)}"
 
 
 def toml(told: dict[str, str]) -> str:
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in told.items())
 
 
-class Left(NamedTuple):
+@dataclass(repr=False)
+class Left:
     """What is secret, what was asked, and everything that is left of it."""
 
     secrets: Secrets
@@ -210,27 +283,38 @@ class Left(NamedTuple):
     places: dict[str, list[Place]]
 
 
-@pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
-    folder = tmp_path_factory.mktemp("secrets")
-    with seen(every=0.05) as processes, ExitStack() as stack:
-        installed = Installed(folder, stack)
-        asked = asyncio.run(installed.live())
-        installed.commands()
-        places = {
-            "tables": [*tables(installed.database.settings, "holdfast")],
-            "stream": asyncio.run(installed.stream()),
-            "pages": [*installed.pages()],
-        }
-        stack.close()
+def left_by(install: Callable[[], Installed], every: float = 0.05) -> Left:
+    """Live through everything, and return what is left, seen so many seconds apart."""
+    with seen(every) as processes:
+        installed = install()
+        with installed.stack:
+            asked = asyncio.run(installed.live())
+            installed.commands()
+            places = {
+                "tables": [*tables(installed.server, installed.database)],
+                "stream": asyncio.run(installed.stream()),
+                "pages": [*installed.pages()],
+                **installed.elsewhere(),
+            }
     places |= {
-        "files": installed.files(),
-        "lines": [*files(folder / "lines")],
+        "files": [*installed.files()],
         "traces": [*installed.traces()],
         "command lines": [*processes.command_lines()],
         "environments": [*processes.environs(but=installed.given)],
     }
     return Left(installed.secrets, asked, places)
+
+
+def of_files(folder: Path) -> Installed:
+    """Return an `up` that is given its key by its environment."""
+    return Together(folder, backend_of(folder / "volumes"), given=True)
+
+
+@pytest.fixture(scope="module", params=[Apart, of_files])
+def left(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Left:
+    return left_by(partial(request.param, tmp_path_factory.mktemp("secrets")))
 
 
 def test_everything_was_asked_that_can_be(left: Left) -> None:
@@ -247,7 +331,6 @@ def test_everything_was_asked_that_can_be(left: Left) -> None:
         "tables",
         "files",
         "stream",
-        "lines",
         "pages",
         "traces",
         "command lines",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +27,15 @@ app = typer.Typer()
 
 
 def configured(config: Path | None) -> Any:
-    """Return the settings; wrong ones are wrong usage."""
-    from service.settings import Unusable, load  # noqa: PLC0415 - as in `up`
+    """Return the settings, which are for us alone; wrong ones are wrong usage."""
+    from service.settings import Unusable, forget, load  # noqa: PLC0415 - as in `up`
 
     try:
         return load(config)
     except Unusable as wrong:
         raise Misused(str(wrong)) from wrong
+    finally:
+        forget(os.environ)
 
 
 @app.command("up")
