@@ -168,6 +168,7 @@ class Everything:
         await self.ask("audit.state_at", id=volume, **then)
         await self.ask("audit.at", noun="volume", **then)
         await self.ask("audit.diff", **{"from": 1})
+        await self.ask("audit.why", id=volume)
         await self.ask("audit.verify")
 
     async def agents(self) -> None:
