@@ -32,6 +32,7 @@ EVENTS: dict[str, type[Event]] = {
     for event in vars(aggregate).values()
     if isinstance(event, type) and issubclass(event, Event) and hasattr(event, "TOPIC")
 }
+KINDS = {topic: AGGREGATES[topic.partition(".")[0]] for topic in EVENTS}
 INTENTS = tuple(topic for topic, event in EVENTS.items() if issubclass(event, Intent))
 
 

@@ -1,0 +1,60 @@
+"""Writing a log to a file, as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from adapters.archive.compression import COMPRESS, ZstdFile
+from adapters.archive.lines import FORMAT, End, Head, Vouched
+from domain.chain import GENESIS
+from projections.replaying import LINK
+
+Told = Callable[[int], None]
+
+
+def write(
+    path: Path,
+    events: int,
+    pieces: Iterable[bytes],
+    checkpoints: Sequence[str] = (),
+    told: Told = lambda _: None,
+) -> None:
+    """Write a log of so many events, which come as lines in pieces of any length.
+
+    `told` is how many bytes came. Raises `FileExistsError` and other `OSError`s.
+    """
+    if path.exists():
+        raise FileExistsError(17, os.strerror(17), str(path))
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    head = Head(FORMAT, version("holdfast"), events, len(checkpoints))
+    written, last = 0, b""
+    try:
+        with fresh.open("xb") as raw:
+            with ZstdFile(raw, "wb", options=COMPRESS) as file:
+                file.write(lines(head, *map(Vouched, checkpoints)))
+                for piece in pieces:
+                    file.write(piece)
+                    last = piece
+                    told(written := written + len(piece))
+                file.write(lines(End(events, link_of(last))))
+            raw.flush()
+            os.fsync(raw.fileno())
+        fresh.rename(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def link_of(piece: bytes) -> str:
+    """Return the link of the last line of a piece."""
+    _, _, line = piece.removesuffix(b"\n").rpartition(b"\n")
+    return line[LINK].decode() if line else GENESIS.hex()
+
+
+def lines(*said: msgspec.Struct) -> bytes:
+    """Return what a file says of itself, a line each."""
+    return b"".join(msgspec.json.encode(each) + b"\n" for each in said)

@@ -1,0 +1,116 @@
+"""The digest: one hash for the state of everything that a log comes to.
+
+It is the same on any machine, and for one log in every later version. An aggregate
+is the line `noun id state`, the state being what `STATE` names as JSON with sorted
+keys and without what is empty, so that a field added later changes no digest of a
+log that never had it. By their ids the hashes of these lines fall into `BUCKETS`,
+each hashed in the order of ids, and the digest is the hash of the buckets'. So
+buckets are worked out apart, and those that differ say where to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from hashlib import sha256
+from operator import attrgetter
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from domain.aggregate import Aggregate
+from domain.attachment import Attachment
+from domain.log import AGGREGATES
+
+BUCKETS = 256
+FORMAT = b"holdfast state 1\n"
+
+_COMMON = ("status", "version", "updated_at", "in_flight", "error", "progressed_at")
+_TOLD = ("name", "description", "created_at")
+_ROOM = ("backend", "allocated_gib")
+
+# fmt: off
+STATE: dict[str, tuple[str, ...]] = {
+    "volume": (*_COMMON, *_TOLD, *_ROOM, "project", "size_gib", "volume_type",
+               "multiattach", "readonly", "bootable", "metadata", "source", "group_id",
+               "attachments", "gone", "connections", "location", "previous_status",
+               "let_go", "snapshots", "copies", "awaited", "reverted_to"),
+    "snapshot": (*_COMMON, *_TOLD, *_ROOM, "volume_id", "group_snapshot_id", "size_gib",
+                 "metadata", "previous_status", "percent", "copies"),
+    "group": (*_COMMON, *_TOLD, "backend", "consistent", "volume_types", "source",
+              "volumes", "being_made", "snapshots", "previous_status"),
+    "group_snapshot": (*_COMMON, *_TOLD, "backend", "group_id", "snapshots",
+                       "consistency"),
+    "backend": (*_COMMON, "name", "host", "driver", "storage_protocol",
+                "disabled_reason", "lease", "pool"),
+}
+# fmt: on
+
+
+def bucket_of(key: str | bytes) -> int:
+    """Return the bucket of an id as it is written."""
+    return crc32(key if isinstance(key, bytes) else key.encode()) % BUCKETS
+
+
+def digest(aggregates: Iterable[Aggregate]) -> str:
+    """Return the digest of aggregates."""
+    return joined(bucket_hashes(aggregates))
+
+
+def bucket_hashes(aggregates: Iterable[Aggregate]) -> dict[int, bytes]:
+    """Return the hash of each bucket that has one of these aggregates."""
+    sorted_into: dict[int, list[tuple[str, bytes]]] = {}
+    for aggregate in aggregates:
+        key = str(aggregate.id)
+        hashed = sha256(line(key, aggregate)).digest()
+        sorted_into.setdefault(bucket_of(key), []).append((key, hashed))
+    return {
+        bucket: sha256(b"".join(hashed for _, hashed in sorted(found))).digest()
+        for bucket, found in sorted_into.items()
+    }
+
+
+def joined(buckets: Mapping[int, bytes]) -> str:
+    """Return the digest that the buckets come to."""
+    empty = sha256().digest()
+    every = (buckets.get(bucket, empty) for bucket in range(BUCKETS))
+    return sha256(FORMAT + b"".join(every)).hexdigest()
+
+
+def line(key: str, aggregate: Aggregate) -> bytes:
+    """Return the line that stands for an aggregate."""
+    noun, state = _READ[type(aggregate)]
+    return b"%s %s %s" % (noun, key.encode(), _encode(state(aggregate)))
+
+
+def _reader(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes the state of an aggregate, or of a part, of these fields."""
+    values = attrgetter(*names)
+
+    def read(seen: Any) -> dict[str, Any]:
+        state = {name: v for name, v in zip(names, values(seen), strict=True) if v}
+        for name in _SPELT.keys() & state.keys():
+            state[name] = _SPELT[name](state[name])
+        return state
+
+    return read
+
+
+def _pairs(ordered: Any) -> list[Any]:
+    """Spell out a dictionary whose order means something."""
+    return list(ordered.items()) if isinstance(ordered, dict) else list(ordered)
+
+
+_ATTACHMENT = _reader(tuple(field.name for field in fields(Attachment)))
+_SPELT: dict[str, Callable[[Any], Any]] = {
+    "attachments": lambda held: [_ATTACHMENT(each) for each in held.values()],
+    "gone": lambda held: [_ATTACHMENT(each) for each in held.values()],
+    "snapshots": _pairs,
+    "volumes": _pairs,
+    "in_flight": list,  # an intent is told by its version
+}
+_encode = msgspec.json.Encoder(order="sorted").encode
+_READ = {
+    kind: (noun.encode(), _reader(STATE[noun])) for noun, kind in AGGREGATES.items()
+}

@@ -1,0 +1,227 @@
+"""The whole log again, from lines: verified, and every aggregate made from it.
+
+A line has what the chain needs, in this order, and nothing else:
+
+    {"link":"5faa…","id":"ef78…","position":1,"version":1,"topic":"volume.created",
+     "state":{…}}
+
+Lines may come from anybody. Whatever is wrong with one is `NotALog` with its
+position, nothing that it names is imported, and no more is kept of it than a page
+of lines and a share of the aggregates.
+"""
+
+from __future__ import annotations
+
+import struct
+from binascii import unhexlify
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+from msgspec import Meta
+
+from domain import log
+from domain.aggregate import Aggregate, Event, OutOfOrder
+from domain.chain import GENESIS, link, packed
+from projections.digest import bucket_hashes
+
+LONGEST = 4 * 1024 * 1024  # bytes of a line; NATS carries an event in less than one MiB
+# Where a line has them, so that whose it is shows before it is taken apart.
+LINK = slice(9, 73)
+ID = slice(81, 117)
+SHOWN = 200  # characters of what is wrong; some of them may be a stranger's
+
+Count = Annotated[int, Meta(ge=1, lt=2**62)]
+Told = Callable[[int], None]
+
+
+class NotALog(Exception):
+    """What was given as a log is none of ours, or was changed."""
+
+    def __init__(self, why: str, line: int, position: int | None = None) -> None:
+        super().__init__(why, line, position)
+        self.why = why
+        self.line = line
+        self.position = position
+
+    def __str__(self) -> str:
+        at = f", position {self.position}" if self.position else ""
+        return f"line {self.line}{at}: {self.why}"
+
+
+class Cut(Exception):
+    """A text cannot be read any further, in words."""
+
+
+class Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A line of the log."""
+
+    link: str
+    id: str
+    position: Count
+    version: Count
+    topic: str
+    state: msgspec.Raw
+
+
+class Share(NamedTuple):
+    """One of so many shares of the aggregates; how many is a power of two."""
+
+    number: int
+    of: int
+
+
+class Came(NamedTuple):
+    """What a share of the log has come to."""
+
+    totals: Counter[tuple[str, str]]  # aggregates of each noun and status
+    buckets: dict[int, bytes]  # of the digest
+    link: str  # of the log's last event
+
+
+class Lines:
+    """The lines of a text that comes in pieces, a page at a time."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._ready: list[bytes] = []
+        self._rest = b""
+        self.number = 0  # of the last line that was given
+
+    def page(self, most: int) -> list[bytes]:
+        """Return the next lines, as many as there are at hand, and none at the end."""
+        while not self._ready:
+            try:
+                piece = next(self._pieces, None)
+            except Cut as cut:
+                raise NotALog(str(cut), self.number + 1) from cut
+            if piece is None:
+                if self._rest:
+                    raise NotALog("it has no end", self.number + 1)
+                return []
+            *self._ready, self._rest = (self._rest + piece).split(b"\n")
+            if len(self._rest) > LONGEST:
+                line = self.number + len(self._ready) + 1
+                raise NotALog(f"it is longer than {LONGEST:,} bytes", line)
+        page, self._ready = self._ready[:most], self._ready[most:]
+        self.number += len(page)
+        return page
+
+    def line(self) -> bytes:
+        """Return the next line, which must be there."""
+        for line in self.page(1):
+            return line
+        raise NotALog("there is no such line", self.number + 1)
+
+
+def replayed(
+    lines: Lines,
+    events: int,
+    share: Share,
+    vouched: Mapping[int, str],
+    told: Told = lambda _: None,
+) -> Came:
+    """Return what the next so many lines come to, as far as one share goes.
+
+    Each share verifies the links of its own lines, so all of them verify the chain.
+    `vouched` are the links that checkpoints have at positions. `told` is how many
+    lines were read. Raises `NotALog`.
+    """
+    aggregates: dict[bytes, Any] = {}
+    before, number, mask = GENESIS.hex().encode(), 0, share.of - 1
+    while number < events:
+        page = lines.page(events - number)
+        if not page:
+            raise NotALog("the log ends before it", lines.number + 1, number + 1)
+        first = lines.number - len(page) - number
+        for line in page:
+            number += 1
+            if crc32(line[ID]) & mask == share.number:
+                try:
+                    take(aggregates, line, before, number)
+                    check(line, vouched.get(number))
+                except WRONG as wrong:
+                    raise NotALog(said(wrong), first + number, number) from wrong
+            before = line[LINK]
+        told(number)
+    return Came(
+        Counter(map(standing, aggregates.values())),
+        bucket_hashes(aggregates.values()),
+        before.decode(errors="replace"),
+    )
+
+
+class Wrong(Exception):
+    """A line is not what it should be, in words."""
+
+
+def take(
+    aggregates: dict[bytes, Any], line: bytes, before: bytes, position: int
+) -> None:
+    """Verify a line, and bring its aggregate to the version after it."""
+    row, key = _row(line), line[ID]
+    chained = packed(
+        unhexlify(key.replace(b"-", b"")), row.version, row.topic.encode(), row.state
+    )
+    if row.position != position or link(unhexlify(before), chained).hex() != row.link:
+        raise Wrong("the log is not what was written there")
+    event = log.decode(row.topic, row.state)
+    known = aggregates.get(key)
+    if event.originator_version != row.version or not same(event, known, row, key):
+        raise Wrong("the event is of something else than the line says")
+    made = event.mutate(known)
+    if type(made) is not log.KINDS[row.topic]:
+        raise Wrong(f"{row.topic} cannot happen to a {noun_of(made)}")
+    aggregates[key] = made
+
+
+def same(event: Event, known: Aggregate | None, row: Row, key: bytes) -> bool:
+    """Tell whether an event is of the aggregate that its line says."""
+    if known is None:
+        return str(event.originator_id) == row.id and row.id.encode() == key
+    return bool(event.originator_id == known.id) and row.id.encode() == key
+
+
+def check(line: bytes, vouched: str | None) -> None:
+    """Raise `Wrong` for a link that is not the one which a checkpoint has."""
+    if vouched is not None and line[LINK] != vouched.encode():
+        raise Wrong("a checkpoint says otherwise: the log was written anew")
+
+
+def standing(aggregate: Aggregate) -> tuple[str, str]:
+    """Return what an aggregate is, and its status."""
+    return noun_of(aggregate), str(aggregate.status)
+
+
+def noun_of(aggregate: Aggregate) -> str:
+    """Return what the log calls an aggregate."""
+    return _NOUNS[type(aggregate)]
+
+
+def said(wrong: Exception) -> str:
+    """Return what is wrong with a line, whatever a stranger has put into it."""
+    kinds = (words for kind, words in WORDS.items() if isinstance(wrong, kind))
+    text = next(kinds, "{}").format(wrong)
+    return "".join(c if c.isprintable() else "?" for c in text[:SHOWN])
+
+
+# fmt: off
+WORDS: dict[type[Exception], str] = {
+    log.UnknownTopic:      "there is no event {}",
+    OutOfOrder:            "a version is missing before it",
+    RecursionError:        "it is nested too deeply",
+    Wrong:                 "{}",
+    msgspec.MsgspecError:  "{}",
+    AttributeError:        "it cannot happen to what was there before it",
+    LookupError:           "it cannot happen to what was there before it",
+    TypeError:             "it cannot happen to what was there before it",
+    struct.error:          "it is not what the log keeps",
+    ValueError:            "it is not what the log keeps",
+    OverflowError:         "it is not what the log keeps",
+}
+# fmt: on
+WRONG = tuple(WORDS)
+_row = msgspec.json.Decoder(Row).decode
+_NOUNS = {kind: noun for noun, kind in log.AGGREGATES.items()}

@@ -1,0 +1,146 @@
+"""Replaying a whole log on all processors, in memory that is bounded.
+
+The aggregates are dealt out in shares. Each process reads the log from its
+beginning and takes its own share from it, then the next one, if there are more
+shares than processes: so no process ever has more than one share in memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple, Protocol
+
+from projections.digest import BUCKETS, joined
+from projections.replaying import Came, Lines, NotALog, Share, replayed
+
+AT_ONCE = 500_000  # events of a share, about, and so aggregates at most
+TOLD_EVERY = 20_000  # lines
+Told = Callable[[float], None]
+
+
+class Source(Protocol):
+    """Where lines come from, as often as they are wanted."""
+
+    events: int
+    vouched: dict[int, str]
+
+    def lines(self) -> AbstractContextManager[Lines]:
+        """Begin with the first event."""
+
+    def check_end(self, lines: Lines, link: str) -> None:
+        """Raise `NotALog` for what follows on the last event and should not."""
+
+
+class Replayed(NamedTuple):
+    """What a log has come to."""
+
+    events: int
+    link: str
+    totals: Counter[tuple[str, str]]
+    digest: str
+
+
+def replay(
+    source: Source, told: Told = lambda _: None, method: str = "fork"
+) -> Replayed:
+    """Verify a log, rebuild every aggregate, and return what that comes to.
+
+    `told` is how much of it is done, from 0 to 1. Raises the first `NotALog`.
+    """
+    came = list(gathered(source, told, method))
+    return Replayed(
+        source.events,
+        came[0].link,
+        sum((each.totals for each in came), Counter()),
+        joined({key: hashed for each in came for key, hashed in each.buckets.items()}),
+    )
+
+
+def gathered(source: Source, told: Told, method: str) -> Iterator[Came]:
+    """Yield what each share came to, from as many processes as there are processors."""
+    context, running = get_context(method), {}
+    hands = dealt(source.events, len(os.sched_getaffinity(0)))
+    for hand in hands:
+        heard, told_by = context.Pipe(duplex=False)
+        process = context.Process(
+            target=work, args=(source, hand, told_by), daemon=True
+        )
+        process.start()
+        told_by.close()
+        running[heard] = process
+    try:
+        yield from outcomes(list(running), sum(map(len, hands)) * source.events, told)
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.join()
+
+
+def outcomes(
+    pipes: list[Connection[Any, Any]], lines: int, told: Told
+) -> Iterator[Came]:
+    """Yield what processes tell until all have ended; raise the first that is wrong."""
+    wrong: list[NotALog] = []
+    read = dict.fromkeys(pipes, 0)
+    while pipes:
+        for pipe in wait(pipes):
+            match pipe.recv():
+                case None:
+                    pipes.remove(pipe)
+                case int(more):
+                    read[pipe] += more
+                    told(sum(read.values()) / lines)
+                case NotALog() as found:
+                    wrong.append(found)
+                case Exception() as failure:
+                    raise failure
+                case came:
+                    yield came
+    if wrong:
+        raise min(wrong, key=lambda found: found.line)
+
+
+def dealt(events: int, processors: int) -> list[list[Share]]:
+    """Return which shares each process takes, one after another."""
+    processes = 1 << (processors.bit_length() - 1)
+    of = processes
+    while of < BUCKETS and events > of * AT_ONCE:
+        of *= 2
+    return [[Share(n, of) for n in range(k, of, processes)] for k in range(processes)]
+
+
+def work(source: Source, hand: list[Share], tell: Connection[Any, Any]) -> None:
+    """Take shares from the log, and tell what they come to, or what is wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
+    gc.disable()  # nothing that is thrown away here has cycles
+    try:
+        for share in hand:
+            with source.lines() as lines:
+                came = replayed(
+                    lines, source.events, share, source.vouched, counted(tell)
+                )
+                source.check_end(lines, came.link)
+            tell.send(came)
+    except Exception as wrong:  # noqa: BLE001 - raised where somebody hears it
+        tell.send(wrong)
+    tell.send(None)
+
+
+def counted(tell: Connection[Any, Any]) -> Callable[[int], None]:
+    """Return what tells how many lines were read, now and then."""
+    before = 0
+
+    def count(read: int) -> None:
+        nonlocal before
+        if read - before >= TOLD_EVERY:
+            tell.send(read - before)
+            before = read
+
+    return count
