@@ -37,13 +37,13 @@ STATE: dict[str, tuple[str, ...]] = {
                "attachments", "gone", "connections", "location", "previous_status",
                "let_go", "snapshots", "copies", "awaited", "reverted_to"),
     "snapshot": (*_COMMON, *_TOLD, *_ROOM, "volume_id", "group_snapshot_id", "size_gib",
-                 "metadata", "previous_status", "percent", "copies"),
+                 "metadata", "previous_status", "percent", "copies", "let_go"),
     "group": (*_COMMON, *_TOLD, "backend", "consistent", "volume_types", "source",
               "volumes", "being_made", "snapshots", "previous_status"),
     "group_snapshot": (*_COMMON, *_TOLD, "backend", "group_id", "snapshots",
                        "consistency"),
     "backend": (*_COMMON, "name", "host", "driver", "storage_protocol",
-                "disabled_reason", "lease", "pool"),
+                "disabled_reason", "lease", "pool", "drift"),
 }
 # fmt: on
 
@@ -108,7 +108,8 @@ _SPELT: dict[str, Callable[[Any], Any]] = {
     "gone": lambda held: [_ATTACHMENT(each) for each in held.values()],
     "snapshots": _pairs,
     "volumes": _pairs,
-    "in_flight": list,  # an intent is told by its version
+    "in_flight": list,  # events, told by their versions
+    "drift": lambda found: [each.originator_version for each in found.values()],
 }
 _encode = msgspec.json.Encoder(order="sorted").encode
 _READ = {

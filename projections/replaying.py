@@ -31,6 +31,7 @@ LONGEST = 4 * 1024 * 1024  # bytes of a line; NATS carries an event in less than
 # Where a line has them, so that whose it is shows before it is taken apart.
 LINK = slice(9, 73)
 ID = slice(81, 117)
+STATE = b',"state":'
 SHOWN = 200  # characters of what is wrong; some of them may be a stranger's
 
 Count = Annotated[int, Meta(ge=1, lt=2**62)]
@@ -162,6 +163,9 @@ def take(
 ) -> None:
     """Verify a line, and bring its aggregate to the version after it."""
     row, key = _row(line), line[ID]
+    state = len(line) - len(row.state) - 1
+    if line[state - len(STATE) : state] != STATE:
+        raise Wrong("there is space in it, which no state is written with")
     chained = packed(
         unhexlify(key.replace(b"-", b"")), row.version, row.topic.encode(), row.state
     )

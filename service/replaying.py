@@ -11,25 +11,35 @@ import gc
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from multiprocessing import get_context
+from multiprocessing import context
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple, Protocol
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from projections.digest import BUCKETS, joined
 from projections.replaying import Came, Lines, NotALog, Share, replayed
 
 AT_ONCE = 500_000  # events of a share, about, and so aggregates at most
+# How processes begin: at once, or without anything of a process that has threads.
+FORKED, SPAWNED = context.ForkContext(), context.SpawnContext()
+How = context.ForkContext | context.SpawnContext
 TOLD_EVERY = 20_000  # lines
 Told = Callable[[float], None]
+Pipe: TypeAlias = "Connection[Any, Any]"
 
 
 class Source(Protocol):
     """Where lines come from, as often as they are wanted."""
 
-    events: int
-    vouched: dict[int, str]
+    @property
+    def events(self) -> int:
+        """How many there are."""
+
+    @property
+    def vouched(self) -> Mapping[int, str]:
+        """The links that checkpoints have, by position."""
 
     def lines(self) -> AbstractContextManager[Lines]:
         """Begin with the first event."""
@@ -47,14 +57,12 @@ class Replayed(NamedTuple):
     digest: str
 
 
-def replay(
-    source: Source, told: Told = lambda _: None, method: str = "fork"
-) -> Replayed:
+def replay(source: Source, told: Told = lambda _: None, how: How = FORKED) -> Replayed:
     """Verify a log, rebuild every aggregate, and return what that comes to.
 
     `told` is how much of it is done, from 0 to 1. Raises the first `NotALog`.
     """
-    came = list(gathered(source, told, method))
+    came = list(gathered(source, told, how))
     return Replayed(
         source.events,
         came[0].link,
@@ -63,48 +71,70 @@ def replay(
     )
 
 
-def gathered(source: Source, told: Told, method: str) -> Iterator[Came]:
+def summary(found: Replayed) -> dict[str, Any]:
+    """Return what callers are told."""
+    totals: dict[str, dict[str, int]] = {}
+    for (noun, status), number in sorted(found.totals.items()):
+        totals.setdefault(noun, {})[status] = number
+    return {
+        "events": found.events,
+        "chain": found.link,
+        "digest": found.digest,
+        "totals": totals,
+    }
+
+
+def gathered(source: Source, told: Told, how: How) -> Iterator[Came]:
     """Yield what each share came to, from as many processes as there are processors."""
-    context, running = get_context(method), {}
+    running: dict[Pipe, BaseProcess] = {}
     hands = dealt(source.events, len(os.sched_getaffinity(0)))
     for hand in hands:
-        heard, told_by = context.Pipe(duplex=False)
-        process = context.Process(
+        heard, told_by = how.Pipe(duplex=False)
+        process: BaseProcess = how.Process(
             target=work, args=(source, hand, told_by), daemon=True
         )
         process.start()
         told_by.close()
         running[heard] = process
     try:
-        yield from outcomes(list(running), sum(map(len, hands)) * source.events, told)
+        yield from outcomes(set(running), sum(map(len, hands)) * source.events, told)
     finally:
         for process in running.values():
             process.terminate()
             process.join()
 
 
-def outcomes(
-    pipes: list[Connection[Any, Any]], lines: int, told: Told
-) -> Iterator[Came]:
+def outcomes(pipes: set[Pipe], lines: int, told: Told) -> Iterator[Came]:
     """Yield what processes tell until all have ended; raise the first that is wrong."""
     wrong: list[NotALog] = []
-    read = dict.fromkeys(pipes, 0)
-    while pipes:
-        for pipe in wait(pipes):
-            match pipe.recv():
-                case None:
-                    pipes.remove(pipe)
-                case int(more):
-                    read[pipe] += more
-                    told(sum(read.values()) / lines)
-                case NotALog() as found:
-                    wrong.append(found)
-                case Exception() as failure:
-                    raise failure
-                case came:
-                    yield came
+    read = 0
+    for message in messages(pipes):
+        match message:
+            case int():
+                read += message
+                told(read / lines)
+            case NotALog():
+                wrong.append(message)
+            case Exception():
+                raise message
+            case Came():
+                yield message
     if wrong:
         raise min(wrong, key=lambda found: found.line)
+
+
+def messages(pipes: set[Pipe]) -> Iterator[int | Came | Exception]:
+    """Yield what comes through pipes until each has told that it is done."""
+    while pipes:
+        for pipe in cast("list[Pipe]", wait(pipes)):
+            try:
+                message = pipe.recv()
+            except EOFError as end:
+                raise ChildProcessError("a process was ended from outside") from end
+            if message is None:
+                pipes -= {pipe}
+            else:
+                yield message
 
 
 def dealt(events: int, processors: int) -> list[list[Share]]:
@@ -116,7 +146,7 @@ def dealt(events: int, processors: int) -> list[list[Share]]:
     return [[Share(n, of) for n in range(k, of, processes)] for k in range(processes)]
 
 
-def work(source: Source, hand: list[Share], tell: Connection[Any, Any]) -> None:
+def work(source: Source, hand: list[Share], tell: Pipe) -> None:
     """Take shares from the log, and tell what they come to, or what is wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us ends us
     gc.disable()  # nothing that is thrown away here has cycles
@@ -133,7 +163,7 @@ def work(source: Source, hand: list[Share], tell: Connection[Any, Any]) -> None:
     tell.send(None)
 
 
-def counted(tell: Connection[Any, Any]) -> Callable[[int], None]:
+def counted(tell: Pipe) -> Callable[[int], None]:
     """Return what tells how many lines were read, now and then."""
     before = 0
 

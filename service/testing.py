@@ -34,7 +34,7 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error
 
-from adapters.embedded.postgres import PostgresServer
+from adapters.embedded.postgres import settings_of
 from adapters.file.driver import FileDriver
 from adapters.jetstream.reporting import Report
 from adapters.jetstream.stream import STREAM, SUBJECTS
@@ -269,10 +269,7 @@ folder = {json.dumps(str(folder / "volumes"))}
 
 def database_of(data: Path) -> dict[str, str]:
     """Return the way to the database of an `up` that runs."""
-    folder = (data / "postgres").resolve()
-    short = folder / "socket"  # where the folder's own path is too long for one
-    host = short.readlink() if short.is_symlink() else folder
-    return PostgresServer(folder).settings | {"POSTGRES_HOST": str(host)}
+    return settings_of(data / "postgres")
 
 
 # Disks that are full

@@ -21,13 +21,13 @@ else:
         ZstdFile,
     )
 
-__all__ = ["DECOMPRESS", "COMPRESS", "ZstdDecompressor", "ZstdError", "ZstdFile"]
+__all__ = ["COMPRESS", "DECOMPRESS", "ZstdDecompressor", "ZstdError", "ZstdFile"]
 
 # At the lowest level, which makes a tenth of a log, and by a thread of zstd's own.
-COMPRESS = {
+COMPRESS: dict[int, int] = {
     CompressionParameter.compression_level: 1,
     CompressionParameter.checksum_flag: 1,
     CompressionParameter.nb_workers: 1,
 }
 # What a reader has to remember is bounded, whatever the file asks for: 8 MiB.
-DECOMPRESS = {DecompressionParameter.window_log_max: 23}
+DECOMPRESS: dict[int, int] = {DecompressionParameter.window_log_max: 23}

@@ -11,6 +11,9 @@ import msgspec
 
 from adapters.archive.compression import DECOMPRESS, ZstdDecompressor, ZstdError
 from adapters.archive.lines import FORMAT, End, Head, Vouched
+from domain.checkpoint import opened as open_note
+from domain.checkpoint import read as read_note
+from domain.note import NotANote, NotSigned, Verifier
 from projections.replaying import Cut, Lines, NotALog, said
 
 READ = 256 * 1024  # bytes of the file at a time
@@ -20,11 +23,15 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Archive(NamedTuple):
-    """A log in a file, and what its first lines say."""
+    """A log in a file, and what its first lines say.
+
+    `vouched` are the links that the checkpoints in it have, by position.
+    """
 
     path: Path
+    release: str
     events: int
-    checkpoints: tuple[str, ...]
+    checkpoints: int
     vouched: dict[int, str]
 
     @contextmanager
@@ -32,7 +39,7 @@ class Archive(NamedTuple):
         """Open the file; the next line is the first event's."""
         with self.path.open("rb") as file:
             lines = Lines(pieces(file))
-            for _ in range(1 + len(self.checkpoints)):
+            for _ in range(1 + self.checkpoints):
                 lines.line()
             yield lines
 
@@ -45,18 +52,44 @@ class Archive(NamedTuple):
             raise NotALog("there should be no line any more", lines.number)
 
 
-def opened(path: Path) -> Archive:
-    """Return the log in a file; raise `NotALog` or `OSError`."""
+def opened(path: Path, verifier: Verifier | None = None) -> Archive:
+    """Return the log in a file, the checkpoints in it checked as far as that goes.
+
+    With a verifier each must have been signed with its key, and there must be one.
+    Raises `NotALog` or `OSError`.
+    """
     with path.open("rb") as file:
         lines = Lines(pieces(file))
         head = read(lines.line(), Head, lines.number)
         if head.holdfast_log != FORMAT:
             raise NotALog("a newer holdfast has written it", lines.number)
-        notes = tuple(
-            read(lines.line(), Vouched, lines.number).checkpoint
-            for _ in range(head.checkpoints)
-        )
-    return Archive(path, head.events, notes, {})
+        if verifier and not head.checkpoints:
+            raise NotALog("there is no checkpoint in it, so nobody vouches for it", 1)
+        vouched: dict[int, str] = {}
+        for _ in range(head.checkpoints):
+            note = read(lines.line(), Vouched, lines.number).checkpoint
+            vouch(vouched, note, verifier, head.events, lines.number)
+    return Archive(path, head.release, head.events, head.checkpoints, vouched)
+
+
+def vouch(
+    vouched: dict[int, str],
+    note: str,
+    verifier: Verifier | None,
+    events: int,
+    line: int,
+) -> None:
+    """Take in what one checkpoint says, or raise `NotALog`."""
+    try:
+        text = note.rpartition("\n\n")[0] + "\n"
+        found = open_note(note, verifier) if verifier else read_note(text)
+    except (NotANote, NotSigned) as wrong:
+        raise NotALog(said(wrong), line) from wrong
+    if found.size > events:
+        cut = f"the log had {found.size:,} events then, and the file has {events:,}"
+        raise NotALog(cut, line)
+    if vouched.setdefault(found.size, found.link.hex()) != found.link.hex():
+        raise NotALog("it contradicts another one", line)
 
 
 def pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from errno import EEXIST
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,25 +15,22 @@ from adapters.archive.lines import FORMAT, End, Head, Vouched
 from domain.chain import GENESIS
 from projections.replaying import LINK
 
-Told = Callable[[int], None]
-
 
 def write(
     path: Path,
     events: int,
     pieces: Iterable[bytes],
     checkpoints: Sequence[str] = (),
-    told: Told = lambda _: None,
-) -> None:
-    """Write a log of so many events, which come as lines in pieces of any length.
+) -> str:
+    """Write a log of so many events, which come as whole lines, many in a piece.
 
-    `told` is how many bytes came. Raises `FileExistsError` and other `OSError`s.
+    Returns the last link. Raises `FileExistsError` and other `OSError`s.
     """
     if path.exists():
-        raise FileExistsError(17, os.strerror(17), str(path))
+        raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     head = Head(FORMAT, version("holdfast"), events, len(checkpoints))
-    written, last = 0, b""
+    last = b""
     try:
         with fresh.open("xb") as raw:
             with ZstdFile(raw, "wb", options=COMPRESS) as file:
@@ -40,13 +38,14 @@ def write(
                 for piece in pieces:
                     file.write(piece)
                     last = piece
-                    told(written := written + len(piece))
-                file.write(lines(End(events, link_of(last))))
+                link = link_of(last)
+                file.write(lines(End(events, link)))
             raw.flush()
             os.fsync(raw.fileno())
         fresh.rename(path)
     finally:
         fresh.unlink(missing_ok=True)
+    return link
 
 
 def link_of(piece: bytes) -> str:

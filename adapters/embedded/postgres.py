@@ -73,6 +73,14 @@ def postgres(folder: Path) -> Iterator[dict[str, str]]:
         server.stop()
 
 
+def settings_of(folder: Path) -> dict[str, str]:
+    """Return the settings for the PostgreSQL that somebody runs on `folder`."""
+    folder = folder.resolve()
+    link = folder / "socket"  # see socket_folder.py
+    host = link.readlink() if link.is_symlink() else folder
+    return PostgresServer(folder).settings | {"POSTGRES_HOST": str(host)}
+
+
 class PostgresServer:
     """A PostgreSQL that can be killed and restarted on its folder and socket."""
 

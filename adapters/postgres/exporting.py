@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import psycopg
+from eventsourcing.persistence import OperationalError
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
-from domain.chain import Broken
-from projections.replaying import Lines
+from adapters.postgres.recorder import LogRecorder
+from projections.replaying import Cut, Lines
 
 # By CSV whose quote and delimiter are in no event, for JSON spells out control
 # characters: so a line is sent as it is.
@@ -27,63 +28,77 @@ LINES_OUT = SQL("""
     TO STDOUT (FORMAT CSV, QUOTE E'\\x01', DELIMITER E'\\x02')
 """)
 LAST = SQL("SELECT coalesce(max(notification_id), 0) FROM {log}")
+WAY = ("dbname", "host", "port", "user", "password")
 ROWS = 1000  # in a piece
 
 
 class Stored(NamedTuple):
-    """A log in a database, up to a position."""
+    """A log in a database, up to a position; `way` is libpq's to get there."""
 
-    database: Mapping[str, str]
-    name: str
-    events: int
-    vouched: dict[int, str]
+    way: dict[str, Any]
+    table: tuple[str, ...]
+    events: int = 0
+    vouched: Mapping[int, str] = {}
 
     @contextmanager
     def lines(self) -> Iterator[Lines]:
         """Connect; the next line is the first event's."""
-        with closing(connected(self.database)) as connection:
-            yield Lines(self.pieces(connection))
+        with self.sent() as pieces:
+            yield Lines(pieces)
+
+    @contextmanager
+    def sent(self) -> Iterator[Iterator[bytes]]:
+        """Connect; what is sent are lines, `ROWS` in a piece."""
+        with closing(psycopg.connect(**self.way)) as connection:
+            yield self._pieces(connection)
 
     def check_end(self, lines: Lines, link: str) -> None:
         """Read to the end, where the database says whether it has sent everything."""
         lines.page(1)
 
-    def pieces(self, connection: Connection[Any]) -> Iterator[bytes]:
-        """Yield the lines, many at a time; raise `Broken` where one is missing."""
-        query = LINES_OUT.format(log=self.table, last=self.events)
-        rows: list[bytes | memoryview] = []
+    def _pieces(self, connection: Connection[Any]) -> Iterator[bytes]:
+        """Yield the lines; raise `Cut` where they cannot be read."""
+        query = LINES_OUT.format(log=Identifier(*self.table), last=self.events)
+        rows: list[Any] = []
         sent = 0
-        with connection.cursor().copy(query) as copy:
-            for row in copy:
-                rows.append(row)
-                if len(rows) == ROWS:
-                    sent += ROWS
-                    yield b"".join(rows)
-                    rows.clear()
+        try:
+            with connection.cursor().copy(query) as copy:
+                for row in copy:
+                    rows.append(row)
+                    if len(rows) == ROWS:
+                        yield b"".join(rows)
+                        sent += ROWS
+                        rows.clear()
+        except psycopg.Error as error:
+            raise Cut(f"the database cannot send it: {error}") from error
         if rows:
             yield b"".join(rows)
         if sent + len(rows) < self.events:
-            raise Broken(self.events)
-
-    @property
-    def table(self) -> Identifier:
-        """Where the log is."""
-        return Identifier(self.database["POSTGRES_SCHEMA"], f"{self.name}_events")
+            raise Cut("the database has not as many events as their positions tell")
 
 
-def stored(database: Mapping[str, str], name: str, last: int | None = None) -> Stored:
-    """Return the log of a manager of that name, to its end or to a position."""
-    database = {"POSTGRES_SCHEMA": "public"} | dict(database)
-    log = Stored(database, name, 0, {})
-    with closing(connected(database)) as connection:
-        [newest] = connection.execute(LAST.format(log=log.table)).fetchone() or [0]
-    return log._replace(events=min(newest, newest if last is None else last))
+def stored(database: Mapping[str, str], name: str) -> Stored:
+    """Return the log of a manager of that name; `OperationalError` if it is away."""
+    told = {key: database.get(f"POSTGRES_{key.upper()}") for key in WAY}
+    way = {key: value for key, value in told.items() if value}
+    table = database.get("POSTGRES_SCHEMA", "public"), f"{name}_events"
+    return up_to(Stored(way, table), None)
 
 
-def connected(database: Mapping[str, str]) -> Connection[Any]:
-    """Return a connection of its own, whose end ends whatever it was sending."""
-    told = {key: database.get(f"POSTGRES_{key.upper()}") for key in KEYS}
-    return psycopg.connect(**{key: value for key, value in told.items() if value})
+def of_recorder(recorder: LogRecorder, last: int | None) -> Stored:
+    """Return the log that a recorder writes, to its end or to a position."""
+    store = recorder.datastore
+    known = cast("dict[str, Any]", store.pool.kwargs)
+    way = {key: known[key] for key in WAY}
+    return up_to(Stored(way, (store.schema, recorder.events_table_name)), last)
 
 
-KEYS = ("dbname", "host", "port", "user", "password")
+def up_to(log: Stored, last: int | None) -> Stored:
+    """Return a log to its end, or to a position before that."""
+    query = LAST.format(log=Identifier(*log.table))
+    try:
+        with closing(psycopg.connect(**log.way)) as connection:
+            [newest] = connection.execute(query).fetchone() or [0]
+    except psycopg.Error as error:
+        raise OperationalError(str(error)) from error
+    return log._replace(events=newest if last is None else min(newest, last))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli import (
+    archive,
     attachment,
     audit,
     backend,
@@ -29,6 +30,7 @@ Begin with `holdfast demo`, a story, or `holdfast up`, which keeps running.
 app = typer.Typer(
     name="holdfast", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False
 )
+audit.app.add_typer(archive.app)
 for noun in (
     running.app,
     volume.app,

@@ -122,6 +122,7 @@ class Service:
     def __init__(self, caller: Caller, told: Told | None = None) -> None:
         self.caller = caller
         self._told = told
+        self._patience = caller.wait + MARGIN if caller.wait else PATIENCE
         self._runner = asyncio.Runner()
         self._connection: Connection | None = None
 
@@ -143,8 +144,12 @@ class Service:
 
         Raises `Problem` for a refusal, `Unreachable` where none answers.
         """
-        patience = self.caller.wait + MARGIN if self.caller.wait else PATIENCE
-        return self._ask(subject, message, self.caller.headers, patience)
+        return self._ask(subject, message, self.caller.headers, self._patience)
+
+    def patient(self, seconds: float) -> Self:
+        """Wait so long for answers, for they take longer than others."""
+        self._patience = seconds
+        return self
 
     def look(self, subject: str, **message: Any) -> dict[str, Any]:
         """Ask on the way to the command itself, which alone has the caller's key."""

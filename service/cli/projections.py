@@ -34,7 +34,7 @@ def rebuild(service: Service, name: Name) -> Answer:
     """Make a read model anew from the log; readers see the old one until it is done."""
     generation = service.ask("projection.rebuild", name=name)["generation"]
     try:
-        with progress(name) as advance:
+        with progress(f"rebuilding {name}") as advance:
             while True:
                 found = standing(service, name)
                 if found["generation"] >= generation:
@@ -64,7 +64,7 @@ def why(found: Answer) -> str:
 
 
 @contextmanager
-def progress(name: str) -> Iterator[Callable[[float], None]]:
+def progress(doing: str) -> Iterator[Callable[[float], None]]:
     """Yield what moves a bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -73,6 +73,8 @@ def progress(name: str) -> Iterator[Callable[[float], None]]:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(f"rebuilding {name}", total=1.0)
-        yield lambda done: bars.update(task, completed=done)
+    console = Console(stderr=True)
+    # Without a thread of its own, beside which no process could be forked.
+    with Progress(console=console, transient=True, auto_refresh=False) as bars:
+        task = bars.add_task(doing, total=1.0)
+        yield lambda done: bars.update(task, completed=done, refresh=True)

@@ -9,11 +9,14 @@ from uuid import UUID
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
+from adapters.postgres.exporting import of_recorder
 from adapters.postgres.looking_back import position_at
 from adapters.postgres.reading import verify
+from adapters.postgres.recorder import LogRecorder
 from service import causes, history, past
 from service.command import Unavailable
 from service.endpoint import query
+from service.replaying import SPAWNED, replay, summary
 from service.schema import (
     NAME,
     WORD,
@@ -188,6 +191,24 @@ async def verified(replica: Replica, first: int, last: int | None) -> dict[str, 
     }
 
 
+class Digest(Message):
+    position = StrictInteger(validate=POSITION, load_default=None)
+
+
+@query("audit.digest", takes=Digest())
+async def digested(replica: Replica, position: int | None) -> dict[str, Any]:
+    """Tell what the log comes to: how many of what, and one hash for all of it."""
+    if _digesting.locked():
+        raise Unavailable("another digest is being made; ask again later")
+    async with _digesting:
+        return await replica.log.read(digest_of, replica.log.recorder, position)
+
+
+def digest_of(recorder: LogRecorder, position: int | None) -> dict[str, Any]:
+    """Replay the log in processes of their own, which leaves ours to the callers."""
+    return summary(replay(of_recorder(recorder, position), how=SPAWNED))
+
+
 async def moment(replica: Replica, time: datetime | None, position: int | None) -> int:
     """Return the position that is meant, be it by a time."""
     if time is None:
@@ -206,5 +227,6 @@ def id_or_name(key: str) -> UUID | str:
 
 # It reads the whole log, and keeps a thread as long.
 _verifying = asyncio.Lock()
+_digesting = asyncio.Lock()
 
-ENDPOINTS = (state_at, listed_at, diff, why, verified)
+ENDPOINTS = (state_at, listed_at, diff, why, verified, digested)

@@ -1,0 +1,224 @@
+"""A log in a file: what is written is read, and nothing else is."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.archive.compression import ZstdFile
+from adapters.archive.lines import End, Head, Vouched
+from adapters.archive.reading import opened
+from adapters.archive.writing import lines, write
+from domain.checkpoint import Checkpoint
+from domain.note import Signer
+from domain.provenance import MOMENT, Moment, Provenance
+from projections.replaying import LINK, NotALog, Share, replayed
+from projections.test_replaying import small
+from projections.testing import lines_of, text_of
+
+SIGNER = Signer("holdfast/here", bytes(range(32)))
+OTHER = Signer("holdfast/here", bytes(32))
+MOMENT.set(Moment(datetime.now(UTC), Provenance(actor="test")))
+EVENTS = lines_of(small()[0])
+
+
+def replay(path: Path, signer: Signer | None = None) -> str:
+    log = opened(path, signer.verifier if signer else None)
+    with log.lines() as read:
+        came = replayed(read, log.events, Share(0, 1), log.vouched)
+        log.check_end(read, came.link)
+    return came.link
+
+
+def written(path: Path) -> None:
+    write(path, len(EVENTS), [text_of(EVENTS[:2]), text_of(EVENTS[2:])])
+
+
+def note(link: bytes, size: int, moment: Moment, signer: Signer = SIGNER) -> str:
+    root = bytes(32)
+    at = moment.timestamp
+    return Checkpoint(signer.name, size, root, link, at).signed(signer)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.jsonl.zst"
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    written(path)
+
+    assert replay(path) == EVENTS[-1][LINK].decode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_empty_log_is_a_log(path: Path) -> None:
+    write(path, 0, [])
+
+    assert replay(path) == "00" * 32
+
+
+def test_a_file_that_is_there_stays(path: Path) -> None:
+    path.write_text("evidence")
+
+    with pytest.raises(FileExistsError):
+        written(path)
+
+    assert path.read_text() == "evidence"
+
+
+def test_what_is_interrupted_leaves_nothing(path: Path) -> None:
+    def cut() -> Any:
+        yield text_of(EVENTS)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(path, 6, cut())
+
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99, -1])
+def test_a_file_that_was_cut_is_refused(path: Path, share: float) -> None:
+    written(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] if share < 0 else whole[: int(len(whole) * share)])
+
+    with pytest.raises(NotALog, match="the file ends before"):
+        replay(path)
+
+
+def test_every_flipped_bit_is_found_that_means_anything(path: Path) -> None:
+    written(path)
+    whole, link, idle = path.read_bytes(), EVENTS[-1][LINK].decode(), 0
+
+    for number in range(0, len(whole) * 8, 7):
+        flipped = bytearray(whole)
+        flipped[number // 8] ^= 1 << number % 8
+        path.write_bytes(flipped)
+        try:
+            assert replay(path) == link
+            idle += 1  # a bit of zstd's own, as how much it may remember
+        except NotALog:
+            pass
+
+    assert idle < 8
+
+
+@pytest.mark.parametrize("more", [b"\0", b"(\xb5/\xfd", b"P*M\x18\x04\0\0\0abcd"])
+def test_what_follows_is_refused(path: Path, more: bytes) -> None:
+    written(path)
+    path.write_bytes(path.read_bytes() + more)
+
+    with pytest.raises(NotALog, match="something behind the end"):
+        replay(path)
+
+
+def text(*parts: Any) -> bytes:
+    return b"".join(p if isinstance(p, bytes) else lines(p) for p in parts)
+
+
+def end(events: list[bytes]) -> End:
+    return End(len(events), events[-1][LINK].decode() if events else "00" * 32)
+
+
+FOREIGN: dict[str, tuple[Callable[[list[bytes]], bytes], str]] = {
+    "nothing": (lambda e: b"", "line 1: there is no such line"),
+    "another JSON": (lambda e: b'{"a":1}\n', "line 1: "),
+    "no JSON": (lambda e: b"hello\n", "line 1: "),
+    "a deep head": (lambda e: b"[" * 10**6 + b"\n", "line 1: "),
+    "a newer one": (lambda e: text(Head(2, "9", 0), End(0, "")), "a newer holdfast"),
+    "fewer events": (lambda e: text(Head(1, "0", 9), text_of(e), end(e)), "line 8"),
+    "more events": (lambda e: text(Head(1, "0", 5), text_of(e), end(e)), "line 7"),
+    "no end": (lambda e: text(Head(1, "0", 6), text_of(e)), "line 8: there is no"),
+    "another end": (lambda e: text(Head(1, "0", 6), text_of(e), End(6, "")), "line 8"),
+    "two ends": (lambda e: text(Head(1, "0", 6), text_of(e), end(e), end(e)), "line 9"),
+    "no checkpoint": (lambda e: text(Head(1, "0", 6, 1), text_of(e), end(e)), "line 2"),
+    "a false one": (lambda e: text(Head(1, "0", 0, 1), Vouched("")), "line 2"),
+    "countless ones": (lambda e: text(Head(1, "0", 0, 10**9)), "line 1"),
+    "countless events": (lambda e: text(Head(1, "0", 10**30)), "line 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_foreign_file_is_refused_with_the_line(path: Path, what: str) -> None:
+    made, said = FOREIGN[what]
+    with ZstdFile(path, "wb") as file:
+        file.write(made(EVENTS))
+
+    with pytest.raises(NotALog) as refused:
+        replay(path)
+
+    assert said in str(refused.value)
+
+
+def test_a_bomb_is_refused_before_it_goes_off(path: Path) -> None:
+    with ZstdFile(path, "wb") as file:
+        file.write(lines(Head(1, "0", 1)))
+        for _ in range(512):
+            file.write(bytes(2**20).replace(b"\0", b" "))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with pytest.raises(NotALog, match="line 2: it is longer"):
+        replay(path)
+
+    assert path.stat().st_size < 2**17
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+# Checkpoints
+
+
+def of_position(number: int) -> bytes:
+    """Return the link of an event of a small log, which is another each time."""
+    return bytes.fromhex(EVENTS[number - 1][LINK].decode())
+
+
+def signed(path: Path, *notes: str) -> None:
+    write(path, len(EVENTS), [text_of(EVENTS)], notes)
+
+
+def test_what_was_signed_holds(path: Path, moment: Moment) -> None:
+    signed(path, note(of_position(2), 2, moment), note(of_position(4), 4, moment))
+
+    assert replay(path) == replay(path, SIGNER) == EVENTS[-1][LINK].decode()
+
+
+def test_another_signed_it(path: Path, moment: Moment) -> None:
+    signed(path, note(of_position(2), 2, moment, OTHER))
+
+    with pytest.raises(NotALog, match="line 2: that was not signed with the key"):
+        replay(path, SIGNER)
+
+
+def test_nobody_signed_it(path: Path) -> None:
+    signed(path)
+
+    with pytest.raises(NotALog, match="nobody vouches for it"):
+        replay(path, SIGNER)
+
+
+def test_another_log_was_signed(path: Path, moment: Moment) -> None:
+    signed(path, note(of_position(2), 3, moment))
+
+    with pytest.raises(NotALog, match="position 3: a checkpoint says otherwise"):
+        replay(path)
+
+
+def test_more_was_signed_than_there_is(path: Path, moment: Moment) -> None:
+    signed(path, note(of_position(2), 8, moment))
+
+    with pytest.raises(NotALog, match="line 2: the log had 8 events then"):
+        replay(path)
+
+
+def test_two_logs_were_signed(path: Path, moment: Moment) -> None:
+    signed(path, note(of_position(2), 2, moment), note(of_position(3), 2, moment))
+
+    with pytest.raises(NotALog, match="line 3: it contradicts another one"):
+        replay(path)

@@ -1,0 +1,70 @@
+"""A log leaves a running service, and is replayed without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.conftest import HOLDFAST, Shell
+
+
+def alone(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that knows of no service, and of no settings."""
+    return subprocess.run(
+        [HOLDFAST, "audit", *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def told(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+@pytest.fixture
+def file(shell: Shell, tmp_path: Path) -> Path:
+    shell.told("volume", "create", "kept", "--size", "1", "--wait")
+    file = tmp_path / "log.jsonl.zst"
+    shell.told("audit", "export", str(file))
+    return file
+
+
+def test_a_replay_elsewhere_comes_to_what_the_service_does(
+    shell: Shell, file: Path
+) -> None:
+    found = told(alone("replay", str(file), "--json"))
+
+    here = shell.told("audit", "digest", "--position", str(found["events"]))
+    assert here.items() <= found.items()
+    assert found["totals"]["volume"]["available"] >= 1
+
+
+def test_a_file_that_is_no_log_is_refused(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5])
+
+    ended = alone("replay", str(file))
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("holdfast: line ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_key_that_is_none_is_wrong_usage(file: Path) -> None:
+    assert alone("replay", str(file), "--key", "secret").returncode == 2
+
+
+def test_a_file_that_is_there_is_not_written_over(shell: Shell, file: Path) -> None:
+    ended = shell.run("audit", "export", str(file))
+
+    assert ended.returncode == 1
+    assert "File exists" in ended.stderr

@@ -1,0 +1,43 @@
+"""Writing the log to a file, beside the database that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from adapters.archive.writing import write
+from adapters.embedded.postgres import settings_of
+from adapters.postgres.exporting import ROWS, Stored, stored
+from service.manager import VolumeManager
+from service.settings import Settings, database_of
+
+
+def log_of(settings: Settings | None, data: Path) -> Stored:
+    """Return the log that `serve` has with these settings, else that of an `up`."""
+    database = database_of(settings) if settings else settings_of(data / "postgres")
+    return stored(database, VolumeManager.name)
+
+
+def export(log: Stored, path: Path, told: Callable[[float], None]) -> dict[str, Any]:
+    """Write the log to a file, and return what that has; `told` from 0 to 1.
+
+    Raises `Cut` where the database cannot send it, and `OSError`.
+    """
+    with log.sent() as pieces:
+        link = write(path, log.events, counted(pieces, log.events, told))
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "events": log.events,
+        "chain": link,
+    }
+
+
+def counted(
+    pieces: Iterable[bytes], events: int, told: Callable[[float], None]
+) -> Iterator[bytes]:
+    """Yield pieces, and tell how much of the log they are."""
+    for number, piece in enumerate(pieces, 1):
+        yield piece
+        told(min(1.0, number * ROWS / events))
