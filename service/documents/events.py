@@ -13,7 +13,7 @@ from domain import log
 from domain.aggregate import Failure, Intent
 from domain.released import EVERY, Shape, shapes
 from service.documents.recording import recorded_by
-from service.endpoint import PREFIX, Endpoint
+from service.endpoint import PREFIX, Endpoint, Query
 from service.endpoints import ENDPOINTS, FOR_AGENTS
 from service.reactions import REACTIONS
 from service.watcher import HOLDS
@@ -90,6 +90,8 @@ def recorders() -> dict[str, list[str]]:
             who[topic][words] = None
 
     for each in (*ENDPOINTS, *FOR_AGENTS):
+        if isinstance(each, Query) and each not in FOR_AGENTS:
+            continue  # it only looks
         asked = each.decide if isinstance(each, Endpoint) else each.ask
         subject = each.subject.removeprefix(PREFIX)
         agents = each in FOR_AGENTS
