@@ -152,7 +152,7 @@ def test_a_pool_that_fills_up_says_so_refuses_and_goes_on_when_it_is_extended(
         return of_pool(found)
 
     async def scenario(house: House) -> list[Any]:
-        volume = Path(house.driver._path(f"volume-{await house.available()}"))
+        volume = Path(f"/dev/{GROUP}/volume-{await house.available()}")
         for times, mib in enumerate((82, 92, 96), 1):
             await asyncio.to_thread(write, volume, mib)
             await told(house, times)
