@@ -104,7 +104,8 @@ def tree(recorder: LogRecorder, explained: int) -> dict[str, Any]:
     first = growing.at(explained)
     while cause := growing.cause_of(first):
         first = cause
-    nodes = [growing.grown(each) for each in growing.decided_with(first)]
+    together = growing.decided_with(first)
+    nodes = [*map(growing.grown, filter(growing.is_new, together))]
     by = first.event.provenance
     return {
         "position": explained,
@@ -136,15 +137,14 @@ class Tree:
         return found
 
     def cause_of(self, one: Happened) -> Happened | None:
-        """Return what led to an event, or to what that was decided with."""
-        for each in self.decided_with(one):
-            if 0 < each.cause < one.position:
-                return self.at(each.cause)
-            if each.intent is not None:
-                key = each.event.originator_id
-                [asked] = read(self._recorder.history(key, each.intent, each.intent))
-                return asked
-        return None
+        """Return what led to an event, or to what that was decided with.
+
+        It was there before all of them, or the way up would never end.
+        """
+        together = self.decided_with(one)
+        begun = min(each.position for each in together)
+        named = (cause for each in together for cause in self._named_by(each))
+        return next((cause for cause in named if cause.position < begun), None)
 
     def decided_with(self, one: Happened) -> list[Happened]:
         """Return an event and what was decided with it, its own aggregate's first."""
@@ -161,13 +161,20 @@ class Tree:
         node = node_of(one)
         self._placed[one.position] = one.event
         self._room -= len(encode(node))
-        followed = [*map(self.grown, filter(self._is_new, beside))]
+        followed = [*map(self.grown, filter(self.is_new, beside))]
         followed.extend(
             self.grown(each, self.decided_with(each))
             for each in self._caused(one)
-            if self._is_new(each)
+            if self.is_new(each)
         )
         return node | {"led_to": followed}
+
+    def is_new(self, one: Happened) -> bool:
+        """Tell whether an event has a place to be given, and there is room for it."""
+        new = one.position not in self._placed
+        if new and (len(self._placed) >= MOST or self._room < 0):
+            self.whole = new = False
+        return new
 
     def related(self, explained: int) -> list[Node]:
         """Return what the events name: how it was when that happened, and is now.
@@ -182,13 +189,6 @@ class Tree:
             if fate and fate["because"]["position"] not in self._placed
         ]
 
-    def _is_new(self, one: Happened) -> bool:
-        """Tell whether an event has a place to be given, and there is room for it."""
-        new = one.position not in self._placed
-        if new and (len(self._placed) >= MOST or self._room < 0):
-            self.whole = new = False
-        return new
-
     def _beside(self, one: Happened, step: int) -> Iterator[Happened]:
         """Yield what stands before or behind an event and was decided with it."""
         place = one.position + step
@@ -202,6 +202,14 @@ class Tree:
             if not near:
                 return
             place = near[-1].position + step
+
+    def _named_by(self, one: Happened) -> Iterator[Happened]:
+        """Yield what an event names as its cause: a position, or what it settles."""
+        if 0 < one.cause < one.position:
+            yield self.at(one.cause)
+        if one.intent is not None:
+            key = one.event.originator_id
+            yield from read(self._recorder.history(key, one.intent, one.intent))
 
     def _caused(self, one: Happened) -> Iterator[Happened]:
         """Yield what names an event as its cause; how far work was is no cause."""

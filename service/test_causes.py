@@ -10,12 +10,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.aggregate import NotDone
+from domain.aggregate import Done, NotDone
+from domain.volume import Volume
 from service import causes
 from service.command import NotFound
 from service.endpoints import snapshots, volumes
 from service.log import Log
 from service.manager import VolumeManager
+from service.test_history import store
 from service.testing import ask, available, live, newest, report
 
 FAILED = NotDone("driver_failed", "the disk is broken")
@@ -111,6 +113,21 @@ def test_what_a_caller_has_written_is_no_cause(run: Callable[[Scenario], Any]) -
         return list(events((await why(log, volume_id))["led_to"]))
 
     assert run(scenario) == ["volume.created", "  volume.creation_finished"]
+
+
+def test_what_was_asked_and_settled_at_once_is_the_beginning(
+    manager: VolumeManager,
+) -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="files")
+    volume.report(1, Done(location="/volumes/db"))
+    store(manager.recorder, volume)
+
+    tree = causes.tree(manager.recorder, 2)
+
+    assert list(events(tree["led_to"])) == [
+        "volume.created",
+        "  volume.creation_finished",
+    ]
 
 
 def test_a_tree_that_is_too_large_says_that_it_is_not_whole(

@@ -25,6 +25,8 @@ from domain.provenance import MOMENT, Moment, Provenance
 from domain.snapshot import Snapshot
 from domain.volume import Undersized, UnknownAttachment, Volume
 from projections import resources
+from service import history
+from service.history import Subject, Wanted
 from service.log import Log
 from service.manager import VolumeManager
 from service.past import LISTS, Between, Place, differing, list_at, place_in
@@ -278,6 +280,31 @@ def test_what_differs_is_what_two_folds_give(
             if (fields := differing_fields(before[noun].get(key), view))
         }
         assert len({(item["noun"], item["id"]) for item in told}) == len(told)
+
+
+def test_what_events_have_changed_adds_up_to_what_is_seen(
+    recorder: LogRecorder,
+) -> None:
+    newest = recorder.max_notification_id() or 0
+    for aggregate in folded(recorder, newest).values():
+        for part_id in [None, *parts_of(aggregate)]:
+            subject = Subject(aggregate.id, part_id)
+            added: dict[str, Any] = {}
+            for _, line in history.lines(recorder, subject, Wanted(), 0):
+                changed = msgspec.json.decode(line)["changed"]
+                for name, values in changed.items():
+                    assert added.get(name) == values["before"] or not added.get(name)
+                    added[name] = values["after"]
+
+            seen = subject.seen(aggregate)
+            for name in seen.keys() - {"version", "updated_at"}:
+                assert added.get(name) == seen[name] or not (
+                    added.get(name) or seen[name]
+                )
+
+
+def parts_of(aggregate: Any) -> list[UUID]:
+    return [*(getattr(aggregate, "gone", {}) | getattr(aggregate, "attachments", {}))]
 
 
 def differing_fields(
