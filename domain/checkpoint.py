@@ -37,6 +37,22 @@ class NotACheckpoint(NotANote):
         return "that is no checkpoint of a log"
 
 
+class Contradicted(Exception):
+    """The log is not what was signed; `why` says in what."""
+
+    def __init__(self, checkpoint: Checkpoint, why: str) -> None:
+        super().__init__(checkpoint, why)
+        self.checkpoint = checkpoint
+        self.why = why
+
+    def __str__(self) -> str:
+        signed = self.checkpoint
+        return (
+            f"the log is not what was signed up to position {signed.size} at "
+            f"{signed.time.strftime(TIME)}: {self.why}"
+        )
+
+
 class Checkpoint(NamedTuple):
     """A moment of the log of one installation, its origin."""
 

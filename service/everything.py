@@ -170,6 +170,9 @@ class Everything:
         await self.ask("audit.diff", **{"from": 1})
         await self.ask("audit.why", id=volume)
         await self.ask("audit.verify")
+        await self.ask("audit.checkpoint")
+        await self.ask("audit.prove_inclusion", **then)
+        await self.ask("audit.prove_consistency", **{"from": 1})
 
     async def agents(self) -> None:
         """Say what an agent says, of a backend that is ours alone."""

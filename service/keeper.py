@@ -1,9 +1,9 @@
 """The keeper: a replica's second process, which keeps up what is made of the log.
 
-It publishes the log, keeps the read models and watches deadlines. It is a
-process of its own because an interpreter runs one thread at a time, and commands
-would wait for it. Every replica has one, and of all of them one works: the
-others wait until it ends.
+It publishes the log, keeps the read models, signs checkpoints and watches
+deadlines. It is a process of its own because an interpreter runs one thread at a
+time, and commands would wait for it. Every replica has one, and of all of them one
+works: the others wait until it ends.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from adapters.postgres.recorder import LogRecorder
 from adapters.tasks import ended, together, undisturbed
 from service import logs
 from service.agents import found
+from service.checkpointing import Checkpointing
 from service.command import Unavailable
 from service.connecting import connect
 from service.interpreter import collect_seldom
@@ -178,15 +179,18 @@ async def follow(client: Client, recorder: LogRecorder, settings: Settings) -> N
     follower = Follower(recorder, newest or 0)
     follower.start()
     publisher = Publisher(client, follower, settings.key)
+    checkpointing = Checkpointing(client, follower, settings)
+    telling = Telling(client, publisher, checkpointing, settings.key)
     try:
-        await together(publisher.run(), project(client, publisher, settings))
+        await together(
+            publisher.run(), checkpointing.run(), project(telling, publisher)
+        )
     finally:
         follower.stop()
 
 
-async def project(client: Client, publisher: Publisher, settings: Settings) -> None:
+async def project(telling: Telling, publisher: Publisher) -> None:
     """Keep the read models, and tell the replicas how far they have come."""
-    telling = Telling(client, publisher, settings.key)
     follower = publisher.follower
     projecting = Projecting(follower, tables(follower.recorder), telling.tell)
     projecting.start()

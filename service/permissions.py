@@ -1,7 +1,7 @@
-"""What callers may do at the broker that `up` brings: ask, and read the stream.
+"""What callers may do at the broker that `up` brings: ask, and read the streams.
 
 Whoever names nobody is a caller. Only the service itself, and agents that were
-given its password, write to the stream, answer requests and hear them.
+given its password, write to the streams, answer requests and hear them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
+from adapters.jetstream import checkpoints
 from adapters.jetstream.stream import STREAM, SUBJECTS
 from service.endpoint import PREFIX
 
@@ -21,17 +22,20 @@ API = "$JS.API"
 # fmt: off
 ASKS = [
     f"{PREFIX}>", "$SRV.>",
-    f"{API}.INFO", f"{API}.STREAM.NAMES", f"{API}.STREAM.LIST",
-    f"{API}.STREAM.INFO.{STREAM}", f"{API}.STREAM.MSG.GET.{STREAM}",
-    f"{API}.DIRECT.GET.{STREAM}", f"{API}.DIRECT.GET.{STREAM}.>",
-    f"{API}.CONSUMER.CREATE.{STREAM}", f"{API}.CONSUMER.CREATE.{STREAM}.>",
-    f"{API}.CONSUMER.DURABLE.CREATE.{STREAM}.>",
-    f"{API}.CONSUMER.MSG.NEXT.{STREAM}.>", f"{API}.CONSUMER.INFO.{STREAM}.>",
-    f"{API}.CONSUMER.NAMES.{STREAM}", f"{API}.CONSUMER.LIST.{STREAM}",
-    f"$JS.ACK.{STREAM}.>", "$JS.FC.>",
+    f"{API}.INFO", f"{API}.STREAM.NAMES", f"{API}.STREAM.LIST", "$JS.FC.>",
 ]
+READS = [
+    f"{API}.STREAM.INFO.%s", f"{API}.STREAM.MSG.GET.%s",
+    f"{API}.DIRECT.GET.%s", f"{API}.DIRECT.GET.%s.>",
+    f"{API}.CONSUMER.CREATE.%s", f"{API}.CONSUMER.CREATE.%s.>",
+    f"{API}.CONSUMER.DURABLE.CREATE.%s.>",
+    f"{API}.CONSUMER.MSG.NEXT.%s.>", f"{API}.CONSUMER.INFO.%s.>",
+    f"{API}.CONSUMER.NAMES.%s", f"{API}.CONSUMER.LIST.%s", "$JS.ACK.%s.>",
+]
+ASKS += [each % stream for stream in (STREAM, checkpoints.STREAM) for each in READS]
 NEVER_ASKS = [
-    f"{SUBJECTS}.>", f"{PREFIX}agent.>", f"{PREFIX}agents.>", f"{PREFIX}keeper.>",
+    f"{SUBJECTS}.>", checkpoints.SUBJECT,
+    f"{PREFIX}agent.>", f"{PREFIX}agents.>", f"{PREFIX}keeper.>",
 ]
 # fmt: on
 DELIVERED = "_INBOX.>"  # where consumers send what callers subscribe to

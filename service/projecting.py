@@ -86,8 +86,9 @@ class Reached(msgspec.Struct, frozen=True):
     """How far the read models have come, and whose work was settled on the way.
 
     With it goes how things stood a moment ago: how many seconds and events each
-    read model and the `stream` are behind the log, and how many seconds the oldest
-    has been in each transitional status, or waited for what an intent asks.
+    read model and the `stream` are behind the log, how many seconds the oldest has
+    been in each transitional status, or waited for what an intent asks, up to where
+    the log is signed, and what is wrong with that.
     """
 
     position: int
@@ -95,6 +96,8 @@ class Reached(msgspec.Struct, frozen=True):
     lags: dict[str, float] = {}
     behind: dict[str, int] = {}
     oldest: dict[str, float] = {}
+    signed: int = 0
+    unsigned: str = ""
 
 
 class Elsewhere(Exception):

@@ -27,6 +27,7 @@ from service import history
 from service.command import Decision, Reply, Unavailable, asking
 from service.log import Log
 from service.projecting import REACHED, Reached
+from service.proving import Proving
 from service.reading import Reading
 from service.room import Measured
 from service.settings import Settings
@@ -46,6 +47,7 @@ class Replica:
     client: Client
     settings: Settings
     leases: Leases
+    proving: Proving
     services: list[Service] = field(default_factory=list)
 
     @property

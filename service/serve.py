@@ -25,6 +25,7 @@ from service.endpoints import ENDPOINTS, FOR_AGENTS
 from service.interpreter import quicken
 from service.keeper import kept
 from service.log import Log
+from service.proving import Proving
 from service.reading import Reading
 from service.replica import Replica
 from service.room import Room
@@ -74,7 +75,8 @@ async def replica(
         log = Log(manager.recorder, Room(volume_types=settings.volume_types))
         reading = Reading(manager.recorder, log)
         leases = Leases(manager.recorder.datastore)
-        running = Replica(log, reading, client, settings, leases)
+        proving = Proving(log, client, settings)
+        running = Replica(log, reading, client, settings, leases, proving)
         async with log.running():
             work = asyncio.ensure_future(
                 together(

@@ -67,6 +67,10 @@ class Settings:
     num_shell_tries: int
     nats_url: str
     agent_key: str
+    checkpoint_key: str
+    checkpoint_file: str
+    checkpoint_events: int
+    checkpoint_seconds: int
     metrics_listen: str
     log_format: str
     database: Mapping[str, str | int]
@@ -155,6 +159,12 @@ class SettingsSchema(Strict):
     num_shell_tries = fields.Integer(load_default=3, validate=validate.Range(min=1))
     nats_url = fields.String(load_default="nats://127.0.0.1:4222")
     agent_key = fields.String(load_default="")
+    checkpoint_key = fields.String(load_default="")
+    checkpoint_file = fields.String(load_default="")
+    checkpoint_events = fields.Integer(
+        load_default=10_000, validate=validate.Range(min=1)
+    )
+    checkpoint_seconds = fields.Integer(load_default=60, validate=validate.Range(min=1))
     metrics_listen = fields.String(
         load_default="",
         validate=validate.Regexp(r"(.+:\d{1,5})?\Z", error="Must be HOST:PORT."),

@@ -13,6 +13,7 @@ from nats.errors import Error
 
 from adapters.jetstream.publisher import Publisher
 from adapters.jetstream.signing import SIGNATURE, signature
+from service.checkpointing import Checkpointing
 from service.projecting import REACHED, Projecting, Reached, tables
 from service.standing import Figures, measured
 
@@ -23,16 +24,25 @@ MEASURE_EVERY = 1.0  # seconds
 class Telling:
     """Tells it after each page, and again for whoever has begun to listen since."""
 
-    def __init__(self, client: Client, publisher: Publisher, key: bytes) -> None:
+    def __init__(
+        self,
+        client: Client,
+        publisher: Publisher,
+        checkpointing: Checkpointing,
+        key: bytes,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._client = client
         self._publisher = publisher
+        self._checkpointing = checkpointing
         self._key = key
         self._figures = Figures()
 
     def tell(self, position: int, settled: list[UUID]) -> None:
         """Tell it, from whatever thread."""
-        body = msgspec.json.encode(Reached(position, settled, *self._figures))
+        signed = self._checkpointing.signed
+        word = Reached(position, settled, *self._figures, *signed)
+        body = msgspec.json.encode(word)
         asyncio.run_coroutine_threadsafe(self._publish(body), self._loop)
 
     async def again_and_again(self, projecting: Projecting) -> None:

@@ -18,6 +18,7 @@ from adapters.embedded.nats_server import NatsServer
 from service.permissions import configured, with_password
 
 STREAM = "HOLDFAST_EVENTS"
+CHECKPOINTS, SIGNED = "HOLDFAST_CHECKPOINTS", "holdfast.v1.checkpoints"
 SUBJECT = "holdfast.v1.events.volume.x.created"
 Try = Callable[[Client], Awaitable[object]]
 
@@ -43,6 +44,8 @@ def as_caller(server: NatsServer, attempt: Try) -> list[str]:
         stream = ours.jetstream()
         await stream.add_stream(name=STREAM, subjects=["holdfast.v1.events.>"])
         await stream.publish(SUBJECT, b"{}")
+        await stream.add_stream(name=CHECKPOINTS, subjects=[SIGNED])
+        await stream.publish(SIGNED, b"note")
 
         async def answer(message: Msg) -> None:
             await message.respond(b"yes")
@@ -58,6 +61,9 @@ def as_caller(server: NatsServer, attempt: Try) -> list[str]:
         info = await stream.stream_info(STREAM)
         assert info.state.messages == 1
         await stream.delete_stream(STREAM)
+        signed = await stream.stream_info(CHECKPOINTS)
+        assert signed.state.messages == 1
+        await stream.delete_stream(CHECKPOINTS)
         await caller.close()
         await ours.close()
         return refused
@@ -89,12 +95,17 @@ async def looks(client: Client) -> None:
     assert info.state.messages == 1
 
 
+async def keeps(client: Client) -> None:
+    message = await client.jetstream().get_msg(CHECKPOINTS, 1)
+    assert message.data == b"note"
+
+
 async def discovers(client: Client) -> None:
     answer = await client.request("$SRV.PING", timeout=2)
     assert json.loads(answer.data)["name"] == "x"
 
 
-@pytest.mark.parametrize("attempt", [asks, reads, pulls, looks, discovers])
+@pytest.mark.parametrize("attempt", [asks, reads, pulls, looks, keeps, discovers])
 def test_a_caller_may(server: NatsServer, attempt: Try) -> None:
     assert as_caller(server, attempt) == []
 
@@ -103,6 +114,7 @@ def test_a_caller_may(server: NatsServer, attempt: Try) -> None:
     "attempt",
     [
         pytest.param(lambda c: c.publish(SUBJECT, b"forged"), id="write to the stream"),
+        pytest.param(lambda c: c.publish(SIGNED, b"forged"), id="sign the log"),
         pytest.param(
             lambda c: c.request("holdfast.v1.agent.report", b"{}", timeout=0.2),
             id="report as an agent",
@@ -148,6 +160,7 @@ def test_a_caller_may_not(server: NatsServer, attempt: Try) -> None:
         "holdfast.v1.volume.create",
         "$SRV.PING",
         f"$JS.API.STREAM.INFO.{STREAM}",
+        f"$JS.API.STREAM.INFO.{CHECKPOINTS}",
         "$JS.API.INFO",
     ],
 )

@@ -31,6 +31,7 @@ from adapters.file.driver import FileDriver
 from adapters.jetstream.stream import STREAM, SUBJECTS
 from domain import chap
 from service.canaries import Place, Secrets, files, seen, tables
+from service.checkpointing import make_key, signer_in
 from service.endpoint import PREFIX
 from service.endpoints import ENDPOINTS, FOR_AGENTS
 from service.everything import Everything, password_in
@@ -90,6 +91,12 @@ class Installed:
     def secret(self, name: str) -> str:
         """Return one of the secrets."""
         return self.secrets.known[name].decode()
+
+    def signs(self, kept: Path) -> str:
+        """Look for the key in a file that checkpoints are signed with."""
+        self.secrets.learn("checkpoint key", signer_in(kept).secret)
+        self.settings.append(kept)
+        return str(kept)
 
     @property
     def ours(self) -> str:
@@ -212,7 +219,11 @@ class Apart(Installed):
         key, url = self.canary("agent key"), self.ours
         backend = backend_of(folder / "volumes")
         serve = f"[database]\n{toml(way)}{backend}"
-        serving = self.configured("serve", serve, agent_key=key, nats_url=url)
+        make_key(folder / "checkpoint.key", "holdfast/test")
+        signs = self.signs(folder / "checkpoint.key")
+        serving = self.configured(
+            "serve", serve, agent_key=key, nats_url=url, checkpoint_key=signs
+        )
         working = self.configured("agent", backend, nats_url=url)
         self.run("serve", "--config", serving)
         self.run("agent", "--config", working, HOLDFAST_AGENT_KEY=key)
@@ -247,6 +258,7 @@ class Together(Installed):
         asyncio.run(eventually(self._runs))
         self.settings.append(self._data / "nats" / "nats.conf")
         self._learn("nats password", self._data / "nats.password")
+        self.signs(self._data / "checkpoint.key")
         if not given:
             self._learn("agent key", self._data / "agent.key")
         self.server = database_of(self._data)

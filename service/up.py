@@ -24,6 +24,7 @@ from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import BEING_SET_UP, Agent
 from adapters.tasks import ended, together, until
 from service.agents import abandon, agent, finished
+from service.checkpointing import make_key, named
 from service.command import NotFound
 from service.connecting import connect
 from service.holding import holder_of
@@ -45,6 +46,7 @@ FORMAT = 2  # of the data folder; raised when an older version could not read it
 NATS_PORT = 4222
 PASSWORD = "nats.password"
 DESCRIPTION = "holdfast.json"
+CHECKPOINT_KEY, CHECKPOINTS = "checkpoint.key", "checkpoints"
 LOOK_EVERY = 0.5  # seconds between two looks at the servers
 
 logger = getLogger(__name__)
@@ -89,6 +91,8 @@ async def up(
         settings = replace(
             with_files(settings, data),
             agent_key=settings.agent_key or kept_secret(data / "agent.key"),
+            checkpoint_key=settings.checkpoint_key or kept_key(data / CHECKPOINT_KEY),
+            checkpoint_file=settings.checkpoint_file or str(data / CHECKPOINTS),
         )
         keeper = await started()  # it gets ready while the servers do
         stack.push_async_callback(stopped, keeper)
@@ -253,6 +257,13 @@ def kept_secret(path: Path) -> str:
         fresh.write_text(secrets.token_hex(32))
         fresh.replace(path)
     return path.read_text().strip()
+
+
+def kept_key(path: Path) -> str:
+    """Return where the key is that checkpoints are signed with; make it once."""
+    if not path.exists():
+        make_key(path, named())
+    return str(path)
 
 
 def as_service(data: Path, url: str) -> str:

@@ -16,6 +16,7 @@ from adapters.postgres.copying import Row, log_rows
 from adapters.postgres.recorder import LogRecorder, Written
 from domain import log
 from domain.chain import GENESIS, Broken, link
+from domain.checkpoint import Checkpoint, Contradicted
 from domain.drift import Explanation
 
 COPY_OUT = """
@@ -34,7 +35,7 @@ FIRST_BROKEN = """
                 || int4send(octet_length(topic)) || convert_to(topic, 'UTF8')
                 || int4send(octet_length(state)) || state) AS link
         FROM {log} WINDOW log AS (ORDER BY notification_id)) AS rows
-    WHERE chain <> link OR notification_id <> before + 1
+    WHERE chain IS DISTINCT FROM link OR notification_id <> before + 1
 """
 LINK_BEFORE = "SELECT chain FROM {log} WHERE notification_id = %s"
 REPEATABLE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
@@ -61,19 +62,27 @@ class Verdict(NamedTuple):
     first: int
     last: int
     events: int
+    before: bytes
     chain: bytes
     first_bad: int | None
     detail: str | None
 
 
-def verified(recorder: LogRecorder, first: int = 1, last: int = 2**62) -> Iterator[Row]:
+def verified(
+    recorder: LogRecorder,
+    first: int = 1,
+    last: int = 2**62,
+    after: bytes | None = None,
+) -> Iterator[Row]:
     """Yield the rows of the log between two positions, oldest first.
 
     Raises `Broken` at the first row that is not what was written there. The link
-    before `first` is taken on trust.
+    before `first` is taken on trust, unless it is known what to find `after`.
     """
     with recorder.datastore.cursor() as cursor:
         expected, chain = first - 1, link_before(cursor, recorder, first)
+        if after not in (None, chain):
+            raise Broken(expected)
         with cursor.copy(recorder.sql(COPY_OUT), (first, last)) as rows:
             for row in log_rows(rows):
                 expected += 1
@@ -91,18 +100,21 @@ def verify(recorder: LogRecorder, first: int, last: int | None) -> Verdict:
     end = newest if last is None else last
     if first > max(newest, 1):
         said = f"the log ends at {newest}"
-        return Verdict(first, end, 0, GENESIS, first, said)
-    chain, events = GENESIS, 0
+        return Verdict(first, end, 0, GENESIS, GENESIS, first, said)
+    before = chain = GENESIS
+    events = 0
     try:
-        for row in verified(recorder, first, end):
+        before = link_at(recorder, first - 1)
+        for row in verified(recorder, first, end, before):
             chain, events = row.chain, events + 1
     except Broken as broken:
-        return Verdict(first, end, events, chain, broken.position, str(broken))
+        bad = broken.position
+        return Verdict(first, end, events, before, chain, bad, str(broken))
     if events < end - first + 1:
         missing = first + events
         said = f"the log has no position {missing}; it ends at {newest}"
-        return Verdict(first, end, events, chain, missing, said)
-    return Verdict(first, end, events, chain, None, None)
+        return Verdict(first, end, events, before, chain, missing, said)
+    return Verdict(first, end, events, before, chain, None, None)
 
 
 def link_before(cursor: Any, recorder: LogRecorder, first: int) -> bytes:
@@ -115,6 +127,23 @@ def link_before(cursor: Any, recorder: LogRecorder, first: int) -> bytes:
         raise Broken(first - 1)
     chain: bytes = found["chain"]
     return chain
+
+
+def link_at(recorder: LogRecorder, position: int) -> bytes:
+    """Return the link of a row, position 0 before all; `Broken` if there is none."""
+    with recorder.datastore.cursor() as cursor:
+        return link_before(cursor, recorder, position + 1)
+
+
+def confirm(recorder: LogRecorder, checkpoint: Checkpoint) -> None:
+    """Raise `Contradicted` unless the log has the link that was signed there."""
+    try:
+        found = link_at(recorder, checkpoint.size)
+    except Broken:
+        why = f"it has no position {checkpoint.size}"
+        raise Contradicted(checkpoint, why) from None
+    if found != checkpoint.link:
+        raise Contradicted(checkpoint, "it was rewritten")
 
 
 def written_at(recorder: LogRecorder, positions: Sequence[int]) -> list[Written]:

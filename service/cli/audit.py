@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from service.cli import causes, names, show
-from service.cli.client import Service
+from service.cli.client import Ended, Service
 from service.cli.options import Answer, Cursor, Limit, question
 
 # fmt: off
@@ -56,10 +57,15 @@ OfEvent = Annotated[int | None, typer.Option(metavar="N",
     help="Why its event there; otherwise, why its status.")]
 OfRequest = Annotated[str | None, typer.Option(metavar="KEY",
     help="What followed from the request with this id.")]
-First = Annotated[int | None, typer.Option("--from", metavar="N",
-    help="The first position; otherwise the log's.")]
+First = Annotated[int, typer.Option("--from", metavar="N",
+    min=1,
+    help="The first position.")]
 Last = Annotated[int | None, typer.Option("--to", metavar="N",
-    help="The last position; otherwise the log's.")]
+    min=1, help="The last position; otherwise the log's.")]
+Checkpoint = Annotated[Path | None, typer.Option(metavar="FILE",
+    help="Checkpoints that were kept elsewhere, one or many.")]
+Key = Annotated[str | None, typer.Option(metavar="KEY",
+    help="Whose they must be: as `audit checkpoint` showed it then.")]
 # fmt: on
 
 app = typer.Typer(
@@ -184,6 +190,49 @@ def moment(said: str, time: str = "time", position: str = "position") -> Answer:
 
 
 @question(app, "verify", show.fields)
-def verify(service: Service, *, first: First = None, last: Last = None) -> Answer:
-    """Tell whether the log is what was written; exit code 1 if it is not."""
-    return service.ask("audit.verify", **{"from": first, "to": last})
+def verify(
+    service: Service,
+    *,
+    first: First = 1,
+    last: Last = None,
+    checkpoint: Checkpoint = None,
+    key: Key = None,
+) -> Answer:
+    """Tell whether the log is what was written; exit code 1 if it is not.
+
+    With checkpoints that were kept elsewhere, also whether it is what was signed.
+    """
+    # They need a library that no other command does.
+    from service.cli import verifying  # noqa: PLC0415
+
+    if bool(checkpoint) != bool(key):
+        raise typer.BadParameter("--checkpoint and --key are of use only together")
+    known = verifying.checkpoints_in(checkpoint, key) if checkpoint and key else []
+    with show.bar("verifying") as reached:
+        return verifying.verify(service, first, last, known, reached)
+
+
+@question(app, "checkpoint", show.note)
+def newest(service: Service) -> Answer:
+    """Print the newest signed checkpoint, to be kept elsewhere: `… > FILE`."""
+    return service.ask("audit.checkpoint")
+
+
+@app.command("keygen")
+def keygen(
+    file: Annotated[Path, typer.Argument(help="A new file; for `checkpoint_key`.")],
+    *,
+    name: Annotated[
+        str | None, typer.Option(help="Of the log; otherwise one of its own.")
+    ] = None,
+) -> None:
+    """Make a key that `serve` signs checkpoints with, and print what checks them."""
+    from domain.note import NAME  # noqa: PLC0415 - as in `verify`
+    from service.checkpointing import make_key, named  # noqa: PLC0415
+
+    if name and not NAME.fullmatch(name):
+        raise typer.BadParameter("must have no blanks and no +", param_hint="--name")
+    try:
+        print(make_key(file, name or named()).verifier)
+    except OSError as error:
+        raise Ended(f"{file}: {error.strerror}") from error

@@ -282,6 +282,25 @@ def stacked(table: Table) -> Iterator[tuple[Any, str]]:
             yield Padding(said, (0, 0, 0, 4)), "dim"
 
 
+def note(told: dict[str, Any]) -> Table:
+    """Show a signed note as it is, and beside it the key that it is checked with."""
+    return Table([[line] for line in told["note"].splitlines()], note=told["key"])
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Draw on standard error how much is done; yield what tells of how much."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - as in `richly`
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, whole: progress.update(task, completed=done, total=whole)
+
+
 @contextmanager
 def spinner() -> Iterator[Callable[[int], None] | None]:
     """Turn on standard error; yield what tells the percent, if it is a terminal."""

@@ -14,6 +14,7 @@ from service.endpoints import (
     group_snapshots,
     groups,
     projections,
+    proofs,
     snapshots,
     volumes,
 )
@@ -26,6 +27,7 @@ ENDPOINTS = (
     *group_snapshots.ENDPOINTS,
     *backends.ENDPOINTS,
     *audit.ENDPOINTS,
+    *proofs.ENDPOINTS,
     *projections.ENDPOINTS,
 )
 FOR_AGENTS = agents.ENDPOINTS

@@ -16,6 +16,7 @@ from adapters.postgres.recorder import LogRecorder
 from service import causes, history, past
 from service.command import Unavailable
 from service.endpoint import query
+from service.endpoints.proofs import newest_of
 from service.replaying import SPAWNED, replay, summary
 from service.schema import (
     NAME,
@@ -169,13 +170,19 @@ async def why(
 class Verify(Message):
     first = StrictInteger(validate=POSITION, load_default=1, data_key="from")
     last = StrictInteger(validate=POSITION, load_default=None, data_key="to")
+    limit = StrictInteger(validate=POSITION, load_default=None)
 
 
 @query("audit.verify", takes=Verify())
-async def verified(replica: Replica, first: int, last: int | None) -> dict[str, Any]:
+async def verified(
+    replica: Replica, first: int, last: int | None, limit: int | None
+) -> dict[str, Any]:
     """Tell whether the log, or a part of it, is what was written."""
     if last is not None and last < first:
         raise ValidationError("Must not be before `from`.", "to")
+    newest = await newest_of(replica)
+    if limit is not None:  # as far as there is something
+        last = min(last or newest, newest, first + limit - 1)
     if _verifying.locked():
         raise Unavailable("another verification is under way; ask again later")
     async with _verifying:
@@ -185,6 +192,8 @@ async def verified(replica: Replica, first: int, last: int | None) -> dict[str, 
         "from": found.first,
         "to": found.last,
         "events": found.events,
+        "newest": newest,
+        "before": found.before.hex(),
         "chain": found.chain.hex(),
         "first_bad": found.first_bad,
         "detail": found.detail,

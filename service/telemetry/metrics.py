@@ -70,6 +70,10 @@ PUBLISHER_LAG = ("holdfast_publisher_lag_seconds",
     "How old the oldest event is that is not in the stream.")
 PUBLISHER_BEHIND = ("holdfast_publisher_behind_events",
     "Events that are not in the stream.")
+SIGNED = ("holdfast_checkpoint_position",
+    "The position in the log up to which it is signed.")
+UNSIGNED = ("holdfast_log_contradicted",
+    "1 if the log is not what was signed before, or cannot be signed.")
 OLDEST = ("holdfast_transitional_oldest_seconds",
     "How long the oldest has been in a transitional status, or waits for a backend.")
 # fmt: on
@@ -123,6 +127,9 @@ def of_replica(running: Replica) -> Iterator[Metric]:
     yield gauges(LAG, "model", others(word.lags))
     yield gauges(BEHIND, "model", others(word.behind))
     yield gauges(OLDEST, "status", word.oldest)
+    if running.settings.checkpoint_key:
+        yield gauge(SIGNED, word.signed)
+        yield gauge(UNSIGNED, float(bool(word.unsigned)))
     if PUBLISHED in word.lags:
         yield gauge(PUBLISHER_LAG, word.lags[PUBLISHED])
     if PUBLISHED in word.behind:

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream.signing import SIGNATURE, signature
+from service.checkpointing import make_key
 from service.projecting import REACHED, Reached
 from service.settings import load
 from service.telemetry import metrics
@@ -63,9 +64,11 @@ def test_every_answer_and_every_operation_is_counted(
 
 def test_what_the_keeper_tells_is_told_on(broker: NatsServer, config: Path) -> None:
     address = free_address()
-    listens = told(config, "serve", metrics_listen=address)
+    key = config.with_name("key")
+    make_key(key, "holdfast/test")
+    listens = told(config, "serve", metrics_listen=address, checkpoint_key=str(key))
     lags, behind = {"volumes": 1.5, "stream": 2.5}, {"volumes": 3, "stream": 4}
-    word = Reached(0, [], lags, behind, {"creating": 60.0})
+    word = Reached(0, [], lags, behind, {"creating": 60.0}, 7, "it was rewritten")
     body = msgspec.json.encode(word)
 
     async def scenario() -> None:
@@ -85,6 +88,8 @@ def test_what_the_keeper_tells_is_told_on(broker: NatsServer, config: Path) -> N
                 "holdfast_publisher_lag_seconds 2.5",
                 "holdfast_publisher_behind_events 4.0",
                 'holdfast_transitional_oldest_seconds{status="creating"} 60.0',
+                "holdfast_checkpoint_position 7.0",
+                "holdfast_log_contradicted 1.0",
             )
             repeating.cancel()
 

@@ -1,0 +1,63 @@
+"""Checkpoints in a file of notes, one after another, to be carried elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from errno import EEXIST
+from pathlib import Path
+
+TAIL = 64 * 1024  # bytes, in which the last note is for sure
+NOTE = re.compile(rb"(?:[^\n]+\n)+\n(?:\xe2\x80\x94 [^\n]+\n)+(?=\n)")
+
+
+def last_note(path: Path) -> str | None:
+    """Return the last whole note of a file, if there is one."""
+    try:
+        with path.open("rb") as file:
+            found, _ = last_in(file.seek(0, os.SEEK_END), file.fileno())
+    except FileNotFoundError:
+        return None
+    return found.decode() if found else None
+
+
+def append(path: Path, note: str) -> None:
+    """Put a note behind the last, on the disk; what half a note has left goes.
+
+    Raises `FileExistsError` where the file has something else.
+    """
+    if not path.exists():
+        begin(path, note)
+        return
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        found, end = last_in(os.fstat(file).st_size, file)
+        if not found:  # the first note is there as a whole
+            raise FileExistsError(EEXIST, "has no checkpoints", str(path))
+        os.ftruncate(file, end)
+        os.pwrite(file, f"{note}\n".encode(), end)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def begin(path: Path, note: str) -> None:
+    """Make the file with its first note, as a whole or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    with fresh.open("w") as file:
+        file.write(f"{note}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def last_in(size: int, file: int) -> tuple[bytes | None, int]:
+    """Return the last whole note of a file, and where the next one goes."""
+    start = max(0, size - TAIL)
+    notes = list(NOTE.finditer(os.pread(file, TAIL, start)))
+    return (notes[-1][0], start + notes[-1].end() + 1) if notes else (None, 0)

@@ -1,0 +1,134 @@
+"""Verifying the log in stretches, and against checkpoints that were kept elsewhere.
+
+Whether what the service tells of a checkpoint is true is worked out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from domain.checkpoint import Checkpoint, all_opened
+from domain.note import NotAKey, NotANote, NotSigned, Verifier
+from domain.tree import is_consistent
+from service.cli.client import Ended, Misused, Problem, Service
+
+STRETCH = 50_000  # events, in some tenths of a second
+MOST_TRIES = 60  # each as long as the service has patience
+ON_THE_WAY = {"newest", "before"}  # what is told only for the next stretch
+TELL = "%Y-%m-%dT%H:%M:%SZ"
+
+Reached = Callable[[int, int], None]
+
+
+def checkpoints_in(path: Path, key: str) -> list[Checkpoint]:
+    """Return what a file has, all of it signed with that key, the oldest first."""
+    try:
+        found = all_opened(path.read_text(), Verifier.read(key))
+    except OSError as error:
+        raise Misused(f"{path}: {error.strerror}") from error
+    except NotAKey as wrong:
+        raise Misused(str(wrong)) from wrong
+    except (NotANote, NotSigned, UnicodeDecodeError) as wrong:
+        raise Ended(f"{path}: {wrong}") from wrong
+    return sorted(found, key=lambda checkpoint: checkpoint.size)
+
+
+def verify(
+    service: Service,
+    first: int,
+    last: int | None,
+    known: list[Checkpoint],
+    reached: Reached,
+) -> dict[str, Any]:
+    """Return what `audit.verify` would of it all, and how many checkpoints agree."""
+    told = links(service, first, last, known, reached)
+    told = {name: value for name, value in told.items() if name not in ON_THE_WAY}
+    if told["intact"] and known:
+        signed = [each for each in known if last is None or each.size <= last]
+        told |= {"checkpoints": len(signed)} | roots(service, signed)
+    return told
+
+
+def links(
+    service: Service,
+    first: int,
+    last: int | None,
+    known: list[Checkpoint],
+    reached: Reached,
+) -> dict[str, Any]:
+    """Verify stretch by stretch, with a look at each checkpoint on the way."""
+    stops = iter([each for each in known if each.size >= first])
+    stop, chain, events, position, agreed = next(stops, None), "", 0, first, first - 1
+    end = last
+    while True:
+        limit = min(STRETCH, stop.size - position + 1) if stop else STRETCH
+        asked = {"from": position, "to": last, "limit": limit}
+        told = service.look("audit.verify", **asked)
+        end = end or max([told["newest"], *(each.size for each in known)])
+        events += told["events"]
+        whole = told | {"from": first, "events": events}
+        if not told["intact"]:
+            return whole
+        if chain and told["before"] != chain:
+            return whole | bad(position - 1, "it was changed meanwhile")
+        while stop and stop.size == told["to"]:
+            if stop.link.hex() != told["chain"]:
+                return whole | bad(agreed + 1, rewritten(stop, agreed))
+            agreed, stop = stop.size, next(stops, None)
+        reached(told["to"], end)
+        if told["to"] >= end:
+            return whole
+        if told["to"] >= told["newest"]:
+            return whole | bad(told["newest"] + 1, missing(told["newest"], known))
+        chain, position = told["chain"], told["to"] + 1
+
+
+def roots(service: Service, signed: list[Checkpoint]) -> dict[str, Any]:
+    """Have it proven that each checkpoint's log is the beginning of the last one's."""
+    *_, newest = signed
+    for each in signed:
+        told = patiently(service, each.size, newest.size)
+        path = [bytes.fromhex(step["hash"]) for step in told["path"]]
+        if told["to_root"] != newest.root.hex() or not is_consistent(
+            each.size, newest.size, path, each.root, newest.root
+        ):
+            return bad(1, f"its root hash is not what was signed {on(each)}")
+    return {}
+
+
+def patiently(service: Service, first: int, second: int) -> dict[str, Any]:
+    """Ask for a proof until the service has read the log for it."""
+    for _ in range(MOST_TRIES - 1):
+        try:
+            return service.look(
+                "audit.prove_consistency", **{"from": first, "to": second}
+            )
+        except Problem as problem:
+            if problem.told.get("type") != "unavailable":
+                raise
+    return service.look("audit.prove_consistency", **{"from": first, "to": second})
+
+
+def bad(position: int, detail: str) -> dict[str, Any]:
+    """Return what is told of a log that is not what it was."""
+    return {"intact": False, "first_bad": position, "detail": detail}
+
+
+def rewritten(signed: Checkpoint, agreed: int) -> str:
+    return (
+        f"positions {agreed + 1} to {signed.size} are not all what was signed "
+        f"{on(signed)}, though each fits the one before: the log was rewritten"
+    )
+
+
+def missing(newest: int, known: Iterable[Checkpoint]) -> str:
+    """Tell what is gone at the end, and who says so."""
+    beyond = [each for each in known if each.size > newest]
+    said = f"; {beyond[0].size} events were signed {on(beyond[0])}" if beyond else ""
+    return f"the log has no position {newest + 1}; it ends at {newest}{said}"
+
+
+def on(signed: Checkpoint) -> str:
+    return f"on {signed.time.strftime(TELL)}"
