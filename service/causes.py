@@ -24,6 +24,8 @@ from service.log import Log
 
 MOST = 400  # events in one tree; an answer has to fit into a message
 MOST_RELATED = 20
+HIGHEST = 30  # causes above what is explained
+DEEPEST = 100  # events, one below the other
 MOST_CAUSED = 300  # of one event: the progress of long work, and its outcome
 NEARBY = 32  # positions that are read at once for what was decided together
 # Fields that name another resource.
@@ -90,8 +92,9 @@ def explaining(
     found, status = None, ""
     for happened in read(looking_back.history(recorder, subject.aggregate_id)):
         if subject.concerns(happened.event) and (
-            position in (None, happened.position)
-            and (found is None or position or happened.event.status != status)
+            position == happened.position
+            if position
+            else not found or subject.part_id or happened.event.status != status
         ):
             found = happened.position
         status = happened.event.status
@@ -101,11 +104,8 @@ def explaining(
 def tree(recorder: LogRecorder, explained: int) -> dict[str, Any]:
     """Return the tree that an event is in, from the request that it goes back to."""
     growing = Tree(recorder)
-    first = growing.at(explained)
-    while cause := growing.cause_of(first):
-        first = cause
-    together = growing.decided_with(first)
-    nodes = [*map(growing.grown, filter(growing.is_new, together))]
+    first = growing.root_of(growing.at(explained))
+    nodes = growing.all_grown(growing.decided_with(first), 1)
     by = first.event.provenance
     return {
         "position": explained,
@@ -136,6 +136,16 @@ class Tree:
         [found] = read(looking_back.between(self._recorder, position, position))
         return found
 
+    def root_of(self, one: Happened) -> Happened:
+        """Return what an event goes back to."""
+        for _ in range(HIGHEST):
+            cause = self.cause_of(one)
+            if cause is None:
+                return one
+            one = cause
+        self.whole = False
+        return one
+
     def cause_of(self, one: Happened) -> Happened | None:
         """Return what led to an event, or to what that was decided with.
 
@@ -148,12 +158,18 @@ class Tree:
 
     def decided_with(self, one: Happened) -> list[Happened]:
         """Return an event and what was decided with it, its own aggregate's first."""
-        before = list(self._beside(one, -1))
-        together = [*reversed(before), one, *self._beside(one, 1)]
+        before, behind = (islice(self._beside(one, step), MOST) for step in (-1, 1))
+        together = [*reversed([*before]), one, *behind]
         own = one.event.originator_id
         return sorted(together, key=lambda each: each.event.originator_id != own)
 
-    def grown(self, one: Happened, beside: Sequence[Happened] = ()) -> Node:
+    def all_grown(self, beside: Iterable[Happened], depth: int) -> list[Node]:
+        """Return events that were decided together, those that have no place yet."""
+        return [
+            self._grown(each, (), depth) for each in beside if self._fits(each, depth)
+        ]
+
+    def _grown(self, one: Happened, beside: Sequence[Happened], depth: int) -> Node:
         """Return an event with all that followed from it.
 
         What was decided `beside` an outcome followed from that.
@@ -161,20 +177,20 @@ class Tree:
         node = node_of(one)
         self._placed[one.position] = one.event
         self._room -= len(encode(node))
-        followed = [*map(self.grown, filter(self.is_new, beside))]
+        followed = self.all_grown(beside, depth + 1)
         followed.extend(
-            self.grown(each, self.decided_with(each))
+            self._grown(each, self.decided_with(each), depth + 1)
             for each in self._caused(one)
-            if self.is_new(each)
+            if self._fits(each, depth + 1)
         )
         return node | {"led_to": followed}
 
-    def is_new(self, one: Happened) -> bool:
+    def _fits(self, one: Happened, depth: int) -> bool:
         """Tell whether an event has a place to be given, and there is room for it."""
         new = one.position not in self._placed
-        if new and (len(self._placed) >= MOST or self._room < 0):
-            self.whole = new = False
-        return new
+        room = len(self._placed) < MOST and self._room > 0 and depth <= DEEPEST
+        self.whole &= room or not new
+        return new and room
 
     def related(self, explained: int) -> list[Node]:
         """Return what the events name: how it was when that happened, and is now.
@@ -182,12 +198,14 @@ class Tree:
         What became of it is told once, and may stand in the tree.
         """
         ids = dict.fromkeys(key for e in self._placed.values() for key in references(e))
-        found = (self._fate(key, explained) for key in islice(ids, MOST_RELATED))
-        return [
-            fate
-            for fate in found
-            if fate and fate["because"]["position"] not in self._placed
-        ]
+        found = []
+        for key in islice(ids, MOST_RELATED):
+            fate = self._fate(key, explained)
+            if fate and fate["because"]["position"] not in self._placed:
+                self._room -= len(encode(fate))
+                if self._room > 0:
+                    found.append(fate)
+        return found
 
     def _beside(self, one: Happened, step: int) -> Iterator[Happened]:
         """Yield what stands before or behind an event and was decided with it."""

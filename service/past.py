@@ -110,6 +110,8 @@ async def list_at(
             place = Place(position, row.created, row.key)
         if len(begun) < MOST_FOLDED:
             return page.told(None) | about
+        # It goes on even where the log has lost what the read model knows.
+        place = Place(position, begun[-1].created, begun[-1].key)
     return page.told(place) | about
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from domain.aggregate import Done, NotDone
+from domain.provenance import MOMENT, Moment, Provenance
 from domain.volume import Volume
 from service import causes
 from service.command import NotFound
 from service.endpoints import snapshots, volumes
 from service.log import Log
 from service.manager import VolumeManager
-from service.test_history import store
+from service.test_history import NOON, store
 from service.testing import ask, available, live, newest, report
 
 FAILED = NotDone("driver_failed", "the disk is broken")
@@ -140,6 +142,25 @@ def test_a_tree_that_is_too_large_says_that_it_is_not_whole(
         return list(events(tree["led_to"])), tree["whole"]
 
     assert run(scenario) == (["volume.created"], False)
+
+
+def test_a_long_chain_of_causes_is_told_as_far_as_it_fits(
+    manager: VolumeManager,
+) -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="files")
+    for number in range(1, 300):
+        cause = Provenance(causation_id=str(number))
+        MOMENT.set(Moment(NOON + timedelta(seconds=number), cause))
+        volume.update(name=str(number))
+    store(manager.recorder, volume)
+
+    from_the_end = causes.tree(manager.recorder, 300)
+    from_the_beginning = causes.tree(manager.recorder, 1)
+
+    assert len([*events(from_the_end["led_to"])]) == causes.HIGHEST + 1
+    assert len([*events(from_the_beginning["led_to"])]) == causes.DEEPEST
+    assert not from_the_end["whole"]
+    assert not from_the_beginning["whole"]
 
 
 def test_an_answer_can_be_sent(run: Callable[[Scenario], Any]) -> None:

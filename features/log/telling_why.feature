@@ -5,6 +5,7 @@ Feature: Telling why
 
   Rule: From the request to its outcome
 
+    @lvm
     Scenario: What was asked, what was run, what came of it
       Given "ana" asks because of "the spring sale"
       And everything is asked under the key "sale"
@@ -35,6 +36,7 @@ Feature: Telling why
 
   Rule: What follows elsewhere is in the tree
 
+    @lvm
     Scenario: A volume is deleted with its snapshots
       Given an available volume "db"
       And a snapshot "monday" of "db"

@@ -48,6 +48,22 @@ def test_a_deleted_volume_is_found_for_its_history(shell: Shell) -> None:
     assert "no use, für nichts" in ended.stdout
 
 
+def test_an_auditor_looks_back(shell: Shell) -> None:
+    before = shell.told("volume", "create", "past", "--size", "1", "--wait")
+    shell.told("volume", "extend", "past", "--size", "2", "--wait", "--actor", "bo")
+    position = str(before["position"])
+
+    why = shell.run("audit", "why", "past").stdout
+    then = shell.run("audit", "at", position, "volume", "list", "--name", "past").stdout
+    changed = shell.told("audit", "diff", position, "--noun", "volume")
+
+    assert "└─ volume.extension_started" in why
+    assert f"grow volume {before['id']}" in why
+    assert then.splitlines()[1].split()[1:4] == ["past", "1", "available"]
+    told = next(item for item in changed["items"] if item["id"] == before["id"])
+    assert told["fields"]["size_gib"] == {"before": 1, "after": 2}
+
+
 def test_a_wait_that_fails_is_told_with_its_reason(shell: Shell) -> None:
     made = shell.told("volume", "create", "busy", "--size", "1", "--wait")
 

@@ -59,6 +59,7 @@ async def state_at(
 
 
 class At(Moment, Page):
+    OWN = ("noun", "time", "position", "limit", "cursor")
     noun = fields.String(required=True, validate=validate.OneOf([*past.LISTS]))
     status = fields.String(validate=WORD)
     backend = fields.String(validate=WORD)
@@ -75,8 +76,6 @@ class At(Moment, Page):
         known = {*At.OWN, *past.LISTS[data["noun"]].filters}
         if unknown := [name for name in data if name not in known]:
             raise ValidationError("Unknown field.", unknown[0])
-
-    OWN = ("noun", "time", "position", "limit", "cursor")
 
 
 @query("audit.at", takes=At())
