@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID, uuid5
 
 from domain import aggregate
 from domain.aggregate import Aggregate, Done, NotDone
-from domain.drift import Drift, Explanation, Finding, Subject
+from domain.drift import Drift, Explanation, Remedy, Subject
 from domain.lifecycle import Lifecycle
 from domain.pool import passed
+from domain.ports import Object
 
 # A backend is known by its name; the log wants an id, so one follows from it.
 BACKENDS = UUID("8f6f7c2e-2a0b-5c55-9d0c-5b1f3a7f6d10")
@@ -36,6 +37,8 @@ ADMINISTRATION = Lifecycle(Administration, [
     ["initialized",      [E, D],  "="],
     ["measure_pool",     [E, D],  "="],
     ["compare",          [E, D],  "="],
+    ["repair",           [E, D],  "="],
+    ["repaired",         [E, D],  "="],
 ])
 # fmt: on
 
@@ -49,6 +52,18 @@ class Key(NamedTuple):
     noun: str
     subject: str
     drift: Drift
+
+
+class Told(TypedDict):
+    """What is told of a finding, beside whose it is."""
+
+    drift: Drift
+    expected: str
+    found: str
+    remedy: Remedy
+    seen: Object | None
+    explained_by: Explanation | None
+    cause: int | None
 
 
 class LeaseLost(Exception):
@@ -172,7 +187,8 @@ class Backend(Aggregate):
     class DriftFound(aggregate.Event, frozen=True, kw_only=True):
         """The storage is otherwise than the log says, in one way of one subject.
 
-        `drift`: in which way; `made_at`: when the storage says that it was made.
+        `seen` is what there is of it; `cause` is the position of the event that asked
+        for it.
         """
 
         TOPIC = "backend.drift_found"
@@ -182,12 +198,18 @@ class Backend(Aggregate):
         drift: Drift
         expected: str
         found: str
+        remedy: Remedy
+        seen: Object | None = None
         explained_by: Explanation | None = None
-        made_at: str | None = None
+        cause: int | None = None
+
+        @property
+        def key(self) -> Key:
+            """What tells it from others."""
+            return Key(self.noun, self.subject, self.drift)
 
         def apply(self, backend: Backend) -> None:
-            key = Key(self.noun, self.subject, self.drift)
-            backend.drift = backend.drift | {key: self}
+            backend.drift = backend.drift | {self.key: self}
 
     class DriftCleared(aggregate.Event, frozen=True, kw_only=True):
         """The storage is as the log says again, in that way."""
@@ -199,8 +221,58 @@ class Backend(Aggregate):
         drift: Drift
 
         def apply(self, backend: Backend) -> None:
-            key = Key(self.noun, self.subject, self.drift)
-            backend.drift = {k: v for k, v in backend.drift.items() if k != key}
+            gone = Key(self.noun, self.subject, self.drift)
+            backend.drift = {k: v for k, v in backend.drift.items() if k != gone}
+
+    class RepairStarted(aggregate.Intent, frozen=True, kw_only=True):
+        """What differs is to be made as the log says, in the way that is safe.
+
+        What that takes is told with it: who is to reach a volume, how large it is to
+        be, when and for which event it was made, and what a snapshot is of.
+        """
+
+        TOPIC = "backend.repair_started"
+        noun: str
+        subject: str
+        drift: Drift
+        remedy: Remedy
+        turn: UUID
+        made_at: str = ""
+        cause: int = 0
+        of: UUID | None = None
+        size_gib: int = 0
+        connectors: list[dict[str, Any]] = []  # noqa: RUF012 - msgspec copies it
+
+        @property
+        def may_take_long(self) -> bool:
+            return self.remedy is Remedy.REMOVE
+
+        @property
+        def in_turn_with(self) -> UUID:
+            return self.turn
+
+        @property
+        def key(self) -> Key:
+            """Which finding it is about."""
+            return Key(self.noun, self.subject, self.drift)
+
+    class Repaired(aggregate.Outcome, frozen=True, kw_only=True):
+        """It was done, or there was nothing to do; what differs no more is cleared."""
+
+        TOPIC = "backend.repaired"
+        backend: str
+        noun: str
+        subject: str
+        drift: Drift
+
+    class RepairFailed(aggregate.Failure, frozen=True, kw_only=True):
+        """It could not be done; it may be asked for again."""
+
+        TOPIC = "backend.repair_failed"
+        backend: str
+        noun: str
+        subject: str
+        drift: Drift
 
     # Commands
 
@@ -288,42 +360,56 @@ class Backend(Aggregate):
                 )
 
     def compare(
-        self,
-        subject: Subject,
-        findings: Mapping[Finding, Explanation | None],
-        among: Collection[Drift],
-        made_at: str | None = None,
+        self, subject: Subject, findings: Sequence[Told], among: Collection[Drift]
     ) -> None:
         """Note what is otherwise with a subject, and what is no more, among these."""
         status = ADMINISTRATION.after("compare", self)
         named = {"backend": self.name, "noun": subject.noun, "subject": subject.name}
-        found = {each.drift for each in findings}
+        found = {told["drift"] for told in findings}
         for drift in [each for each in among if each not in found]:
             if Key(subject.noun, subject.name, drift) in self.drift:
                 self.record(Backend.DriftCleared, status=status, drift=drift, **named)
-        for each, explained_by in findings.items():
-            known = Key(subject.noun, subject.name, each.drift) in self.drift
+        for told in findings:
+            known = Key(subject.noun, subject.name, told["drift"]) in self.drift
             if not known and len(self.drift) < MOST_DRIFT:
-                self.record(
-                    Backend.DriftFound,
-                    status=status,
-                    drift=each.drift,
-                    expected=each.expected,
-                    found=each.found,
-                    explained_by=explained_by,
-                    made_at=made_at,
-                    **named,
-                )
+                self.record(Backend.DriftFound, status=status, **named, **told)
+
+    def repair(self, found: Backend.DriftFound, **needed: Any) -> None:
+        """Ask for a finding to be repaired, unless that is under way."""
+        status = ADMINISTRATION.after("repair", self)
+        if found.key not in self.repairs:
+            self.record(
+                Backend.RepairStarted,
+                status=status,
+                backend=self.name,
+                noun=found.noun,
+                subject=found.subject,
+                drift=found.drift,
+                remedy=found.remedy,
+                **needed,
+            )
+
+    @property
+    def repairs(self) -> dict[Key, Backend.RepairStarted]:
+        """The repairs that are under way."""
+        asked = self.in_flight.values()
+        return {i.key: i for i in asked if isinstance(i, Backend.RepairStarted)}
 
     def report(self, version: int, result: Done | NotDone) -> None:
         """Accept what came of an intent; `NotInFlight` for one that is settled."""
         intent = self.intended(version)
-        status = ADMINISTRATION.after("initialized", self)
-        told: dict[str, Any] = {"status": status, "backend": self.name}
+        done: type[aggregate.Outcome]
+        failed: type[aggregate.Failure]
+        done, failed = Backend.Initialized, Backend.InitializationFailed
+        command, told = "initialized", dict[str, Any](backend=self.name)
+        if isinstance(intent, Backend.RepairStarted):
+            done, failed, command = Backend.Repaired, Backend.RepairFailed, "repaired"
+            told |= intent.key._asdict()
+        told["status"] = ADMINISTRATION.after(command, self)
         if isinstance(result, Done):
-            self.settle(Backend.Initialized, intent, **told)
+            self.settle(done, intent, **told)
         else:
-            self.fail(Backend.InitializationFailed, intent, result, **told)
+            self.fail(failed, intent, result, **told)
 
     # State
 

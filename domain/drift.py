@@ -31,6 +31,17 @@ class Drift(StrEnum):
     TRANSITION_OVERDUE = "transition_overdue"
 
 
+class Remedy(StrEnum):
+    """What is safe to do about a finding; released words, too."""
+
+    CONVERGE = "converge"  # let exactly those hosts reach it that are to
+    MARK = "mark"  # let it say again what it is
+    GROW = "grow"
+    REMOVE = "remove"
+    GIVE_UP = "give_up"  # what nobody has settled in time
+    BY_HAND = "by_hand"  # nothing is: a person has to look at it
+
+
 class Storage(StrEnum):
     """Whether there is to be storage."""
 
@@ -295,3 +306,74 @@ def explanation(drift: Drift, last: Iterable[Explanation]) -> Explanation | None
     said = sorted(last, key=lambda each: each.position)
     those = [each for each in said if each.event in EXPLAINED_BY.get(drift, ())]
     return next(reversed(those or said), None)
+
+
+# What is safe: each remedy is chosen when a finding is recorded, and once more when it
+# is applied, by the log as it is then.
+
+
+def remedy(drift: Drift, log: Wanted, seen: Facts) -> Remedy:
+    """Return what is safe to do about what differs."""
+    choose = CHOICES.get(drift)
+    return choose(log, seen) if choose else REMEDIES[drift]
+
+
+def remove_if_dead(log: Wanted, seen: Facts) -> Remedy:
+    """Remove what says what it is, where the log says that just that was deleted."""
+    found = seen.object
+    proven = found and not found.lacks and found.made_at == log.made_at
+    dead = log.storage is Storage.GONE and seen.subject.id is not None
+    return Remedy.REMOVE if dead and proven else Remedy.BY_HAND
+
+
+def grow_if_smaller(log: Wanted, seen: Facts) -> Remedy:
+    """Grow a volume; what is larger may hold something in what it has more."""
+    found = seen.object
+    smaller = found is not None and found.size_bytes < log.size_gib * GIB
+    volume = seen.subject.noun == VOLUME
+    return Remedy.GROW if volume and smaller else Remedy.BY_HAND
+
+
+def mark_if_certain(log: Wanted, seen: Facts) -> Remedy:
+    """Mark what says nothing that is otherwise."""
+    found = seen.object
+    certain = found and found.made_at in (None, log.made_at)
+    parent = found and found.of in (None, log.of)
+    return Remedy.MARK if certain and parent else Remedy.BY_HAND
+
+
+CHOICES: dict[Drift, Callable[[Wanted, Facts], Remedy]] = {
+    Drift.OBJECT_UNEXPLAINED: remove_if_dead,
+    Drift.SIZE: grow_if_smaller,
+    Drift.TAGS: mark_if_certain,
+}
+REMEDIES: dict[Drift, Remedy] = {
+    Drift.OBJECT_MISSING: Remedy.BY_HAND,
+    Drift.ORIGIN: Remedy.BY_HAND,
+    Drift.ACTIVATION: Remedy.CONVERGE,
+    Drift.EXPORT_MISSING: Remedy.CONVERGE,
+    Drift.EXPORT_UNEXPLAINED: Remedy.CONVERGE,
+    Drift.SESSION_WITHOUT_ATTACHMENT: Remedy.CONVERGE,
+    Drift.TRANSITION_OVERDUE: Remedy.GIVE_UP,
+}
+# What is going to be done, or has to be by hand; by the remedy, or else by the drift.
+SAID: dict[Remedy | Drift, str] = {
+    Remedy.CONVERGE: "let exactly those hosts reach it that the log says",
+    Remedy.MARK: "write its tags again, for nothing says that it is anything else",
+    Remedy.GROW: "grow it to the size that the log says",
+    Remedy.REMOVE: "remove it: it says which deleted volume or snapshot it was",
+    Remedy.GIVE_UP: "give the work up, so that it can be asked for again",
+    Drift.OBJECT_MISSING: "nothing: see whether a disk is away or somebody has renamed "
+    "it; else delete the volume or the snapshot, and copy it back from elsewhere",
+    Drift.OBJECT_UNEXPLAINED: "nothing, for nothing proves that it was ours and is "
+    "dead: take it over with `holdfast volume manage`, or remove it by hand",
+    Drift.SIZE: "nothing, for shrinking would lose what is behind: extend the volume "
+    "to what it has; a snapshot that was changed is none any more",
+    Drift.ORIGIN: "nothing, for it is another one's: see where it comes from",
+    Drift.TAGS: "nothing, for what it says is another one's: see where it comes from",
+}
+
+
+def advice(drift: Drift, remedy: Remedy) -> str:
+    """Return what is going to be done, or has to be by hand, in a sentence."""
+    return SAID[drift if remedy is Remedy.BY_HAND else remedy]

@@ -284,6 +284,13 @@ class Driver(Protocol):
         that say they are the same, the one that is served comes first.
         """
 
+    def mark(self, noun: str, its_id: UUID, cause: Cause, of: UUID | None) -> None:
+        """Let what is called as the volume or snapshot say again that it is that.
+
+        `of` is the volume that a snapshot is of. What says that it is anything else
+        stays as it is: `DriverFailed`.
+        """
+
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the storage to at least `size_gib` GiB; what is there stays."""
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from domain.aggregate import Done, NotDone, NotInFlight
-from domain.backend import MOST_DRIFT, Administration, Backend, LeaseLost, id_of
-from domain.drift import Drift, Finding, Subject
+from domain.aggregate import Done, NotDone, NotInFlight, Outcome
+from domain.backend import MOST_DRIFT, Administration, Backend, LeaseLost, Told, id_of
+from domain.drift import Drift, Remedy, Subject
 
 
 def announced() -> Backend:
@@ -114,14 +114,22 @@ def test_a_name_has_one_id() -> None:
 
 IT = Subject("volume", str(UUID(int=7)))
 ALL = [*Drift]
-MISSING = Finding(Drift.OBJECT_MISSING, "2 GiB", "nothing")
+MISSING = Told(
+    drift=Drift.OBJECT_MISSING,
+    expected="2 GiB",
+    found="nothing",
+    remedy=Remedy.BY_HAND,
+    seen=None,
+    explained_by=None,
+    cause=7,
+)
 
 
 def test_what_differs_is_recorded_once_while_it_stands() -> None:
     backend = announced()
 
     for _ in range(2):
-        backend.compare(IT, {MISSING: None}, ALL)
+        backend.compare(IT, [MISSING], ALL)
 
     assert backend.version == 3
     [standing] = backend.drift.values()
@@ -130,19 +138,19 @@ def test_what_differs_is_recorded_once_while_it_stands() -> None:
 
 def test_what_differs_no_more_is_cleared_once() -> None:
     backend = announced()
-    backend.compare(IT, {MISSING: None}, ALL)
+    backend.compare(IT, [MISSING], ALL)
 
     for _ in range(2):
-        backend.compare(IT, {}, ALL)
+        backend.compare(IT, [], ALL)
 
     assert (backend.version, backend.drift) == (4, {})
 
 
 def test_what_was_not_looked_at_stays() -> None:
     backend = announced()
-    backend.compare(IT, {MISSING: None}, ALL)
+    backend.compare(IT, [MISSING], ALL)
 
-    backend.compare(IT, {}, [Drift.TRANSITION_OVERDUE])
+    backend.compare(IT, [], [Drift.TRANSITION_OVERDUE])
 
     assert len(backend.drift) == 1
 
@@ -151,6 +159,41 @@ def test_a_backend_that_has_lost_everything_is_told_of_within_bounds() -> None:
     backend = announced()
 
     for number in range(MOST_DRIFT + 5):
-        backend.compare(Subject("object", str(number)), {MISSING: None}, ALL)
+        backend.compare(Subject("object", str(number)), [MISSING], ALL)
 
     assert len(backend.drift) == MOST_DRIFT
+
+
+def repairing() -> Backend:
+    backend = announced()
+    backend.compare(IT, [MISSING], ALL)
+    [found] = backend.drift.values()
+    backend.repair(found, turn=UUID(int=7))
+    return backend
+
+
+def test_what_is_being_repaired_is_not_asked_for_again() -> None:
+    backend = repairing()
+
+    [found] = backend.drift.values()
+    backend.repair(found, turn=UUID(int=7))
+
+    assert (backend.version, len(backend.repairs)) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "event"),
+    [
+        (Done(), Backend.Repaired),
+        (NotDone("busy", "somebody has it open"), Backend.RepairFailed),
+    ],
+)
+def test_a_repair_is_settled_and_its_finding_stands_until_it_is_seen_gone(
+    told: Done | NotDone, event: type[Outcome]
+) -> None:
+    backend = repairing()
+
+    backend.report(4, told)
+
+    assert isinstance(backend.collect_events()[-1], event)
+    assert (backend.repairs, len(backend.drift)) == ({}, 1)

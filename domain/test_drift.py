@@ -13,12 +13,15 @@ from domain.drift import (
     Drift,
     Explanation,
     Facts,
+    Remedy,
     Storage,
     Subject,
     Wanted,
+    advice,
     by_subject,
     differences,
     explanation,
+    remedy,
     wanted,
 )
 from domain.ports import Object, Survey
@@ -138,3 +141,40 @@ def test_the_last_event_that_says_so_explains_it(drift: Drift, position: int) ->
 
 def test_nothing_explains_what_the_log_never_heard_of() -> None:
     assert explanation(Drift.OBJECT_UNEXPLAINED, []) is None
+
+
+OTHER = found(of=UUID(int=2))
+DEAD = Wanted(Storage.GONE, 2, AT)
+# fmt: off
+REMEDIES = [
+    (Drift.OBJECT_MISSING,     WANTED,   None,                       Remedy.BY_HAND),
+    (Drift.OBJECT_UNEXPLAINED, DEAD,     FOUND,                      Remedy.REMOVE),
+    (Drift.OBJECT_UNEXPLAINED, DEAD,     found(made_at=LATER),       Remedy.BY_HAND),
+    (Drift.OBJECT_UNEXPLAINED, DEAD,     found(lacks=("volume",)),   Remedy.BY_HAND),
+    (Drift.OBJECT_UNEXPLAINED, GONE,     FOUND,                      Remedy.BY_HAND),
+    (Drift.OBJECT_UNEXPLAINED, LET_GO,   FOUND,                      Remedy.BY_HAND),
+    (Drift.SIZE,               WANTED,   found(size_bytes=GIB),      Remedy.GROW),
+    (Drift.SIZE,               WANTED,   found(size_bytes=3 * GIB),  Remedy.BY_HAND),
+    (Drift.ORIGIN,             WANTED,   found(made_at=LATER),       Remedy.BY_HAND),
+    (Drift.TAGS,               WANTED,   found(lacks=("volume",)),   Remedy.MARK),
+    (Drift.TAGS,               WANTED,   found(made_at=LATER),       Remedy.BY_HAND),
+    (Drift.TAGS,               SNAPSHOT, OTHER,                      Remedy.BY_HAND),
+    (Drift.ACTIVATION,         REACHED,  FOUND,                      Remedy.CONVERGE),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("drift", "log", "seen", "safe"), REMEDIES)
+def test_only_what_is_safe_is_done(
+    drift: Drift, log: Wanted, seen: Object | None, safe: Remedy
+) -> None:
+    assert remedy(drift, log, Facts(IT, seen)) is safe
+
+
+@pytest.mark.parametrize("drift", Drift)
+@pytest.mark.parametrize("log", [WANTED, GONE, LET_GO, DEAD])
+@pytest.mark.parametrize("seen", [None, FOUND, found(size_bytes=1), OTHER])
+def test_whatever_is_found_there_is_advice(
+    drift: Drift, log: Wanted, seen: Object | None
+) -> None:
+    assert advice(drift, remedy(drift, log, Facts(IT, seen)))

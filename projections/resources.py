@@ -13,6 +13,7 @@ import msgspec
 
 from domain.attachment import Attachment
 from domain.backend import Administration, Backend
+from domain.drift import advice
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot
 from domain.snapshot import Snapshot
@@ -142,6 +143,27 @@ class BackendSeen(msgspec.Struct):
     version: int
 
 
+class StepSeen(msgspec.Struct):
+    """What is to be done about a finding, in a word and in a sentence."""
+
+    drift: str
+    noun: str
+    subject: str
+    found: str
+    remedy: str
+    advice: str
+    under_way: bool
+
+
+class RepairsSeen(msgspec.Struct):
+    """What is to be done about what differs of a backend; `error`: what failed last."""
+
+    name: str
+    steps: list[StepSeen]
+    error: FaultSeen | None
+    version: int
+
+
 def volume(seen: Volume, *_: Any) -> VolumeSeen:
     """Return the volume as the contract names its parts."""
     return VolumeSeen(
@@ -263,6 +285,24 @@ def backend(seen: Backend, *_: Any) -> BackendSeen:
         reported_at=None,
         version=seen.version,
     )
+
+
+def repairs(seen: Backend, *_: Any) -> RepairsSeen:
+    """Return what is to be done about what differs of a backend, and what is done."""
+    under_way = seen.repairs
+    steps = [
+        StepSeen(
+            drift=found.drift,
+            noun=found.noun,
+            subject=found.subject,
+            found=found.found,
+            remedy=found.remedy,
+            advice=advice(found.drift, found.remedy),
+            under_way=key in under_way,
+        )
+        for key, found in seen.drift.items()
+    ]
+    return RepairsSeen(seen.name, steps, fault(seen.error), seen.version)
 
 
 def named(source: dict[str, UUID] | None) -> dict[str, str] | None:

@@ -13,16 +13,19 @@ from uuid import UUID
 import msgspec
 
 from adapters.postgres.reading import last_of_each
-from domain.backend import Backend, id_of
+from domain.backend import Backend, Told, id_of
 from domain.drift import (
     CHECKS,
     SNAPSHOT,
     VOLUME,
     Explanation,
     Facts,
+    Remedy,
     Subject,
+    advice,
     differences,
     explanation,
+    remedy,
     wanted,
 )
 from domain.snapshot import Snapshot
@@ -34,6 +37,15 @@ from service.command import Decision, Reply, asking
 if TYPE_CHECKING:
     from service.log import Log
 
+ASKED = frozenset(
+    {
+        "volume.created",
+        "volume.managing_started",
+        "snapshot.created",
+        "snapshot.created_in_group",
+        "snapshot.managing_started",
+    }
+)
 KINDS: dict[str, type[Volume | Snapshot]] = {VOLUME: Volume, SNAPSHOT: Snapshot}
 
 Last = dict[UUID, list[Explanation]]
@@ -59,11 +71,56 @@ def compare(
         said = last.get(of.id, []) if of else []
         if of and (of.in_flight or has_moved_on(of, said, position)):
             continue
-        ours = of if of and of.backend == backend.name else None
-        found = differences(wanted(ours), seen)
-        explained = {each: explanation(each.drift, said) for each in found}
-        made_at = seen.object.made_at if seen.object else None
-        backend.compare(seen.subject, explained, CHECKS, made_at)
+        expected = wanted(ours(backend, of))
+        told = [
+            Told(
+                drift=each.drift,
+                expected=each.expected,
+                found=each.found,
+                remedy=remedy(each.drift, expected, seen),
+                seen=seen.object,
+                explained_by=explanation(each.drift, said),
+                cause=asked_at(said),
+            )
+            for each in differences(expected, seen)
+        ]
+        backend.compare(seen.subject, told, CHECKS)
+
+
+def repair(log: Decision, backend: Backend) -> None:
+    """Ask for all that is safe to be done about what differs, as the log is now.
+
+    What is worked on is left to the next survey.
+    """
+    subjects = standing(backend)
+    log.need(each.id for each in subjects if each.id)
+    for found in backend.drift.values():
+        subject = Subject(found.noun, found.subject)
+        of = known(log, subject)
+        expected = wanted(ours(backend, of))
+        safe = remedy(found.drift, expected, Facts(subject, found.seen))
+        if safe is not found.remedy or safe is Remedy.BY_HAND or (of and of.in_flight):
+            continue
+        backend.repair(
+            found,
+            turn=expected.of or subject.id or backend.id,
+            made_at=expected.made_at,
+            cause=found.cause or 0,
+            of=expected.of,
+            size_gib=expected.size_gib,
+            connectors=of.connectors if isinstance(of, Volume) else [],
+        )
+
+
+def ours(backend: Backend, of: Volume | Snapshot | None) -> Volume | Snapshot | None:
+    """Return it if it is to be on the backend."""
+    return of if of and of.backend == backend.name else None
+
+
+def asked_at(said: Collection[Explanation]) -> int | None:
+    """Return the position of the event that asked for it, last."""
+    those = (each.position for each in said if each.event in ASKED)
+    return max(those, default=None)
 
 
 def standing(backend: Backend) -> list[Subject]:
@@ -117,5 +174,7 @@ def item(found: Backend.DriftFound) -> dict[str, Any]:
         "expected": found.expected,
         "found": found.found,
         "explained_by": found.explained_by,
+        "remedy": found.remedy,
+        "advice": advice(found.drift, found.remedy),
         "since": resources.instant(found.timestamp),
     }

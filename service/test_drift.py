@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from adapters.contracts.drivers import held_open
 from adapters.embedded.nats_server import NatsServer
 from adapters.file.driver import FileDriver
 from adapters.jetstream import surveying, sweeping
@@ -123,3 +125,124 @@ def test_what_nobody_asked_for_is_found(run: Run, driver: Watched) -> None:
     one = run(driver, scenario)
     assert one["explained_by"] is None
     assert stranger in one["found"]
+
+
+# Repairing
+
+
+async def repaired(house: House, **more: Any) -> list[tuple[str, bool]]:
+    told = await house.asker.insist("backend.repair", name="files", **more)
+    return [(step["remedy"], step["under_way"]) for step in told["steps"]]
+
+
+def test_a_plan_changes_nothing(run: Run, driver: Watched) -> None:
+    async def scenario(house: House) -> Any:
+        volume_id = await house.available()
+        forget_what_made_it(driver, volume_id)
+        await found(house, ("tags", volume_id))
+        plan = await repaired(house)
+        await surveyed(driver)
+        return plan, await events(house)
+
+    plan, told = run(driver, scenario)
+    assert plan == [("mark", False)]
+    assert told == ["backend.drift_found"]
+
+
+def test_what_has_lost_its_marks_is_marked_again(run: Run, driver: Watched) -> None:
+    async def scenario(house: House) -> Any:
+        volume_id = await house.available()
+        before = beside(driver, volume_id)
+        forget_what_made_it(driver, volume_id)
+        await found(house, ("tags", volume_id))
+        under_way = await repaired(house, apply=True)
+        await found(house)
+        return before, beside(driver, volume_id), under_way
+
+    before, after, under_way = run(driver, scenario)
+    assert before == after
+    assert under_way == [("mark", True)]
+
+
+def test_a_shrunk_volume_is_grown_again(run: Run, driver: Watched) -> None:
+    async def scenario(house: House) -> int:
+        volume_id = await house.available(size_gib=2)
+        os.truncate(home(driver, volume_id) / "volume", 2**30)
+        await found(house, ("size", volume_id))
+        await repaired(house, apply=True)
+        await found(house)
+        return (home(driver, volume_id) / "volume").stat().st_size
+
+    assert run(driver, scenario) == 2 * 2**30
+
+
+def test_what_is_left_of_a_deleted_volume_is_removed(run: Run, driver: Watched) -> None:
+    async def scenario(house: House) -> bool:
+        volume_id = await house.available()
+        copy = home(driver, volume_id).with_name(".copy")
+        shutil.copytree(home(driver, volume_id), copy)
+        await removed(house, volume_id)
+        copy.rename(home(driver, volume_id))
+        await found(house, ("object_unexplained", volume_id))
+        await repaired(house, apply=True)
+        await found(house)
+        return home(driver, volume_id).exists()
+
+    assert not run(driver, scenario)
+
+
+def test_what_nothing_proves_dead_stays(run: Run, driver: Watched) -> None:
+    async def scenario(house: House) -> Any:
+        volume_id, stranger = await house.available(), str(uuid4())
+        shutil.copytree(home(driver, volume_id), home(driver, stranger))
+        shutil.rmtree(home(driver, volume_id))
+        missing, strange = (
+            ("object_missing", volume_id),
+            ("object_unexplained", stranger),
+        )
+        await found(house, missing, strange)
+        steps = await repaired(house, apply=True)
+        await surveyed(driver)
+        return steps, home(driver, stranger).exists(), await events(house)
+
+    steps, is_there, told = run(driver, scenario)
+    assert set(steps) == {("by_hand", False)}
+    assert is_there
+    assert set(told) == {"backend.drift_found"}
+
+
+def test_who_uses_a_volume_that_nobody_gave_it_is_told_of_and_left(
+    run: Run, driver: Watched
+) -> None:
+    async def scenario(house: House) -> Any:
+        volume_id = await house.available()
+        with held_open(home(driver, volume_id) / "volume"):
+            await found(house, ("session_without_attachment", volume_id))
+            await repaired(house, apply=True)
+
+            def so(told: Any) -> bool:
+                return bool(told["error"])
+
+            told = await house.asker.until("backend.repair", so, name="files")
+        await found(house)
+        return told["error"]["message"]
+
+    assert "fuser" in run(driver, scenario)
+
+
+def forget_what_made_it(driver: Watched, volume_id: str) -> None:
+    for each in home(driver, volume_id).glob("made-by*"):
+        each.unlink()
+
+
+def beside(driver: Watched, volume_id: str) -> list[str]:
+    return sorted(each.name for each in home(driver, volume_id).iterdir())
+
+
+async def removed(house: House, volume_id: str) -> None:
+    await house.asker.insist("volume.delete", id=volume_id)
+
+    def so(volume: Any) -> bool:
+        return bool(volume["status"] == "deleted")
+
+    await house.asker.until("volume.show", so, id=volume_id)

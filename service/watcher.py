@@ -55,6 +55,7 @@ WORK: dict[str, Callable[[Deadlines], float]] = {
     "group_snapshot.created": lambda deadlines: deadlines.creating,
     "group.deletion_started": lambda deadlines: deadlines.deleting,
     "backend.initialization_started": lambda deadlines: deadlines.creating,
+    "backend.repair_started": lambda deadlines: deadlines.deleting,
 }
 
 

@@ -244,6 +244,12 @@ class FileDriver:
             self._volumes.look()  # it may have gone out of sight meanwhile
         return Survey(tuple(objects), None, frozenset(used))
 
+    def mark(self, noun: str, its_id: UUID, cause: Cause, of: UUID | None) -> None:
+        """Link the data once more, under a name that tells."""
+        kept = self._snapshots if noun == "snapshot" else self._volumes
+        with self._at_work(f"mark {noun} {its_id} in {self._folder}"):
+            kept.mark(its_id, cause, of)
+
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the file; hosts that have it open see its new size at once."""
         size_bytes = size_gib * GIB

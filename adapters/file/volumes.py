@@ -210,13 +210,21 @@ class Volumes:
                     lacks=tuple(lacks),
                 )
 
-    def claim(self, volume_id: UUID, cause: Cause, of: UUID | None) -> None:
-        """Let a volume that is there say again what made it, and what it is of."""
-        home, data = self._home(volume_id), self.path(volume_id)
+    def mark(self, volume_id: UUID, cause: Cause, of: UUID | None) -> None:
+        """Let a volume that is there say again what made it, and what it is of.
+
+        Raises `MadeForAnother` where it says something else.
+        """
+        home, data, said = self._home(volume_id), self.path(volume_id), None
         self.size(volume_id)
-        if self._said(home) is None:
+        with suppress(FileNotFoundError, msgspec.MsgspecError):
+            said = cause_in(home)
+        beside = {told[1] for told in map(OF.fullmatch, names(home)) if told}
+        if (said and said.at != cause.at) or beside - {str(of)}:
+            raise MadeForAnother(home, said or cause)
+        if not said:
             (home / made_by(cause)).hardlink_to(data)
-        if of and not any(map(OF.fullmatch, names(home))):
+        if of and not beside:
             (home / f"of {of}").hardlink_to(data)
         sync(home)
 

@@ -396,6 +396,8 @@ class Agent:
             self._taken.discard(key)
             self._old.discard(key)
             self._finished.add(key)
+            if asked.topic == Backend.RepairStarted.TOPIC:
+                self._sweeper.be_due()  # to see what came of it
 
         task.add_done_callback(finished)
 

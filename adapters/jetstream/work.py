@@ -7,16 +7,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from logging import getLogger
 from typing import Any
+from uuid import UUID
 
 from domain.aggregate import Done
 from domain.attachment import for_driver
 from domain.backend import Backend
+from domain.drift import SNAPSHOT, Remedy
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot
 from domain.ports import (
     Cause,
     Driver,
     DriverFailed,
+    Export,
     HalfReverted,
     Progress,
     TimedOut,
@@ -55,6 +58,20 @@ class NotReverted(VolumeIsBusy):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class StillUsed(VolumeIsBusy):
+    """Somebody uses a volume, and not by a way that was given."""
+
+    def __init__(self, volume_id: UUID) -> None:
+        super().__init__(volume_id)
+        self.volume_id = volume_id
+
+    def __str__(self) -> str:
+        return (
+            f"something has volume {self.volume_id} open that was let in by nobody; "
+            "see with `fuser` what it is, and end it"
+        )
 
 
 def create(
@@ -223,6 +240,56 @@ def initialize(driver: Driver, *_: Any) -> Done:
     return Done()
 
 
+def repair(
+    driver: Driver, event: Backend.RepairStarted, _: Cause, progress: Progress
+) -> Done:
+    """Do what is safe about what differs; each looks again before it changes."""
+    its_id = UUID(event.subject)
+    REPAIRS[event.remedy](driver, its_id, event, progress)
+    return Done()
+
+
+def converge(
+    driver: Driver, volume_id: UUID, event: Backend.RepairStarted, _: Progress
+) -> None:
+    """Let exactly those hosts reach a volume that are to."""
+    driver.converge(Export(volume_id, tuple(event.connectors)))
+    if not event.connectors and driver.has_session(volume_id, None):
+        raise StillUsed(volume_id)
+
+
+def mark(
+    driver: Driver, its_id: UUID, event: Backend.RepairStarted, _: Progress
+) -> None:
+    """Let it say again what it is."""
+    driver.mark(event.noun, its_id, Cause(event.cause, event.made_at), event.of)
+
+
+def grow(
+    driver: Driver, volume_id: UUID, event: Backend.RepairStarted, _: Progress
+) -> None:
+    """Grow it to what the log says."""
+    driver.extend(volume_id, event.size_gib)
+
+
+def remove(
+    driver: Driver, its_id: UUID, event: Backend.RepairStarted, progress: Progress
+) -> None:
+    """Remove what was made at that time, as its deletion should have."""
+    if event.noun == SNAPSHOT:
+        driver.delete_snapshot(its_id, event.made_at, progress)
+    else:
+        driver.remove_export(its_id)
+        driver.delete(its_id, event.made_at, progress)
+
+
+REPAIRS: dict[Remedy, Callable[[Driver, UUID, Any, Progress], None]] = {
+    Remedy.CONVERGE: converge,
+    Remedy.MARK: mark,
+    Remedy.GROW: grow,
+    Remedy.REMOVE: remove,
+}
+
 WORK: dict[str, Callable[[Driver, Any, Cause, Progress], Done]] = {
     Volume.Created.TOPIC: create,
     Volume.ExtensionStarted.TOPIC: extend,
@@ -243,4 +310,5 @@ WORK: dict[str, Callable[[Driver, Any, Cause, Progress], Done]] = {
     Group.DeletionStarted.TOPIC: look_at_members,
     Volume.CascadeStarted.TOPIC: look_at,
     Backend.InitializationStarted.TOPIC: initialize,
+    Backend.RepairStarted.TOPIC: repair,
 }

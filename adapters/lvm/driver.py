@@ -314,6 +314,24 @@ class LvmDriver:
             objects = surveying.objects(lvs, self._pool.name)
         return Survey(tuple(objects), None if local else exported, frozenset(used))
 
+    def mark(self, noun: str, its_id: UUID, cause: Cause, of: UUID | None) -> None:
+        """Give a logical volume of that name its tags again."""
+        with self._at_work("mark", its_id), self._adopting:
+            self._group.forget()  # others took them away
+            lvs = self._group.seen().lvs
+            lv = surveying.marked(lvs, surveying.Claim(noun, its_id))
+            if lv is None:
+                raise Gone(its_id, self._lvs.path(volumes.name(its_id)))
+            wanted = volumes.tags(its_id, cause)
+            if noun == surveying.SNAPSHOT and of:
+                wanted = snapshots.tags(its_id, of, cause)
+            said = volumes.cause(lv)
+            if said and said.at != cause.at:
+                raise MadeForAnother(self._lvs.path(lv.name), said)
+            if said:
+                wanted -= {volumes.made_by(cause)}
+            self._lvs.tag(lv, wanted)
+
     def extend(self, volume_id: UUID, size_gib: int) -> None:
         """Grow the logical volume, and what hosts see of it, while they use it."""
         with self._at_work("extend", volume_id):
@@ -380,7 +398,9 @@ class LvmDriver:
         if served := self._fronts.device(volume_id):
             return served.open_count > 0
         lv = volumes.of(lvs, volume_id)
-        return lv is not None and is_held_by_others(Path(self._lvs.path(lv.name)))
+        if lv is None:
+            return False
+        return is_held_by_others(Path(self._lvs.path(lv.name)).resolve())
 
     # The logical volume
 

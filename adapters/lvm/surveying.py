@@ -71,6 +71,12 @@ def server(lvs: Mapping[str, Lv], claim: Claim | None) -> Lv | None:
     return served(lvs, claim.id)
 
 
+def marked(lvs: Mapping[str, Lv], claim: Claim) -> Lv | None:
+    """Return the one that is that, or would be if it had its tags."""
+    named = (lv for lv in lvs.values() if claimed(lv) == claim)
+    return server(lvs, claim) or next(named, None)
+
+
 def described(lvs: Mapping[str, Lv], lv: Lv) -> Object:
     """Return what there is to tell of one."""
     claim, cause = claimed(lv), volumes.cause(lv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -12,7 +13,10 @@ from service.cli.options import Answer, Cursor, Limit, command, question
 
 Backend = Annotated[str, typer.Argument(metavar="BACKEND", help="Its name.")]
 Only = Annotated[str | None, typer.Option(help="Only those.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before.")]
 Why = Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever looks sees it.")]
+
+BY_HAND = "by_hand"
 
 app = typer.Typer(name="backend", help="Where volumes are.", no_args_is_help=True)
 
@@ -53,6 +57,17 @@ def drift(
 ) -> Answer:
     """List where a backend's storage is otherwise than the log says."""
     return service.whole("backend.drift", limit, cursor=cursor, name=name)
+
+
+@command(app, "repair", show.steps)
+def repair(service: Service, name: Backend, *, yes: Yes = False) -> Answer:
+    """Show what is to be done about drift, ask, and have done what is safe."""
+    plan = service.whole("backend.drift", None, name=name)
+    safe = [each for each in plan["items"] if each["remedy"] != BY_HAND]
+    if safe and not yes and sys.stdin.isatty() and not service.caller.as_json:
+        show.for_people(show.steps({"steps": plan["items"]}))
+        yes = typer.confirm(f"Do what is safe about {len(safe)} of them?", abort=True)
+    return service.ask("backend.repair", name=name, apply=bool(safe) and yes)
 
 
 @question(app, "capabilities", show.fields)

@@ -74,6 +74,10 @@ DRIFT = {
     "EXPECTED": "expected", "FOUND": "found", "EXPLAINED BY": "explained_by.event",
     "AT POSITION": "explained_by.position", "SINCE": "since",
 }
+STEPS = {
+    "DRIFT": "drift", "OF": "noun", "ID OR NAME": "subject", "FOUND": "found",
+    "REMEDY": "remedy", "UNDER WAY": "under_way", "WHAT THAT IS": "advice",
+}
 PROJECTIONS = {
     "NAME": "name", "STATUS": "status", "BEHIND": "behind",
     "SECONDS": "lag_seconds", "PROGRESS": "progress", "ERROR": "error.message",
@@ -106,6 +110,11 @@ def listed(columns: Mapping[str, str]) -> View:
 def more(told: dict[str, Any]) -> str:
     """Tell how a list that is not whole goes on."""
     return f"there is more: --cursor {told['next']}" if told["next"] else ""
+
+
+def steps(told: dict[str, Any]) -> Table:
+    """Show what is to be done about what differs of a backend."""
+    return listed(STEPS)({"items": told["steps"], "next": None})
 
 
 def fields(told: dict[str, Any]) -> Table:

@@ -132,6 +132,19 @@ async def drift(replica: Replica, name: str, limit: int, cursor: str | None) -> 
     return await drifting.page(replica.log, name, limit, cursor)
 
 
+class Repair(One):
+    apply = StrictBoolean(load_default=False)
+
+
+@endpoint("backend.repair", takes=Repair(), gives=resources.repairs)
+def repair(log: Decision, name: str, *, apply: bool) -> Backend:
+    """Tell what is to be done about drift; with `apply`, have done what is safe."""
+    asked = log.get(Backend, id_of(name), name)
+    if apply:
+        drifting.repair(log, asked)
+    return asked
+
+
 class HistoryOf(History):
     name = fields.String(required=True, validate=WORD)
 
@@ -153,4 +166,5 @@ ENDPOINTS = (
     is_working,
     show_history,
     drift,
+    repair,
 )
