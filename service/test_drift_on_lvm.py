@@ -19,7 +19,15 @@ from adapters.jetstream import sweeping
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.mapper import mapped
 from adapters.lvm.test_driver import fresh
-from adapters.lvm.testing import DEVICES, GROUP, clear, lvcreate, lvm, make_group
+from adapters.lvm.testing import (
+    DEVICES,
+    GROUP,
+    clear,
+    lvcreate,
+    lvm,
+    make_group,
+    remove_group,
+)
 from adapters.lvm.testing import run as system
 from adapters.tasks import ended
 from service.house import House, house
@@ -196,11 +204,6 @@ PLANTED: list[Callable[[Bed], Any]] = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _group() -> None:
-    make_group()
-
-
 @pytest.fixture(params=["thin", "default"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -211,6 +214,7 @@ def driver(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LvmDriver]:
     """A driver whose agent sweeps when it is told to."""
     for name in ("EVERY", "AGAIN"):
         monkeypatch.setattr(sweeping, name, 3600)
+    make_group()
     driver = fresh(
         kind,
         target_helper="lioadm",
@@ -222,6 +226,7 @@ def driver(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LvmDriver]:
     for volume in driver.exports():
         driver.remove_export(volume)
     clear()
+    remove_group()
 
 
 @asynccontextmanager
