@@ -16,7 +16,8 @@ from adapters.postgres.recorder import Batch
 from domain import log as language
 from domain.aggregate import Aggregate, Done
 from domain.attachment import AttachStatus
-from domain.backend import Administration, Backend
+from domain.backend import Administration, Backend, Told
+from domain.drift import VOLUME, Drift, Remedy, Subject
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot, Member
 from domain.provenance import MOMENT, Moment, Provenance
@@ -166,6 +167,23 @@ def being_initialized() -> Backend:
     return backend
 
 
+def being_repaired() -> Backend:
+    backend = Backend.taken_over("files", 1, "holder", "node-1")
+    told = Told(
+        drift=Drift.SIZE,
+        expected="2 GiB",
+        found="1 GiB",
+        remedy=Remedy.GROW,
+        seen=None,
+        explained_by=None,
+        cause=None,
+    )
+    backend.compare(Subject(VOLUME, str(UUID(int=7))), [told], [])
+    [found] = backend.drift.values()
+    backend.repair(found, turn=UUID(int=7))
+    return backend
+
+
 def after(begun: Callable[[], Volume], ask: Callable[[Volume], None]) -> Any:
     """Return what makes a volume and then asks something of it."""
 
@@ -242,6 +260,9 @@ CASES = {
     "backend.initialization_started": Case(
         being_initialized, "enabled",
         "creating", "backend.initialization_failed", "enabled"),
+    "backend.repair_started": Case(
+        being_repaired, "enabled",
+        "deleting", "backend.repair_failed", "enabled"),
     # The caller does.
     "reserved": Case(
         reserved, "reserved", "reserved", "volume.released", "available"),
