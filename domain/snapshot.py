@@ -133,9 +133,12 @@ class Snapshot(Copied):
 
         TOPIC = "snapshot.creation_finished"
         location: str
+        size_gib: int | None = None  # whole GiB of what was taken over
 
         def apply(self, snapshot: Snapshot) -> None:
             snapshot.percent = 100
+            snapshot.size_gib = self.size_gib or snapshot.size_gib
+            snapshot.allocated_gib = snapshot.size_gib
 
     class CreationFailed(aggregate.Failure, frozen=True, kw_only=True):
         """The backend could not take the snapshot."""
@@ -407,7 +410,7 @@ class Snapshot(Copied):
         outcomes: dict[type[aggregate.Intent], tuple[Any, Any]] = {
             # asked                    done             not done
             Snapshot.Created:           (self._created,   self._creation_failed),
-            Snapshot.ManagingStarted:   (self._created,   self._creation_failed),
+            Snapshot.ManagingStarted:   (self._managed,   self._creation_failed),
             Snapshot.DeletionStarted:   (self._deleted,   self._deletion_failed),
             Snapshot.UnmanagingStarted: (self._unmanaged, self._unmanaging_failed),
         }
@@ -433,6 +436,15 @@ class Snapshot(Copied):
             intent,
             status=LIFECYCLE.after("created", self),
             location=done.location,
+        )
+
+    def _managed(self, intent: ManagingStarted, done: Done) -> None:
+        self.settle(
+            Snapshot.CreationFinished,
+            intent,
+            status=LIFECYCLE.after("created", self),
+            location=done.location,
+            size_gib=done.size_gib,
         )
 
     def _creation_failed(self, intent: Created, why: NotDone) -> None:
@@ -498,6 +510,11 @@ class Snapshot(Copied):
     def was_available(self) -> bool:
         """Removing it began with a snapshot that could be used."""
         return self.previous_status == S.AVAILABLE
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """It could not be taken, so it holds nothing."""
+        return bool(self.status == S.ERROR)
 
     @property
     def unsettled(self) -> bool:

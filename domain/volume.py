@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from functools import reduce
+from itertools import takewhile
 from typing import Any, ClassVar, TypedDict, Unpack
 from uuid import UUID, uuid5
 
@@ -982,10 +984,19 @@ class Volume(Copied):
         if self.group_id == group_id:
             self.record(Volume.Ungrouped, status=self._after("ungroup"))
 
-    def revert(self, snapshot_id: UUID, made_at: datetime, size_gib: int) -> None:
-        """Ask for the volume to hold again what its latest snapshot does."""
+    def revert(
+        self,
+        snapshot_id: UUID,
+        made_at: datetime,
+        size_gib: int,
+        failed: Collection[UUID] = (),
+    ) -> None:
+        """Ask for the volume to hold again what its latest snapshot does.
+
+        Those that `failed` hold nothing, so they are not the latest.
+        """
         unmet = list(self.copied_to)
-        latest = next(reversed(self.snapshots), None)
+        latest = next((s for s in reversed(self.snapshots) if s not in failed), None)
         if snapshot_id not in self.snapshots:
             unmet.append(f"the volume that snapshot {snapshot_id} is of")
         elif snapshot_id != latest:
@@ -1001,6 +1012,11 @@ class Volume(Copied):
             snapshot_made_at=made_at,
             previous_status=self.status,
         )
+
+    def snapshots_since(self, snapshot_id: UUID) -> list[UUID]:
+        """Return the snapshots that were asked for after one of them."""
+        since = takewhile(lambda each: each != snapshot_id, reversed(self.snapshots))
+        return [*since]
 
     def reserve(self) -> None:
         """Promise the volume to whoever attaches it next."""

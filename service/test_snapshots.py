@@ -317,6 +317,41 @@ def test_a_volume_is_reverted_to_its_latest_snapshot(manager: VolumeManager) -> 
     assert (after["status"], late["status"]) == ("available", "available")
 
 
+def test_a_snapshot_that_failed_does_not_count_as_the_latest(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        kept = await taken(log, of)
+        failed = await ask(log, snapshots.create, volume_id=of)
+        refused = await ask(log, volumes.revert, id=of, snapshot_id=kept)
+        await report(log, failed["id"], 1, FAILED, noun="snapshot")
+        return refused, await ask(log, volumes.revert, id=of, snapshot_id=kept), failed
+
+    refused, asked, failed = played(manager, scenario)
+
+    assert refused["unmet"] == [f"its latest snapshot, which is {failed['id']}"]
+    assert asked["status"] == "reverting"
+
+
+def test_a_snapshot_that_is_taken_over_is_as_large_as_its_storage(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        named = {"source-name": "monday"}
+        managed = await ask(log, snapshots.manage, volume_id=of, reference=named)
+        done: dict[str, Any] = {"location": "/monday", "size_gib": 3}
+        await report(log, managed["id"], 1, noun="snapshot", **done)
+        seen = await snapshot(log, managed["id"])
+        return seen, await ask(log, volumes.revert, id=of, snapshot_id=managed["id"])
+
+    seen, refused = played(manager, scenario)
+
+    assert seen["size_gib"] == 3
+    assert "as large as the snapshot" in str(refused["unmet"])
+
+
 @pytest.mark.parametrize(("why", "status"), [(FAILED, "error"), (BUSY, "available")])
 def test_a_reversion_that_fails_keeps_the_snapshot(
     manager: VolumeManager, why: NotDone, status: str

@@ -46,6 +46,15 @@ Feature: Reverting a volume
       Then "db" is available
       And "db" holds "orders"
 
+    Scenario: The later one could not be taken
+      Given an available volume "db" on backend "faulty" that holds "orders"
+      And a snapshot "monday" of "db"
+      And "db" was overwritten with "bills"
+      And a snapshot "tuesday" of "db" that could not be taken
+      When "db" is reverted to "monday"
+      Then "db" is available
+      And "db" holds "orders"
+
     Scenario: Another volume's
       Given an available volume "db"
       And an available volume "web"

@@ -163,7 +163,9 @@ class Revert(One):
 def revert(log: Decision, volume_id: UUID, snapshot_id: UUID) -> Volume:
     """Ask for a volume to hold again what its latest snapshot does."""
     asked, snapshot = log.get(Volume, volume_id), log.get(Snapshot, snapshot_id)
-    asked.revert(snapshot_id, snapshot.created_at, snapshot.size_gib)
+    since = log.all(Snapshot, asked.snapshots_since(snapshot_id))
+    failed = [each.id for each in since if each.came_to_nothing]
+    asked.revert(snapshot_id, snapshot.created_at, snapshot.size_gib, failed)
     snapshot.restore()
     return asked
 
