@@ -173,6 +173,7 @@ class Everything:
         await self.ask("audit.checkpoint")
         await self.ask("audit.prove_inclusion", **then)
         await self.ask("audit.prove_consistency", **{"from": 1})
+        await self.ask("audit.digest")
 
     async def agents(self) -> None:
         """Say what an agent says, of a backend that is ours alone."""

@@ -25,6 +25,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from adapters.archive.reading import pieces
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.file.driver import FileDriver
@@ -42,6 +43,7 @@ from service.testing import caller, database_of, eventually, has_room
 from service.up import described
 
 HOLDFAST = Path(sys.executable).with_name("holdfast")
+EXPORT = "log.jsonl.zst"
 NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 
 
@@ -61,6 +63,7 @@ class Installed:
     server: Mapping[str, str]  # its PostgreSQL
     database = "postgres"
     backend = "files"
+    whose: tuple[str, Path]  # tells `audit export` which log is meant
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -128,6 +131,16 @@ class Installed:
                 f"command {number}", "volume", "list", HOLDFAST_NATS_URL=url
             )
             assert bool(asking.wait(60)) == bool(number)
+        exporting = self.start(
+            "export", "audit", "export", self.folder / EXPORT, *self.whose
+        )
+        assert exporting.wait(60) == 0
+
+    def exported(self) -> Iterator[Place]:
+        """Yield what is in the file that an auditor gets."""
+        with (self.folder / EXPORT).open("rb") as file:
+            for number, piece in enumerate(pieces(file)):
+                yield f"piece {number} of {EXPORT}", piece
 
     async def stream(self) -> list[Place]:
         """Return every message of the stream, as others get it."""
@@ -225,7 +238,8 @@ class Apart(Installed):
             "serve", serve, agent_key=key, nats_url=url, checkpoint_key=signs
         )
         working = self.configured("agent", backend, nats_url=url)
-        self.run("serve", "--config", serving)
+        self.whose = "--config", serving
+        self.run("serve", *self.whose)
         self.run("agent", "--config", working, HOLDFAST_AGENT_KEY=key)
 
     @property
@@ -253,8 +267,9 @@ class Together(Installed):
         self._data = folder / "data"
         settings = self.configured("up", backend)
         told = {"HOLDFAST_AGENT_KEY": self.canary("agent key")} if given else {}
-        where = "--data", self._data, "--nats-port", "0"
-        self.run("up", *where, "--config", settings, **told)
+        self.whose = "--data", self._data
+        more = "--config", settings, "--nats-port", "0"
+        self.run("up", *self.whose, *more, **told)
         asyncio.run(eventually(self._runs))
         self.settings.append(self._data / "nats" / "nats.conf")
         self._learn("nats password", self._data / "nats.password")
@@ -310,6 +325,7 @@ def left_by(install: Callable[[], Installed], every: float = 0.05) -> Left:
             }
     places |= {
         "files": [*installed.files()],
+        "export": [*installed.exported()],
         "traces": [*installed.traces()],
         "command lines": [*processes.command_lines()],
         "environments": [*processes.environs(but=installed.given)],
@@ -342,6 +358,7 @@ def test_everything_was_asked_that_can_be(left: Left) -> None:
     [
         "tables",
         "files",
+        "export",
         "stream",
         "pages",
         "traces",
@@ -362,6 +379,6 @@ def test_what_is_not_secret_is_found_where_it_is(left: Left) -> None:
     seen = {where: bool(known.told_in(left.places[where])) for where in left.places}
 
     assert seen == dict.fromkeys(seen, False) | dict.fromkeys(
-        ("tables", "files", "stream"),
+        ("tables", "files", "stream", "export"),
         True,
     )
