@@ -153,6 +153,7 @@ class Everything:
             "is_working",
             "publish_capabilities",
             "drift",
+            "repair",
             "history",
         ):
             await self.ask(f"backend.{verb}", **about)
