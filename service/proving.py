@@ -62,7 +62,7 @@ class Proving:
 
     async def inclusion(self, position: int, size: int) -> dict[str, Any]:
         """Return what proves that an event is at its position in so long a log."""
-        row = await self._log.read(self._row, position)
+        row = await proven(self._log.read(self._row, position))
         path, [root] = await self._heads(inclusion(position - 1, size), size)
         return {
             "position": position,
