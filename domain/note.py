@@ -30,7 +30,7 @@ class NotAKey(Exception):
     """What was given as a key is none."""
 
     def __str__(self) -> str:
-        return "that is no key of a signed note: name+id+key, as `audit key` shows it"
+        return "that is no key of a signed note, which is name+id+key"
 
 
 class NotANote(Exception):

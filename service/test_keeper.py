@@ -18,10 +18,13 @@ import pytest
 from adapters.embedded.nats_server import nats_server
 from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of
+from domain.checkpoint import all_opened
 from service import keeper
+from service.checkpointing import make_key, signer_in
 from service.keeper import Order, started, stopped
 from service.manager import VolumeManager
 from service.settings import Settings, database_of, load
+from service.test_checkpointing import messages, right
 from service.testing import (
     AGENT,
     SERVE,
@@ -155,6 +158,40 @@ def test_the_next_keeper_takes_over(
 
     assert took < TAKEN_OVER
     assert positions == list(range(1, len(positions) + 1))
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_checkpoints_go_on_and_never_contradict_each_other(
+    tmp_path: Path, url: str, manager: VolumeManager, frozen: list[int], how: str
+) -> None:
+    config = tmp_path / "holdfast.toml"
+    make_key(tmp_path / "key", "holdfast/test")
+    more = f'checkpoint_key = "{tmp_path / "key"}"\ncheckpoint_events = 1\n'
+    config.write_text(more + config.read_text())
+
+    async def signed(asker: Caller) -> None:
+        made = await asker.insist("volume.create", size_gib=1)
+        last = made["position"]
+        await asker.until("audit.checkpoint", lambda told: told["size"] >= last)
+
+    async def scenario(running: Replicas) -> list[str]:
+        async with asyncio.timeout(60), caller(url) as asker:
+            await has_room(asker)
+            await signed(asker)
+            lose(await one_leads(manager, running), how, running, frozen)
+            await signed(asker)
+            for pid in frozen:
+                thaw(pid)
+                await waits(manager, pid)
+            await signed(asker)
+            return await messages(asker.client)
+
+    with replicas(tmp_path, 2) as running:
+        notes = asyncio.run(scenario(running))
+
+    found = all_opened("\n".join(notes), signer_in(tmp_path / "key").verifier)
+    assert [each.size for each in found] == sorted({each.size for each in found})
+    assert all(right(manager.recorder, each) for each in found)
 
 
 @NUMBERS

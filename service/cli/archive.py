@@ -20,7 +20,7 @@ DIGESTS_SECONDS = 600.0  # that a service has to replay its log
 # fmt: off
 File = Annotated[Path, typer.Argument(metavar="FILE", help="As holdfast.jsonl.zst.")]
 Key = Annotated[str | None, typer.Option("--key", metavar="VKEY",
-    help="Who must have signed the checkpoints in it, as `audit key` shows it.")]
+    help="Who must have signed the checkpoints in it, as `audit checkpoint` does.")]
 UpTo = Annotated[int | None, typer.Option("--position", metavar="N",
     help="As it was after that event of the log; otherwise now.")]
 # fmt: on
