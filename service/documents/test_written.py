@@ -51,6 +51,13 @@ def test_every_link_and_path_leads_somewhere(page: Path) -> None:
     assert dead == []
 
 
+def test_every_decision_is_listed() -> None:
+    decisions = ROOT / "docs" / "decisions"
+    pages = {page.name for page in decisions.glob("[0-9]*.md")}
+
+    assert pages - set(LINK.findall((decisions / "README.md").read_text())) == set()
+
+
 # Settings
 
 
