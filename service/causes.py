@@ -78,11 +78,15 @@ async def why(log: Log, key: UUID | str, position: int | None) -> dict[str, Any]
 
 
 async def followed(log: Log, request_id: str) -> dict[str, Any]:
-    """Return all that followed from a request; what was refused has left nothing."""
+    """Return all that followed from a request.
+
+    What was refused has left nothing, and what was so already is another's.
+    """
     position = await log.read(looking_back.answered, log.recorder, request_id)
-    if not position:
+    found = await log.read(tree, log.recorder, position) if position else None
+    if found is None or found["request"]["request_id"] != request_id:
         raise NotFound("request", request_id)
-    return await log.read(tree, log.recorder, position)
+    return found
 
 
 def explaining(

@@ -117,6 +117,18 @@ def test_what_a_caller_has_written_is_no_cause(run: Callable[[Scenario], Any]) -
     assert run(scenario) == ["volume.created", "  volume.creation_finished"]
 
 
+def test_a_request_that_found_all_as_it_should_be_led_to_nothing(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(log: Log) -> None:
+        volume_id = await available(log, name="db")
+        await ask(log, volumes.update, "again", id=volume_id, name="db")
+        await causes.followed(log, "again")
+
+    with pytest.raises(NotFound):
+        run(scenario)
+
+
 def test_what_was_asked_and_settled_at_once_is_the_beginning(
     manager: VolumeManager,
 ) -> None:
