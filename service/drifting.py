@@ -31,7 +31,7 @@ from domain.drift import (
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 from projections import resources
-from service import history
+from service import history, overdue
 from service.command import Decision, Reply, asking
 
 if TYPE_CHECKING:
@@ -95,6 +95,9 @@ def repair(log: Decision, backend: Backend) -> None:
     subjects = standing(backend)
     log.need(each.id for each in subjects if each.id)
     for found in backend.drift.values():
+        if found.remedy is Remedy.GIVE_UP:
+            overdue.give_up(log, found)
+            continue
         subject = Subject(found.noun, found.subject)
         of = known(log, subject)
         expected = wanted(ours(backend, of))
@@ -125,7 +128,7 @@ def asked_at(said: Collection[Explanation]) -> int | None:
 
 def standing(backend: Backend) -> list[Subject]:
     """Return what anything differs of."""
-    named = ((key.noun, key.subject) for key in backend.drift)
+    named = ((key.noun, key.subject) for key in backend.drift if key.drift in CHECKS)
     return [Subject(*each) for each in dict.fromkeys(named)]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from threading import Event
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -15,6 +16,7 @@ from adapters.embedded.nats_server import NatsServer
 from adapters.file.driver import FileDriver
 from adapters.jetstream import surveying, sweeping
 from domain.ports import Survey
+from service import overdue
 from service.house import House, Run, lived
 from service.testing import eventually
 
@@ -37,10 +39,16 @@ class Watched(FileDriver):
     """The driver of files, which counts how often it was surveyed."""
 
     surveys = 0
+    growing: Event | None = None  # not before it is set
 
     def survey(self) -> Survey:
         self.surveys += 1
         return super().survey()
+
+    def extend(self, volume_id: UUID, size_gib: int) -> None:
+        if self.growing:
+            self.growing.wait(30)
+        super().extend(volume_id, size_gib)
 
 
 @pytest.fixture
@@ -246,3 +254,32 @@ async def removed(house: House, volume_id: str) -> None:
         return bool(volume["status"] == "deleted")
 
     await house.asker.until("volume.show", so, id=volume_id)
+
+
+# Work that nobody has settled
+
+
+def test_work_that_nobody_gave_up_in_time_is_found_and_given_up_when_asked(
+    run: Run, driver: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.growing = growing = Event()
+
+    async def scenario(house: House) -> Any:
+        # As if what is older than a second were late, and the watcher saw nothing.
+        allowed = house.settings.deadlines.extending
+        monkeypatch.setattr(overdue, "GRACE", 1 - allowed)
+        volume_id = await house.available()
+        await house.asker.insist("volume.extend", id=volume_id, size_gib=2)
+        [late] = await found(house, ("transition_overdue", volume_id))
+        await repaired(house, apply=True)
+        given_up = await house.settled(volume_id)
+        growing.set()
+        await found(house)
+        return late, given_up
+
+    late, given_up = run(driver, scenario)
+    assert late["explained_by"]["event"] == "volume.extension_started"
+    assert (given_up["status"], given_up["error"]["code"]) == (
+        "error_extending",
+        "deadline",
+    )

@@ -65,6 +65,7 @@ class Surveyor:
         for start in range(0, len(differ), AT_ONCE):
             facts = differ[start : start + AT_ONCE]
             await self._service.tell("agent.surveyed", about | {"facts": facts})
+        await self._service.tell("agent.overdue", {"name": self._name, "lease": lease})
 
     def _differ(self, expected: Expected, survey: Any) -> list[Facts]:
         """Return what differs, or has when it was told; bounded, what stands first."""

@@ -133,8 +133,10 @@ class Sweeper:
         try:
             look = partial(self._touch, lease, driver.survey)
             await self._surveyor.survey(lease, look, reached)
-        except (Error, TimeoutError, Lapsed, Refusal):
+        except Lapsed:
             raise
+        except (Error, TimeoutError, Refusal):
+            logger.debug("the log cannot be compared now", exc_info=True)
         except Exception as failure:  # noqa: BLE001 - told, and tried again
             logger.warning("the storage cannot be surveyed: %s", in_words(failure))
 

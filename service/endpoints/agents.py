@@ -20,7 +20,7 @@ from domain.drift import Facts, Subject
 from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance, Ran
 from projections import resources
-from service import drifting
+from service import drifting, overdue
 from service.command import Command, Decision, Reply, asking
 from service.drifting import KINDS
 from service.endpoint import endpoint, query
@@ -228,6 +228,20 @@ async def surveyed(
     return await replica.log.submit(from_agent(name, decide))
 
 
+@query("agent.overdue", takes=Leased(), signed=True, by_agents=True)
+async def find_overdue(replica: Replica, name: str, lease: int) -> Reply:
+    """Compare what is asked of a backend with its deadlines, and record what is late.
+
+    Deadlines pass by themselves; this finds out where they have not.
+    """
+    asked = await overdue.candidates(replica, name)
+
+    def decide(log: Decision) -> None:
+        overdue.compare(log, leased(log, name, lease), asked)
+
+    return await replica.log.submit(from_agent(name, decide))
+
+
 class Reports(Leased):
     reports = Told(Report, required=True)
 
@@ -332,6 +346,7 @@ ENDPOINTS = (
     exports,
     expected,
     surveyed,
+    find_overdue,
     report,
     progress,
 )
