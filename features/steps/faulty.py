@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from adapters.file.driver import FileDriver
 from domain.attachment import reached_from
 from domain.group_snapshot import GroupSnapshot
@@ -27,6 +29,7 @@ from domain.ports import (
     DriverFailed,
     Manageable,
     Progress,
+    Survey,
     VolumeIsBusy,
     unheard,
 )
@@ -60,6 +63,12 @@ class FaultyDriver(FileDriver):
         self._steering.mkdir(parents=True, exist_ok=True)
         self._obey("set_up", None)
         super().set_up()
+
+    def survey(self) -> Survey:
+        """Survey, but for what steers it and what it remembers."""
+        found = super().survey()
+        named = tuple(each for each in found.objects if each.id)
+        return msgspec.structs.replace(found, objects=named)
 
     def capabilities(self) -> Capabilities:
         """Measure; a storage with a size of its own is empty but for its volumes."""

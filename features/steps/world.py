@@ -38,6 +38,8 @@ OWN = {
     "consistent": "group",
     "consistency": "group_snapshot",
 }
+# What agents find while they look at their storage, whatever is asked meanwhile.
+FOUND = ("backend.drift_found", "backend.drift_cleared")
 SOON = 30.0  # seconds within which what was promised has to be seen
 
 
@@ -193,6 +195,13 @@ class World:
         """Return the last position of the log."""
         seen = self.look("audit.verify", **{"from": max(self.ended_at, 1)})
         return int(seen["to"])
+
+    def found(self) -> list[int]:
+        """Return the positions of what agents have found in their storages."""
+        names = [each["name"] for each in self.do("backend.list")["items"]]
+        asked = ({"name": n, "event": e, "limit": 1000} for n in names for e in FOUND)
+        pages = (self.do("backend.history", **each)["items"] for each in asked)
+        return [item["position"] for page in pages for item in page]
 
     def lose_power(self) -> None:
         """Kill the service, have the storage's machine lose its power, start again."""
