@@ -82,6 +82,8 @@ def named(kind: Any) -> str:
         return " | ".join(told)
     if inner := get_args(kind):
         return f"{get_origin(kind).__name__}[{', '.join(map(named, inner))}]"
+    if kind is Ellipsis:
+        return "..."
     return "None" if kind is NoneType else str(getattr(kind, "__name__", kind))
 
 
