@@ -212,6 +212,33 @@ def verify(
         return verifying.verify(service, first, last, known, reached)
 
 
+@question(app, "prove-inclusion", show.proof)
+def prove_inclusion(
+    service: Service,
+    position: Annotated[int, typer.Argument(metavar="POSITION", min=1)],
+    *,
+    size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="When it was so long.")
+    ] = None,
+) -> Answer:
+    """Prove that an event is in the log, by a few hashes that lead to its root hash."""
+    from service.cli import verifying  # noqa: PLC0415 - as in `verify`
+
+    return verifying.included(service, position, size)
+
+
+@question(app, "prove-consistency", show.proof)
+def prove_consistency(
+    service: Service,
+    first: Annotated[int, typer.Argument(metavar="FROM", min=1)],
+    last: Annotated[int | None, typer.Argument(metavar="[TO]", min=1)] = None,
+) -> Answer:
+    """Prove that the log begins with what it was when it was so long."""
+    from service.cli import verifying  # noqa: PLC0415 - as in `verify`
+
+    return verifying.grown(service, first, last)
+
+
 @question(app, "checkpoint", show.note)
 def newest(service: Service) -> Answer:
     """Print the newest signed checkpoint, to be kept elsewhere: `… > FILE`."""

@@ -78,6 +78,7 @@ STEPS = {
     "DRIFT": "drift", "OF": "noun", "ID OR NAME": "subject", "FOUND": "found",
     "REMEDY": "remedy", "UNDER WAY": "under_way", "WHAT THAT IS": "advice",
 }
+PROOF = {"FROM": "from", "TO": "to", "HASH": "hash"}
 PROJECTIONS = {
     "NAME": "name", "STATUS": "status", "BEHIND": "behind",
     "SECONDS": "lag_seconds", "PROGRESS": "progress", "ERROR": "error.message",
@@ -294,6 +295,16 @@ def stacked(table: Table) -> Iterator[tuple[Any, str]]:
 def note(told: dict[str, Any]) -> Table:
     """Show a signed note as it is, and beside it the key that it is checked with."""
     return Table([[line] for line in told["note"].splitlines()], note=told["key"])
+
+
+def proof(told: dict[str, Any]) -> Table:
+    """Show whose hashes a proof has, and the root hashes that they lead to."""
+    rows = [[words(step[key]) for key in PROOF.values()] for step in told["path"]]
+    roots = {
+        name: told[name] for name in ("root", "from_root", "to_root") if name in told
+    }
+    said = ", ".join(f"{name.replace('_', ' ')} {root}" for name, root in roots.items())
+    return Table(rows, list(PROOF), f"proven: {said}")
 
 
 @contextmanager

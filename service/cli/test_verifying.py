@@ -154,6 +154,26 @@ def test_a_long_log_is_verified_piece_by_piece(
     assert told == shell.told("audit", "verify", "--to", "5")
 
 
+def test_a_proof_is_checked_before_it_is_shown(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.told("volume", "create", "--size", "1", "--wait")
+    commands = ("prove-inclusion", "2", "--size", "3"), ("prove-consistency", "2", "3")
+
+    for command in commands:
+        ended = shell.run("audit", *command)
+        assert (ended.returncode, ended.stdout.split()[:3]) == (
+            0,
+            ["FROM", "TO", "HASH"],
+        )
+        assert "proven: " in ended.stderr
+    monkeypatch.setattr(verifying, "path_in", lambda _: [bytes(32)])
+    with Service(Caller(shell.data)) as service:
+        for proven in (verifying.included, verifying.grown):
+            with pytest.raises(Ended, match="does not prove"):
+                proven(service, 2, 3)
+
+
 def test_half_of_it_is_no_use(shell: Shell) -> None:
     for given in (["--key", "x"], ["--checkpoint", "x"]):
         ended = shell.run("audit", "verify", *given)

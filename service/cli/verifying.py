@@ -11,7 +11,7 @@ from typing import Any
 
 from domain.checkpoint import Checkpoint, all_opened
 from domain.note import NotAKey, NotANote, NotSigned, Verifier
-from domain.tree import is_consistent
+from domain.tree import is_consistent, is_included, leaf
 from service.cli.client import Ended, Misused, Problem, Service
 
 STRETCH = 50_000  # events, in some tenths of a second
@@ -89,26 +89,47 @@ def roots(service: Service, signed: list[Checkpoint]) -> dict[str, Any]:
     """Have it proven that each checkpoint's log is the beginning of the last one's."""
     *_, newest = signed
     for each in signed:
-        told = patiently(service, each.size, newest.size)
-        path = [bytes.fromhex(step["hash"]) for step in told["path"]]
-        if told["to_root"] != newest.root.hex() or not is_consistent(
-            each.size, newest.size, path, each.root, newest.root
-        ):
+        asked = {"from": each.size, "to": newest.size}
+        path = path_in(patiently(service, "consistency", **asked))
+        if not is_consistent(each.size, newest.size, path, each.root, newest.root):
             return bad(1, f"its root hash is not what was signed {on(each)}")
     return {}
 
 
-def patiently(service: Service, first: int, second: int) -> dict[str, Any]:
+def included(service: Service, position: int, size: int | None) -> dict[str, Any]:
+    """Return what proves that an event is in the log, once that is checked."""
+    told = patiently(service, "inclusion", position=position, size=size)
+    row, index, of = bytes.fromhex(told["row"]), told["position"] - 1, told["size"]
+    root = bytes.fromhex(told["root"])
+    if not is_included(leaf(row), index, of, path_in(told), root):
+        raise Ended(f"that does not prove that position {position} is in the log")
+    return told
+
+
+def grown(service: Service, first: int, last: int | None) -> dict[str, Any]:
+    """Return what proves that the log only grew, once that is checked."""
+    told = patiently(service, "consistency", **{"from": first, "to": last})
+    sizes = told["from"], told["to"]
+    before, after = (bytes.fromhex(told[f"{end}_root"]) for end in ("from", "to"))
+    if not is_consistent(*sizes, path_in(told), before, after):
+        raise Ended(f"that does not prove that the log only grew since {first}")
+    return told
+
+
+def patiently(service: Service, what: str, **asked: int | None) -> dict[str, Any]:
     """Ask for a proof until the service has read the log for it."""
     for _ in range(MOST_TRIES - 1):
         try:
-            return service.look(
-                "audit.prove_consistency", **{"from": first, "to": second}
-            )
+            return service.look(f"audit.prove_{what}", **asked)
         except Problem as problem:
             if problem.told.get("type") != "unavailable":
                 raise
-    return service.look("audit.prove_consistency", **{"from": first, "to": second})
+    return service.look(f"audit.prove_{what}", **asked)
+
+
+def path_in(told: dict[str, Any]) -> list[bytes]:
+    """Return the hashes of a proof."""
+    return [bytes.fromhex(step["hash"]) for step in told["path"]]
 
 
 def bad(position: int, detail: str) -> dict[str, Any]:
