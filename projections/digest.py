@@ -84,14 +84,17 @@ def line(key: str, aggregate: Aggregate) -> bytes:
     return b"%s %s %s" % (noun, key.encode(), _encode(state(aggregate)))
 
 
-def _reader(names: tuple[str, ...]) -> Callable[[Any], dict[str, Any]]:
+def _reader(names: Iterable[str]) -> Callable[[Any], dict[str, Any]]:
     """Return what makes the state of an aggregate, or of a part, of these fields."""
+    names = tuple(names)
     values = attrgetter(*names)
+    spelt = [(name, _SPELT[name]) for name in names if name in _SPELT]
 
     def read(seen: Any) -> dict[str, Any]:
         state = {name: v for name, v in zip(names, values(seen), strict=True) if v}
-        for name in _SPELT.keys() & state.keys():
-            state[name] = _SPELT[name](state[name])
+        for name, spell in spelt:
+            if name in state:
+                state[name] = spell(state[name])
         return state
 
     return read
@@ -102,15 +105,16 @@ def _pairs(ordered: Any) -> list[Any]:
     return list(ordered.items()) if isinstance(ordered, dict) else list(ordered)
 
 
-_ATTACHMENT = _reader(tuple(field.name for field in fields(Attachment)))
 _SPELT: dict[str, Callable[[Any], Any]] = {
-    "attachments": lambda held: [_ATTACHMENT(each) for each in held.values()],
-    "gone": lambda held: [_ATTACHMENT(each) for each in held.values()],
     "snapshots": _pairs,
     "volumes": _pairs,
     "in_flight": list,  # events, told by their versions
     "drift": lambda found: [each.originator_version for each in found.values()],
 }
+_ATTACHMENT = _reader(field.name for field in fields(Attachment))
+_SPELT |= dict.fromkeys(
+    ("attachments", "gone"), lambda held: [_ATTACHMENT(each) for each in held.values()]
+)
 _encode = msgspec.json.Encoder(order="sorted").encode
 _READ = {
     kind: (noun.encode(), _reader(STATE[noun])) for noun, kind in AGGREGATES.items()

@@ -12,29 +12,33 @@ of lines and a share of the aggregates.
 
 from __future__ import annotations
 
+import re
 import struct
 from binascii import unhexlify
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
-from msgspec import Meta
 
 from domain import log
 from domain.aggregate import Aggregate, Event, OutOfOrder
-from domain.chain import GENESIS, link, packed
+from domain.chain import GENESIS, packed
+from domain.chain import link as chained
 from projections.digest import bucket_hashes
 
 LONGEST = 4 * 1024 * 1024  # bytes of a line; NATS carries an event in less than one MiB
 # Where a line has them, so that whose it is shows before it is taken apart.
 LINK = slice(9, 73)
 ID = slice(81, 117)
-STATE = b',"state":'
+LINE = re.compile(
+    rb'\{"link":"(.{64})","id":"(.{36})","position":(\d{1,18}),"version":(\d{1,18}),'
+    rb'"topic":"([^"]{1,100})","state":(.*)\}',
+    re.DOTALL,
+).fullmatch
 SHOWN = 200  # characters of what is wrong; some of them may be a stranger's
 
-Count = Annotated[int, Meta(ge=1, lt=2**62)]
 Told = Callable[[int], None]
 
 
@@ -54,17 +58,6 @@ class NotALog(Exception):
 
 class Cut(Exception):
     """A text cannot be read any further, in words."""
-
-
-class Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A line of the log."""
-
-    link: str
-    id: str
-    position: Count
-    version: Count
-    topic: str
-    state: msgspec.Raw
 
 
 class Share(NamedTuple):
@@ -162,30 +155,30 @@ def take(
     aggregates: dict[bytes, Any], line: bytes, before: bytes, position: int
 ) -> None:
     """Verify a line, and bring its aggregate to the version after it."""
-    row, key = _row(line), line[ID]
-    state = len(line) - len(row.state) - 1
-    if line[state - len(STATE) : state] != STATE:
-        raise Wrong("there is space in it, which no state is written with")
-    chained = packed(
-        unhexlify(key.replace(b"-", b"")), row.version, row.topic.encode(), row.state
-    )
-    if row.position != position or link(unhexlify(before), chained).hex() != row.link:
+    found = LINE(line)
+    if found is None:
+        raise Wrong("that is no line of a log")
+    link, key, place, version, topic, state = found.groups()
+    row = packed(unhexlify(key.replace(b"-", b"")), int(version), topic, state)
+    if int(place) != position or link != chained(unhexlify(before), row).hex().encode():
         raise Wrong("the log is not what was written there")
-    event = log.decode(row.topic, row.state)
+    if topic not in _DECODERS:
+        raise log.UnknownTopic(topic.decode())
+    event = _DECODERS[topic](state)
     known = aggregates.get(key)
-    if event.originator_version != row.version or not same(event, known, row, key):
+    if event.originator_version != int(version) or not same(event, known, key):
         raise Wrong("the event is of something else than the line says")
     made = event.mutate(known)
-    if type(made) is not log.KINDS[row.topic]:
-        raise Wrong(f"{row.topic} cannot happen to a {noun_of(made)}")
+    if type(made) is not _KINDS[topic]:
+        raise Wrong(f"{topic.decode()} cannot happen to a {noun_of(made)}")
     aggregates[key] = made
 
 
-def same(event: Event, known: Aggregate | None, row: Row, key: bytes) -> bool:
+def same(event: Event, known: Aggregate | None, key: bytes) -> bool:
     """Tell whether an event is of the aggregate that its line says."""
     if known is None:
-        return str(event.originator_id) == row.id and row.id.encode() == key
-    return bool(event.originator_id == known.id) and row.id.encode() == key
+        return str(event.originator_id).encode() == key
+    return bool(event.originator_id == known.id)
 
 
 def check(line: bytes, vouched: str | None) -> None:
@@ -227,5 +220,6 @@ WORDS: dict[type[Exception], str] = {
 }
 # fmt: on
 WRONG = tuple(WORDS)
-_row = msgspec.json.Decoder(Row).decode
+_DECODERS = {topic.encode(): decode for topic, decode in log.DECODERS.items()}
+_KINDS = {topic.encode(): kind for topic, kind in log.KINDS.items()}
 _NOUNS = {kind: noun for noun, kind in log.AGGREGATES.items()}
