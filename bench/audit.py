@@ -36,42 +36,43 @@ TIMES = 3
 
 
 def measured(
-    on: Bed, console: Callable[[str], None], *, quick: bool
+    on: Bed, tell: Callable[[str], None], *, quick: bool
 ) -> Iterator[tuple[str, float]]:
     """Yield events a second, the best of some times, and the most memory in use.
 
     The memory of a rebuild is that of its largest process, of which there are as many
     as processors.
     """
-    with VolumeManager(on.database) as manager:
-        for written in fill(manager, EVENTS // 10 if quick else EVENTS):
-            console(f"writing {written:,} events")
-        with on.connect() as database:
-            database.execute("VACUUM ANALYZE holdfast_events")
-        console("reading the whole log")
-        reading = rate(lambda: read(manager.recorder), written)
+    reading = rate(*written(on, tell, EVENTS // 10 if quick else EVENTS))
+    yield "read_events_per_s", reading
     log, path = stored(on.database, VolumeManager.name), on.folder / "log.jsonl.zst"
 
     def exported() -> None:
         path.unlink(missing_ok=True)
         export(log, path, lambda _: None)
 
-    console("exporting the whole log")
+    tell("exporting the whole log")
     before = memory_mb(RUSAGE_SELF)
-    exporting = rate(exported, written)
+    yield "export_ratio", rate(exported, log.events) / reading
     yield "export_memory_mb", memory_mb(RUSAGE_SELF) - before
-    yield "file_bytes_per_event", path.stat().st_size / written
-    console("verifying and rebuilding the whole log from the file")
-    rebuilding = rate(lambda: replay(opened(path)), written)
+    yield "file_bytes_per_event", path.stat().st_size / log.events
+    tell("verifying and rebuilding the whole log")
+    yield "rebuild_ratio", rate(lambda: replay(opened(path)), log.events) / reading
     yield "rebuild_memory_mb", memory_mb(RUSAGE_CHILDREN)
-    console("verifying and rebuilding the whole log from the database")
-    from_database = rate(lambda: replay(log), written)
-    yield "read_events_per_s", reading
-    yield "export_events_per_s", exporting
-    yield "rebuild_events_per_s", rebuilding
-    yield "export_ratio", exporting / reading
-    yield "rebuild_ratio", rebuilding / reading
-    yield "rebuild_ratio_database", from_database / reading
+    yield "rebuild_ratio_database", rate(lambda: replay(log), log.events) / reading
+
+
+def written(
+    on: Bed, tell: Callable[[str], None], events: int
+) -> tuple[Callable[[], None], int]:
+    """Write so many events; return what reads them, and how many they are."""
+    manager = VolumeManager(on.database)
+    for number in fill(manager, events):
+        tell(f"writing {number:,} events")
+    with on.connect() as database:
+        database.execute("VACUUM ANALYZE holdfast_events")
+    tell("reading the whole log")
+    return lambda: read(manager.recorder), events
 
 
 def rate(what: Callable[[], object], events: int) -> float:

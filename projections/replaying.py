@@ -23,7 +23,7 @@ from zlib import crc32
 import msgspec
 
 from domain import log
-from domain.aggregate import Aggregate, Event, OutOfOrder
+from domain.aggregate import Aggregate, OutOfOrder
 from domain.chain import GENESIS, packed
 from domain.chain import link as chained
 from projections.digest import bucket_hashes
@@ -135,7 +135,8 @@ def replayed(
             if crc32(line[ID]) & mask == share.number:
                 try:
                     take(aggregates, line, before, number)
-                    check(line, vouched.get(number))
+                    if number in vouched:
+                        check(line, vouched[number])
                 except WRONG as wrong:
                     raise NotALog(said(wrong), first + number, number) from wrong
             before = line[LINK]
@@ -159,14 +160,21 @@ def take(
     if found is None:
         raise Wrong("that is no line of a log")
     link, key, place, version, topic, state = found.groups()
-    row = packed(unhexlify(key.replace(b"-", b"")), int(version), topic, state)
+    at_version = int(version)
+    row = packed(unhexlify(key.replace(b"-", b"")), at_version, topic, state)
     if int(place) != position or link != chained(unhexlify(before), row).hex().encode():
         raise Wrong("the log is not what was written there")
     if topic not in _DECODERS:
         raise log.UnknownTopic(topic.decode())
     event = _DECODERS[topic](state)
     known = aggregates.get(key)
-    if event.originator_version != int(version) or not same(event, known, key):
+    # An aggregate that is known had its id spelt out when it began.
+    same = (
+        str(event.originator_id).encode() == key
+        if known is None
+        else event.originator_id == known.id
+    )
+    if not same or event.originator_version != at_version:
         raise Wrong("the event is of something else than the line says")
     made = event.mutate(known)
     if type(made) is not _KINDS[topic]:
@@ -174,16 +182,9 @@ def take(
     aggregates[key] = made
 
 
-def same(event: Event, known: Aggregate | None, key: bytes) -> bool:
-    """Tell whether an event is of the aggregate that its line says."""
-    if known is None:
-        return str(event.originator_id).encode() == key
-    return bool(event.originator_id == known.id)
-
-
-def check(line: bytes, vouched: str | None) -> None:
+def check(line: bytes, vouched: str) -> None:
     """Raise `Wrong` for a link that is not the one which a checkpoint has."""
-    if vouched is not None and line[LINK] != vouched.encode():
+    if line[LINK] != vouched.encode():
         raise Wrong("a checkpoint says otherwise: the log was written anew")
 
 
