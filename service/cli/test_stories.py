@@ -197,11 +197,11 @@ def test_the_same_key_makes_one_volume(shell: Shell) -> None:
 
 
 def test_a_state_of_the_past_can_be_looked_at(shell: Shell) -> None:
-    made = shell.told("volume", "create", "past", "--size", "1", "--wait")
-    shell.told("volume", "extend", "past", "--size", "2", "--wait")
+    made = shell.told("volume", "create", "earlier", "--size", "1", "--wait")
+    shell.told("volume", "extend", "earlier", "--size", "2", "--wait")
     position = str(made["position"])
 
-    then = shell.told("audit", "state-at", "past", "--position", position)
+    then = shell.told("audit", "state-at", "earlier", "--position", position)
 
     assert then["size_gib"] == 1
 
