@@ -533,7 +533,10 @@ class Agent:
                     self._found(in_words(failure))
                     logger.warning("backend %s: %s", self._name, self._failure)
                 else:
-                    self._found(None)
+                    self._failure = None
+                    # Or new work would be refused until what is old has been begun.
+                    await self._tell_measurement()
+                    self._found(self._failure)
                 seen = lease
             await self._lease.other(lease, SET_UP_AGAIN)
 
