@@ -107,7 +107,7 @@ class Watcher:
         for row in await self._overdue(ATTACHMENTS, holds):
             status = AttachStatus(row.filters["status"])
             about = self._about(row, status, HOLDS[status], holds[status])
-            self._submit(0, about)
+            self._submit(row.created, about)  # what began it
 
     async def _overdue(
         self, model: ReadModel, seconds: Mapping[str, float]
@@ -173,7 +173,7 @@ class Watcher:
         provenance = Provenance(
             actor="holdfast",
             reason="its deadline has passed",
-            causation_id=str(cause or ""),
+            causation_id=str(cause),
             recorded_by="watcher",
         )
         moment = Moment(datetime.now(UTC), provenance)

@@ -66,6 +66,16 @@ Feature: Telling why
         | snapshot.copy_begun      |
       And the snapshot "monday" was available then and is deleted now
 
+    Scenario: What time brought about
+      Given a service that soon loses its patience
+      And an available volume "db"
+      And "web-1" has reserved "db"
+      When the deadline passes
+      Then it is told why "db" is so
+        | what              |
+        | volume.reserved   |
+        | > volume.released |
+
   Rule: What never was has no cause
 
     Scenario: A volume
