@@ -16,10 +16,13 @@ from rich.console import Console
 
 from adapters.archive.reading import opened
 from adapters.postgres.exporting import stored
+from adapters.postgres.reading import verify
+from adapters.postgres.recorder import LogRecorder
 from bench.bed import Bed, bed
 from bench.replay import read
 from bench.start import EVENTS, fill
 from bench.telling import tell
+from service.cli.verifying import STRETCH
 from service.exporting import export
 from service.manager import VolumeManager
 from service.replaying import replay
@@ -28,6 +31,7 @@ FLOORS = {
     "export_ratio": "0.50",
     "rebuild_ratio": "0.25",
     "rebuild_ratio_database": "0.20",
+    "verify_ratio": "0.80",
     "file_bytes_per_event": "",
     "export_memory_mb": "bounded",
     "rebuild_memory_mb": "bounded",
@@ -59,7 +63,19 @@ def measured(
     tell("verifying and rebuilding the whole log")
     yield "rebuild_ratio", rate(lambda: replay(opened(path)), log.events) / reading
     yield "rebuild_memory_mb", memory_mb(RUSAGE_CHILDREN)
-    yield "rebuild_ratio_database", rate(lambda: replay(log), log.events) / reading
+    rebuilding = rate(lambda: replay(log), log.events)
+    yield "rebuild_ratio_database", rebuilding / reading
+    tell("verifying the whole log")
+    with VolumeManager(on.database) as manager:
+        checking = rate(lambda: check(manager.recorder, log.events), log.events)
+    yield "verify_ratio", checking / rebuilding
+
+
+def check(recorder: LogRecorder, events: int) -> None:
+    """Verify the log in stretches, as `holdfast audit verify` has it done."""
+    for first in range(1, events + 1, STRETCH):
+        last = min(events, first + STRETCH - 1)
+        assert verify(recorder, first, last).first_bad is None
 
 
 def written(
