@@ -43,6 +43,7 @@ from service.testing import caller, database_of, eventually, has_room
 from service.up import described
 
 HOLDFAST = Path(sys.executable).with_name("holdfast")
+START_SECONDS = 240  # in a guest on a busy machine
 EXPORT = "log.jsonl.zst"
 NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 
@@ -65,13 +66,12 @@ class Installed:
     backend = "files"
     whose: tuple[str, Path]  # tells `audit export` which log is meant
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder, self.stack = folder, stack
         self.secrets = Secrets()
         self.given: set[int] = set()  # programs that got a secret by environment
         self.connector = NODE
         self.settings: list[Path] = []  # have secrets, and are not for others
-        self.stack = ExitStack()
         self._addresses: list[str] = []
         self._collector, collecting_at = self.stack.enter_context(collecting())
         self._environment = os.environ | {
@@ -188,7 +188,7 @@ class Installed:
             self.given.add(started.pid)
         return started
 
-    def run(self, name: str, *command: str | Path, **told: str) -> None:
+    def run(self, name: str, *command: str | Path, **told: str) -> Popen[bytes]:
         """Run a program as long as the installation is there."""
         running = self.start(name, name, *command, **told)
 
@@ -197,6 +197,7 @@ class Installed:
             assert running.wait(60) == 0
 
         self.stack.callback(end)
+        return running
 
     def configured(self, name: str, lines: str, **told: str) -> Path:
         """Write the settings of a program; each has a page of its own."""
@@ -214,8 +215,8 @@ class Apart(Installed):
 
     database = "holdfast"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        super().__init__(folder, stack)
         given = configured(self.canary("nats password"))
         self._broker = NatsServer(folder / "nats", config=given)
         database = PostgresServer(folder / "pg")
@@ -262,15 +263,17 @@ class Apart(Installed):
 class Together(Installed):
     """`holdfast up`, which makes the secrets that it is not given."""
 
-    def __init__(self, folder: Path, backend: str, *, given: bool) -> None:
-        super().__init__(folder)
+    def __init__(
+        self, folder: Path, stack: ExitStack, backend: str, *, given: bool
+    ) -> None:
+        super().__init__(folder, stack)
         self._data = folder / "data"
         settings = self.configured("up", backend)
         told = {"HOLDFAST_AGENT_KEY": self.canary("agent key")} if given else {}
         self.whose = "--data", self._data
         more = "--config", settings, "--nats-port", "0"
-        self.run("up", *self.whose, *more, **told)
-        asyncio.run(eventually(self._runs))
+        self._up = self.run("up", *self.whose, *more, **told)
+        asyncio.run(eventually(self._runs, START_SECONDS))
         self.settings.append(self._data / "nats" / "nats.conf")
         self._learn("nats password", self._data / "nats.password")
         self.signs(self._data / "checkpoint.key")
@@ -287,6 +290,7 @@ class Together(Installed):
         self.settings.append(kept)
 
     async def _runs(self) -> bool:
+        assert self._up.poll() is None, (self.folder / "lines" / "up").read_text()
         return "nats_url" in described(self._data)
 
 
@@ -310,19 +314,18 @@ class Left:
     places: dict[str, list[Place]]
 
 
-def left_by(install: Callable[[], Installed], every: float = 0.05) -> Left:
+def left_by(install: Callable[[ExitStack], Installed], every: float = 0.05) -> Left:
     """Live through everything, and return what is left, seen so many seconds apart."""
-    with seen(every) as processes:
-        installed = install()
-        with installed.stack:
-            asked = asyncio.run(installed.live())
-            installed.commands()
-            places = {
-                "tables": [*tables(installed.server, installed.database)],
-                "stream": asyncio.run(installed.stream()),
-                "pages": [*installed.pages()],
-                **installed.elsewhere(),
-            }
+    with seen(every) as processes, ExitStack() as stack:
+        installed = install(stack)
+        asked = asyncio.run(installed.live())
+        installed.commands()
+        places = {
+            "tables": [*tables(installed.server, installed.database)],
+            "stream": asyncio.run(installed.stream()),
+            "pages": [*installed.pages()],
+            **installed.elsewhere(),
+        }
     places |= {
         "files": [*installed.files()],
         "export": [*installed.exported()],
@@ -333,9 +336,9 @@ def left_by(install: Callable[[], Installed], every: float = 0.05) -> Left:
     return Left(installed.secrets, asked, places)
 
 
-def of_files(folder: Path) -> Installed:
+def of_files(folder: Path, stack: ExitStack) -> Installed:
     """Return an `up` that is given its key by its environment."""
-    return Together(folder, backend_of(folder / "volumes"), given=True)
+    return Together(folder, stack, backend_of(folder / "volumes"), given=True)
 
 
 @pytest.fixture(scope="module", params=[Apart, of_files])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -40,9 +41,9 @@ class OnLvm(Together):
 
     backend = "lvm"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         lvm("vgcreate", "-q", "-y", "--metadatasize", "16M", GROUP, str(DISK))
-        super().__init__(folder, BACKEND, given=False)
+        super().__init__(folder, stack, BACKEND, given=False)
 
     def elsewhere(self) -> dict[str, list[Place]]:
         """Return what LVM keeps, and what the kernel knows."""
