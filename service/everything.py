@@ -191,6 +191,7 @@ class Everything:
             await self.tell(f"agent.{verb}", after=0, **about)
         await self.tell("agent.expected", noun="volume", after=0, **about)
         await self.tell("agent.surveyed", position=1, facts=[], **about)
+        await self.tell("agent.overdue", **about)
         await self.tell("agent.report", reports=[], **about)
         nothing: dict[str, Any] = {"noun": "volume", "id": str(uuid4()), "intent": 1}
         await self.tell(
