@@ -221,6 +221,6 @@ WORDS: dict[type[Exception], str] = {
 }
 # fmt: on
 WRONG = tuple(WORDS)
-_DECODERS = {topic.encode(): decode for topic, decode in log.DECODERS.items()}
+_DECODERS = {t.encode(): log.decoder_of(event) for t, event in log.EVENTS.items()}
 _KINDS = {topic.encode(): kind for topic, kind in log.KINDS.items()}
 _NOUNS = {kind: noun for noun, kind in log.AGGREGATES.items()}
