@@ -11,14 +11,14 @@ TAIL = 64 * 1024  # bytes, in which the last note is for sure
 NOTE = re.compile(rb"(?:[^\n]+\n)+\n(?:\xe2\x80\x94 [^\n]+\n)+(?=\n)")
 
 
-def last_note(path: Path) -> str | None:
-    """Return the last whole note of a file, if there is one."""
+def last_notes(path: Path) -> list[str]:
+    """Return some hundred whole notes at the end of a file, if there is one."""
     try:
         with path.open("rb") as file:
             found, _ = last_in(file.seek(0, os.SEEK_END), file.fileno())
     except FileNotFoundError:
-        return None
-    return found.decode() if found else None
+        return []
+    return [note.decode() for note in found]
 
 
 def append(path: Path, note: str) -> None:
@@ -56,8 +56,9 @@ def begin(path: Path, note: str) -> None:
         os.close(folder)
 
 
-def last_in(size: int, file: int) -> tuple[bytes | None, int]:
-    """Return the last whole note of a file, and where the next one goes."""
+def last_in(size: int, file: int) -> tuple[list[bytes], int]:
+    """Return whole notes at the end of a file, and where the next one goes."""
     start = max(0, size - TAIL)
-    notes = list(NOTE.finditer(os.pread(file, TAIL, start)))
-    return (notes[-1][0], start + notes[-1].end() + 1) if notes else (None, 0)
+    found = list(NOTE.finditer(os.pread(file, TAIL, start)))
+    whole = found[1:] if start else found  # the first may lack its beginning
+    return [note[0] for note in whole], start + found[-1].end() + 1 if found else 0

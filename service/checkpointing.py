@@ -148,9 +148,9 @@ class Checkpointing:
 
 def last_in(file: Path, signer: Signer) -> Checkpoint | None:
     """Return the last checkpoint in a file, unless another key has signed it."""
-    note = checkpoint_file.last_note(file)
+    notes = checkpoint_file.last_notes(file)
     try:
-        return opened(note, signer.verifier) if note else None
+        return opened(notes[-1], signer.verifier) if notes else None
     except (NotANote, NotSigned) as foreign:
         logger.warning("the last note of %s is not ours: %s", file, foreign)
         return None

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from adapters import checkpoint_file
 from adapters.archive.writing import write
 from adapters.embedded.postgres import settings_of
 from adapters.postgres.exporting import ROWS, Stored, stored
+from domain.checkpoint import read
 from service.manager import VolumeManager
 from service.settings import Settings, database_of
+from service.up import CHECKPOINTS
 
 
 def log_of(settings: Settings | None, data: Path) -> Stored:
@@ -19,19 +22,38 @@ def log_of(settings: Settings | None, data: Path) -> Stored:
     return stored(database, VolumeManager.name)
 
 
-def export(log: Stored, path: Path, told: Callable[[float], None]) -> dict[str, Any]:
+def signed_of(settings: Settings | None, data: Path) -> list[str]:
+    """Return the newest checkpoints, as notes, where they are kept in a file."""
+    file = settings.checkpoint_file if settings else str(data / CHECKPOINTS)
+    return checkpoint_file.last_notes(Path(file)) if file else []
+
+
+def export(
+    log: Stored,
+    path: Path,
+    told: Callable[[float], None],
+    signed: Iterable[str] = (),
+) -> dict[str, Any]:
     """Write the log to a file, and return what that has; `told` from 0 to 1.
 
+    With it go those checkpoints that are `signed` and of this much of the log.
     Raises `Cut` where the database cannot send it, and `OSError`.
     """
+    notes = [note for note in signed if size_in(note) <= log.events]
     with log.sent() as pieces:
-        link = write(path, log.events, counted(pieces, log.events, told))
+        link = write(path, log.events, counted(pieces, log.events, told), notes)
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
         "events": log.events,
         "chain": link,
+        "checkpoints": len(notes),
     }
+
+
+def size_in(note: str) -> int:
+    """Return how long the log was that a note is of."""
+    return read(note.rpartition("\n\n")[0] + "\n").size
 
 
 def counted(

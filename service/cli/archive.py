@@ -37,12 +37,13 @@ def export(
     It reads the database itself: that of an `up` on this machine, or with --config
     that of `serve`.
     """
-    from service.exporting import export, log_of  # noqa: PLC0415 - as in `up`
+    from service.exporting import export, log_of, signed_of  # noqa: PLC0415 - as in `up`
 
     with in_one_line(), refused():
-        log = log_of(configured(config) if config else None, data)
+        settings = configured(config) if config else None
+        log, signed = log_of(settings, data), signed_of(settings, data)
         with progress(f"exporting {log.events:,} events") as told:
-            found = export(log, file, told)
+            found = export(log, file, told, signed)
     tell(found, as_json=as_json)
 
 

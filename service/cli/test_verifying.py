@@ -129,6 +129,24 @@ def test_a_log_that_was_cut_off_is_found_by_a_checkpoint_alone(alone: Shell) -> 
     assert f"{end} events were signed on" in told["detail"]
 
 
+def test_an_export_has_the_checkpoints_with_it(alone: Shell, tmp_path: Path) -> None:
+    end = grow(alone)
+    key = alone.told("audit", "checkpoint")["key"]
+    grown, rewritten = str(tmp_path / "1.zst"), str(tmp_path / "2.zst")
+
+    alone.run("audit", "export", grown)
+    tamper(alone, REWRITE, end - 1)
+    alone.run("audit", "export", rewritten)
+
+    told = json.loads(
+        alone.run("audit", "replay", grown, "--key", key, "--json").stdout
+    )
+    assert (told["vouched_to"], told["signatures"]) == (end, True)
+    refused = alone.run("audit", "replay", rewritten, "--key", key)
+    assert refused.returncode == 1
+    assert "checkpoint" in refused.stderr
+
+
 def test_a_checkpoint_is_printed_as_it_is_to_be_kept(shell: Shell) -> None:
     printed = shell.run("audit", "checkpoint")
 
