@@ -10,6 +10,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from domain.pool import overfull
 
@@ -41,8 +42,22 @@ class Storage:
     def __init__(self, capabilities: Capabilities) -> None:
         self._capabilities = msgspec.to_builtins(capabilities)
         self._provisioned_gib = capabilities.provisioned_capacity_gb
-        self._bounds = {thin: bounds(capabilities, thin=thin) for thin in (True, False)}
         self._unmet: dict[VolumeType, str | None] = {}
+        self._known = {
+            thin: Basis(
+                backend="",
+                total_gib=capabilities.total_capacity_gb,
+                free_gib=capabilities.free_capacity_gb,
+                provisioned_gib=capabilities.provisioned_capacity_gb,
+                reserved_percentage=capabilities.reserved_percentage,
+                over_subscription=capabilities.max_over_subscription_ratio
+                if thin and capabilities.thin_provisioning_support
+                else None,
+            )
+            for thin in (True, False)
+        }
+        # Asked for each volume that is placed.
+        self._bounds = {thin: known.bounds for thin, known in self._known.items()}
         self.overfull = next(overfull(capabilities), None)
 
     def limit_gib(self, *, thin: bool) -> int:
@@ -51,9 +66,11 @@ class Storage:
 
     def virtual_free_gib(self, allocated_gib: int, *, thin: bool = True) -> float:
         """Return how many GiB can still be promised."""
-        limit, free = self._bounds[thin]
-        promised = max(allocated_gib, self._provisioned_gib)
-        return max(0.0, min(limit - promised, free))
+        return virtual_free(self._bounds[thin], allocated_gib, self._provisioned_gib)
+
+    def basis(self, name: str, allocated_gib: int, *, thin: bool) -> Basis:
+        """Return what a decision about it is based on."""
+        return replace(self._known[thin], backend=name, allocated_gib=allocated_gib)
 
     def unmet(self, kind: VolumeType) -> str | None:
         """Return what volumes of a type ask and do not find, or None."""
@@ -62,16 +79,47 @@ class Storage:
         return self._unmet[kind]
 
 
-def bounds(known: Capabilities, *, thin: bool) -> tuple[int, float]:
-    """Return how many GiB may be promised, in all and of what is free now.
+class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A backend's room as it was known when it was decided about, in GiB.
 
-    Only `thin` volumes on thin storage may be promised the same room twice.
+    Without an `over_subscription` the same room is promised once.
     """
-    reserved = floor(known.total_capacity_gb * known.reserved_percentage / 100)
-    twice = thin and known.thin_provisioning_support
-    ratio = max(1.0, known.max_over_subscription_ratio) if twice else 1.0
-    limit = floor((known.total_capacity_gb - reserved) * ratio)
-    return max(0, limit), (known.free_capacity_gb - reserved) * ratio
+
+    backend: str
+    total_gib: float
+    free_gib: float
+    provisioned_gib: float = 0.0
+    allocated_gib: int = 0
+    reserved_percentage: int = 0
+    over_subscription: float | None = None
+
+    @property
+    def bounds(self) -> tuple[int, float]:
+        """How many GiB may be promised, in all and of what is free now."""
+        reserved = floor(self.total_gib * self.reserved_percentage / 100)
+        ratio = max(1.0, self.over_subscription or 1.0)
+        limit = floor((self.total_gib - reserved) * ratio)
+        return max(0, limit), (self.free_gib - reserved) * ratio
+
+    @property
+    def virtual_free_gib(self) -> float:
+        """How many GiB can still be promised."""
+        return virtual_free(self.bounds, self.allocated_gib, self.provisioned_gib)
+
+
+def virtual_free(
+    bounds: tuple[int, float], allocated_gib: int, provisioned_gib: float
+) -> float:
+    """Return how many GiB can still be promised within such bounds."""
+    limit, free = bounds
+    return max(0.0, min(limit - max(allocated_gib, provisioned_gib), free))
+
+
+def chosen(considered: Iterable[Basis], more_gib: int) -> str | None:
+    """Return the backend with the most room, or None where none has enough."""
+    free = ((-each.virtual_free_gib, each.backend) for each in considered)
+    enough = [(most, name) for most, name in free if -most >= more_gib]
+    return min(enough)[1] if enough else None
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -121,7 +169,7 @@ def roomiest(
 ) -> Candidate:
     """Return the backend with the most room, the first by name among equals.
 
-    Raises `NoCapacity` where none fits.
+    Raises `NoCapacity` where none fits. `chosen` chooses among those that fit likewise.
     """
     passed_over: dict[str, str] = {}
     best: tuple[float, str, Candidate] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -27,6 +27,7 @@ from domain.attachment import (
 )
 from domain.copying import Copied
 from domain.lifecycle import Lifecycle, Refused
+from domain.placement import Basis
 
 
 class Status(StrEnum):
@@ -179,7 +180,8 @@ class UnknownAttachment(Exception):
 class Description(TypedDict, total=False):
     """What a caller may say about a new volume; what is left out is empty.
 
-    `source`: what it is made from, `{"snapshot": id}` or `{"volume": id}`.
+    `source`: what it is made from, `{"snapshot": id}` or `{"volume": id}`;
+    `considered`: the backends that were fit for it, as they were known then.
     """
 
     name: str
@@ -191,6 +193,7 @@ class Description(TypedDict, total=False):
     metadata: dict[str, str]
     source: dict[str, UUID] | None
     group_id: UUID | None
+    considered: list[Basis]
 
 
 class Holder(TypedDict, total=False):
@@ -230,6 +233,7 @@ class Volume(Copied):
         bootable: bool = False
         source: dict[str, UUID] | None = None  # {"snapshot": id} or {"volume": id}
         group_id: UUID | None = None
+        considered: list[Basis] = []  # noqa: RUF012 - msgspec copies it
 
         @property
         def may_take_long(self) -> bool:
@@ -328,6 +332,7 @@ class Volume(Copied):
 
         TOPIC = "volume.extension_started"
         size_gib: int
+        considered: list[Basis] = []  # noqa: RUF012 - msgspec copies it
 
         def apply(self, volume: Volume) -> None:
             volume.allocated_gib = self.size_gib
@@ -890,13 +895,17 @@ class Volume(Copied):
         if changes:
             self.record(Volume.Updated, status=status, **changes)
 
-    def extend(self, size_gib: int) -> None:
-        """Ask for more room; raise `Undersized` unless it is more."""
+    def extend(self, size_gib: int, considered: Sequence[Basis] = ()) -> None:
+        """Ask for more room; raise `Undersized` unless it is more.
+
+        `considered` is its backend as it was known then.
+        """
         if size_gib <= self.size_gib:
             raise Undersized(size_gib, self.size_gib)
         status = self._after("extend")
         self._check_free("extend", self.copied_to)
-        self._intend(Volume.ExtensionStarted, status, size_gib=size_gib)
+        asked = {"size_gib": size_gib, "considered": list(considered)}
+        self._intend(Volume.ExtensionStarted, status, **asked)
 
     def delete(self, *, force: bool = False) -> None:
         """Ask for the storage to be removed; once asked for, asking adds nothing."""

@@ -23,7 +23,7 @@ from zlib import crc32
 import msgspec
 
 from domain import log
-from domain.aggregate import Aggregate, OutOfOrder
+from domain.aggregate import Aggregate, Event, OutOfOrder
 from domain.chain import GENESIS, packed
 from domain.chain import link as chained
 from projections.digest import bucket_hashes
@@ -40,6 +40,7 @@ LINE = re.compile(
 SHOWN = 200  # characters of what is wrong; some of them may be a stranger's
 
 Told = Callable[[int], None]
+Heard = Callable[[Event, Aggregate, int], None]
 
 
 class NotALog(Exception):
@@ -116,12 +117,13 @@ def replayed(
     share: Share,
     vouched: Mapping[int, str],
     told: Told = lambda _: None,
+    heard: Heard | None = None,
 ) -> Came:
     """Return what the next so many lines come to, as far as one share goes.
 
     Each share verifies the links of its own lines, so all of them verify the chain.
     `vouched` are the links that checkpoints have at positions. `told` is how many
-    lines were read. Raises `NotALog`.
+    lines were read, `heard` each event of the share. Raises `NotALog`.
     """
     aggregates: dict[bytes, Any] = {}
     before, number, mask = GENESIS.hex().encode(), 0, share.of - 1
@@ -134,11 +136,13 @@ def replayed(
             number += 1
             if crc32(line[ID]) & mask == share.number:
                 try:
-                    take(aggregates, line, before, number)
+                    event, made = take(aggregates, line, before, number)
                     if number in vouched:
                         check(line, vouched[number])
                 except WRONG as wrong:
                     raise NotALog(said(wrong), first + number, number) from wrong
+                if heard:
+                    heard(event, made, number)
             before = line[LINK]
         told(number)
     return Came(
@@ -154,8 +158,8 @@ class Wrong(Exception):
 
 def take(
     aggregates: dict[bytes, Any], line: bytes, before: bytes, position: int
-) -> None:
-    """Verify a line, and bring its aggregate to the version after it."""
+) -> tuple[Event, Aggregate]:
+    """Verify a line, bring its aggregate to the version after it, and return both."""
     found = LINE(line)
     if found is None:
         raise Wrong("that is no line of a log")
@@ -180,6 +184,7 @@ def take(
     if type(made) is not _KINDS[topic]:
         raise Wrong(f"{topic.decode()} cannot happen to a {noun_of(made)}")
     aggregates[key] = made
+    return event, made
 
 
 def check(line: bytes, vouched: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domain.backend import Administration, Backend, id_of
-from domain.placement import Candidate, check_growth, roomiest
+from domain.placement import Basis, Candidate, check_growth, roomiest, unfit
 from domain.volume import Volume
 from domain.volume_type import VolumeType
 from service.command import Decision, NotFound
@@ -32,14 +32,29 @@ def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:
     candidates = [candidate(log, backend) for backend in backends]
     chosen = roomiest(candidates, described["size_gib"], kind)
     keep_within(log, chosen, kind)
-    return described | {"backend": chosen.name, "multiattach": kind.multiattach}
+    return described | {
+        "backend": chosen.name,
+        "multiattach": kind.multiattach,
+        "considered": [basis(each, kind) for each in candidates if fits(each, kind)],
+    }
+
+
+def room_of(log: Decision, asked: Volume) -> list[Basis]:
+    """Return what is known of the room of a volume's backend."""
+    backend = log.get(Backend, id_of(asked.backend), asked.backend)
+    known = candidate(log, backend)
+    return [basis(known, kind_of(log, asked))] if known.storage else []
+
+
+def kind_of(log: Decision, asked: Volume) -> VolumeType:
+    """Return a volume's type; one that is no longer defined asks for nothing."""
+    types = log.room.volume_types
+    return types.get(asked.volume_type) or types[None]
 
 
 def check_room(log: Decision, asked: Volume, more_gib: int) -> None:
     """Raise `NoCapacity` unless the volume's backend has room for it to grow."""
-    # A type that is no longer defined asks for nothing.
-    types = log.room.volume_types
-    kind = types.get(asked.volume_type) or types[None]
+    kind = kind_of(log, asked)
     backend = log.get(Backend, id_of(asked.backend), asked.backend)
     grown = candidate(log, backend)
     check_growth(grown, more_gib, kind)
@@ -50,6 +65,18 @@ def keep_within(log: Decision, chosen: Candidate, kind: VolumeType) -> None:
     """Let the transaction confirm that the room is still there."""
     assert chosen.storage  # there is room in it
     log.limits[chosen.name] = chosen.storage.limit_gib(thin=kind.thin)
+
+
+def fits(candidate: Candidate, kind: VolumeType) -> bool:
+    """Tell whether only its room decides whether a volume may go to a backend."""
+    return candidate.storage is not None and unfit(candidate, kind) is None
+
+
+def basis(candidate: Candidate, kind: VolumeType) -> Basis:
+    """Return what a decision for a backend is based on."""
+    assert candidate.storage
+    room = candidate.storage.basis
+    return room(candidate.name, candidate.allocated_gib, thin=kind.thin)
 
 
 def candidate(log: Decision, backend: Backend) -> Candidate:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from projections.digest import BUCKETS, joined
 from projections.replaying import Came, Lines, NotALog, Share, replayed
+from projections.what_if import WhatIf
 
 AT_ONCE = 500_000  # events of a share, about, and so aggregates at most
 # How processes begin: at once, or without anything of a process that has threads.
@@ -82,6 +83,24 @@ def summary(found: Replayed) -> dict[str, Any]:
         "digest": found.digest,
         "totals": totals,
     }
+
+
+def what_if(source: Source, changes: Mapping[str, Any], told: Told) -> WhatIf:
+    """Take the decisions of a log again, under another policy.
+
+    It needs all volumes at once, and so one process. Raises `NotALog`.
+    """
+    asked = WhatIf(changes)
+    with source.lines() as lines:
+        replayed(
+            lines,
+            source.events,
+            Share(0, 1),
+            source.vouched,
+            lambda read: told(read / source.events),
+            asked.happened,
+        )
+    return asked
 
 
 def gathered(source: Source, told: Told, how: How) -> Iterator[Came]:

@@ -21,8 +21,15 @@ DIGESTS_SECONDS = 600.0  # that a service has to replay its log
 File = Annotated[Path, typer.Argument(metavar="FILE", help="As holdfast.jsonl.zst.")]
 Key = Annotated[str | None, typer.Option("--key", metavar="VKEY",
     help="Who must have signed the checkpoints in it, as `audit checkpoint` does.")]
+With = Annotated[list[str] | None, typer.Option("--with", metavar="KEY=VALUE",
+    help="What if max_over_subscription_ratio or reserved_percentage had been this?")]
 UpTo = Annotated[int | None, typer.Option("--position", metavar="N",
     help="As it was after that event of the log; otherwise now.")]
+# Of a decision that would have been another; refused where there is no other.
+DIFFERING = {
+    "POSITION": "position", "EVENT": "event", "VOLUME": "volume_id", "GIB": "size_gib",
+    "BACKEND": "backend", "WOULD BE": "would",
+}
 # fmt: on
 
 app = typer.Typer()
@@ -48,21 +55,56 @@ def export(
 
 
 @app.command("replay")
-def replay(file: File, *, key: Key = None, as_json: AsJson = False) -> None:
+def replay(
+    file: File, *, key: Key = None, otherwise: With = None, as_json: AsJson = False
+) -> None:
     """Verify a log in a file, rebuild all that was, and tell what it comes to.
 
-    It needs nothing but the file. Exit code 1 if that is not what was written.
+    It needs nothing but the file. Exit code 1 if that is not what was written. With a
+    policy it tells instead which decisions would have been others.
     """
     from adapters.archive.reading import opened  # noqa: PLC0415 - as in `up`
-    from service.replaying import replay, summary  # noqa: PLC0415
+    from service.replaying import replay, summary, what_if  # noqa: PLC0415
 
+    changes = policy(otherwise)
     with in_one_line(), refused():
         log = opened(file, verifier(key))
         with progress(f"replaying {log.events:,} events") as told:
-            found = summary(replay(log, told))
+            if changes is None:
+                found = summary(replay(log, told))
+            else:
+                judged = what_if(log, changes, told)
+    if changes is not None:
+        tell_differing(judged, as_json=as_json)
+        return
     signed = {"release": log.release, "checkpoints": log.checkpoints}
     vouched = {"vouched_to": max(log.vouched, default=0), "signatures": bool(key)}
     tell(found | signed | vouched, as_json=as_json)
+
+
+def policy(said: list[str] | None) -> dict[str, Any] | None:
+    """Return what is to be otherwise, if anything is."""
+    from projections.what_if import Unclear, policy  # noqa: PLC0415 - as in `up`
+
+    try:
+        return policy(said) if said else None
+    except Unclear as wrong:
+        raise Misused(str(wrong)) from wrong
+
+
+def tell_differing(judged: Any, *, as_json: bool) -> None:
+    """Print which decisions would have been others."""
+    counts = {"judged": judged.judged, "cannot_say": judged.untold}
+    items = [
+        each._asdict() | {"volume_id": str(each.volume_id)} for each in judged.differing
+    ]
+    counts["differ"] = len(items)
+    if as_json:
+        show.as_json(counts | {"items": items})
+        return
+    show.for_people(show.fields(counts))
+    if items:
+        show.for_people(show.listed(DIFFERING)({"items": items, "next": None}))
 
 
 @question(app, "digest", show.fields)

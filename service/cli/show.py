@@ -90,7 +90,7 @@ LISTS = {
 }
 # fmt: on
 # Fields of an event's data that only tell how it hangs together.
-INTERNAL = {"status", "intent", "volume_id", "commands"}
+INTERNAL = {"status", "intent", "volume_id", "commands", "considered"}
 # Fields of a resource that say again what an event says.
 UNTOLD = {"id", "volume_id", "created_at"}
 ID_LENGTH, ID_DASHES = 36, 4

@@ -128,7 +128,7 @@ def extend(log: Decision, volume_id: UUID, size_gib: int) -> Volume:
     """Ask for more room, of a volume in use as well."""
     asked = log.get(Volume, volume_id)
     before = asked.allocated_gib
-    asked.extend(size_gib)
+    asked.extend(size_gib, placing.room_of(log, asked))
     placing.check_room(log, asked, size_gib - before)
     return asked
 
@@ -202,7 +202,7 @@ def manage(
     """
     # Its room is taken already; how much of it is told when it is taken over.
     placed = placing.place(log, described | {"size_gib": 0, "multiattach": False})
-    del placed["size_gib"]
+    del placed["size_gib"], placed["considered"]
     asked = placed | {"reference": reference.to(named["name"])}
     known = log.find(Volume, volume_id)
     if known is None:
