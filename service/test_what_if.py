@@ -19,14 +19,17 @@ from projections.what_if import Unclear, WhatIf, policy
 from service.placing import check_room, place, room_of
 from service.test_placing import ASKED, but, decision
 
-THICK = {"thin_provisioning_support": False, "thick_provisioning_support": True}
+THICK: dict[str, Any] = {
+    "thin_provisioning_support": False,
+    "thick_provisioning_support": True,
+}
 
 
 class Installation:
     """Two backends of 100 GiB, thin ones that may be promised twice, and a log."""
 
     def __init__(self, **first: Any) -> None:
-        whole = {"total_capacity_gb": 100.0, "free_capacity_gb": 100.0}
+        whole: dict[str, Any] = {"total_capacity_gb": 100.0, "free_capacity_gb": 100.0}
         thin = whole | {"max_over_subscription_ratio": 2.0}
         names = ("one", "two")
         self.log = decision(names, one=but(**thin | first), two=but(**thin))

@@ -49,6 +49,19 @@ def test_a_replay_elsewhere_comes_to_what_the_service_does(
     assert found["totals"]["volume"]["available"] >= 1
 
 
+def test_a_policy_is_tried_on_it(file: Path) -> None:
+    ratio = "max_over_subscription_ratio=1"
+
+    same = told(alone("replay", str(file), "--with", "reserved_percentage=0", "--json"))
+    other = told(
+        alone("replay", str(file), "--with", "reserved_percentage=100", "--json")
+    )
+
+    assert (same["differ"], same["cannot_say"]) == (0, 0)
+    assert other["differ"] == other["judged"] == same["judged"] >= 1
+    assert alone("replay", str(file), "--with", ratio.upper()).returncode == 2
+
+
 def test_a_file_that_is_no_log_is_refused(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
 
