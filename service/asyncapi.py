@@ -18,6 +18,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
 
+from adapters.jetstream import checkpoints
 from adapters.jetstream.stream import SUBJECTS
 from domain import log
 from domain.ports import Manageable
@@ -69,6 +70,11 @@ def document() -> Document:
             **{title(each.subject): channel(each) for each in ENDPOINTS},
             "reply": {"address": None, "messages": {"reply": ref("messages", "reply")}},
             "events": events_channel(),
+            "checkpoints": {
+                "address": checkpoints.SUBJECT,
+                "description": f"The JetStream stream {checkpoints.STREAM}.",
+                "messages": {"checkpoint": ref("messages", "checkpoint")},
+            },
         },
         "operations": {
             **{title(each.subject): operation(each) for each in ENDPOINTS},
@@ -77,9 +83,16 @@ def document() -> Document:
                 "channel": {"$ref": "#/channels/events"},
                 "summary": "Every event of the log, in its order, without a gap.",
             },
+            "signed": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/checkpoints"},
+                "summary": "How long the log is, again and again, where it is signed.",
+            },
         },
         "components": {
-            "messages": messages | {"reply": reply()} | events(),
+            "messages": messages
+            | {"reply": reply(), "checkpoint": checkpoint()}
+            | events(),
             "schemas": schemas(),
         },
     }
@@ -115,6 +128,15 @@ def reply() -> Document:
     """Return what may be answered: what there is to see, or why not."""
     seen = (ref("schemas", kind.__name__) for kind in SEEN)
     return {"payload": {"anyOf": [*seen, ref("schemas", "Problem")]}}
+
+
+def checkpoint() -> Document:
+    """Return the one message that is text."""
+    return {
+        "contentType": "text/plain",
+        "summary": "A tlog-checkpoint in a signed note, both as C2SP has them.",
+        "payload": {"type": "string"},
+    }
 
 
 def payload(schema: Schema) -> Document:

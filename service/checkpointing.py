@@ -179,9 +179,14 @@ def make_key(path: Path, name: str) -> Signer:
 
 
 def signer_in(path: Path) -> Signer:
-    """Return what a key file has; raise `Unusable`, and where others may read it."""
+    """Return what a key file has; raise `Unusable`, and where others may read it.
+
+    As with PostgreSQL's keys, what is root's may be read by a group: so systemd hands
+    a credential to a service.
+    """
     try:
-        if path.stat().st_mode & 0o077:
+        told = path.stat()
+        if told.st_mode & (0o077 if told.st_uid else 0o027):
             raise Unusable(f"{path} can be read by others; run chmod 600 on it")
         return Signer.read(path.read_text())
     except OSError as error:

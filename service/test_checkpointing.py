@@ -345,7 +345,7 @@ def test_a_file_that_is_something_else_stays_as_it_is(
 def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
     make_key(tmp_path / "key", "holdfast/test")
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
-    (tmp_path / "key").chmod(0o640)
+    (tmp_path / "key").chmod(0o644)
 
     with pytest.raises(Unusable, match="can be read by others"):
         signer_in(tmp_path / "key")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from domain.checkpoint import Checkpoint, all_opened
@@ -15,7 +16,8 @@ from domain.tree import is_consistent, is_included, leaf
 from service.cli.client import Ended, Misused, Problem, Service
 
 STRETCH = 50_000  # events, in some tenths of a second
-MOST_TRIES = 60  # each as long as the service has patience
+MOST_TRIES = 15
+AGAIN = 1.0  # seconds from one to the next
 ON_THE_WAY = {"newest", "before"}  # what is told only for the next stretch
 TELL = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -65,7 +67,7 @@ def links(
     while True:
         limit = min(STRETCH, stop.size - position + 1) if stop else STRETCH
         asked = {"from": position, "to": last, "limit": limit}
-        told = service.look("audit.verify", **asked)
+        told = patiently(service, "verify", **asked)
         end = end or max([told["newest"], *(each.size for each in known)])
         events += told["events"]
         whole = told | {"from": first, "events": events}
@@ -90,7 +92,7 @@ def roots(service: Service, signed: list[Checkpoint]) -> dict[str, Any]:
     *_, newest = signed
     for each in signed:
         asked = {"from": each.size, "to": newest.size}
-        path = path_in(patiently(service, "consistency", **asked))
+        path = path_in(patiently(service, "prove_consistency", **asked))
         if not is_consistent(each.size, newest.size, path, each.root, newest.root):
             return bad(1, f"its root hash is not what was signed {on(each)}")
     return {}
@@ -98,7 +100,7 @@ def roots(service: Service, signed: list[Checkpoint]) -> dict[str, Any]:
 
 def included(service: Service, position: int, size: int | None) -> dict[str, Any]:
     """Return what proves that an event is in the log, once that is checked."""
-    told = patiently(service, "inclusion", position=position, size=size)
+    told = patiently(service, "prove_inclusion", position=position, size=size)
     row, index, of = bytes.fromhex(told["row"]), told["position"] - 1, told["size"]
     root = bytes.fromhex(told["root"])
     if not is_included(leaf(row), index, of, path_in(told), root):
@@ -108,7 +110,7 @@ def included(service: Service, position: int, size: int | None) -> dict[str, Any
 
 def grown(service: Service, first: int, last: int | None) -> dict[str, Any]:
     """Return what proves that the log only grew, once that is checked."""
-    told = patiently(service, "consistency", **{"from": first, "to": last})
+    told = patiently(service, "prove_consistency", **{"from": first, "to": last})
     sizes = told["from"], told["to"]
     before, after = (bytes.fromhex(told[f"{end}_root"]) for end in ("from", "to"))
     if not is_consistent(*sizes, path_in(told), before, after):
@@ -117,14 +119,15 @@ def grown(service: Service, first: int, last: int | None) -> dict[str, Any]:
 
 
 def patiently(service: Service, what: str, **asked: int | None) -> dict[str, Any]:
-    """Ask for a proof until the service has read the log for it."""
+    """Ask again while others verify, or the log is read for the first proof."""
     for _ in range(MOST_TRIES - 1):
         try:
-            return service.look(f"audit.prove_{what}", **asked)
+            return service.look(f"audit.{what}", **asked)
         except Problem as problem:
             if problem.told.get("type") != "unavailable":
                 raise
-    return service.look(f"audit.prove_{what}", **asked)
+        sleep(AGAIN)
+    return service.look(f"audit.{what}", **asked)
 
 
 def path_in(told: dict[str, Any]) -> list[bytes]:
