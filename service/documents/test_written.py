@@ -51,6 +51,14 @@ def test_every_link_and_path_leads_somewhere(page: Path) -> None:
     assert dead == []
 
 
+def test_every_feature_that_is_named_is_there() -> None:
+    named = re.findall(r"`([a-z]+ing_\w+)`", (ROOT / "features/README.md").read_text())
+    there = {path.stem for path in ROOT.glob("features/*/*.feature")}
+
+    assert named
+    assert set(named) - there == set()
+
+
 def test_every_decision_is_listed() -> None:
     decisions = ROOT / "docs" / "decisions"
     pages = {page.name for page in decisions.glob("[0-9]*.md")}
