@@ -23,7 +23,7 @@ from service.test_secrets import (
 )
 from service.test_secrets import test_no_secret_is_in as test_nothing_is_in
 
-pytestmark = [pytest.mark.lvm(lio=True, disks=("16G",)), pytest.mark.slow]
+pytestmark = [pytest.mark.lvm(lio=True, disks=("16G",), seconds=900), pytest.mark.slow]
 
 DISK, GROUP = Path("/dev/ubda"), "holdfast"
 METADATA = 17 * 1024**2  # bytes from the disk's beginning
