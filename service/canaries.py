@@ -113,38 +113,42 @@ def tables(server: Mapping[str, str], database: str) -> Iterator[Place]:
 class Seen:
     """The processes that were started below this one while somebody looked."""
 
-    commands: dict[int, set[bytes]] = field(default_factory=dict)
-    environments: dict[int, set[bytes]] = field(default_factory=dict)
+    # What each was called with, and with which environment; it may become another.
+    programs: dict[int, set[tuple[bytes, bytes]]] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Note all that there are now; a process may have become another program."""
-        ours = {os.getpid()}
+        """Note all that there are now."""
+        ours = {os.getpid(), *self.programs}
         for each in sorted(processes(), key=lambda process: process.pid):
-            if each.parent in ours or each.pid in self.commands:
+            if each.parent in ours or each.pid in ours:
                 ours.add(each.pid)
+                told = PROC / str(each.pid)
                 with suppress(OSError):
-                    told = PROC / str(each.pid)
-                    command = (told / "cmdline").read_bytes()
-                    environment = (told / "environ").read_bytes()
-                    self.commands.setdefault(each.pid, set()).add(command)
-                    self.environments.setdefault(each.pid, set()).add(environment)
+                    what = told.joinpath("cmdline"), told.joinpath("environ")
+                    command, environment = (path.read_bytes() for path in what)
+                    found = self.programs.setdefault(each.pid, set())
+                    found.add((command, environment))
 
     def command_lines(self) -> Iterator[Place]:
         """Yield what each was called with."""
-        for pid, commands in self.commands.items():
-            for command in commands:
+        for pid, programs in self.programs.items():
+            for command, _ in programs:
                 yield f"the command line of {pid}: {shown(command)}", command
 
     def environs(self, but: Collection[int] = ()) -> Iterator[Place]:
-        """Yield the environment of each."""
-        for pid, environments in self.environments.items():
-            if pid not in but:
-                where = f"the environment of {shown(*self.commands[pid])}"
-                yield from ((where, each) for each in environments)
+        """Yield the environment of each, but for some programs and forks of them.
+
+        What is about to become another program still has the environment of the first.
+        """
+        given = {command for pid in but for command, _ in self.programs.get(pid, ())}
+        for programs in self.programs.values():
+            for command, environment in programs:
+                if command not in given:
+                    yield f"the environment of {shown(command)}", environment
 
 
-def shown(*commands: bytes) -> str:
-    return " / ".join(each.replace(b"\0", b" ").decode()[:80] for each in commands)
+def shown(command: bytes) -> str:
+    return command.replace(b"\0", b" ").decode()[:80]
 
 
 @contextmanager

@@ -42,6 +42,8 @@ from service.telemetry.testing import free_address, page
 from service.testing import caller, database_of, eventually, has_room
 from service.up import described
 
+pytestmark = pytest.mark.xdist_group("secrets")  # one worker asks for everything
+
 HOLDFAST = Path(sys.executable).with_name("holdfast")
 START_SECONDS = 240  # in a guest on a busy machine
 EXPORT = "log.jsonl.zst"
