@@ -3,9 +3,9 @@
 It is the same on any machine, and for one log in every later version. An aggregate
 is the line `noun id state`, the state being what `STATE` names as JSON with sorted
 keys and without what is empty, so that a field added later changes no digest of a
-log that never had it. By their ids the hashes of these lines fall into `BUCKETS`,
-each hashed in the order of ids, and the digest is the hash of the buckets'. So
-buckets are worked out apart, and those that differ say where to look.
+log that never had it. By the last byte of their ids the hashes of these lines fall
+into buckets, each hashed in the order of ids, and the digest is the hash of the
+buckets'. So buckets are worked out apart, and those that differ say where to look.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import fields
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
@@ -48,11 +47,6 @@ STATE: dict[str, tuple[str, ...]] = {
 # fmt: on
 
 
-def bucket_of(key: str | bytes) -> int:
-    """Return the bucket of an id as it is written."""
-    return crc32(key if isinstance(key, bytes) else key.encode()) % BUCKETS
-
-
 def digest(aggregates: Iterable[Aggregate]) -> str:
     """Return the digest of aggregates."""
     return joined(bucket_hashes(aggregates))
@@ -64,7 +58,7 @@ def bucket_hashes(aggregates: Iterable[Aggregate]) -> dict[int, bytes]:
     for aggregate in aggregates:
         key = str(aggregate.id)
         hashed = sha256(line(key, aggregate)).digest()
-        sorted_into.setdefault(bucket_of(key), []).append((key, hashed))
+        sorted_into.setdefault(aggregate.id.bytes[-1], []).append((key, hashed))
     return {
         bucket: sha256(b"".join(hashed for _, hashed in sorted(found))).digest()
         for bucket, found in sorted_into.items()

@@ -18,7 +18,6 @@ from binascii import unhexlify
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import msgspec
 
@@ -26,12 +25,12 @@ from domain import log
 from domain.aggregate import Aggregate, Event, OutOfOrder
 from domain.chain import GENESIS, packed
 from domain.chain import link as chained
-from projections.digest import bucket_hashes
+from projections.digest import BUCKETS, bucket_hashes
 
 LONGEST = 4 * 1024 * 1024  # bytes of a line; NATS carries an event in less than one MiB
 # Where a line has them, so that whose it is shows before it is taken apart.
 LINK = slice(9, 73)
-ID = slice(81, 117)
+END_OF_ID = slice(115, 117)
 LINE = re.compile(
     rb'\{"link":"(.{64})","id":"(.{36})","position":(\d{1,18}),"version":(\d{1,18}),'
     rb'"topic":"([^"]{1,100})","state":(.*)\}',
@@ -62,10 +61,19 @@ class Cut(Exception):
 
 
 class Share(NamedTuple):
-    """One of so many shares of the aggregates; how many is a power of two."""
+    """One of so many shares of the aggregates; how many is a power of two.
+
+    Whose an aggregate is, its digest's bucket says: the last byte of its id.
+    """
 
     number: int
     of: int
+
+    @property
+    def others(self) -> frozenset[bytes]:
+        """The ends of the ids that others take; what is no end is everybody's."""
+        ends = (b"%02x" % n for n in range(BUCKETS) if n % self.of != self.number)
+        return frozenset(ends)
 
 
 class Came(NamedTuple):
@@ -126,7 +134,7 @@ def replayed(
     lines were read, `heard` each event of the share. Raises `NotALog`.
     """
     aggregates: dict[bytes, Any] = {}
-    before, number, mask = GENESIS.hex().encode(), 0, share.of - 1
+    before, number, others = GENESIS.hex().encode(), 0, share.others
     while number < events:
         page = lines.page(events - number)
         if not page:
@@ -134,7 +142,7 @@ def replayed(
         first = lines.number - len(page) - number
         for line in page:
             number += 1
-            if crc32(line[ID]) & mask == share.number:
+            if line[END_OF_ID] not in others:
                 try:
                     event, made = take(aggregates, line, before, number)
                     if number in vouched:

@@ -32,7 +32,7 @@ def test_it_is_what_it_was() -> None:
     assert told.startswith(b'volume 6b1c0000-0000-4000-8000-000000000001 {"allocated')
     assert b'"connector":{"a":[1.5,null],"b":1,"host":"node-1"}' in told
     assert digest([volume()]) == (
-        "81a646e2124381de2f1106dcd931508eab4531f804b9fa0cc2b67155ea22c01b"
+        "3c04df66c46b824d76f503b83f0dca2d86c668eb5959ef3c536166efc122ff32"
     )
 
 

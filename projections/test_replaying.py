@@ -162,6 +162,7 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "a space before": lambda line: line.replace(b'"state":', b'"state": '),
     "one more field": lambda line: line[:-1] + b',"more":1}',
     "two ids": lambda line: line[:-1] + b',"id":"%s"}' % str(UUID(int=0)).encode(),
+    "a capital end": lambda line: line[:115] + b"FF" + line[117:],
     "a capital id": lambda line: line[:81] + line[81:117].upper() + line[117:],
     "another link": lambda line: line[:9] + b"00" + line[11:],
     "a link that is none": lambda line: line[:9] + b"zz" + line[11:],
