@@ -76,6 +76,9 @@ class Share(NamedTuple):
         return frozenset(ends)
 
 
+WHOLE = Share(0, 1)
+
+
 class Came(NamedTuple):
     """What a share of the log has come to."""
 

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from projections.digest import BUCKETS, joined
-from projections.replaying import Came, Lines, NotALog, Share, replayed
+from projections.replaying import WHOLE, Came, Lines, NotALog, Share, replayed
 from projections.what_if import WhatIf
 
 AT_ONCE = 500_000  # events of a share, about, and so aggregates at most
@@ -42,8 +42,8 @@ class Source(Protocol):
     def vouched(self) -> Mapping[int, str]:
         """The links that checkpoints have, by position."""
 
-    def lines(self) -> AbstractContextManager[Lines]:
-        """Begin with the first event."""
+    def lines(self, share: Share, /) -> AbstractContextManager[Lines]:
+        """Begin with the first event; other shares may be told in short."""
 
     def check_end(self, lines: Lines, link: str) -> None:
         """Raise `NotALog` for what follows on the last event and should not."""
@@ -91,11 +91,11 @@ def what_if(source: Source, changes: Mapping[str, Any], told: Told) -> WhatIf:
     It needs all volumes at once, and so one process. Raises `NotALog`.
     """
     asked = WhatIf(changes)
-    with source.lines() as lines:
+    with source.lines(WHOLE) as lines:
         replayed(
             lines,
             source.events,
-            Share(0, 1),
+            WHOLE,
             source.vouched,
             lambda read: told(read / source.events),
             asked.happened,
@@ -171,7 +171,7 @@ def work(source: Source, hand: list[Share], tell: Pipe) -> None:
     gc.disable()  # nothing that is thrown away here has cycles
     try:
         for share in hand:
-            with source.lines() as lines:
+            with source.lines(share) as lines:
                 came = replayed(
                     lines, source.events, share, source.vouched, counted(tell)
                 )

@@ -14,7 +14,7 @@ from adapters.archive.lines import FORMAT, End, Head, Vouched
 from domain.checkpoint import opened as open_note
 from domain.checkpoint import read as read_note
 from domain.note import NotANote, NotSigned, Verifier
-from projections.replaying import Cut, Lines, NotALog, said
+from projections.replaying import WHOLE, Cut, Lines, NotALog, Share, said
 
 READ = 256 * 1024  # bytes of the file at a time
 PIECE = 1024 * 1024  # bytes of text at a time
@@ -35,7 +35,7 @@ class Archive(NamedTuple):
     vouched: dict[int, str]
 
     @contextmanager
-    def lines(self) -> Iterator[Lines]:
+    def lines(self, _share: Share = WHOLE) -> Iterator[Lines]:
         """Open the file; the next line is the first event's."""
         with self.path.open("rb") as file:
             lines = Lines(pieces(file))

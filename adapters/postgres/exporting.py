@@ -12,17 +12,19 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from adapters.postgres.recorder import LogRecorder
-from projections.replaying import Cut, Lines
+from projections.replaying import WHOLE, Cut, Lines, Share
 
 # By CSV whose quote and delimiter are in no event, for JSON spells out control
-# characters: so a line is sent as it is.
+# characters: so a line is sent as it is. Of a share that others take it is enough
+# whose a line is, and its link.
 LINES_OUT = SQL("""
-    COPY (SELECT '{{"link":"' || encode(chain, 'hex')
-              || '","id":"' || originator_id
-              || '","position":' || notification_id
-              || ',"version":' || originator_version
-              || ',"topic":"' || topic
-              || '","state":' || convert_from(state, 'UTF8') || '}}'
+    COPY (SELECT '{{"link":"' || encode(chain, 'hex') || '","id":"' || originator_id
+              || CASE WHEN get_byte(uuid_send(originator_id), 15) % {of} = {share}
+                 THEN '","position":' || notification_id
+                   || ',"version":' || originator_version
+                   || ',"topic":"' || topic
+                   || '","state":' || convert_from(state, 'UTF8') || '}}'
+                 ELSE '' END
           FROM {log} WHERE notification_id BETWEEN 1 AND {last}
           ORDER BY notification_id)
     TO STDOUT (FORMAT CSV, QUOTE E'\\x01', DELIMITER E'\\x02')
@@ -41,24 +43,29 @@ class Stored(NamedTuple):
     vouched: Mapping[int, str] = {}
 
     @contextmanager
-    def lines(self) -> Iterator[Lines]:
+    def lines(self, share: Share = WHOLE) -> Iterator[Lines]:
         """Connect; the next line is the first event's."""
-        with self.sent() as pieces:
+        with self.sent(share) as pieces:
             yield Lines(pieces)
 
     @contextmanager
-    def sent(self) -> Iterator[Iterator[bytes]]:
+    def sent(self, share: Share = WHOLE) -> Iterator[Iterator[bytes]]:
         """Connect; what is sent are lines, `ROWS` in a piece."""
         with closing(psycopg.connect(**self.way)) as connection:
-            yield self._pieces(connection)
+            yield self._pieces(connection, share)
 
     def check_end(self, lines: Lines, link: str) -> None:
         """Read to the end, where the database says whether it has sent everything."""
         lines.page(1)
 
-    def _pieces(self, connection: Connection[Any]) -> Iterator[bytes]:
+    def _pieces(self, connection: Connection[Any], share: Share) -> Iterator[bytes]:
         """Yield the lines; raise `Cut` where they cannot be read."""
-        query = LINES_OUT.format(log=Identifier(*self.table), last=self.events)
+        query = LINES_OUT.format(
+            log=Identifier(*self.table),
+            last=self.events,
+            share=share.number,
+            of=share.of,
+        )
         rows: list[Any] = []
         sent = 0
         try:
