@@ -13,6 +13,7 @@ from hashlib import sha256
 
 EMPTY = sha256().digest()
 GRAIN = 1024  # leaves under the smallest subtree that is remembered
+MOST_READ = 8  # GRAINs whose leaves are in memory
 
 # Leaves from the first to before the second.
 Span = tuple[int, int]
@@ -77,12 +78,14 @@ class Tree:
     """The hash of any span of leaves that a proof names, without reading them all.
 
     It remembers complete subtrees from `GRAIN` leaves on, 64 bytes for so many rows,
-    and has `leaves` read what else it needs.
+    and has `leaves` read what else it needs: two or three times as many for a proof.
     """
 
     def __init__(self, leaves: Callable[[int, int], Iterable[bytes]]) -> None:
         self._leaves = leaves
         self._levels: list[list[bytes]] = [[]]  # of GRAIN leaves, of twice as many …
+        self.end = 0
+        self._read: dict[Span, list[bytes]] = {}  # some GRAINs, the last one in part
 
     @property
     def size(self) -> int:
@@ -90,28 +93,36 @@ class Tree:
         return len(self._levels[0]) * GRAIN
 
     def grow(self, size: int) -> None:
-        """Remember what is complete of so many leaves."""
+        """Remember what is complete of so many leaves; no span may end behind them."""
         end = size // GRAIN * GRAIN
-        if end <= self.size:
-            return
         frontier = Frontier()
-        for each in self._leaves(self.size, end):
-            frontier.add(each)
-            if frontier.size == GRAIN:
-                self._remember(frontier.head)
-                frontier = Frontier()
+        if self.size < end:
+            for each in self._leaves(self.size, end):
+                frontier.add(each)
+                if frontier.size == GRAIN:
+                    self._remember(frontier.head)
+                    frontier = Frontier()
+        self.end = max(self.end, size)
 
     def head(self, begin: int, end: int) -> bytes:
         """Return the root hash of a span, which is one of the tree's subtrees."""
         width = end - begin
         if width < GRAIN:
-            return head_of(self._leaves(begin, end))
+            first = begin % GRAIN
+            return head_of(self._grain(begin - first)[first : first + width])
         if width & (width - 1) == 0 and end <= self.size:
             return self._levels[(width // GRAIN).bit_length() - 1][begin // width]
-        if width == GRAIN:
-            return head_of(self._leaves(begin, end))
         middle = begin + split(width)
         return node(self.head(begin, middle), self.head(middle, end))
+
+    def _grain(self, begin: int) -> list[bytes]:
+        """Return the leaves of one GRAIN, as far as there are any."""
+        span = begin, min(begin + GRAIN, self.end)
+        if span not in self._read:
+            self._read[span] = list(self._leaves(*span))
+            if len(self._read) > MOST_READ:
+                del self._read[next(iter(self._read))]
+        return self._read[span]
 
     def _remember(self, head: bytes) -> None:
         for level in self._levels:

@@ -106,18 +106,20 @@ class Proving:
 
     async def _read_up_to(self, size: int) -> None:
         """Have the tree grow; raise `Unavailable` where that takes long."""
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.ensure_future(self._grow(size))
         try:
             async with asyncio.timeout(PATIENCE):
-                await proven(asyncio.shield(self._reading))
+                while self._tree.end < size:
+                    if self._reading is None or self._reading.done():
+                        self._reading = asyncio.ensure_future(self._grow(size))
+                        self._reading.add_done_callback(looked_at)
+                    await proven(asyncio.shield(self._reading))
         except TimeoutError:
             raise Unavailable(
-                f"{self._tree.size} of {size} events are read so far; ask again later"
+                f"{self._tree.end} of {size} events are read so far; ask again later"
             ) from None
 
     async def _grow(self, size: int) -> None:
-        while self._tree.size + GRAIN <= size:
+        while self._tree.end < size:
             async with self._alone:
                 until = min(size, self._tree.size + AT_ONCE)
                 await self._log.read(self._tree.grow, until)
@@ -133,6 +135,12 @@ class Proving:
     def _row(self, position: int) -> bytes:
         [row] = verified(self._log.recorder, position, position)
         return row.hashed
+
+
+def looked_at(done: asyncio.Future[None]) -> None:
+    """Look at what has ended it, though nobody may wait any more."""
+    if not done.cancelled():
+        done.exception()
 
 
 async def proven(work: Awaitable[T]) -> T:
