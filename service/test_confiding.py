@@ -14,7 +14,14 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from domain import chap
-from domain.ports import Capabilities, Cause, Export, Progress, unheard
+from domain.ports import (
+    Capabilities,
+    Cause,
+    DriverFailed,
+    Export,
+    Progress,
+    unheard,
+)
 from domain.volume import Volume
 from service.house import House, Run, lived
 from service.testing import capabilities, published
@@ -27,6 +34,7 @@ class Locked:
     """A driver whose target asks for a password."""
 
     tells: dict[str, Any] = {}  # noqa: RUF012
+    fails = ""
 
     def __init__(self) -> None:
         self.reached: list[dict[str, Any]] = []
@@ -44,6 +52,8 @@ class Locked:
 
     def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:
         self.reached.append(connector)
+        if self.fails:
+            raise DriverFailed(self.fails)
         user = chap.username(volume_id, connector["initiator"])
         told = {"auth_method": "CHAP", "auth_username": user} | self.tells
         return {"driver_volume_type": "iscsi", "data": told}
@@ -211,6 +221,27 @@ def test_a_driver_that_tells_a_secret_is_refused_and_the_host_is_let_go(
     assert "told a secret" in answer.body["detail"]
     assert not driver.reached
     assert not [row for row in rows if "canary" in row]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_driver_that_quotes_what_a_host_proves_itself_with_is_not_quoted(
+    run: Run, settings: dict[str, str], *, fails: bool
+) -> None:
+    driver = Locked()
+
+    async def scenario(house: House) -> tuple[str, str]:
+        volume_id = await house.available()
+        secret = chap.secret(house.settings.key, UUID(volume_id), NODE["initiator"])
+        driver.tells = {"login": secret}
+        driver.fails = f"`login --with {secret}` failed" if fails else ""
+        asked: dict[str, Any] = {"id": volume_id, "connector": NODE}
+        await house.asker.ask("volume.initialize_connection", seconds=20, **asked)
+        return secret, "".join(stored(settings))
+
+    secret, rows = run(driver, scenario)
+
+    assert "(secret)" in rows
+    assert secret not in rows
 
 
 def test_what_names_a_secret_and_is_none_passes(run: Run) -> None:

@@ -44,7 +44,7 @@ from adapters.jetstream.admission import AT_ONCE, Admission, Kind
 from adapters.jetstream.lease import Lapsed, Lease
 from adapters.jetstream.operation import CalledOff, Operation, code_of, in_words
 from adapters.jetstream.progress import News
-from adapters.jetstream.reporting import Report, Reporter
+from adapters.jetstream.reporting import Report, Reporter, discreet
 from adapters.jetstream.signing import is_published
 from adapters.jetstream.stream import STREAM, SUBJECTS
 from adapters.jetstream.sweeping import Sweeper
@@ -426,6 +426,7 @@ class Agent:
                 not_done=result if isinstance(result, NotDone) else None,
                 ran=tuple(ran),
             )
+            report = discreet(report, self._key, asked.intent)
             await self._reporter.report(asked.lease, report)
 
     async def _attempt(self, asked: Piece) -> Done | NotDone | None:

@@ -12,9 +12,11 @@ import msgspec
 from nats.errors import Error
 
 from adapters.jetstream.telling import AGAIN, Refusal, Service
-from domain.aggregate import Done, NotDone
+from domain import chap
+from domain.aggregate import Done, Intent, NotDone
 from domain.provenance import Ran
 
+HIDDEN = b"(secret)"
 LARGEST = 48 * 1024  # bytes of reports in one message; a message may have 64 KiB
 
 logger = getLogger(__name__)
@@ -36,6 +38,22 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     def result(self) -> Done | NotDone:
         """What there is to tell."""
         return self.not_done or self.done or Done()
+
+
+def discreet(report: Report, key: bytes, intent: Intent) -> Report:
+    """Return what is told without what a host proves itself with.
+
+    Drivers know that, and may quote it: in a failure's words, or a command's.
+    """
+    connector = getattr(intent, "connector", None)
+    if not connector:
+        return report
+    initiator = str(connector.get("initiator"))
+    secret = chap.secret(key, intent.originator_id, initiator).encode()
+    told = msgspec.json.encode(report)
+    if secret not in told:
+        return report
+    return msgspec.json.decode(told.replace(secret, HIDDEN), type=Report)
 
 
 class Unanswered(NamedTuple):
