@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from domain.checkpoint import Checkpoint
 from domain.note import Signer, Verifier
 from service.checkpointing import signer_in
 from service.cli import verifying
@@ -190,6 +192,21 @@ def test_a_proof_is_checked_before_it_is_shown(
         for proven in (verifying.included, verifying.grown):
             with pytest.raises(Ended, match="does not prove"):
                 proven(service, 2, 3)
+
+
+def test_a_root_hash_that_the_log_does_not_have_is_found(shell: Shell) -> None:
+    shell.told("volume", "create", "--size", "1", "--wait")
+    now = datetime.now(UTC)
+
+    with Service(Caller(shell.data)) as service:
+        chain = bytes.fromhex(service.ask("audit.verify", to=3)["chain"])
+        forged = Checkpoint("test", 3, bytes(32), chain, now)
+        told = verifying.verify(service, 1, None, [forged], lambda *_: None)
+        before = verifying.verify(service, 1, 2, [forged], lambda *_: None)
+
+    assert not told["intact"]
+    assert "its root hash is not what was signed" in told["detail"]
+    assert (before["intact"], before["checkpoints"]) == (True, 0)
 
 
 def test_half_of_it_is_no_use(shell: Shell) -> None:
