@@ -15,6 +15,7 @@ from adapters.contracts.drivers import held_open
 from adapters.embedded.nats_server import NatsServer
 from adapters.file.driver import FileDriver
 from adapters.jetstream import surveying, sweeping
+from adapters.jetstream.telling import Service
 from domain.ports import Survey
 from service import overdue
 from service.house import House, Run, lived
@@ -133,6 +134,73 @@ def test_what_nobody_asked_for_is_found(run: Run, driver: Watched) -> None:
     one = run(driver, scenario)
     assert one["explained_by"] is None
     assert stranger in one["found"]
+
+
+# What happens at the same time
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_fact_that_is_older_than_what_has_happened_since_is_passed_over(
+    run: Run, driver: Watched, monkeypatch: pytest.MonkeyPatch, *, later: bool
+) -> None:
+    monkeypatch.setattr(sweeping, "EVERY", 3600)
+
+    async def scenario(house: House) -> list[Any]:
+        volume_id = await house.available()
+        made = await house.asker.insist("volume.show", id=volume_id)
+        subject = {"noun": "volume", "name": volume_id}
+        told = {"name": "files", "lease": await lease(house)}
+        told["position"] = made["position"] if later else made["position"] - 1
+        agent = Service(house.asker.client, house.settings.key)
+        await agent.tell("agent.surveyed", told | {"facts": [{"subject": subject}]})
+        return await drift(house)
+
+    assert len(run(driver, scenario)) == later
+
+
+def test_what_is_being_made_is_not_missing(run: Run, driver: Watched) -> None:
+    driver.growing = growing = Event()
+
+    async def scenario(house: House) -> list[str]:
+        volume_id = await house.available()
+        await house.asker.insist("volume.extend", id=volume_id, size_gib=2)
+        os.truncate(home(driver, volume_id) / "volume", 2**29)
+        await surveyed(driver)
+        growing.set()
+        await house.settled(volume_id)
+        await surveyed(driver)
+        return await events(house)
+
+    assert run(driver, scenario) == []
+
+
+def test_a_storage_that_is_out_of_sight_is_told_nothing_of(
+    run: Run, driver: Watched
+) -> None:
+    async def scenario(house: House) -> list[str]:
+        await house.available()
+        folder = home(driver, "")
+        folder.rename(folder.with_name("unmounted"))
+        await works(house, so=False)
+        folder.with_name("unmounted").rename(folder)
+        await works(house, so=True)
+        await surveyed(driver)
+        return await events(house)
+
+    assert run(driver, scenario) == []
+
+
+async def works(house: House, *, so: bool) -> None:
+    def is_so(told: Any) -> bool:
+        return bool(told["working"]) is so
+
+    await house.asker.until("backend.is_working", is_so, name="files")
+
+
+async def lease(house: House) -> int:
+    told = await house.asker.insist("backend.history", name="files")
+    taken = [it for it in told["items"] if it["event"] == "backend.lease_taken"]
+    return int(taken[-1]["data"]["number"])
 
 
 # Repairing
