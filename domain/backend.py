@@ -265,6 +265,9 @@ class Backend(Aggregate):
         subject: str
         drift: Drift
 
+        def apply(self, backend: Backend) -> None:
+            backend.error = None
+
     class RepairFailed(aggregate.Failure, frozen=True, kw_only=True):
         """It could not be done; it may be asked for again."""
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from operator import not_
 from typing import Any
@@ -115,7 +115,9 @@ def more(told: dict[str, Any]) -> str:
 
 def steps(told: dict[str, Any]) -> Table:
     """Show what is to be done about what differs of a backend."""
-    return listed(STEPS)({"items": told["steps"], "next": None})
+    shown = listed(STEPS)({"items": told["steps"], "next": None})
+    failed = told.get("error") or {}
+    return replace(shown, note=failed.get("message", ""))
 
 
 def fields(told: dict[str, Any]) -> Table:

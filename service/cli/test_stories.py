@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -62,6 +64,34 @@ def test_an_auditor_looks_back(shell: Shell) -> None:
     assert then.splitlines()[1].split()[1:4] == ["past", "1", "available"]
     told = next(item for item in changed["items"] if item["id"] == before["id"])
     assert told["fields"]["size_gib"] == {"before": 1, "after": 2}
+
+
+def test_drift_is_listed_and_repaired_when_that_is_wanted(shell: Shell) -> None:
+    made = shell.told("volume", "create", "shrunk", "--size", "2", "--wait")
+    data = shell.data / "volumes" / made["id"] / "volume"
+    os.truncate(data, 2**30)
+    until_it_differs(shell, made["id"])
+
+    listed = shell.run("backend", "drift", "files").stdout
+    plan = shell.run("backend", "repair", "files").stdout  # nobody can be asked
+    before = data.stat().st_size
+    shell.told("backend", "repair", "files", "--yes", "--wait", "--reason", "shrunk")
+
+    assert "volume.creation_finished" in listed
+    assert "grow it to the size that the log says" in plan
+    assert before == 2**30
+    assert data.stat().st_size == 2 * 2**30
+
+
+def until_it_differs(shell: Shell, volume_id: str) -> None:
+    """Have the storage looked at until it is found to differ."""
+    ends = time.monotonic() + 60
+    found = False
+    while not found:
+        assert time.monotonic() < ends
+        shell.told("backend", "initialize", "files")
+        items = shell.told("backend", "drift", "files")["items"]
+        found = any(item["subject"] == volume_id for item in items)
 
 
 def test_a_wait_that_fails_is_told_with_its_reason(shell: Shell) -> None:
