@@ -34,11 +34,14 @@ from service.house import House, house
 from service.test_sweeping import attached
 from service.testing import eventually
 
-pytestmark = pytest.mark.lvm(disks=("60G", "1G"), lio=True, seconds=600)
+pytestmark = [
+    pytest.mark.lvm(disks=("60G", "1G"), lio=True, seconds=1500),
+    pytest.mark.slow,
+]
 
 NODE_1, NODE_2 = Initiator("node-1"), Initiator("node-2")
-SECONDS = 400.0
-WITHIN = 120.0
+SECONDS = 600.0
+WITHIN = 240.0
 
 
 class Found(NamedTuple):
