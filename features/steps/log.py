@@ -608,3 +608,27 @@ def told_twice(world: World) -> None:
     world.service.publish_again(first)
     told = [t.position for t in world.service.published()]
     assert told.count(first.position) == 1
+
+
+@given("it was told what the log comes to")
+@when("it is told what the log comes to, now and once more as it was then")
+def digest_twice(world: World) -> None:
+    world.ask("audit.digest")
+    world.earlier = world.answer
+    world.ask("audit.digest", position=world.earlier["events"])
+
+
+@then("both are the same")
+def same_digest(world: World) -> None:
+    assert world.answer == world.earlier
+
+
+@then("the log comes to something else, and to a volume more")
+def other_digest(world: World) -> None:
+    before = world.earlier
+    world.ask("audit.digest")
+    assert world.answer["digest"] != before["digest"]
+    volumes = [
+        sum(told["totals"]["volume"].values()) for told in (before, world.answer)
+    ]
+    assert volumes[1] == volumes[0] + 1
