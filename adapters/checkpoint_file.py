@@ -27,7 +27,7 @@ def append(path: Path, note: str) -> None:
     Raises `FileExistsError` where the file has something else.
     """
     if not path.exists():
-        begin(path, note)
+        begin(path, f"{note}\n")
         return
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -41,14 +41,21 @@ def append(path: Path, note: str) -> None:
         os.close(file)
 
 
-def begin(path: Path, note: str) -> None:
-    """Make the file with its first note, as a whole or not at all."""
+def begin(path: Path, text: str, mode: int = 0o644) -> None:
+    """Make a file, as a whole or not at all, and on the disk.
+
+    Raises `FileExistsError`.
+    """
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w") as file:
-        file.write(f"{note}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    fresh.unlink(missing_ok=True)
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        os.write(file, text.encode())
+        os.fsync(file)
+        os.link(fresh, path)
+    finally:
+        os.close(file)
+        fresh.unlink()
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

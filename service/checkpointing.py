@@ -8,7 +8,6 @@ to there, is told of and left unsigned until it is what it was.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -167,14 +166,7 @@ def make_key(path: Path, name: str) -> Signer:
     Raises `FileExistsError`: what was signed with an old key is still to be checked.
     """
     signer = Signer(name, secrets.token_bytes(32))
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    fresh.touch(mode=0o600)
-    try:
-        fresh.write_text(f"{signer}\n")
-        os.link(fresh, path)
-    finally:
-        fresh.unlink()
+    checkpoint_file.begin(path, f"{signer}\n", 0o600)
     return signer
 
 
