@@ -36,6 +36,7 @@ LINE = re.compile(
     rb'"topic":"([^"]{1,100})","state":(.*)\}',
     re.DOTALL,
 ).fullmatch
+MOST = 1_000_000  # aggregates of a share, which is twice what a share is made for
 SHOWN = 200  # characters of what is wrong; some of them may be a stranger's
 
 Told = Callable[[int], None]
@@ -191,6 +192,8 @@ def take(
     )
     if not same or event.originator_version != at_version:
         raise Wrong("the event is of something else than the line says")
+    if len(aggregates) > MOST:
+        raise Wrong(f"there are more than {MOST:,} things to be kept at once")
     made = event.mutate(known)
     if type(made) is not _KINDS[topic]:
         raise Wrong(f"{topic.decode()} cannot happen to a {noun_of(made)}")

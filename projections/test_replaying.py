@@ -14,6 +14,7 @@ from domain.aggregate import Done, Event
 from domain.backend import Backend
 from domain.snapshot import Snapshot
 from domain.volume import Volume
+from projections import replaying
 from projections.digest import digest, joined
 from projections.replaying import LONGEST, Came, Lines, NotALog, Share, replayed
 from projections.testing import chained, lines_of, parts_of, text_of
@@ -204,6 +205,13 @@ def test_a_line_that_goes_on_for_ever_is_given_up() -> None:
         replayed(Lines(endless()), 1, WHOLE, {})
 
     assert read <= LONGEST + 2**20
+
+
+def test_more_than_can_be_kept_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replaying, "MOST", 2)
+
+    with pytest.raises(NotALog, match="there are more than 2 things"):
+        replay(lines_of(small()[0]))
 
 
 def test_a_log_that_ends_too_soon_is_refused() -> None:
