@@ -223,8 +223,11 @@ def test_one_volume_that_fails_holds_up_no_other(
         volumes = [await house.available() for _ in range(3)]
         for volume_id in volumes:
             await attached(house, volume_id, NODE_1)
+        await swept(house)  # nothing is worked on any more
+        await a_sweep_has_asked(house)
         house.driver.broken.add(UUID(volumes[1]))
         house.driver.reach.clear()
+        house.driver.asked.open.set()
         await swept(house)
         return [house.driver.hosts(volume_id) for volume_id in volumes]
 
