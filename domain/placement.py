@@ -115,11 +115,15 @@ def virtual_free(
     return max(0.0, min(limit - max(allocated_gib, provisioned_gib), free))
 
 
+def rank(known: Basis) -> tuple[float, str]:
+    """Return what puts the backend first that a volume goes to: the roomiest."""
+    return -known.virtual_free_gib, known.backend
+
+
 def chosen(considered: Iterable[Basis], more_gib: int) -> str | None:
     """Return the backend with the most room, or None where none has enough."""
-    free = ((-each.virtual_free_gib, each.backend) for each in considered)
-    enough = [(most, name) for most, name in free if -most >= more_gib]
-    return min(enough)[1] if enough else None
+    enough = [each for each in considered if each.virtual_free_gib >= more_gib]
+    return min(enough, key=rank).backend if enough else None
 
 
 class Candidate(msgspec.Struct, frozen=True):

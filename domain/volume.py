@@ -181,7 +181,7 @@ class Description(TypedDict, total=False):
     """What a caller may say about a new volume; what is left out is empty.
 
     `source`: what it is made from, `{"snapshot": id}` or `{"volume": id}`;
-    `considered`: the backends that were fit for it, as they were known then.
+    `considered`: backends that were fit for it, the roomiest, as they were known.
     """
 
     name: str

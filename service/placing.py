@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import Any
 
 from domain.backend import Administration, Backend, id_of
-from domain.placement import Basis, Candidate, check_growth, roomiest, unfit
+from domain.placement import Basis, Candidate, check_growth, rank, roomiest, unfit
 from domain.volume import Volume
 from domain.volume_type import VolumeType
 from service.command import Decision, NotFound
+
+MOST_CONSIDERED = 8  # backends that a decision tells of: those with the most room
 
 
 def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:
@@ -32,10 +35,13 @@ def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:
     candidates = [candidate(log, backend) for backend in backends]
     chosen = roomiest(candidates, described["size_gib"], kind)
     keep_within(log, chosen, kind)
+    considered = [basis(each, kind) for each in candidates if fits(each, kind)]
+    if len(considered) > MOST_CONSIDERED:
+        considered = nsmallest(MOST_CONSIDERED, considered, rank)
     return described | {
         "backend": chosen.name,
         "multiattach": kind.multiattach,
-        "considered": [basis(each, kind) for each in candidates if fits(each, kind)],
+        "considered": considered,
     }
 
 

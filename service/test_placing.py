@@ -106,3 +106,22 @@ def test_a_type_that_nobody_can_be_held_to_is_refused_at_start(tmp_path: Path) -
 
     with pytest.raises(Unusable, match=r"gold: .*QoS_support: <all-in> is no operator"):
         load(config, {})
+
+
+def test_of_many_backends_the_roomiest_are_told_of_and_the_chosen_is_among_them() -> (
+    None
+):
+    large = but(total_capacity_gb=1000)
+    many = {
+        f"files-{n:02}": msgspec.structs.replace(large, free_capacity_gb=100 + n // 8)
+        for n in range(30)
+    }
+
+    placed = place(decision(tuple(many), **many), ASKED)
+
+    assert placed["backend"] == "files-24"
+    assert [known.backend for known in placed["considered"]] == [
+        *(f"files-{n}" for n in range(24, 30)),
+        "files-16",
+        "files-17",
+    ]

@@ -25,7 +25,7 @@ With = Annotated[list[str] | None, typer.Option("--with", metavar="KEY=VALUE",
     help="What if max_over_subscription_ratio or reserved_percentage had been this?")]
 UpTo = Annotated[int | None, typer.Option("--position", metavar="N",
     help="As it was after that event of the log; otherwise now.")]
-# Of a decision that would have been another; refused where there is no other.
+# Of a decision that would have been another.
 DIFFERING = {
     "POSITION": "position", "EVENT": "event", "VOLUME": "volume_id", "GIB": "size_gib",
     "BACKEND": "backend", "WOULD BE": "would",
@@ -103,8 +103,11 @@ def tell_differing(judged: Any, *, as_json: bool) -> None:
         show.as_json(counts | {"items": items})
         return
     show.for_people(show.fields(counts))
-    if items:
-        show.for_people(show.listed(DIFFERING)({"items": items, "next": None}))
+    told = [
+        each | {"would": each["would"] or "refused, for lack of room"} for each in items
+    ]
+    if told:
+        show.for_people(show.listed(DIFFERING)({"items": told, "next": None}))
 
 
 @question(app, "digest", show.fields)
