@@ -233,11 +233,12 @@ class FileDriver:
         with self._at_work(f"survey {self._folder}"):
             kept = self._volumes, self._snapshots
             objects = [each for some in kept for each in some.objects()]
+            known = {each.name for each in objects} | OF_FILESYSTEMS
+            known |= {some.incoming.name for some in kept}
             objects += [
                 Object(path.name, path.lstat().st_size)
-                for path in self._folder.iterdir()
-                if not any(some.is_home(path.name) for some in kept)
-                if not (path.name.startswith(".") or path.name in OF_FILESYSTEMS)
+                for path in self._folder.iterdir()  # homes without their data as well
+                if not (path.name.startswith(".") or path.name in known)
             ]
             ids = (each.id for each in objects if each.noun == "volume")
             used = {i for i in ids if i and is_held_by_others(self._volumes.path(i))}

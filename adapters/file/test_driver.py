@@ -656,3 +656,14 @@ def test_deleting_leaves_no_name_that_a_kill_has_left(
     driver.delete(event.originator_id, CAUSE.at)
 
     assert names(folder / "incoming") == set()
+
+
+def test_a_survey_tells_of_what_has_a_volumes_name_and_no_data(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+    (folder / str(volume) / "volume").unlink()
+
+    [found] = driver.survey().objects
+
+    assert (found.name, found.id) == (str(volume), None)

@@ -112,10 +112,6 @@ class Volumes:
         # Looking at 10,000 volumes takes 70 ms, so what is there is looked at once.
         self._sizes: dict[UUID, int] = {}
 
-    def is_home(self, name: str) -> bool:
-        """Tell whether one may have that name, or what comes in as one."""
-        return bool(self._home_of.fullmatch(name)) or name == self.incoming.name
-
     def set_up(self) -> None:
         """Make the folder if there is none, and remember what it is and has."""
         if not self._folder.is_dir():
