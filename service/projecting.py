@@ -53,7 +53,6 @@ MODELS = (
 )
 REACHED = f"{PREFIX}keeper.reached"
 LOOK_EVERY = 0.5  # seconds between two looks at what is to be rebuilt
-PACE = 0.01  # seconds from one page to the next: a page costs little more than an event
 # What may end somebody's waiting: outcomes, what makes them moot, and what a process
 # learns of others.
 SETTLING = {
@@ -181,12 +180,9 @@ class Projecting(Thread):
         self._look()
         patience = 0.0 if self._behind else 0.1
         if page := self._follower.after(self._ahead.position, patience):
-            came = monotonic()
             self._store(self._ahead, page)
             settled = {_id_in(seen.state) for seen in page if seen.topic in SETTLING}
             self._tell(self.reached, list(settled))
-            if not self._behind:
-                self._stopping.wait(came + PACE - monotonic())
         for lane in list(self._behind):
             to_go = max(0, self._ahead.position - lane.position)
             most = to_go if lane.most is None else min(lane.most, to_go)

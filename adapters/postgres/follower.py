@@ -16,8 +16,8 @@ PAGE = 1000
 KEPT = 2 * PAGE  # events in memory
 AGAIN = 0.2  # seconds until the database is looked for again
 # After each page it waits, longer after a longer one: what is written meanwhile
-# makes one page, which costs little more than one event. What is alone goes on soon.
-PACE = 0.002  # seconds
+# makes one page, which costs little more than one event.
+PACE = 0.01  # seconds
 MORE = 0.0005  # seconds for each event
 SLOWEST = 0.03  # seconds
 
