@@ -16,7 +16,7 @@ import re
 import struct
 from binascii import unhexlify
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -157,11 +157,12 @@ def replayed(
                     heard(event, made, number)
             before = line[LINK]
         told(number)
-    return Came(
-        Counter(map(standing, aggregates.values())),
-        bucket_hashes(aggregates.values()),
-        before.decode(errors="replace"),
-    )
+    return came(aggregates.values(), before.decode(errors="replace"))
+
+
+def came(aggregates: Collection[Any], link: str) -> Came:
+    """Return what aggregates come to, the last event having such a link."""
+    return Came(Counter(map(standing, aggregates)), bucket_hashes(aggregates), link)
 
 
 class Wrong(Exception):

@@ -12,14 +12,14 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from multiprocessing import context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
+from adapters.archive.reading import Archive
 from projections.digest import BUCKETS, joined
-from projections.replaying import WHOLE, Came, Lines, NotALog, Share, replayed
+from projections.replaying import WHOLE, Came, NotALog, Share
 from projections.what_if import WhatIf
 
 AT_ONCE = 500_000  # events of a share, about, and so aggregates at most
@@ -32,21 +32,17 @@ Pipe: TypeAlias = "Connection[Any, Any]"
 
 
 class Source(Protocol):
-    """Where lines come from, as often as they are wanted."""
+    """A log that can be read as often as is wanted."""
 
     @property
     def events(self) -> int:
         """How many there are."""
 
-    @property
-    def vouched(self) -> Mapping[int, str]:
-        """The links that checkpoints have, by position."""
+    def came(self, share: Share, told: Callable[[int], None], /) -> Came:
+        """Verify and rebuild a share; `told` is how many events were passed.
 
-    def lines(self, share: Share, /) -> AbstractContextManager[Lines]:
-        """Begin with the first event; other shares may be told in short."""
-
-    def check_end(self, lines: Lines, link: str) -> None:
-        """Raise `NotALog` for what follows on the last event and should not."""
+        Raises `NotALog`.
+        """
 
 
 class Replayed(NamedTuple):
@@ -85,21 +81,13 @@ def summary(found: Replayed) -> dict[str, Any]:
     }
 
 
-def what_if(source: Source, changes: Mapping[str, Any], told: Told) -> WhatIf:
+def what_if(source: Archive, changes: Mapping[str, Any], told: Told) -> WhatIf:
     """Take the decisions of a log again, under another policy.
 
     It needs all volumes at once, and so one process. Raises `NotALog`.
     """
     asked = WhatIf(changes)
-    with source.lines(WHOLE) as lines:
-        replayed(
-            lines,
-            source.events,
-            WHOLE,
-            source.vouched,
-            lambda read: told(read / source.events),
-            asked.happened,
-        )
+    source.came(WHOLE, lambda read: told(read / source.events), asked.happened)
     return asked
 
 
@@ -171,12 +159,7 @@ def work(source: Source, hand: list[Share], tell: Pipe) -> None:
     gc.disable()  # nothing that is thrown away here has cycles
     try:
         for share in hand:
-            with source.lines(share) as lines:
-                came = replayed(
-                    lines, source.events, share, source.vouched, counted(tell)
-                )
-                source.check_end(lines, came.link)
-            tell.send(came)
+            tell.send(source.came(share, counted(tell)))
     except Exception as wrong:  # noqa: BLE001 - raised where somebody hears it
         tell.send(wrong)
     tell.send(None)

@@ -14,7 +14,17 @@ from adapters.archive.lines import FORMAT, End, Head, Vouched
 from domain.checkpoint import opened as open_note
 from domain.checkpoint import read as read_note
 from domain.note import NotANote, NotSigned, Verifier
-from projections.replaying import WHOLE, Cut, Lines, NotALog, Share, said
+from projections.replaying import (
+    Came,
+    Cut,
+    Heard,
+    Lines,
+    NotALog,
+    Share,
+    Told,
+    replayed,
+    said,
+)
 
 READ = 256 * 1024  # bytes of the file at a time
 PIECE = 1024 * 1024  # bytes of text at a time
@@ -34,8 +44,20 @@ class Archive(NamedTuple):
     checkpoints: int
     vouched: dict[int, str]
 
+    def came(
+        self,
+        share: Share,
+        told: Told = lambda _: None,
+        heard: Heard | None = None,
+    ) -> Came:
+        """Return what a share of it comes to; see `replayed`. Raises `NotALog`."""
+        with self.lines() as lines:
+            found = replayed(lines, self.events, share, self.vouched, told, heard)
+            self.check_end(lines, found.link)
+        return found
+
     @contextmanager
-    def lines(self, _share: Share = WHOLE) -> Iterator[Lines]:
+    def lines(self) -> Iterator[Lines]:
         """Open the file; the next line is the first event's."""
         with self.path.open("rb") as file:
             lines = Lines(pieces(file))

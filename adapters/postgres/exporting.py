@@ -1,4 +1,4 @@
-"""The log as lines, which the database writes: see `projections.replaying`."""
+"""The whole log, from its database: as lines, or what a share of it comes to."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from adapters.postgres.recorder import LogRecorder
-from projections.replaying import WHOLE, Cut, Lines, Share
+from adapters.postgres.sharing import aggregates_of
+from domain.chain import GENESIS
+from projections.replaying import Came, Cut, Share, Told, came
 
 # By CSV whose quote and delimiter are in no event, for JSON spells out control
-# characters: so a line is sent as it is. Of a share that others take it is enough
-# whose a line is, and its link.
+# characters: so a line is sent as it is.
 LINES_OUT = SQL("""
     COPY (SELECT '{{"link":"' || encode(chain, 'hex') || '","id":"' || originator_id
-              || CASE WHEN get_byte(uuid_send(originator_id), 15) % {of} = {share}
-                 THEN '","position":' || notification_id
-                   || ',"version":' || originator_version
-                   || ',"topic":"' || topic
-                   || '","state":' || convert_from(state, 'UTF8') || '}}'
-                 ELSE '' END
+              || '","position":' || notification_id
+              || ',"version":' || originator_version
+              || ',"topic":"' || topic
+              || '","state":' || convert_from(state, 'UTF8') || '}}'
           FROM {log} WHERE notification_id BETWEEN 1 AND {last}
           ORDER BY notification_id)
     TO STDOUT (FORMAT CSV, QUOTE E'\\x01', DELIMITER E'\\x02')
 """)
-LAST = SQL("SELECT coalesce(max(notification_id), 0) FROM {log}")
+LAST = SQL("""
+    SELECT notification_id, encode(chain, 'hex') FROM {log}
+    WHERE notification_id <= {last} ORDER BY notification_id DESC LIMIT 1
+""")
 WAY = ("dbname", "host", "port", "user", "password")
 ROWS = 1000  # in a piece
 
@@ -40,32 +42,23 @@ class Stored(NamedTuple):
     way: dict[str, Any]
     table: tuple[str, ...]
     events: int = 0
-    vouched: Mapping[int, str] = {}
+    link: str = GENESIS.hex()  # of its last event
+
+    def came(self, share: Share, told: Told = lambda _: None) -> Came:
+        """Return what a share of it comes to. Raises `NotALog`."""
+        with closing(psycopg.connect(**self.way)) as connection:
+            found = aggregates_of(connection, self.table, self.events, share, told)
+        return came(found.values(), self.link)
 
     @contextmanager
-    def lines(self, share: Share = WHOLE) -> Iterator[Lines]:
-        """Connect; the next line is the first event's."""
-        with self.sent(share) as pieces:
-            yield Lines(pieces)
-
-    @contextmanager
-    def sent(self, share: Share = WHOLE) -> Iterator[Iterator[bytes]]:
+    def sent(self) -> Iterator[Iterator[bytes]]:
         """Connect; what is sent are lines, `ROWS` in a piece."""
         with closing(psycopg.connect(**self.way)) as connection:
-            yield self._pieces(connection, share)
+            yield self._pieces(connection)
 
-    def check_end(self, lines: Lines, link: str) -> None:
-        """Read to the end, where the database says whether it has sent everything."""
-        lines.page(1)
-
-    def _pieces(self, connection: Connection[Any], share: Share) -> Iterator[bytes]:
+    def _pieces(self, connection: Connection[Any]) -> Iterator[bytes]:
         """Yield the lines; raise `Cut` where they cannot be read."""
-        query = LINES_OUT.format(
-            log=Identifier(*self.table),
-            last=self.events,
-            share=share.number,
-            of=share.of,
-        )
+        query = LINES_OUT.format(log=Identifier(*self.table), last=self.events)
         rows: list[Any] = []
         sent = 0
         try:
@@ -102,10 +95,11 @@ def of_recorder(recorder: LogRecorder, last: int | None) -> Stored:
 
 def up_to(log: Stored, last: int | None) -> Stored:
     """Return a log to its end, or to a position before that."""
-    query = LAST.format(log=Identifier(*log.table))
+    newest = 2**62 if last is None else last
+    query = LAST.format(log=Identifier(*log.table), last=newest)
     try:
         with closing(psycopg.connect(**log.way)) as connection:
-            [newest] = connection.execute(query).fetchone() or [0]
+            found = connection.execute(query).fetchone()
     except psycopg.Error as error:
         raise OperationalError(str(error)) from error
-    return log._replace(events=newest if last is None else min(newest, last))
+    return log._replace(events=found[0], link=found[1]) if found else log
