@@ -84,6 +84,8 @@ def _lifting(
         version = version_of(state).event_version
         if version == current:
             return plain(state)
+        if not 0 < version < current:
+            raise msgspec.ValidationError(f"there is no version {version} of it")
         fields: dict[str, Any] = msgspec.json.decode(state)
         for upcast in event.UPCASTS[version - 1 :]:
             upcast(fields)

@@ -151,10 +151,10 @@ def replayed(
                     event, made = take(aggregates, line, before, number)
                     if number in vouched:
                         check(line, vouched[number])
+                    if heard:
+                        heard(event, made, number)
                 except WRONG as wrong:
                     raise NotALog(said(wrong), first + number, number) from wrong
-                if heard:
-                    heard(event, made, number)
             before = line[LINK]
         told(number)
     return came(aggregates.values(), before.decode(errors="replace"))
@@ -181,9 +181,7 @@ def take(
     row = packed(unhexlify(key.replace(b"-", b"")), at_version, topic, state)
     if int(place) != position or link != chained(unhexlify(before), row).hex().encode():
         raise Wrong("the log is not what was written there")
-    if topic not in _DECODERS:
-        raise log.UnknownTopic(topic.decode())
-    event = _DECODERS[topic](state)
+    event = decoded(topic, state)
     known = aggregates.get(key)
     # An aggregate that is known had its id spelt out when it began.
     same = (
@@ -200,6 +198,16 @@ def take(
         raise Wrong(f"{topic.decode()} cannot happen to a {noun_of(made)}")
     aggregates[key] = made
     return event, made
+
+
+def decoded(topic: bytes, state: bytes) -> Event:
+    """Return an event of a kind and a version that we know."""
+    if topic not in _DECODERS:
+        raise log.UnknownTopic(topic.decode())
+    event = _DECODERS[topic](state)
+    if event.event_version != _VERSIONS[topic]:
+        raise Wrong(f"there is no version {event.event_version} of {topic.decode()}")
+    return event
 
 
 def check(line: bytes, vouched: str) -> None:
@@ -242,5 +250,6 @@ WORDS: dict[type[Exception], str] = {
 # fmt: on
 WRONG = tuple(WORDS)
 _DECODERS = {t.encode(): log.decoder_of(event) for t, event in log.EVENTS.items()}
+_VERSIONS = {t.encode(): len(event.UPCASTS) + 1 for t, event in log.EVENTS.items()}
 _KINDS = {topic.encode(): kind for topic, kind in log.KINDS.items()}
 _NOUNS = {kind: noun for noun, kind in log.AGGREGATES.items()}

@@ -134,6 +134,8 @@ HOSTILE: dict[str, tuple[Callable[[list[Row]], None], int, str]] = {
     "one dropped": (dropped(1), 2, "not what was written"),
     "one repeated": (repeated(1), 3, "not what was written"),
     "a position too far": (changed(1, position=3), 2, "not what was written"),
+    "a version to come": (
+        with_state(1, b'"event_version":1', b'"event_version":9'), 2, "no version 9"),
     "a huge number": (changed(1, position=10**30), 2, ""),
     "an id that is none": (with_state(1, b'r_id":"', b'r_id":"x'), 2, ""),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from adapters.archive.writing import write
 from adapters.embedded.postgres import settings_of
 from adapters.postgres.exporting import ROWS, Stored, stored
 from domain.checkpoint import read
+from projections.replaying import Cut
 from service.manager import VolumeManager
 from service.settings import Settings, database_of
 from service.up import CHECKPOINTS
@@ -36,10 +37,15 @@ def export(
 ) -> dict[str, Any]:
     """Write the log to a file, and return what that has; `told` from 0 to 1.
 
-    With it go those checkpoints that are `signed` and of this much of the log.
-    Raises `Cut` where the database cannot send it, and `OSError`.
+    With it go the checkpoints that are `signed`. Raises `Cut` where the database
+    cannot send all of it, and `OSError`.
     """
-    notes = [note for note in signed if size_in(note) <= log.events]
+    notes = list(signed)
+    if (most := max(map(size_in, notes), default=0)) > log.events:
+        raise Cut(
+            f"the log ends at {log.events:,}, and a checkpoint of {most:,} was signed: "
+            "its end is lost; see docs/audit.md"
+        )
     with log.sent() as pieces:
         link = write(path, log.events, counted(pieces, log.events, told), notes)
     return {

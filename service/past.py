@@ -59,6 +59,8 @@ Position = Annotated[int, msgspec.Meta(ge=-1, lt=looking_back.NOW)]
 P = TypeVar("P", bound=NamedTuple)
 Resources = dict[tuple[str, str], dict[str, Any]]
 
+NO_CURSOR = "Must be the `next` of an earlier answer to the same question."
+
 
 class Place(NamedTuple):
     """Where a list as it was goes on: as of which position, behind which row."""
@@ -261,6 +263,13 @@ def place_in(cursor: str, kind: type[P]) -> P:
     try:
         return msgspec.json.decode(uncovered(cursor), type=kind)
     except msgspec.DecodeError:
-        raise ValidationError(
-            "Must be the `next` of an earlier answer.", "cursor"
-        ) from None
+        raise ValidationError(NO_CURSOR, "cursor") from None
+
+
+def check(began: int, asked: int, newest: int) -> None:
+    """Raise `ValidationError` for a cursor of another question.
+
+    What is asked about the log's end has begun when that was earlier.
+    """
+    if began != asked and not (began < asked == newest):
+        raise ValidationError(NO_CURSOR, "cursor")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from adapters.archive.reading import opened
 from adapters.postgres.exporting import Stored, of_recorder, stored
 from adapters.postgres.reading import rebuilt
 from adapters.postgres.recorder import LogRecorder
+from domain.checkpoint import Checkpoint
 from projections.digest import digest
 from projections.replaying import Cut, NotALog
 from service import replaying
@@ -107,6 +109,19 @@ def test_a_row_that_was_changed_shows_elsewhere(
         replay(opened(tmp_path / "log.jsonl.zst"))
 
     assert found.value.position == 50
+
+
+def test_a_log_that_is_shorter_than_what_was_signed_is_not_exported(
+    log: Stored, tmp_path: Path
+) -> None:
+    time = datetime(2026, 1, 1, tzinfo=UTC)
+    longer = Checkpoint("holdfast/1", log.events + 1, bytes(32), bytes(32), time)
+    note = f"{longer}\n— holdfast/1 none\n"
+
+    with pytest.raises(Cut, match="its end is lost"):
+        export(log, tmp_path / "log", lambda _: None, [note])
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 from eventsourcing.persistence import StoredEvent
+from marshmallow import ValidationError
 
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import Batch, LogRecorder
@@ -25,7 +26,7 @@ from domain.provenance import MOMENT, Moment, Provenance
 from domain.snapshot import Snapshot
 from domain.volume import Undersized, UnknownAttachment, Volume
 from projections import resources
-from service import history
+from service import history, past
 from service.history import Subject, Wanted
 from service.log import Log
 from service.manager import VolumeManager
@@ -318,3 +319,14 @@ def differing_fields(
         and had.get(name) != value
         and (had.get(name) or value)
     }
+
+
+@pytest.mark.parametrize(("began", "asked"), [(5, 5), (5, 9), (9, 9)])
+def test_a_question_goes_on_as_of_when_it_began(began: int, asked: int) -> None:
+    past.check(began, asked, newest=9)
+
+
+@pytest.mark.parametrize(("began", "asked"), [(5, 6), (7, 6), (10, 9)])
+def test_a_cursor_of_another_moment_is_none(began: int, asked: int) -> None:
+    with pytest.raises(ValidationError, match="the same question"):
+        past.check(began, asked, newest=9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from errno import EEXIST
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def write(
     head = Head(FORMAT, version("holdfast"), events, len(checkpoints))
     last = b""
     try:
-        with fresh.open("xb") as raw:
+        # What a log says is nobody else's business.
+        with open(fresh, "xb", opener=partial(os.open, mode=0o600)) as raw:
             with ZstdFile(raw, "wb", options=COMPRESS) as file:
                 file.write(lines(head, *map(Vouched, checkpoints)))
                 for piece in pieces:

@@ -667,3 +667,16 @@ def test_a_survey_tells_of_what_has_a_volumes_name_and_no_data(
     [found] = driver.survey().objects
 
     assert (found.name, found.id) == (str(volume), None)
+
+
+def test_a_survey_goes_on_whatever_somebody_has_put_there(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume, other = created(driver), str(uuid4())
+    (folder / other).mkdir()
+    (folder / other / "volume").symlink_to("/etc/hostname")
+    (folder / os.fsdecode(b"\xff")).touch()
+
+    found = {each.name: each.id for each in driver.survey().objects}
+
+    assert found == {str(volume): volume, other: None, "\\xff": None}

@@ -399,7 +399,7 @@ class Volumes:
         Raises `StillOpen` if anything uses it, `Crowded` if it is not alone.
         """
         home, deleting = self._home(volume_id), self._deleting(volume_id)
-        if strangers := sorted(n for n in names(home) if not is_ours(n)):
+        if strangers := sorted(readable(n) for n in names(home) if not is_ours(n)):
             raise Crowded(home, strangers)
         self._closed(volume_id, home)
         home.rename(deleting)
@@ -458,7 +458,9 @@ class Volumes:
             found = [self._home_of.fullmatch(entry.name) for entry in entries]
         for home in filter(None, found):
             with suppress(FileNotFoundError, NotADirectoryError):
-                yield UUID(home[1]), os.lstat(self._folder / home[0] / DATA).st_size
+                data = os.lstat(self._folder / home[0] / DATA)
+                if stat.S_ISREG(data.st_mode):
+                    yield UUID(home[1]), data.st_size
 
     def _called(self, volume_id: UUID) -> str:
         return f"{self._kind.noun} {volume_id}"
@@ -569,6 +571,11 @@ def replace(path: Path, other: Path) -> None:
 def names(directory: Path) -> set[str]:
     """Return the names of what is in a directory."""
     return {entry.name for entry in directory.iterdir()}
+
+
+def readable(name: str) -> str:
+    """Return a name as it can be told, though it be no text."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def empty(home: Path) -> None:

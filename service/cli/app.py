@@ -72,6 +72,8 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except Ended as end:
         said, code = str(end), end.code
+    except typer.Abort:  # asked whether to go on
+        said, code = "nothing was done", 1
     except typer.TyperException as wrong:
         said, code = usage(wrong), wrong.exit_code
     except OSError as error:  # the output, a full disk for example

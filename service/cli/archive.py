@@ -48,7 +48,8 @@ def export(
 
     with in_one_line(), refused():
         settings = configured(config) if config else None
-        log, signed = log_of(settings, data), signed_of(settings, data)
+        signed = signed_of(settings, data)  # before the log, which is longer then
+        log = log_of(settings, data)
         with progress(f"exporting {log.events:,} events") as told:
             found = export(log, file, told, signed)
     tell(found, as_json=as_json)
@@ -78,8 +79,10 @@ def replay(
         tell_differing(judged, as_json=as_json)
         return
     signed = {"release": log.release, "checkpoints": log.checkpoints}
-    vouched = {"vouched_to": max(log.vouched, default=0), "signatures": bool(key)}
-    tell(found | signed | vouched, as_json=as_json)
+    # Whoever has no key cannot tell who has written them.
+    vouched = max(log.vouched, default=0) if key else None
+    told_of = {"vouched_to": vouched, "signatures": bool(key)}
+    tell(found | signed | told_of, as_json=as_json)
 
 
 def policy(said: list[str] | None) -> dict[str, Any] | None:

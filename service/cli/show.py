@@ -11,6 +11,8 @@ from itertools import compress
 from operator import not_
 from typing import Any
 
+from service.text import JOINERS
+
 Value = Any
 
 
@@ -224,7 +226,12 @@ def words(value: Value) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(words, value))
-    return "" if value is None else " ".join(str(value).split())
+    return "" if value is None else printable(" ".join(str(value).split()))
+
+
+def printable(text: str) -> str:
+    """Return a text that a terminal shows, and does nothing else with."""
+    return "".join(c if c.isprintable() or c in JOINERS else "?" for c in text)
 
 
 def as_json(told: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def told(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 @pytest.fixture
 def file(shell: Shell, tmp_path: Path) -> Path:
-    shell.told("volume", "create", "kept", "--size", "1", "--wait")
+    shell.told("volume", "create", "exported", "--size", "1", "--wait")
     file = tmp_path / "log.jsonl.zst"
     shell.told("audit", "export", str(file))
     return file

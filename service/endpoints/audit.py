@@ -13,6 +13,7 @@ from adapters.postgres.exporting import of_recorder
 from adapters.postgres.looking_back import position_at
 from adapters.postgres.reading import verify
 from adapters.postgres.recorder import LogRecorder
+from projections.replaying import NotALog
 from service import causes, history, past
 from service.command import Unavailable
 from service.endpoint import query
@@ -93,12 +94,10 @@ async def listed_at(
     A time stands for the position before the first event that is later, so that
     whatever is asked about it is asked about one state of the log.
     """
-    if cursor:
-        place = past.place_in(cursor, past.Place)
-    else:
-        newest = await replica.log.read(replica.log.recorder.max_notification_id)
-        then = await moment(replica, time, position)
-        place = past.Place(min(then, newest or 0))
+    newest = await replica.log.read(replica.log.recorder.max_notification_id) or 0
+    then = min(await moment(replica, time, position), newest)
+    place = past.place_in(cursor, past.Place) if cursor else past.Place(then)
+    past.check(place.position, then, newest)
     wanted = {name: str(value) for name, value in asked.items()}
     return await past.list_at(replica.log, replica.reading, noun, place, wanted, limit)
 
@@ -127,16 +126,18 @@ async def diff(
     The second is now unless it is given. What changed and changed back is not told.
     """
     newest = await replica.log.read(replica.log.recorder.max_notification_id) or 0
+    since = await moment(replica, moments["since"], moments["first"])
+    until = newest
+    if moments["until"] or moments["last"] is not None:
+        until = await moment(replica, moments["until"], moments["last"])
+    if until < since:
+        raise ValidationError("Must not be before the first.", "until")
+    until = min(until, newest)
+    between = past.Between(since, until)
     if cursor:
         between = past.place_in(cursor, past.Between)
-    else:
-        since = await moment(replica, moments["since"], moments["first"])
-        until = newest
-        if moments["until"] or moments["last"] is not None:
-            until = await moment(replica, moments["until"], moments["last"])
-        between = past.Between(since, min(until, newest))
-        if until < since:
-            raise ValidationError("Must not be before the first.", "until")
+        past.check(between.since, since, newest)
+        past.check(between.until, until, newest)
     asked = replica.log.recorder, between, noun, limit
     return await replica.log.read(past.differing, *asked)
 
@@ -214,7 +215,11 @@ async def digested(replica: Replica, position: int | None) -> dict[str, Any]:
 
 def digest_of(recorder: LogRecorder, position: int | None) -> dict[str, Any]:
     """Replay the log in processes of their own, which leaves ours to the callers."""
-    return summary(replay(of_recorder(recorder, position), how=SPAWNED))
+    try:
+        return summary(replay(of_recorder(recorder, position), how=SPAWNED))
+    except NotALog as wrong:
+        said = f"{wrong.why}, at position {wrong.position}; it comes to nothing"
+        raise Unavailable(said) from wrong
 
 
 async def moment(replica: Replica, time: datetime | None, position: int | None) -> int:
