@@ -58,7 +58,8 @@ def test_a_policy_is_tried_on_it(file: Path) -> None:
     )
 
     assert (same["differ"], same["cannot_say"]) == (0, 0)
-    assert other["differ"] == other["judged"] == same["judged"] >= 1
+    # Of what would not have been made, nothing else is judged.
+    assert same["judged"] >= other["judged"] == other["differ"] >= 1
     assert alone("replay", str(file), "--with", ratio.upper()).returncode == 2
 
 
