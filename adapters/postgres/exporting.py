@@ -34,6 +34,7 @@ LAST = SQL("""
 """)
 WAY = ("dbname", "host", "port", "user", "password")
 ROWS = 1000  # in a piece
+PATIENCE = 10  # seconds for a database to answer
 
 
 class Stored(NamedTuple):
@@ -95,6 +96,7 @@ def of_recorder(recorder: LogRecorder, last: int | None) -> Stored:
 
 def up_to(log: Stored, last: int | None) -> Stored:
     """Return a log to its end, or to a position before that."""
+    log = log._replace(way=log.way | {"connect_timeout": PATIENCE})
     newest = 2**62 if last is None else last
     query = LAST.format(log=Identifier(*log.table), last=newest)
     try:
