@@ -198,6 +198,10 @@ class Log:
         """Return what a function reads from the database in a thread of its own."""
         return await self._read(self._reader, what, *args)
 
+    async def newest(self) -> int:
+        """Return the position of the log's last event, 0 if there is none."""
+        return await self.read(self.recorder.max_notification_id) or 0
+
     async def lease(self, what: Callable[..., K], *args: Any) -> K:
         """Return what becomes of a lease, behind no other reading."""
         return await self._read(self._leaser, what, *args)

@@ -106,7 +106,7 @@ class Reading:
 
         It is what there is at `position`; what the log says later is not here.
         """
-        newest = await self._log.read(self._recorder.max_notification_id) or 0
+        newest = await self._log.newest()
         try:
             rows, _ = await self.found(
                 IN_FLIGHT.name,
@@ -137,7 +137,7 @@ class Reading:
 
         It is so at `position`, which is not before what the log had when asked.
         """
-        newest = await self._log.read(self._recorder.max_notification_id) or 0
+        newest = await self._log.newest()
         rows, reached = await self.found(
             EXPORTS.name,
             newest,
@@ -162,7 +162,7 @@ class Reading:
 
         It is so at `position` or later; what is deleted is not among them.
         """
-        newest = await self._log.read(self._recorder.max_notification_id) or 0
+        newest = await self._log.newest()
         model, seen = EXPECTED[noun]
         rows, _ = await self.found(
             model.name,

@@ -211,10 +211,9 @@ class Volumes:
 
         Raises `MadeForAnother` where it says something else.
         """
-        home, data, said = self._home(volume_id), self.path(volume_id), None
+        home, data = self._home(volume_id), self.path(volume_id)
         self.size(volume_id)
-        with suppress(FileNotFoundError, msgspec.MsgspecError):
-            said = cause_in(home)
+        said = self._said(home)
         beside = {told[1] for told in map(OF.fullmatch, names(home)) if told}
         if (said and said.at != cause.at) or beside - {str(of)}:
             raise MadeForAnother(home, said or cause)

@@ -17,7 +17,6 @@ from projections.replaying import NotALog
 from service import causes, history, past
 from service.command import Unavailable
 from service.endpoint import query
-from service.endpoints.proofs import newest_of
 from service.replaying import SPAWNED, replay, summary
 from service.schema import (
     NAME,
@@ -94,7 +93,7 @@ async def listed_at(
     A time stands for the position before the first event that is later, so that
     whatever is asked about it is asked about one state of the log.
     """
-    newest = await replica.log.read(replica.log.recorder.max_notification_id) or 0
+    newest = await replica.log.newest()
     then = min(await moment(replica, time, position), newest)
     place = past.place_in(cursor, past.Place) if cursor else past.Place(then)
     past.check(place.position, then, newest)
@@ -125,7 +124,7 @@ async def diff(
 
     The second is now unless it is given. What changed and changed back is not told.
     """
-    newest = await replica.log.read(replica.log.recorder.max_notification_id) or 0
+    newest = await replica.log.newest()
     since = await moment(replica, moments["since"], moments["first"])
     until = newest
     if moments["until"] or moments["last"] is not None:
@@ -180,7 +179,7 @@ async def verified(
     """Tell whether the log, or a part of it, is what was written."""
     if last is not None and last < first:
         raise ValidationError("Must not be before `from`.", "to")
-    newest = await newest_of(replica)
+    newest = await replica.log.newest()
     if limit is not None:  # as far as there is something
         last = min(last or newest, newest, first + limit - 1)
     if _verifying.locked():

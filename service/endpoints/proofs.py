@@ -35,7 +35,7 @@ async def inclusion(
     replica: Replica, position: int, size: int | None
 ) -> dict[str, Any]:
     """Prove that an event is in the log, or was when that was so long."""
-    newest = await newest_of(replica)
+    newest = await replica.log.newest()
     size = size or newest
     check_order(position, size, newest, "position", "size")
     return await replica.proving.inclusion(position, size)
@@ -51,15 +51,10 @@ async def consistency(
     replica: Replica, first: int, second: int | None
 ) -> dict[str, Any]:
     """Prove that the log begins with what it was when it was shorter."""
-    newest = await newest_of(replica)
+    newest = await replica.log.newest()
     second = second or newest
     check_order(first, second, newest, "from", "to")
     return await replica.proving.consistency(first, second)
-
-
-async def newest_of(replica: Replica) -> int:
-    """Return the last position of the log."""
-    return await replica.log.read(replica.log.recorder.max_notification_id) or 0
 
 
 def check_order(first: int, second: int, newest: int, *names: str) -> None:
