@@ -49,7 +49,8 @@ class Found(NamedTuple):
     volumes: Mapping[str, OnDisk]
     snapshots: Mapping[str, OnDisk]
     leftovers: set[str]
-    exports: Mapping[str, set[str]] | None = None  # None: it exports nothing
+    # Of each volume that is exported, if only in part. None: nothing can be.
+    exports: Mapping[str, set[str]] | None = None
 
 
 class Storage(Protocol):
@@ -132,10 +133,8 @@ class VolumeGroups:
                 taken[lv.name.removeprefix(volumes.SNAPSHOT)] = kept_snapshot(lv)
             elif not lv.is_pool:
                 leftovers.add(lv.name)
-        fronts = set(fronted())
-        exports = dict(exported())
-        leftovers |= {f"front-{name}" for name in fronts - exports.keys()}
-        return Found(found, taken, leftovers | self._strays(), exports)
+        reachable = {name: set[str]() for name in fronted()} | dict(exported())
+        return Found(found, taken, leftovers | self._strays(), reachable)
 
     def read(self, volume_id: str, where: int) -> str:
         """Return the text at a place in a volume, which need not be active."""

@@ -394,6 +394,21 @@ def test_a_look_ends_though_its_attachment_is_gone(answer: Done | NotDone) -> No
     assert volume.gone[attachment_id].ended == volume.version - 1
 
 
+def test_a_connection_that_was_not_told_of_ends_with_the_disconnection() -> None:
+    volume = available()
+    attachment_id = uuid4()
+    volume.hold(attachment_id, instance="web-1")
+    volume.connect(attachment_id, CONNECTOR)
+    connection = volume.version
+    volume.detach(attachment_id)
+
+    volume.report(volume.version, DONE)
+
+    assert (volume.in_flight, volume.status) == ({}, Status.AVAILABLE)
+    with pytest.raises(NotInFlight):
+        volume.report(connection, DONE)
+
+
 def test_a_look_does_not_end_what_was_asked_for_since() -> None:
     volume = available()
     attachment_id = connected(volume)

@@ -152,6 +152,7 @@ SHOWN = {
     AttachStatus.DETACHED:        S.AVAILABLE,
 }
 # fmt: on
+TAKEN_AWAY = NotDone("taken-away", "the volume was taken away from the host since")
 
 
 class Undersized(Exception):
@@ -1317,6 +1318,10 @@ class Volume(Copied):
 
     def _disconnected(self, intent: DisconnectionStarted, _: Done) -> None:
         self._move_on(Volume.DisconnectionFinished, "detached", intent)
+        # A backend works in turn, so this ends what it was asked before, told or not.
+        for earlier in self.work_for(intent.attachment_id):
+            if isinstance(earlier, Volume.ConnectionStarted):
+                self._connection_failed(earlier, TAKEN_AWAY)
 
     def _disconnection_failed(self, intent: DisconnectionStarted, why: NotDone) -> None:
         self._move_on(Volume.DisconnectionFailed, "detaching_failed", intent, why)
