@@ -22,6 +22,7 @@ RFC_3339 = re.compile(
 )
 USUAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 GIB = validate.Range(min=1, max=LARGEST_GIB)
+POSITION = validate.Range(min=1, max=2**62)
 
 
 class Printable(validate.Validator):
@@ -103,6 +104,12 @@ class StrictInteger(fields.Integer):
         if type(value) is not int:
             raise self.make_error("invalid", input=value)
         return value
+
+
+def check_end(position: int, newest: int, name: str) -> None:
+    """Raise `ValidationError` for a position that the log does not have yet."""
+    if position > newest:
+        raise ValidationError(f"Must be at most {newest}, the log's end.", name)
 
 
 class Connector(fields.Dict):

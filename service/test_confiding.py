@@ -141,7 +141,8 @@ async def everything(house: House, volume_id: str, held: str | None) -> str:
         told.append(await ask(f"volume.{verb}", id=volume_id))
         if held:
             told.append(await ask(f"attachment.{verb}", id=held))
-    told.append(await ask("audit.state_at", id=held or volume_id, position=1_000))
+    last = (await ask("audit.verify"))["to"]
+    told.append(await ask("audit.state_at", id=held or volume_id, position=last))
     if held:
         completed = await ask("attachment.complete", "completed", id=held)
         told.append(completed)

@@ -29,6 +29,20 @@ Feature: Looking back
       When "db" is looked at as it was before it was
       Then the request is refused as not-found
 
+  Rule: What has not happened yet is not told
+
+    Scenario Outline: Beyond the end of the log
+      Given an available volume "db"
+      When <what> is asked for as of an event that is not there yet
+      Then the request is refused as invalid with "the log's end"
+
+      Examples:
+        | what                  |
+        | a volume              |
+        | a list                |
+        | what changed          |
+        | what the log comes to |
+
   Rule: One moment is meant
 
     Scenario: Two are given

@@ -20,7 +20,7 @@ Feature: Verifying the log
     Scenario: Beyond its end
       Given an available volume "db"
       When the log is verified beyond its end
-      Then it is said which event is missing first
+      Then the request is refused as invalid with "the log's end"
 
     Scenario: Backwards
       When the log is verified backwards

@@ -20,18 +20,19 @@ from service.endpoint import query
 from service.replaying import SPAWNED, replay, summary
 from service.schema import (
     NAME,
+    POSITION,
     WORD,
     Instant,
     Message,
     Page,
     StrictInteger,
     StrictUUID,
+    check_end,
 )
 
 if TYPE_CHECKING:
     from service.replica import Replica
 
-POSITION = validate.Range(min=1, max=2**62)
 FROM = validate.Range(min=0, max=2**62)  # 0: before all
 
 
@@ -54,7 +55,7 @@ async def state_at(
     replica: Replica, key: str, time: datetime | None, position: int | None
 ) -> dict[str, Any]:
     """Look at a resource as it was at a time, or after a position of the log."""
-    then = await moment(replica, time, position)
+    then = await moment(replica, await replica.log.newest(), time, position)
     return await history.state_at(replica.log, id_or_name(key), then)
 
 
@@ -94,7 +95,7 @@ async def listed_at(
     whatever is asked about it is asked about one state of the log.
     """
     newest = await replica.log.newest()
-    then = min(await moment(replica, time, position), newest)
+    then = await moment(replica, newest, time, position)
     place = past.place_in(cursor, past.Place) if cursor else past.Place(then)
     past.check(place.position, then, newest)
     wanted = {name: str(value) for name, value in asked.items()}
@@ -125,13 +126,12 @@ async def diff(
     The second is now unless it is given. What changed and changed back is not told.
     """
     newest = await replica.log.newest()
-    since = await moment(replica, moments["since"], moments["first"])
+    since = await moment(replica, newest, moments["since"], moments["first"], "from")
     until = newest
     if moments["until"] or moments["last"] is not None:
-        until = await moment(replica, moments["until"], moments["last"])
+        until = await moment(replica, newest, moments["until"], moments["last"], "to")
     if until < since:
         raise ValidationError("Must not be before the first.", "until")
-    until = min(until, newest)
     between = past.Between(since, until)
     if cursor:
         between = past.place_in(cursor, past.Between)
@@ -180,6 +180,8 @@ async def verified(
     if last is not None and last < first:
         raise ValidationError("Must not be before `from`.", "to")
     newest = await replica.log.newest()
+    check_end(first, max(newest, 1), "from")  # the first, though there is none yet
+    check_end(last or 0, newest, "to")
     if limit is not None:  # as far as there is something
         last = min(last or newest, newest, first + limit - 1)
     if _verifying.locked():
@@ -206,6 +208,7 @@ class Digest(Message):
 @query("audit.digest", takes=Digest())
 async def digested(replica: Replica, position: int | None) -> dict[str, Any]:
     """Tell what the log comes to: how many of what, and one hash for all of it."""
+    check_end(position or 0, await replica.log.newest(), "position")
     if _digesting.locked():
         raise Unavailable("another digest is being made; ask again later")
     async with _digesting:
@@ -221,12 +224,19 @@ def digest_of(recorder: LogRecorder, position: int | None) -> dict[str, Any]:
         raise Unavailable(said) from wrong
 
 
-async def moment(replica: Replica, time: datetime | None, position: int | None) -> int:
-    """Return the position that is meant, be it by a time."""
+async def moment(
+    replica: Replica,
+    newest: int,
+    time: datetime | None,
+    position: int | None,
+    name: str = "position",
+) -> int:
+    """Return the position that is meant, be it by a time: none behind the newest."""
     if time is None:
         assert position is not None
+        check_end(position, newest, name)
         return position
-    return await replica.log.read(position_at, replica.log.recorder, time)
+    return min(newest, await replica.log.read(position_at, replica.log.recorder, time))
 
 
 def id_or_name(key: str) -> UUID | str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from marshmallow import ValidationError, validate
+from marshmallow import ValidationError
 
 from service.endpoint import query
-from service.schema import Message, StrictInteger
+from service.schema import POSITION, Message, StrictInteger, check_end
 
 if TYPE_CHECKING:
     from service.replica import Replica
-
-POSITION = validate.Range(min=1, max=2**62)
 
 
 class Nothing(Message):
@@ -59,8 +57,7 @@ async def consistency(
 
 def check_order(first: int, second: int, newest: int, *names: str) -> None:
     """Refuse to prove what is beyond the end of the log, or backwards."""
-    if second > newest:
-        raise ValidationError(f"Must be at most {newest}, the log's end.", names[1])
+    check_end(second, newest, names[1])
     if first > second:
         raise ValidationError(f"Must be at most `{names[1]}`, {second}.", names[0])
 
