@@ -62,7 +62,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     def mutate(self, aggregate: Any) -> Any:
         """Bring the aggregate from the version before this event to this one.
 
-        The first event of an aggregate is given `None` and makes it.
+        `First` is given `None`, and makes it.
         """
         if aggregate.version + 1 != self.originator_version:
             raise OutOfOrder(aggregate.id, aggregate.version, self.originator_version)
@@ -74,6 +74,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, aggregate: Any) -> None:
         """Assign what the event changes besides the status."""
+
+
+class First(Event, frozen=True, kw_only=True):
+    """What an aggregate begins with; one that is there may be begun anew."""
+
+    MAKES: ClassVar[type[Aggregate]]
+
+    def mutate(self, aggregate: Any) -> Any:
+        return super().mutate(aggregate or self.MAKES(self.originator_id))
 
 
 class Intent(Event, frozen=True, kw_only=True):
@@ -181,6 +190,18 @@ class Aggregate:
         self.in_flight: dict[int, Intent] = {}
         self.error: Fault | None = None
         self._pending: list[Event] = []
+
+    def __init_subclass__(cls) -> None:
+        """Let the events that it may begin with know what they make."""
+        for event in cls.events():
+            if issubclass(event, First):
+                event.MAKES = cls
+
+    @classmethod
+    def events(cls) -> list[type[Event]]:
+        """Return what may happen to such an aggregate, in the order of the source."""
+        named = (each for kind in cls.__mro__ for each in vars(kind).values())
+        return [e for e in named if isinstance(e, type) and issubclass(e, Event)]
 
     @classmethod
     def begin(cls, event: type[Event], aggregate_id: UUID, **data: Any) -> Self:

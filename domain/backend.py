@@ -90,7 +90,7 @@ class Backend(Aggregate):
 
     # Events: each names the backend, for its readers know it by nothing else.
 
-    class LeaseTaken(aggregate.Event, frozen=True, kw_only=True):
+    class LeaseTaken(aggregate.First, frozen=True, kw_only=True):
         """An agent takes the backend over: what others tell of it counts no more."""
 
         TOPIC = "backend.lease_taken"
@@ -99,16 +99,11 @@ class Backend(Aggregate):
         holder: str
         host: str
 
-        def mutate(self, backend: Backend | None) -> Backend:
-            backend = backend or Backend(self.originator_id)
-            super().mutate(backend)
-            return backend
-
         def apply(self, backend: Backend) -> None:
             backend.name = self.backend
             backend.lease = self.number
 
-    class Announced(aggregate.Event, frozen=True, kw_only=True):
+    class Announced(aggregate.First, frozen=True, kw_only=True):
         """An agent serves the backend for the first time, or from elsewhere."""
 
         TOPIC = "backend.announced"
@@ -116,11 +111,6 @@ class Backend(Aggregate):
         host: str
         driver: str
         storage_protocol: str
-
-        def mutate(self, backend: Backend | None) -> Backend:
-            backend = backend or Backend(self.originator_id)
-            super().mutate(backend)
-            return backend
 
         def apply(self, backend: Backend) -> None:
             backend.name = self.backend

@@ -76,7 +76,7 @@ class Group(Aggregate):
 
     # Events
 
-    class Created(aggregate.Event, frozen=True, kw_only=True):
+    class Created(aggregate.First, frozen=True, kw_only=True):
         """A group was made, empty or of what its `source` has.
 
         `volumes`: what is being made for it, one for each of the source's.
@@ -90,11 +90,6 @@ class Group(Aggregate):
         volume_types: list[str] = []  # noqa: RUF012 - msgspec copies it
         source: dict[str, UUID] | None = None
         volumes: list[UUID] = []  # noqa: RUF012
-
-        def mutate(self, group: Group | None) -> Group:
-            group = group or Group(self.originator_id)
-            super().mutate(group)
-            return group
 
         def apply(self, group: Group) -> None:
             group.backend = self.backend

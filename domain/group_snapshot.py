@@ -60,7 +60,7 @@ class GroupSnapshot(Aggregate):
 
     # Events
 
-    class Created(aggregate.Intent, frozen=True, kw_only=True):
+    class Created(aggregate.First, aggregate.Intent, frozen=True, kw_only=True):
         """Snapshots of all members were asked for: the backend is to take them.
 
         `consistent`: at one moment, or not at all.
@@ -72,11 +72,6 @@ class GroupSnapshot(Aggregate):
         members: list[Member]
         name: str = ""
         description: str = ""
-
-        def mutate(self, taken: GroupSnapshot | None) -> GroupSnapshot:
-            taken = taken or GroupSnapshot(self.originator_id)
-            super().mutate(taken)
-            return taken
 
         def apply(self, taken: GroupSnapshot) -> None:
             taken.backend = self.backend

@@ -29,8 +29,7 @@ AGGREGATES: dict[str, type[Aggregate]] = {
 EVENTS: dict[str, type[Event]] = {
     event.TOPIC: event
     for aggregate in AGGREGATES.values()
-    for event in vars(aggregate).values()
-    if isinstance(event, type) and issubclass(event, Event) and hasattr(event, "TOPIC")
+    for event in aggregate.events()
 }
 KINDS = {topic: AGGREGATES[topic.partition(".")[0]] for topic in EVENTS}
 INTENTS = tuple(topic for topic, event in EVENTS.items() if issubclass(event, Intent))

@@ -68,7 +68,7 @@ class Snapshot(Copied):
 
     # Events
 
-    class Created(aggregate.Intent, frozen=True, kw_only=True):
+    class Created(aggregate.First, aggregate.Intent, frozen=True, kw_only=True):
         """A snapshot was asked for: the backend is to take it.
 
         `crash_consistent`: hosts may have been writing.
@@ -86,11 +86,6 @@ class Snapshot(Copied):
         def in_turn_with(self) -> UUID:
             return self.volume_id
 
-        def mutate(self, snapshot: Snapshot | None) -> Snapshot:
-            snapshot = snapshot or Snapshot(self.originator_id)
-            super().mutate(snapshot)
-            return snapshot
-
         def apply(self, snapshot: Snapshot) -> None:
             snapshot.volume_id = self.volume_id
             snapshot.size_gib = self.size_gib
@@ -101,7 +96,7 @@ class Snapshot(Copied):
             snapshot.metadata = self.metadata
             snapshot.created_at = self.timestamp
 
-    class CreatedInGroup(aggregate.Event, frozen=True, kw_only=True):
+    class CreatedInGroup(aggregate.First, frozen=True, kw_only=True):
         """A snapshot was asked for with those of other volumes, which says the rest."""
 
         TOPIC = "snapshot.created_in_group"
@@ -111,11 +106,6 @@ class Snapshot(Copied):
         size_gib: int
         name: str = ""
         description: str = ""
-
-        def mutate(self, snapshot: Snapshot | None) -> Snapshot:
-            snapshot = snapshot or Snapshot(self.originator_id)
-            super().mutate(snapshot)
-            return snapshot
 
         def apply(self, snapshot: Snapshot) -> None:
             snapshot.volume_id = self.volume_id

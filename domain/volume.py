@@ -220,7 +220,7 @@ class Volume(Copied):
 
     # Events: what an auditor reads. A topic, once released, never changes.
 
-    class Created(aggregate.Intent, frozen=True, kw_only=True):
+    class Created(aggregate.First, aggregate.Intent, frozen=True, kw_only=True):
         """A volume was asked for: the backend is to make its storage."""
 
         TOPIC = "volume.created"
@@ -239,11 +239,6 @@ class Volume(Copied):
         @property
         def may_take_long(self) -> bool:
             return self.source is not None
-
-        def mutate(self, volume: Volume | None) -> Volume:
-            volume = volume or Volume(self.originator_id)
-            super().mutate(volume)
-            return volume
 
         def apply(self, volume: Volume) -> None:
             volume.name = self.name
