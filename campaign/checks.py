@@ -18,7 +18,8 @@ from domain.group_snapshot import GroupSnapshot
 from domain.log import AGGREGATES
 from domain.ports import Cause
 from domain.snapshot import Snapshot
-from domain.volume import UNDER_WAY, Status, Volume
+from domain.volume import Volume
+from domain.volume_status import UNDER_WAY, Status
 from projections import resources
 from service.endpoint import PREFIX, fingerprint
 

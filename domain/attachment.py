@@ -1,6 +1,6 @@
 """An attachment: the hold that one instance or host has on a volume.
 
-It is part of its volume's aggregate; `domain.volume` decides about it.
+It is part of its volume's aggregate; `domain.holding` decides about it.
 """
 
 from __future__ import annotations

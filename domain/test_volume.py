@@ -20,16 +20,11 @@ from domain.aggregate import (
     OutOfOrder,
 )
 from domain.attachment import ATTACHMENT, AttachStatus
+from domain.holding import UnknownAttachment
 from domain.lifecycle import Lifecycle, Refused
 from domain.provenance import MOMENT, Ran
-from domain.volume import (
-    LIFECYCLE,
-    SHOWN,
-    Status,
-    Undersized,
-    UnknownAttachment,
-    Volume,
-)
+from domain.volume import Undersized, Volume
+from domain.volume_status import LIFECYCLE, SHOWN, Status
 
 DONE = Done(location="/volumes/db", connection={"data": {}}, found=True)
 FAILED = NotDone("driver_failed", "the disk is broken")

@@ -14,18 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain import log
 from domain.aggregate import Done, Event, NotDone, NotInFlight
+from domain.holding import UnknownAttachment, strongest
 from domain.lifecycle import Refused
 from domain.provenance import MOMENT, Moment, Provenance
-from domain.volume import (
-    AT_REST,
-    SHOWN,
-    UNDER_WAY,
-    Status,
-    Undersized,
-    UnknownAttachment,
-    Volume,
-    strongest,
-)
+from domain.volume import Undersized, Volume
+from domain.volume_status import AT_REST, SHOWN, UNDER_WAY, Status
 
 INSTANCES = st.sampled_from(["web-1", "web-2"])
 HOSTS = st.sampled_from(["node-1", "node-2"])

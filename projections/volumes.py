@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 from projections import resources
 from projections.reading import ReadModel, Row, Touched
 

@@ -24,7 +24,8 @@ from adapters.tasks import ended
 from domain.aggregate import Aggregate, Event, Failure, Outcome
 from domain.lifecycle import Refused
 from domain.provenance import Moment
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 from service import headers as said
 from service.command import Answer, Command, Decision, Reply, Unavailable, asking
 from service.confiding import confided

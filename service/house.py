@@ -11,7 +11,7 @@ from typing import Any
 
 from adapters.jetstream.agent import Agent
 from adapters.tasks import ended
-from domain.volume import UNDER_WAY
+from domain.volume_status import UNDER_WAY
 from service.connecting import connect
 from service.serve import replica
 from service.settings import Settings, load

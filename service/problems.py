@@ -14,9 +14,10 @@ from adapters.postgres.leases import LeaseHeld
 from domain.aggregate import NotInFlight
 from domain.backend import LeaseLost
 from domain.group import Inconsistent
+from domain.holding import UnknownAttachment
 from domain.lifecycle import Refused
 from domain.placement import NoCapacity
-from domain.volume import Undersized, UnknownAttachment
+from domain.volume import Undersized
 from service.command import Contended, KeyReused, NotFound, Reply, Taken, Unavailable
 from service.text import words
 

@@ -13,7 +13,8 @@ from adapters.embedded.process import free_port
 from adapters.file.failures import GIB
 from adapters.postgres.reading import rebuilt, verified
 from domain import log as language
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 from service.manager import VolumeManager
 from service.testing import (
     UP,

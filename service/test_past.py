@@ -21,10 +21,11 @@ from domain import log as language
 from domain.aggregate import Aggregate, Done, Event, NotDone, NotInFlight
 from domain.backend import Backend
 from domain.group import Group
+from domain.holding import UnknownAttachment
 from domain.lifecycle import Refused
 from domain.provenance import MOMENT, Moment, Provenance
 from domain.snapshot import Snapshot
-from domain.volume import Undersized, UnknownAttachment, Volume
+from domain.volume import Undersized, Volume
 from projections import resources
 from service import history, past
 from service.history import Subject, Wanted

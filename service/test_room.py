@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import NotDone
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 from service.endpoints.volumes import create, delete, extend
 from service.log import Log, replayed
 from service.manager import VolumeManager

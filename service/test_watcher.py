@@ -22,7 +22,8 @@ from domain.group import Group
 from domain.group_snapshot import GroupSnapshot, Member
 from domain.provenance import MOMENT, Moment, Provenance
 from domain.snapshot import Snapshot, SnapshotStatus
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 from service.log import Log, decoded
 from service.manager import VolumeManager
 from service.projecting import tables

@@ -43,7 +43,8 @@ from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done, Event, NotDone
 from domain.ports import Capabilities, Cause, Progress, unheard
 from domain.provenance import Provenance
-from domain.volume import UNDER_WAY, Volume
+from domain.volume import Volume
+from domain.volume_status import UNDER_WAY
 from projections import resources
 from service.endpoint import Endpoint
 from service.endpoints.agents import from_agent, reporting, take_over

@@ -24,11 +24,12 @@ from domain.backend import Backend
 from domain.drift import Drift, Remedy, Subject
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot, Member
+from domain.holding import UnknownAttachment
 from domain.lifecycle import Refused
 from domain.log import EVENTS
 from domain.provenance import MOMENT, Moment, Provenance
 from domain.snapshot import Snapshot
-from domain.volume import Undersized, UnknownAttachment, Volume
+from domain.volume import Undersized, Volume
 from projections.testing import lines_of, text_of
 
 RELEASED = Path(__file__).with_name("released")

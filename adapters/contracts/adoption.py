@@ -30,7 +30,8 @@ from domain.ports import (
     VolumeIsBusy,
 )
 from domain.provenance import Provenance
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 
 LATER = Cause(8, "2026-02-03T04:05:06+00:00")
 

@@ -15,7 +15,8 @@ import pytest
 
 from domain.ports import Cause, Driver, DriverFailed, VolumeIsBusy
 from domain.provenance import Provenance
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 
 GIB = 1024**3
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

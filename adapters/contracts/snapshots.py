@@ -34,7 +34,8 @@ from domain.ports import (
 )
 from domain.provenance import Provenance
 from domain.snapshot import Snapshot, SnapshotStatus
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 
 LATER = Cause(8, "2026-02-03T04:05:06+00:00")
 PLACES = (0, 4096, GIB // 2, GIB - 4096)

@@ -16,7 +16,8 @@ from adapters.postgres.reading import rebuilt, verified, verify
 from adapters.postgres.recorder import Batch, CommitUnknown, Conflict, Kept, Stored
 from domain.aggregate import Done
 from domain.chain import Broken
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 from service.manager import VolumeManager
 from service.testing import lose_commit
 

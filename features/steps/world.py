@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain.volume import UNDER_WAY
+from domain.volume_status import UNDER_WAY
 from features.steps.host import Host
 from features.steps.service import Service
 from features.steps.storages import STORAGES, Storage, VolumeGroup

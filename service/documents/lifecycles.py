@@ -14,17 +14,26 @@ from itertools import groupby
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from domain import attachment, backend, group, group_snapshot, snapshot, volume
+from domain import (
+    attachment,
+    backend,
+    group,
+    group_snapshot,
+    snapshot,
+    volume,
+    volume_status,
+)
 from domain.lifecycle import Lifecycle
 
 TABLES: dict[ModuleType, Lifecycle[Any]] = {
-    volume: volume.LIFECYCLE,
+    volume: volume_status.LIFECYCLE,
     attachment: attachment.ATTACHMENT,
     snapshot: snapshot.LIFECYCLE,
     group: group.LIFECYCLE,
     group_snapshot: group_snapshot.LIFECYCLE,
     backend: backend.ADMINISTRATION,
 }
+SHOWN: dict[ModuleType, dict[Any, Any]] = {volume: volume_status.SHOWN}
 REST = "at rest"
 ELSE = "else"
 
@@ -63,9 +72,7 @@ def text() -> str:
 def chapter(module: ModuleType) -> str:
     """Return what there is to say of one resource."""
     moves = sorted(moves_of(module), key=lambda move: move[:2])
-    shown = {
-        str(held): str(seen) for held, seen in getattr(module, "SHOWN", {}).items()
-    }
+    shown = {str(held): str(seen) for held, seen in SHOWN.get(module, {}).items()}
     name = module.__name__.rpartition(".")[2].replace("_", " ")
     parts = [
         f"## {name.capitalize()}",
@@ -83,7 +90,7 @@ def chapter(module: ModuleType) -> str:
 
 def moves_of(module: ModuleType) -> Iterator[Move]:
     """Yield the moves that can be made: the rows up to the first that asks nothing."""
-    rest = getattr(module, "SHOWN", {}).values()
+    rest = SHOWN.get(module, {}).values()
     for (command, source), rows in TABLES[module].moves.items():
         for number, (guards, target) in enumerate(rows):
             at_rest = source in rest and target in rest

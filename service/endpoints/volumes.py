@@ -11,7 +11,8 @@ from domain import reference
 from domain.group import Group
 from domain.lifecycle import Refused, about
 from domain.snapshot import Snapshot
-from domain.volume import Status, Volume
+from domain.volume import Volume
+from domain.volume_status import Status
 from projections import resources
 from service import copying, history, placing
 from service.command import Decision, Taken
