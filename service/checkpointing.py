@@ -2,7 +2,8 @@
 
 Whoever signs goes on from the last checkpoint, wherever that was made, and signs
 nothing that contradicts it: a log that has lost its end, or that is another one up
-to there, is told of and left unsigned until it is what it was.
+to there, is told of and left unsigned until it is what it was. It is looked at again
+and again, for an end that was cut off may have grown anew by the next signature.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from nats.errors import Error
 
 from adapters import checkpoint_file
 from adapters.jetstream import checkpoints
-from adapters.postgres.follower import Follower
+from adapters.postgres.end import End, grown
 from adapters.postgres.reading import confirm, verified
+from adapters.postgres.recorder import LogRecorder
 from domain.chain import GENESIS, Broken
 from domain.checkpoint import Checkpoint, Contradicted, opened
 from domain.note import NotAKey, NotANote, NotSigned, Signer
@@ -48,15 +50,17 @@ class Signed(NamedTuple):
 class Checkpointing:
     """Makes checkpoints, if there is a key to sign them with."""
 
-    def __init__(self, client: Client, follower: Follower, settings: Settings) -> None:
+    def __init__(
+        self, client: Client, recorder: LogRecorder, settings: Settings
+    ) -> None:
         self._client = client
-        self._follower = follower
-        self._recorder = follower.recorder
+        self._recorder = recorder
         self._settings = settings
         file = settings.checkpoint_file
         self._file = Path(file) if file else None
         self._frontier = Frontier()
         self._link = GENESIS
+        self.seen = End()
         self._last = 0  # message of the stream
         self._since = float("-inf")
         self.signed = Signed()
@@ -102,16 +106,22 @@ class Checkpointing:
                 await self._read(checkpoint.size)
                 if self._frontier.head != checkpoint.root:
                     raise Contradicted(checkpoint, "it has another root hash")
+        await self._look()
 
     async def _go_on(self, signer: Signer) -> None:
         """Sign what has come, once that is much or was long ago."""
         settings = self._settings
         await asyncio.sleep(LOOK_EVERY)
-        new = self._follower.reached - self._frontier.size
+        await self._look()
+        new = self.seen.position - self._frontier.size
         late = monotonic() - self._since >= settings.checkpoint_seconds
         if new >= settings.checkpoint_events or (late and new > 0):
-            await self._read(self._follower.reached)
+            await self._read(self.seen.position)
             await self._sign(signer)
+
+    async def _look(self) -> None:
+        """See where the log ends; raise `Lost` where it has lost what was seen."""
+        self.seen = await asyncio.to_thread(grown, self._recorder, self.seen)
 
     async def _read(self, position: int) -> None:
         """Take in the log up to a position, in pieces, so that we can be stopped."""

@@ -179,7 +179,7 @@ async def follow(client: Client, recorder: LogRecorder, settings: Settings) -> N
     follower = Follower(recorder, newest or 0)
     follower.start()
     publisher = Publisher(client, follower, settings.key)
-    checkpointing = Checkpointing(client, follower, settings)
+    checkpointing = Checkpointing(client, recorder, settings)
     telling = Telling(client, publisher, checkpointing, settings.key)
     try:
         await together(

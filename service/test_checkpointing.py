@@ -15,7 +15,6 @@ from nats.js.errors import APIError
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import checkpoints
-from adapters.postgres.follower import Follower
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import LogRecorder
 from adapters.tasks import ended
@@ -33,6 +32,7 @@ CHANGED = """
     UPDATE {log} SET chain = set_byte(chain, 0, get_byte(chain, 0) # 1)
     WHERE notification_id = %s
 """
+CUT_OFF = "DELETE FROM {log} WHERE notification_id > %s"
 
 
 @pytest.fixture
@@ -54,25 +54,23 @@ async def keeper(
 ) -> AsyncIterator[Checkpointing]:
     """Sign as a keeper does, until left."""
     client = await connect(settings.nats_url, "keeper")
-    follower = Follower(recorder, recorder.max_notification_id() or 0)
-    follower.start()
-    checkpointing = Checkpointing(client, follower, settings)
+    checkpointing = Checkpointing(client, recorder, settings)
     working = asyncio.ensure_future(checkpointing.run())
     try:
         yield checkpointing
     finally:
         await ended(working)
-        follower.stop()
         await client.close()
 
 
 def grow(recorder: LogRecorder, events: int) -> None:
-    async def scenario() -> None:
-        async with live(recorder) as log:
-            for _ in range(events):
-                await ask(log, create, size_gib=1)
+    asyncio.run(grow_now(recorder, events))
 
-    asyncio.run(scenario())
+
+async def grow_now(recorder: LogRecorder, events: int) -> None:
+    async with live(recorder) as log:
+        for _ in range(events):
+            await ask(log, create, size_gib=1)
 
 
 async def signed(keeping: Checkpointing, recorder: LogRecorder) -> None:
@@ -239,7 +237,7 @@ def test_a_log_without_its_end_is_not_signed(
     if known_by == "the file":
         over_nats(signs, lambda c: c.jetstream().delete_stream(checkpoints.STREAM))
     last = manager.recorder.max_notification_id()
-    do(manager.recorder, "DELETE FROM {log} WHERE notification_id > %s", 3)
+    do(manager.recorder, CUT_OFF, 3)
 
     wrong = refused(manager.recorder, signs)
 
@@ -249,6 +247,42 @@ def test_a_log_without_its_end_is_not_signed(
     ]
     grow(manager.recorder, 9)  # nor when it has grown beyond that
     assert "it was rewritten" in refused(manager.recorder, signs)
+
+
+@pytest.mark.parametrize(("every", "signs_it"), [(1, True), (1000, False)])
+def test_an_end_that_is_cut_off_under_a_keeper_is_never_signed_over(
+    manager: VolumeManager,
+    signs: Settings,
+    every: int,
+    signs_it: bool,  # noqa: FBT001 - of a table
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> tuple[int, int]:
+        settings = replace(signs, checkpoint_events=every)
+        await grow_now(manager.recorder, 1)
+        async with keeper(manager.recorder, settings) as keeping:
+            await signed(keeping, manager.recorder)
+            before = keeping.signed.size
+            await grow_now(manager.recorder, 2)
+            last = manager.recorder.max_notification_id() or 0
+            signed_to = last if signs_it else before
+
+            async def has_come() -> bool:
+                return (keeping.seen.position, keeping.signed.size) == (last, signed_to)
+
+            async def is_wrong() -> bool:
+                return bool(keeping.signed.wrong)
+
+            await eventually(has_come)
+            do(manager.recorder, CUT_OFF, before)
+            await grow_now(manager.recorder, 9)
+            await eventually(is_wrong)
+            return last, signed_to
+
+    last, signed_to = asyncio.run(scenario())
+
+    assert f"the log has lost what it had at position {last}" in caplog.text
+    assert carried(signs)[-1].size == signed_to
 
 
 def test_a_log_that_was_changed_after_it_was_signed_is_not_signed(
