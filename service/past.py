@@ -16,9 +16,8 @@ import msgspec
 from marshmallow import ValidationError
 
 from adapters.postgres import looking_back
-from adapters.postgres.copying import Row as Stored
 from adapters.postgres.read_models import Found
-from adapters.postgres.recorder import LogRecorder
+from adapters.postgres.recorder import LogRecorder, Written
 from domain import log as language
 from domain.aggregate import Aggregate, Event
 from domain.attachment import AttachStatus
@@ -155,14 +154,14 @@ def rows_at(
 
 
 def by_aggregate(
-    stored: Iterable[Stored],
+    stored: Iterable[Written],
 ) -> Iterator[tuple[UUID, Iterator[tuple[Event, int]]]]:
     """Yield the aggregates' ids, and of each its events and where they stand."""
     decoded = ((language.decode(row.topic, row.state), row.position) for row in stored)
     return groupby(decoded, key=lambda each: each[0].originator_id)
 
 
-def fold(stored: Iterable[Stored]) -> Iterator[Touched]:
+def fold(stored: Iterable[Written]) -> Iterator[Touched]:
     """Yield the aggregates that events make, each of which comes as a whole."""
     for key, events in by_aggregate(stored):
         aggregate, seen = None, []
@@ -210,7 +209,7 @@ def differing(
 
 
 def changes(
-    stored: Iterable[Stored], since: int
+    stored: Iterable[Written], since: int
 ) -> Iterator[tuple[UUID, list[dict[str, Any]]]]:
     """Yield what is different of each aggregate since a position."""
     for key, events in by_aggregate(stored):

@@ -97,6 +97,7 @@ def tamper(recorder: LogRecorder, statement: str) -> None:
         "UPDATE {log} SET chain = decode('00', 'hex') WHERE notification_id = 50",
         "UPDATE {log} SET state = state || '\n' WHERE notification_id = 50",
         "UPDATE {log} SET originator_version = 99 WHERE notification_id = 50",
+        "UPDATE {log} SET state = '\\xff' WHERE notification_id = 50",
     ],
 )
 def test_a_row_that_was_changed_shows_elsewhere(
@@ -124,17 +125,10 @@ def test_a_log_that_is_shorter_than_what_was_signed_is_not_exported(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "DELETE FROM {log} WHERE notification_id = 50",
-        "UPDATE {log} SET state = '\\xff' WHERE notification_id = 50",
-    ],
-)
 def test_what_cannot_be_sent_is_no_log(
-    recorder: LogRecorder, log: Stored, tmp_path: Path, statement: str
+    recorder: LogRecorder, log: Stored, tmp_path: Path
 ) -> None:
-    tamper(recorder, statement)
+    tamper(recorder, "DELETE FROM {log} WHERE notification_id = 50")
 
     with pytest.raises(Cut):
         exported(log, tmp_path)

@@ -12,21 +12,22 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from adapters.postgres.recorder import LogRecorder
-from adapters.postgres.sharing import aggregates_of
 from domain.chain import GENESIS
-from projections.replaying import Came, Cut, Share, Told, came
+from projections.replaying import Came, Cut, Lines, Share, Told, replayed
 
-# By CSV whose quote and delimiter are in no event, for JSON spells out control
-# characters: so a line is sent as it is.
+# A thousand lines as one row: a row of its own would cost a line as much again.
 LINES_OUT = SQL("""
-    COPY (SELECT '{{"link":"' || encode(chain, 'hex') || '","id":"' || originator_id
-              || '","position":' || notification_id
-              || ',"version":' || originator_version
-              || ',"topic":"' || topic
-              || '","state":' || convert_from(state, 'UTF8') || '}}'
-          FROM {log} WHERE notification_id BETWEEN 1 AND {last}
-          ORDER BY notification_id)
-    TO STDOUT (FORMAT CSV, QUOTE E'\\x01', DELIMITER E'\\x02')
+    SELECT page.*
+    FROM (SELECT generate_series(1, {last}, {rows}) AS start) AS starts, LATERAL (
+        SELECT string_agg(
+            convert_to('{{"link":"' || encode(chain, 'hex')
+                || '","id":"' || originator_id || '","position":' || notification_id
+                || ',"version":' || originator_version || ',"topic":"' || topic
+                || '","state":', 'UTF8') || state || convert_to(E'}}\n', 'UTF8'),
+            '' ORDER BY notification_id) AS lines, count(*) AS number
+        FROM {log}
+        WHERE notification_id BETWEEN start AND least(start + {rows} - 1, {last})
+    ) AS page
 """)
 LAST = SQL("""
     SELECT notification_id, encode(chain, 'hex') FROM {log}
@@ -47,9 +48,8 @@ class Stored(NamedTuple):
 
     def came(self, share: Share, told: Told = lambda _: None) -> Came:
         """Return what a share of it comes to. Raises `NotALog`."""
-        with closing(psycopg.connect(**self.way)) as connection:
-            found = aggregates_of(connection, self.table, self.events, share, told)
-        return came(found.values(), self.link)
+        with self.sent() as pieces:
+            return replayed(Lines(pieces), self.events, share, {}, told)
 
     @contextmanager
     def sent(self) -> Iterator[Iterator[bytes]]:
@@ -59,22 +59,19 @@ class Stored(NamedTuple):
 
     def _pieces(self, connection: Connection[Any]) -> Iterator[bytes]:
         """Yield the lines; raise `Cut` where they cannot be read."""
-        query = LINES_OUT.format(log=Identifier(*self.table), last=self.events)
-        rows: list[Any] = []
+        query = LINES_OUT.format(
+            log=Identifier(*self.table), last=self.events, rows=ROWS
+        )
         sent = 0
         try:
-            with connection.cursor().copy(query) as copy:
-                for row in copy:
-                    rows.append(row)
-                    if len(rows) == ROWS:
-                        yield b"".join(rows)
-                        sent += ROWS
-                        rows.clear()
+            for lines, number in connection.cursor().stream(query, binary=True):
+                if lines is None:
+                    break
+                yield lines
+                sent += number
         except psycopg.Error as error:
             raise Cut(f"the database cannot send it: {error}") from error
-        if rows:
-            yield b"".join(rows)
-        if sent + len(rows) < self.events:
+        if sent < self.events:
             raise Cut("the database has not as many events as their positions tell")
 
 

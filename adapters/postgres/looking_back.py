@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from adapters.postgres.copying import Row, log_rows
 from adapters.postgres.recorder import LogRecorder, Written
 
 NOW = 2**62  # as a position: behind all that there is
@@ -21,9 +20,9 @@ NEXT_STRETCH = """
     ORDER BY originator_version LIMIT %s
 """
 HISTORIES = """
-    COPY (SELECT originator_id, originator_version, topic, state, notification_id, chain
-          FROM {log} WHERE originator_id = ANY (%s) AND notification_id <= %s
-          ORDER BY originator_id, originator_version) TO STDOUT (FORMAT BINARY)
+    SELECT topic, state, notification_id FROM {log}
+    WHERE originator_id = ANY (%s) AND notification_id <= %s
+    ORDER BY originator_id, originator_version
 """
 # An event's time comes before anything that a caller has written. Without its Z, it
 # sorts as text does; microseconds that are none are left out.
@@ -96,13 +95,12 @@ def history(
 
 def histories(
     recorder: LogRecorder, ids: Sequence[UUID], until: int = NOW
-) -> Iterator[Row]:
+) -> Iterator[Written]:
     """Yield the events of many aggregates up to a position, one's after another's."""
-    with (
-        recorder.datastore.cursor() as cursor,
-        cursor.copy(recorder.sql(HISTORIES), (list(ids), until)) as rows,
-    ):
-        yield from log_rows(rows)
+    asked = list(ids), until
+    with recorder.datastore.cursor() as cursor:
+        for row in cursor.stream(recorder.sql(HISTORIES), asked, binary=True, size=100):
+            yield Written(*row.values())
 
 
 def position_at(recorder: LogRecorder, time: datetime) -> int:

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from psycopg import Cursor
-from psycopg.rows import DictRow
-from psycopg.sql import SQL
-
 from adapters.postgres.arrays import bigints, texts
-from adapters.postgres.copying import Row, log_rows
 from adapters.postgres.recorder import LogRecorder, Written
 from domain import log
 from domain.chain import GENESIS, Broken, link
 from domain.checkpoint import Checkpoint, Contradicted
 from domain.drift import Explanation
 
-COPY_OUT = """
-    COPY (SELECT originator_id, originator_version, topic, state, notification_id, chain
-          FROM {log} WHERE notification_id BETWEEN %s AND %s
-          ORDER BY notification_id) TO STDOUT (FORMAT BINARY)
-"""
-# What `verified` finds out, by the database itself.
-FIRST_BROKEN = """
-    SELECT min(before + 1) AS position FROM (
-        SELECT notification_id, chain,
-            lag(notification_id, 1, 0::bigint) OVER log AS before,
-            sha256(lag(chain, 1, decode(repeat('00', 32), 'hex')) OVER log
-                || int4send(16) || uuid_send(originator_id)
-                || int4send(8) || int8send(originator_version)
-                || int4send(octet_length(topic)) || convert_to(topic, 'UTF8')
-                || int4send(octet_length(state)) || state) AS link
-        FROM {log} WINDOW log AS (ORDER BY notification_id)) AS rows
-    WHERE chain IS DISTINCT FROM link OR notification_id <> before + 1
+# A hundred rows as one, of arrays: psycopg takes them apart in a fifth of the time that
+# rows of their own need. What is hashed ends with the state.
+PAGES = """
+    SELECT page.* FROM (
+        SELECT generate_series(%(first)s::bigint, least(%(last)s, max), 100) AS start
+        FROM (SELECT max(notification_id) FROM {log}) AS newest
+    ) AS starts,
+    LATERAL (
+        SELECT array_agg(topic) AS topics,
+               array_agg(int4send(16) || uuid_send(originator_id)
+                   || int4send(8) || int8send(originator_version)
+                   || int4send(octet_length(topic)) || convert_to(topic, 'UTF8')
+                   || int4send(octet_length(state)) || state) AS hashed,
+               array_agg(40 + octet_length(topic)) AS states,
+               array_agg(notification_id) AS positions,
+               array_agg(chain) AS chains
+        FROM (SELECT * FROM {log}
+              WHERE notification_id BETWEEN start AND least(start + 99, %(last)s)
+              ORDER BY notification_id) AS rows
+    ) AS page
 """
 LINK_BEFORE = "SELECT chain FROM {log} WHERE notification_id = %s"
-REPEATABLE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 WRITTEN = """
     SELECT topic, state, notification_id FROM {log} WHERE notification_id = ANY (%s)
     ORDER BY notification_id
@@ -54,6 +51,19 @@ LAST_OF_EACH = """
     ORDER BY originator_id, topic, originator_version DESC
 """
 LAST = "SELECT coalesce(max(notification_id), 0) AS last FROM {log}"
+
+
+class Row(NamedTuple):
+    """A row of the log, and what the chain hashes of it."""
+
+    topic: str
+    state: bytes
+    position: int
+    chain: bytes
+    hashed: bytes
+
+
+row = partial(tuple.__new__, Row)  # in a third of the time that `Row` takes
 
 
 class Verdict(NamedTuple):
@@ -79,17 +89,21 @@ def verified(
     Raises `Broken` at the first row that is not what was written there. The link
     before `first` is taken on trust, unless it is known what to find `after`.
     """
+    asked = {"first": first, "last": last}
     with recorder.datastore.cursor() as cursor:
-        expected, chain = first - 1, link_before(cursor, recorder, first)
-        if after not in (None, chain):
-            raise Broken(expected)
-        with cursor.copy(recorder.sql(COPY_OUT), (first, last)) as rows:
-            for row in log_rows(rows):
-                expected += 1
-                chain = link(chain, row.hashed)
-                if row.chain != chain or row.position != expected:
+        expected, before = first, link_before(cursor, recorder, first)
+        if after not in (None, before):
+            raise Broken(first - 1)
+        for page in cursor.stream(recorder.sql(PAGES), asked, binary=True):
+            if page["positions"] is None:
+                raise Broken(expected)
+            for topic, hashed, state, position, chain in zip(
+                *page.values(), strict=True
+            ):
+                if position != expected or link(before, hashed) != chain:
                     raise Broken(expected)
-                yield row
+                yield row((topic, hashed[state:], position, chain, hashed))
+                expected, before = expected + 1, chain
 
 
 def verify(recorder: LogRecorder, first: int, last: int | None) -> Verdict:
@@ -176,42 +190,11 @@ def last_of_each(
 
 
 def rebuilt(recorder: LogRecorder) -> dict[UUID, Any]:
-    """Return every aggregate of a verified log, or raise `Broken`.
-
-    The database works the chain out meanwhile, on a processor that we do not use.
-    """
+    """Return every aggregate of a verified log, or raise `Broken`."""
     # By number: a UUID works out its hash whenever it is looked for.
     aggregates: dict[int, Any] = {}
-    with (
-        recorder.datastore.transaction() as cursor,
-        ThreadPoolExecutor(1) as beside,
-    ):
-        chain = beside.submit(check_chain, recorder, shared_snapshot(cursor))
-        try:
-            with cursor.copy(recorder.sql(COPY_OUT), (1, 2**62)) as rows:
-                for row in log_rows(rows):
-                    event = log.decode(row.topic, row.state)
-                    key = event.originator_id.int
-                    aggregates[key] = event.mutate(aggregates.get(key))
-        finally:  # what cannot be read was changed
-            chain.result()
+    for found in verified(recorder):
+        event = log.decode(found.topic, found.state)
+        key = event.originator_id.int
+        aggregates[key] = event.mutate(aggregates.get(key))
     return {aggregate.id: aggregate for aggregate in aggregates.values()}
-
-
-def check_chain(recorder: LogRecorder, snapshot: str) -> None:
-    """Have the database check the whole chain, as a transaction sees it."""
-    with recorder.datastore.transaction() as cursor:
-        cursor.execute(REPEATABLE)
-        cursor.execute(SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
-        cursor.execute(recorder.sql(FIRST_BROKEN))
-        for found in cursor:
-            if position := found["position"]:
-                raise Broken(position)
-
-
-def shared_snapshot(cursor: Cursor[DictRow]) -> str:
-    """Return the name by which others see what this new transaction sees."""
-    cursor.execute(REPEATABLE)
-    cursor.execute("SELECT pg_export_snapshot() AS name")
-    [found] = cursor
-    return str(found["name"])

@@ -14,9 +14,8 @@ from psycopg import Cursor
 from psycopg.errors import DataError, UniqueViolation
 
 from adapters.postgres.arrays import bigints, blobs
-from adapters.postgres.copying import log_rows
 from adapters.postgres.mapper import LogMapper
-from adapters.postgres.reading import COPY_OUT, confirm, verified, verify
+from adapters.postgres.reading import PAGES, confirm, verified, verify
 from adapters.postgres.recorder import Batch, LogRecorder
 from domain.aggregate import Done
 from domain.chain import GENESIS, link
@@ -153,8 +152,9 @@ def rewrite(log: Tampered, random: Random) -> int:
 
 
 def packed(log: Tampered) -> list[bytes]:
-    with log.cursor() as cursor, cursor.copy(log.sql(COPY_OUT), (1, END)) as rows:
-        return [row.hashed for row in log_rows(rows)]
+    with log.cursor() as cursor:
+        cursor.execute(log.sql(PAGES), {"first": 1, "last": END}, binary=True)
+        return [hashed for page in cursor.fetchall() for hashed in page["hashed"] or ()]
 
 
 def as_bytes(value: Any) -> bytes:
