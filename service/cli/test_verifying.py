@@ -207,6 +207,10 @@ def test_a_root_hash_that_the_log_does_not_have_is_found(shell: Shell) -> None:
     assert not told["intact"]
     assert "its root hash is not what was signed" in told["detail"]
     assert (before["intact"], before["checkpoints"]) == (True, 0)
+    passed_over = before["not_looked_at"]
+    assert passed_over["checkpoints"] == [f"3 on {now:%Y-%m-%dT%H:%M:%SZ}"]
+    assert "more than the 2 events" in passed_over["why"]
+    assert "not_looked_at" not in told
 
 
 def test_half_of_it_is_no_use(shell: Shell) -> None:

@@ -44,12 +44,16 @@ def verify(
     known: list[Checkpoint],
     reached: Reached,
 ) -> dict[str, Any]:
-    """Return what `audit.verify` would of it all, and how many checkpoints agree."""
+    """Return what `audit.verify` would of it all, and how many checkpoints agree.
+
+    Those that sign more than is verified are named: nobody has looked at them.
+    """
     told = links(service, first, last, known, reached)
     told = {name: value for name, value in told.items() if name not in ON_THE_WAY}
     if told["intact"] and known:
         signed = [each for each in known if last is None or each.size <= last]
-        told |= {"checkpoints": len(signed)} | roots(service, signed)
+        told |= {"checkpoints": len(signed)} | passed_over(known[len(signed) :], last)
+        told |= roots(service, signed)
     return told
 
 
@@ -140,6 +144,15 @@ def path_in(told: dict[str, Any]) -> list[bytes]:
 def bad(position: int, detail: str) -> dict[str, Any]:
     """Return what is told of a log that is not what it was."""
     return {"intact": False, "first_bad": position, "detail": detail}
+
+
+def passed_over(beyond: list[Checkpoint], last: int | None) -> dict[str, Any]:
+    """Return what is told of checkpoints that nobody has looked at, if any."""
+    if not beyond:
+        return {}
+    named = [f"{each.size} {on(each)}" for each in beyond]
+    why = f"they sign more than the {last} events up to which the log was verified"
+    return {"not_looked_at": {"checkpoints": named, "why": why}}
 
 
 def rewritten(signed: Checkpoint, agreed: int) -> str:
