@@ -86,8 +86,9 @@ class Reached(msgspec.Struct, frozen=True):
 
     With it goes how things stood a moment ago: how many seconds and events each
     read model and the `stream` are behind the log, how many seconds the oldest has
-    been in each transitional status, or waited for what an intent asks, up to where
-    the log is signed, and what is wrong with that.
+    been in each transitional status, or waited for what an intent asks, which read
+    models have stopped, up to where the log is signed, what is wrong with that, and
+    why the stream takes no more.
     """
 
     position: int
@@ -95,8 +96,10 @@ class Reached(msgspec.Struct, frozen=True):
     lags: dict[str, float] = {}
     behind: dict[str, int] = {}
     oldest: dict[str, float] = {}
+    stopped: dict[str, Failure] = {}
     signed: int = 0
     unsigned: str = ""
+    unpublished: str = ""
 
 
 class Elsewhere(Exception):

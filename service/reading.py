@@ -70,6 +70,12 @@ class Reading:
         """Whether the keeper has ever told this replica anything."""
         return self.word is not None
 
+    @property
+    def stopped(self) -> list[Stopped]:
+        """Why read models are kept no longer, as the keeper told it."""
+        told = self.word.stopped if self.word else {}
+        return [Stopped(model, failure) for model, failure in told.items()]
+
     def arrived(self, told: Reached) -> None:
         """Take in the keeper's word: how far the read models have come."""
         self.word, self.heard = told, time.monotonic()

@@ -19,6 +19,7 @@ from adapters.jetstream.signing import is_signed
 from adapters.jetstream.telling import PREFIX
 from adapters.jetstream.telling import Service as Agents
 from adapters.postgres.leases import Leases
+from adapters.postgres.writable import try_writing
 from domain.backend import Backend, id_of
 from domain.reference import SOURCE_NAME
 from projections import resources
@@ -60,6 +61,11 @@ class Replica:
         """Tell whether no keeper is heard of, with broker and database there."""
         there = self.client.is_connected and not self.log.age
         return there and self.silence > 0
+
+    def try_database(self) -> None:
+        """Read the log and write beside it; raise what gets in the way."""
+        self.log.recorder.max_notification_id()
+        try_writing(self.log.recorder.datastore)
 
     @property
     def key(self) -> bytes:

@@ -43,12 +43,13 @@ class Figures(NamedTuple):
     lags: dict[str, float] = {}  # noqa: RUF012
     behind: dict[str, int] = {}  # noqa: RUF012
     oldest: dict[str, float] = {}  # noqa: RUF012
+    stopped: dict[str, Failure] = {}  # noqa: RUF012
 
 
 def measured(
     tables: PostgresReadModels, recorder: LogRecorder, published: int
 ) -> Figures:
-    """Return how far read models and stream are behind, and what waits for longest."""
+    """Return how far read models and stream are behind, and what does not go on."""
     found = standings(tables, recorder)
     newest = recorder.max_notification_id() or 0
     lags = {seen.name: seen.lag_seconds for seen in found}
@@ -61,6 +62,7 @@ def measured(
             for model, values in AGING.items()
             for value, since in tables.oldest(model, values).items()
         },
+        {s.name: s.error for s in found if s.error and s.status != FOLLOWING},
     )
 
 

@@ -40,8 +40,8 @@ class Telling:
 
     def tell(self, position: int, settled: list[UUID]) -> None:
         """Tell it, from whatever thread."""
-        signed = self._checkpointing.signed
-        word = Reached(position, settled, *self._figures, *signed)
+        signed, failing = self._checkpointing.signed, self._publisher.failing
+        word = Reached(position, settled, *self._figures, *signed, failing)
         body = msgspec.json.encode(word)
         asyncio.run_coroutine_threadsafe(self._publish(body), self._loop)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from logging import getLogger
 
 import msgspec
@@ -36,7 +35,7 @@ logger = getLogger(__name__)
 
 
 class NotAcknowledged(Exception):
-    """The stream did not take every event of a page."""
+    """The stream did not take every event of a page; the message is its answer."""
 
 
 class Publisher:
@@ -48,6 +47,7 @@ class Publisher:
         self._recorder = follower.recorder
         self._key = key
         self.reached = 0
+        self.failing = ""  # why nothing is taken, as it was said last
 
     async def run(self) -> None:
         """Publish for ever, beginning again from the stream where it fails.
@@ -55,9 +55,13 @@ class Publisher:
         Raises `Ahead`.
         """
         while True:
-            with suppress(Error, NotAcknowledged, PersistenceError, TimeoutError):
+            try:
                 self.reached = await self._last_sequence()
                 await self._follow()
+            except TimeoutError:
+                self.failing = "the broker does not answer; its disk may be full"
+            except (Error, NotAcknowledged, PersistenceError) as why:
+                self.failing = str(why)
             await asyncio.sleep(AGAIN)
 
     async def _follow(self) -> None:
@@ -75,8 +79,8 @@ class Publisher:
                     await self._publish(page, inbox)
                     refused = await acks.next_msg(PATIENCE)
                     if refused.headers or b'"error"' in refused.data:
-                        raise NotAcknowledged(refused.data)
-                    self.reached = page[-1].position
+                        raise NotAcknowledged(refused.data.decode())
+                    self.reached, self.failing = page[-1].position, ""
         finally:
             if not self._client.is_closed:
                 await acks.unsubscribe()
@@ -108,7 +112,7 @@ class Publisher:
                 f"key; if nobody needs it, remove it (nats stream rm {STREAM})"
             )
         logger.error(
-            "somebody else wrote to %s at %d; it is published anew", STREAM, last
+            "%s has no message of ours at %d; it is published anew", STREAM, last
         )
         await self._client.jetstream().delete_stream(STREAM)
         return await self._last_sequence()

@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nats.aio.client import Client
 
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.lease import Lapsed
+from adapters.jetstream.stream import PUBLISHED
 
 if TYPE_CHECKING:  # an agent has no database
-    from adapters.postgres.recorder import LogRecorder
     from service.replica import Replica
 
 PATIENCE = 2.0  # seconds for each answer
+LATE = 5.0  # seconds that the stream may be behind the log
 
 Check = Callable[[], Awaitable[None]]
 
@@ -40,28 +42,41 @@ class Readiness:
 
 def of_replica(running: Replica) -> Readiness:
     """Return what a replica needs to answer requests, and to have its lists kept."""
-    database = Database(running)
-
-    async def subscriptions() -> None:
-        if not running.services:
-            raise Unready("takes no more requests")
-        for service in running.services:
-            # Its id is its own, so the answer has come the way of a request.
-            named = f"{service.info().name}.{service.id}"
-            await running.client.request(f"$SRV.PING.{named}", timeout=PATIENCE)
-
-    async def read_models() -> None:
-        if silent := running.silence:
-            raise Unready(f"no keeper has told anything for {silent:.0f} s")
-
     return Readiness(
         {
-            "database": database.check,
+            "database": Database(running).check,
             "broker": broker(running.client),
-            "subscriptions": subscriptions,
-            "read_models": read_models,
+            "subscriptions": partial(subscriptions, running),
+            "read_models": partial(read_models, running),
+            "stream": partial(stream, running),
         }
     )
+
+
+async def subscriptions(running: Replica) -> None:
+    """Raise why no request would come to a replica."""
+    if not running.services:
+        raise Unready("takes no more requests")
+    for service in running.services:
+        # Its id is its own, so the answer has come the way of a request.
+        named = f"{service.info().name}.{service.id}"
+        await running.client.request(f"$SRV.PING.{named}", timeout=PATIENCE)
+
+
+async def read_models(running: Replica) -> None:
+    """Raise why a replica's lists are not kept."""
+    if silent := running.silence:
+        raise Unready(f"no keeper has told anything for {silent:.0f} s")
+    if stopped := running.reading.stopped:
+        raise Unready("; ".join(map(str, stopped)))
+
+
+async def stream(running: Replica) -> None:
+    """Raise why agents and others do not hear what happens."""
+    word = running.reading.word
+    if word and (behind := word.lags.get(PUBLISHED, 0)) > LATE:
+        why = word.unpublished or "it is being written"
+        raise Unready(f"is {behind:.0f} s behind the log: {why}")
 
 
 def of_agent(client: Client, agent: Agent) -> Readiness:
@@ -96,20 +111,19 @@ def broker(client: Client) -> Check:
 
 
 class Database:
-    """Asks the database, one question at a time: one without an answer is enough."""
+    """Tries the database, once at a time: one without an answer is enough."""
 
     def __init__(self, running: Replica) -> None:
         self._log = running.log
-        self._recorder: LogRecorder = running.log.recorder
+        self._try = running.try_database
         self._thread = ThreadPoolExecutor(1, "readiness")
         self._asked: asyncio.Future[Any] | None = None
 
     async def check(self) -> None:
-        """Raise why the database cannot be asked, or commands are not taken."""
+        """Raise why the database cannot be used, or commands are not taken."""
         if self._asked is None or self._asked.done():
             loop = asyncio.get_running_loop()
-            question = self._recorder.max_notification_id
-            self._asked = loop.run_in_executor(self._thread, question)
+            self._asked = loop.run_in_executor(self._thread, self._try)
         await asyncio.shield(self._asked)
         if self._log.age:
             raise Unready("is back; commands are taken again in a moment")

@@ -68,7 +68,7 @@ def test_what_the_keeper_tells_is_told_on(broker: NatsServer, config: Path) -> N
     make_key(key, "holdfast/test")
     listens = told(config, "serve", metrics_listen=address, checkpoint_key=str(key))
     lags, behind = {"volumes": 1.5, "stream": 2.5}, {"volumes": 3, "stream": 4}
-    word = Reached(0, [], lags, behind, {"creating": 60.0}, 7, "it was rewritten")
+    word = Reached(0, [], lags, behind, {"creating": 60.0}, {}, 7, "it was rewritten")
     body = msgspec.json.encode(word)
 
     async def scenario() -> None:

@@ -7,17 +7,23 @@ import os
 import time
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
+from uuid import uuid4
 
+import psycopg
 import pytest
+from eventsourcing.persistence import StoredEvent
 
 from adapters.embedded.nats_server import NatsServer
-from adapters.embedded.postgres import PostgresServer
+from adapters.embedded.postgres import PostgresServer, postgres
 from adapters.embedded.table import children_of
+from adapters.postgres.mapper import LogMapper
+from domain.volume import Volume
+from service.manager import VolumeManager
 from service.settings import Unusable, load
 from service.telemetry.listening import listening
 from service.telemetry.readiness import Readiness, Unready
-from service.telemetry.testing import free_address, page, told, until_wrong
-from service.testing import AGENT, SERVE, configuration, program
+from service.telemetry.testing import free_address, page, says, told, until_wrong
+from service.testing import AGENT, SERVE, configuration, fill, program, tmpfs
 
 
 @pytest.mark.slow
@@ -48,6 +54,93 @@ def test_a_replica_is_ready_while_what_it_needs_is_there(
     with program(SERVE, listens) as serving:
         [keeper] = children_of(serving.pid)
         asyncio.run(scenario(keeper))
+
+
+@pytest.mark.slow
+def test_a_database_that_takes_no_writes_is_not_ready(
+    tmp_path: Path, broker: NatsServer
+) -> None:
+    address = free_address()
+    folder = tmp_path / "pg"
+    folder.mkdir()
+
+    async def scenario(database: dict[str, str]) -> None:
+        await until_wrong(address)
+        read_only(database, "on")
+        await until_wrong(address, "database")
+        await says(address, "database", "it is read-only")
+        read_only(database, "off")
+        await until_wrong(address)
+
+        filler = await asyncio.to_thread(fill, folder)
+        await until_wrong(address, "database")
+        await says(address, "database", "No space left on device")
+        filler.unlink()
+        await until_wrong(address)
+
+    with tmpfs(folder, "size=160m"), postgres(folder) as database:
+        config = configuration(tmp_path, broker.url, database)
+        with program(SERVE, told(config, "serve", metrics_listen=address)):
+            asyncio.run(scenario(database))
+
+
+def read_only(database: dict[str, str], value: str) -> None:
+    """Have the database take no writes, or take them again."""
+    host, port = database["POSTGRES_HOST"], database["POSTGRES_PORT"]
+    setting = f"ALTER SYSTEM SET default_transaction_read_only = {value}".encode()
+    with psycopg.connect(
+        host=host, port=port, user="postgres", autocommit=True
+    ) as connection:
+        connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE")
+        connection.execute(setting)
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def test_a_read_model_that_has_stopped_is_told_of(
+    manager: VolumeManager, config: Path
+) -> None:
+    address = free_address()
+
+    async def scenario() -> None:
+        await until_wrong(address)
+        unknown = StoredEvent(uuid4(), 1, "group.unheard_of", b"{}")
+        [position] = manager.recorder.insert_events([unknown])
+        await until_wrong(address, "read_models")
+        stopped = f"groups stopped before position {position} (group.unheard_of)"
+        await says(address, "read_models", stopped)
+
+    with program(SERVE, told(config, "serve", metrics_listen=address)):
+        asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_a_stream_that_takes_no_messages_is_not_ready(
+    tmp_path: Path, manager: VolumeManager, settings: dict[str, str]
+) -> None:
+    address = free_address()
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    server = NatsServer(folder)
+
+    async def scenario() -> None:
+        await until_wrong(address)
+        filler = await asyncio.to_thread(fill, folder)
+        volume = Volume.create(uuid4(), size_gib=1, backend="files")
+        stored = [LogMapper().to_stored_event(e) for e in volume.collect_events()]
+        manager.recorder.insert_events(stored)
+        await until_wrong(address, "stream")
+        await says(address, "stream", "its disk may be full")
+        filler.unlink()
+        server.kill()
+        server.start()
+        await until_wrong(address)
+
+    with tmpfs(folder, "size=16m"):
+        server.start()
+        config = configuration(tmp_path, server.url, settings)
+        with program(SERVE, told(config, "serve", metrics_listen=address)):
+            asyncio.run(scenario())
+        server.stop()
 
 
 def test_an_agent_is_ready_while_its_storage_and_the_broker_are_there(

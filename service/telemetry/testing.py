@@ -66,3 +66,12 @@ async def until_wrong(address: str, *names: str) -> None:
         return set(await wrong(address)) == set(names)
 
     await eventually(so)
+
+
+async def says(address: str, name: str, words: str) -> None:
+    """Return once it is said so why something is not there."""
+
+    async def so() -> bool:
+        return words in (await wrong(address)).get(name, "")
+
+    await eventually(so)
