@@ -1,6 +1,7 @@
 """Settings: one TOML file, and HOLDFAST_<KEY> for each plain key of it.
 
-An unknown key is refused, for a key that is spelt wrong is one that is not set.
+An unknown key is refused, in the file and in the environment, for a key that is spelt
+wrong is one that is not set.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ DRIVERS = {"lvm": LVM_DRIVER, "file": FILE_DRIVER}
 IS_A_NAME = re.compile(str(BACKEND.regex.pattern))
 MANAGER = "service.manager.VolumeManager"
 ENVIRONMENT = "HOLDFAST_"
+READ_ELSEWHERE = {"HOLDFAST_DATA", "HOLDFAST_LOG_LEVEL"}
+# Kubernetes tells each container of the services beside it, one called `holdfast` too.
+OF_KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)")
 
 
 class Unusable(Exception):
@@ -232,8 +237,15 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the plain keys that the environment sets; other names are not ours."""
+    """Return the plain keys that the environment sets; raise `Unusable`."""
     named = plain_keys()
+    known = named.keys() | READ_ELSEWHERE
+    for key in environment:
+        ours = key.startswith(ENVIRONMENT) and not OF_KUBERNETES.fullmatch(key)
+        if ours and key not in known:
+            near = get_close_matches(key, known, 1, 0.8)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise Unusable(f"{key} is no setting that the environment can have{meant}")
     return {named[key]: value for key, value in environment.items() if key in named}
 
 
