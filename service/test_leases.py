@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from nats.aio.msg import Msg
 
 from adapters.embedded.nats_server import nats_server
 from adapters.file.driver import FileDriver
@@ -116,6 +117,35 @@ async def make(asker: Caller) -> str:
     volume_id = await created(asker)
     assert (await settled(asker, volume_id))["status"] == "available"
     return volume_id
+
+
+def test_an_agent_with_another_key_says_so_once(path: Path) -> None:
+    key, other = "0123456789abcdef" * 2, "a key that nobody else has"
+    wrong = path.with_name("wrong.toml")
+    wrong.write_text(path.read_text().replace(key, other))
+    words = "waiting: what answers for the service has another agent_key"
+
+    asked = 0
+
+    async def count(_: Msg) -> None:
+        nonlocal asked
+        asked += 1
+
+    async def often() -> bool:
+        return asked > 3
+
+    async def scenario() -> None:
+        async with caller(load(path, {}).nats_url) as asker:
+            await asker.client.subscribe("holdfast.v1.agent.take_lease", cb=count)
+            await says(path, "node-1", words)
+            await eventually(often)
+
+    with program(SERVE, path), agent_on("node-1", wrong):
+        asyncio.run(scenario())
+
+    said = path.with_name("node-1").joinpath("said").read_text()
+    assert said.count(words) == said.count("\n") == 1
+    assert other not in said
 
 
 @pytest.mark.slow

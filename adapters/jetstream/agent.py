@@ -222,6 +222,11 @@ class Agent:
         """Whether it has the backend's lease."""
         return self._lease.is_good(self._lease.number)
 
+    @property
+    def waits_for(self) -> str:
+        """Why it does not have the lease, "" where nobody has said so."""
+        return self._lease.waits_for
+
     async def finish(self, seconds: float) -> None:
         """Begin with nothing more, and report what is under way if it ends in time."""
         self._leaving = True

@@ -16,7 +16,7 @@ from typing import Any
 
 from nats.errors import Error
 
-from adapters.jetstream.telling import AGAIN, Refusal, Service
+from adapters.jetstream.telling import AGAIN, Refusal, Service, Unsigned
 
 RENEW_EVERY = 2.0  # seconds
 TRY_EVERY = 0.5  # seconds until a lease that another agent has is asked for again
@@ -41,7 +41,7 @@ class Lease:
         self._name = name
         self._until = 0.0
         self._granted = asyncio.Condition()
-        self._said = ""
+        self.waits_for = ""  # why it is not had, as far as anybody has said so
 
     def is_good(self, number: int) -> bool:
         """Tell whether the storage may be touched under that number, in any thread."""
@@ -66,10 +66,15 @@ class Lease:
         while True:
             try:
                 await (self._renew() if self.number else self._take())
+            except Unsigned as stranger:
+                self._say(str(stranger))
+                await asyncio.sleep(TRY_EVERY)
             except (Error, TimeoutError):
                 await asyncio.sleep(AGAIN)
             except Refusal as refusal:
-                self._lose(str(refusal))
+                self.number = 0
+                self.drop()
+                self._say(str(refusal))
                 await asyncio.sleep(TRY_EVERY)
             else:
                 await asyncio.sleep(RENEW_EVERY)
@@ -88,9 +93,9 @@ class Lease:
     async def _take(self) -> None:
         asked = now()
         told = await self._service.tell("agent.take_lease", self._about)
-        if self._said:
+        if self.waits_for:
             logger.warning("this agent serves backend %s now", self._name)
-            self._said = ""
+            self.waits_for = ""
         await self._grant(asked, told)
 
     async def _renew(self) -> None:
@@ -104,12 +109,10 @@ class Lease:
             self._until = asked + told["term"]
             self._granted.notify_all()
 
-    def _lose(self, why: str) -> None:
-        self.number = 0
-        self.drop()
-        if why != self._said:
+    def _say(self, why: str) -> None:
+        if why != self.waits_for:
             logger.warning("waiting: %s", why)
-            self._said = why
+            self.waits_for = why
 
 
 def now() -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from logging import getLogger
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -57,11 +58,12 @@ def discreet(report: Report, key: bytes, intent: Intent) -> Report:
 
 
 class Unanswered(NamedTuple):
-    """A report, encoded, until the service has taken it."""
+    """A report, encoded, until the service has taken it; `told`: it may have."""
 
     lease: int
     body: bytes
     answered: asyncio.Future[None]
+    told: bool = False
 
 
 class Reporter:
@@ -88,7 +90,7 @@ class Reporter:
             try:
                 await self._send(batch)
             except (Error, TimeoutError):
-                self._put_back(batch)
+                self._put_back([each._replace(told=True) for each in batch])
                 await asyncio.sleep(AGAIN)
 
     def _next(self) -> list[Unanswered]:
@@ -113,11 +115,7 @@ class Reporter:
         except Refusal as refusal:
             logger.warning("%d reports are refused: %s", len(batch), refusal)
         else:
-            for refused in answer["refused"]:
-                if refused["code"] >= 500:  # noqa: PLR2004 - not now
-                    again.append(batch[refused["report"]])
-                else:
-                    logger.warning("a report is refused: %s", refused["detail"])
+            again = not_now(batch, answer["refused"])
         for each in batch:
             if each not in again and not each.answered.done():
                 each.answered.set_result(None)
@@ -128,3 +126,20 @@ class Reporter:
     def _put_back(self, batch: list[Unanswered]) -> None:
         self._waiting.extendleft(reversed(batch))
         self._some.set()
+
+
+def not_now(batch: Sequence[Unanswered], refusals: Sequence[Any]) -> list[Unanswered]:
+    """Return which reports are to be told again, and say what comes of the others."""
+    again: list[Unanswered] = []
+    settled = 0
+    for refused in refusals:
+        report = batch[refused["report"]]
+        if refused["code"] >= 500:  # noqa: PLR2004 - trouble of its own
+            again.append(report)
+        elif report.told and refused.get("type") == "refused":
+            settled += 1  # by us, but the answer was lost
+        else:
+            logger.warning("a report is refused: %s", refused["detail"])
+    if settled:
+        logger.info("%d reports were taken when they were told first", settled)
+    return again

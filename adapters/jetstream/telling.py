@@ -26,6 +26,16 @@ class Refusal(Exception):
     """The service does not accept what it was told."""
 
 
+class Unsigned(TimeoutError):
+    """Whoever answers for the service has not our key: it has not answered yet."""
+
+    def __str__(self) -> str:
+        return (
+            "what answers for the service has another agent_key, or none; set the "
+            "same for `serve` and `agent`"
+        )
+
+
 class Service:
     """The service, as one of its agents asks it."""
 
@@ -36,8 +46,8 @@ class Service:
     async def tell(self, subject: str, body: Any, seconds: float = PATIENCE) -> Any:
         """Return what is answered.
 
-        Raises `Refusal`, `TimeoutError` where the service cannot answer now, and
-        what nats-py does.
+        Raises `Refusal`, `TimeoutError` where the service cannot answer now,
+        `Unsigned` where somebody else does, and what nats-py does.
         """
         encoded = msgspec.json.encode(body)
         headers = self._signed(subject, encoded) | {NONCE: token_hex(8)}
@@ -47,7 +57,7 @@ class Service:
         code = (answer.headers or {}).get("Nats-Service-Error-Code", "")
         expected = answering(PREFIX + subject, headers)
         if not is_signed(self._key, expected, answer.data, answer.headers):
-            raise TimeoutError(f"{subject} was answered by somebody else")
+            raise Unsigned(subject)
         if code.startswith("5"):
             raise TimeoutError(subject)
         told = msgspec.json.decode(answer.data)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
+import pytest
 
 from adapters.jetstream import reporting as module
 from adapters.jetstream.reporting import Report, Reporter
@@ -115,6 +117,36 @@ def test_only_what_cannot_be_accepted_now_is_told_again() -> None:
     found = told(Listener({"refused": refused}), scenario)
 
     assert found == [(1, [0, 1, 2, 3]), (1, [2])]
+
+
+def test_only_a_refusal_of_what_was_never_told_before_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def settled(number: int, kind: str) -> dict[str, Any]:
+        why = f"the report {number} is {kind}"
+        return {"report": number, "code": 409, "type": kind, "detail": why}
+
+    answers = [
+        TimeoutError(),
+        {"refused": [settled(0, "refused"), settled(1, "refused")]},
+        {"refused": [settled(0, "refused")]},
+        TimeoutError(),
+        {"refused": [settled(0, "conflict")]},
+    ]
+    caplog.set_level(logging.INFO)
+
+    async def scenario(reporter: Reporter) -> None:
+        await all_of(reporter, (1, report(1)), (1, report(2)))
+        await all_of(reporter, (1, report(3)))
+        await all_of(reporter, (1, report(4)))
+
+    told(Listener(*answers), scenario)
+
+    assert [(each.levelname, each.message) for each in caplog.records] == [
+        ("INFO", "2 reports were taken when they were told first"),
+        ("WARNING", "a report is refused: the report 0 is refused"),
+        ("WARNING", "a report is refused: the report 0 is conflict"),
+    ]
 
 
 def test_a_refusal_of_all_is_an_answer() -> None:

@@ -255,11 +255,17 @@ async def report(
     replies = [await answer for answer in answers]
     return {
         "refused": [
-            {"report": number, "code": reply.code, "detail": reply.detail}
+            {"report": number} | refusal(reply)
             for number, reply in enumerate(replies)
             if reply.code
         ]
     }
+
+
+def refusal(reply: Reply) -> dict[str, Any]:
+    """Return what an agent is told of a report that is refused."""
+    problem = msgspec.json.decode(reply.body)
+    return {"code": reply.code, "type": problem["type"], "detail": problem["detail"]}
 
 
 class Progressed(Leased):

@@ -84,7 +84,7 @@ def of_agent(client: Client, agent: Agent) -> Readiness:
 
     async def lease() -> None:
         if not agent.serves:
-            raise Unready("another agent has it, or the service does not answer")
+            raise Unready(agent.waits_for or "the service does not answer")
 
     async def storage() -> None:
         with suppress(Lapsed):  # then nobody may touch it, to look least of all
