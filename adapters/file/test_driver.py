@@ -669,6 +669,17 @@ def test_a_survey_tells_of_what_has_a_volumes_name_and_no_data(
     assert (found.name, found.id) == (str(volume), None)
 
 
+def test_a_survey_tells_of_what_somebody_has_put_into_a_volumes_folder(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+    (folder / str(volume) / "theirs").write_bytes(b"diary")
+
+    found = {each.name: (each.id, each.size_bytes) for each in driver.survey().objects}
+
+    assert found == {str(volume): (volume, GIB), f"{volume}/theirs": (None, 5)}
+
+
 def test_a_survey_goes_on_whatever_somebody_has_put_there(
     driver: FileDriver, folder: Path
 ) -> None:

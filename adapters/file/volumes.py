@@ -186,7 +186,7 @@ class Volumes:
         return dict(self._sizes)
 
     def objects(self) -> Iterator[Object]:
-        """Tell of each that is there, and of what it says of itself."""
+        """Tell of each that is there, what it says of itself, and what is not ours."""
         for volume_id, size_bytes in self._found():
             home = self._home(volume_id)
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -205,6 +205,9 @@ class Volumes:
                     of=of[0] if of else None,
                     lacks=tuple(lacks),
                 )
+                for name in strangers(beside):
+                    called = readable(f"{home.name}/{name}")
+                    yield Object(called, (home / name).lstat().st_size)
 
     def mark(self, volume_id: UUID, cause: Cause, of: UUID | None) -> None:
         """Let a volume that is there say again what made it, and what it is of.
@@ -398,8 +401,8 @@ class Volumes:
         Raises `StillOpen` if anything uses it, `Crowded` if it is not alone.
         """
         home, deleting = self._home(volume_id), self._deleting(volume_id)
-        if strangers := sorted(readable(n) for n in names(home) if not is_ours(n)):
-            raise Crowded(home, strangers)
+        if others := strangers(names(home)):
+            raise Crowded(home, [*map(readable, others)])
         self._closed(volume_id, home)
         home.rename(deleting)
         try:
@@ -545,6 +548,11 @@ def cause_in(home: Path) -> Cause:
 def is_ours(name: str) -> bool:
     """Tell whether we put something of that name beside a volume's data."""
     return any(pattern.fullmatch(name) for pattern in (OURS, MADE_BY, OF, REVERTED_BY))
+
+
+def strangers(beside: set[str]) -> list[str]:
+    """Return which names beside a volume's data are not ours."""
+    return sorted(name for name in beside if not is_ours(name))
 
 
 @contextmanager

@@ -20,6 +20,11 @@ Feature: Finding drift
       When somebody leaves storage of their own beside the volumes
       Then that differs by "object_unexplained", and nothing says why
 
+    Scenario: Something lies with a volume that is not part of it
+      Given an available volume "db"
+      When somebody leaves a file with the storage of "db"
+      Then that differs by "object_unexplained", and nothing says why
+
     Scenario: Storage has shrunk
       Given an available volume "db" of 2 GiB
       When the storage of "db" shrinks to 1 GiB

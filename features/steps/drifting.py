@@ -84,6 +84,13 @@ def leave(world: World) -> None:
     (home(world, STRANGER) / "volume").write_bytes(b"theirs")
 
 
+@when(says('somebody leaves a file with the storage of "{name:Name}"'))
+def leave_with(world: World, name: str) -> None:
+    theirs = home(world, name) / "theirs"
+    theirs.write_bytes(b"theirs")
+    world.volumes[STRANGER] = str(theirs.relative_to(world.folder(BACKEND)))
+
+
 @when(says('the storage of "{name:Name}" shrinks to {size:d} GiB'))
 def shrinks(world: World, name: str, size: int) -> None:
     os.truncate(home(world, name) / "volume", size * GIB)
