@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from adapters.contracts.drivers import read, size, write
-from adapters.contracts.initiator import eventually
+from adapters.contracts.initiator import Initiator, Refused, eventually
 from domain import chap
 from domain.ports import Export, Target
 
@@ -45,8 +46,8 @@ class Host(Protocol):
 class TargetContract:
     """The promises of `domain.ports.Target`, one fact a test.
 
-    A subclass provides the fixtures `target`, set up, and `device`, at least 64 MiB
-    large, and says how a target restarts and what hosts there are.
+    There are the fixtures `target`, set up, `device`, at least 64 MiB large, and
+    `volume`; a subclass says how a target restarts and what hosts there are.
     """
 
     exporting = True  # whether hosts reach nothing but what was connected
@@ -67,10 +68,6 @@ class TargetContract:
     @pytest.fixture
     def node_2(self) -> Host:
         return self.host("node-2")
-
-    @pytest.fixture
-    def volume(self) -> UUID:
-        return uuid4()
 
     @pytest.fixture
     def reach(
@@ -289,6 +286,180 @@ class TargetContract:
 
         with node_1.using(proven(volume, node_1, connection)) as disk:
             assert size(disk) == device.size
+
+
+class Killed(BaseException):
+    """The agent is dead."""
+
+
+class Death:
+    """Kills at the n-th change that follows, of those that are counted."""
+
+    def __init__(self) -> None:
+        self._left = -1
+
+    def counted(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what makes the change, unless the agent dies before."""
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            if self._left == 0:
+                raise Killed
+            self._left -= 1
+            return change(*arguments, **named)
+
+        return counted
+
+    def after(self, changes: int, doing: Callable[[], Any]) -> bool:
+        """Tell whether it died before the work was done."""
+        self._left = changes
+        try:
+            doing()
+        except Killed:
+            return True
+        finally:
+            self._left = -1
+        return False
+
+
+class IscsiContract(TargetContract):
+    """What more those promise that hosts reach by iSCSI; with open-iscsi.
+
+    A subclass provides the fixture `death` as well, which counts what changes the
+    target, and says what there is of a volume.
+    """
+
+    steps = (4, 3)  # more than so many changes connect a host, and remove a volume
+    to_strangers = "."  # what they are told
+
+    def host(self, name: str) -> Initiator:
+        return Initiator(name)
+
+    def seen(self, target: Any, volume: UUID) -> Any:
+        """Return all that there is of a volume and that the target decides."""
+        raise NotImplementedError
+
+    # Who may come in
+
+    def test_a_wrong_secret_is_refused(self, connect: Any, node_1: Initiator) -> None:
+        connection = connect(node_1)
+        connection["data"]["auth_password"] = "wrongwrongwrong"
+
+        with pytest.raises(Refused, match="authorization failure"):
+            node_1.login(connection)
+
+    def test_no_secret_is_refused(self, connect: Any, node_1: Initiator) -> None:
+        connection = connect(node_1)
+        for name in ("auth_method", "auth_username", "auth_password"):
+            del connection["data"][name]
+
+        with pytest.raises(Refused):
+            node_1.login(connection)
+
+    def test_an_unknown_initiator_is_refused(
+        self, connect: Any, node_1: Initiator, node_2: Initiator
+    ) -> None:
+        connection = connect(node_1)
+
+        with pytest.raises(Refused, match=self.to_strangers):
+            node_2.login(connection)
+
+    # Sessions
+
+    def test_disconnecting_ends_the_session_of_that_host_alone(
+        self,
+        target: Target,
+        connect: Any,
+        device: Device,
+        volume: UUID,
+        node_1: Initiator,
+        node_2: Initiator,
+    ) -> None:
+        first, second = connect(node_1), connect(node_2)
+        with node_1.using(first), node_2.using(second) as disk:
+            target.disconnect(volume, node_1.connector)
+
+            eventually(lambda: not node_1.logged_in(first))
+            assert not target.has_session(volume, device.path, node_1.connector)
+            eventually(lambda: node_2.logged_in(second))
+            forced(disk, b"still here")
+
+    # Mending
+
+    def test_a_wrong_device_is_mended(
+        self,
+        target: Target,
+        connect: Any,
+        device: Device,
+        volume: UUID,
+        node_1: Initiator,
+    ) -> None:
+        target.connect(volume, "/dev/ubdb", node_1.connector)
+
+        assert target.converge(Export(volume, (node_1.connector,)), device.path)
+
+        with node_1.using(connect(node_1)) as disk:
+            assert size(disk) == device.size
+
+    # Killed at every step
+
+    def test_a_connection_is_whole_wherever_its_making_was_cut_off(
+        self,
+        target: Target,
+        device: Device,
+        volume: UUID,
+        node_1: Initiator,
+        death: Death,
+    ) -> None:
+        target.connect(volume, device.path, node_1.connector)
+        whole = self.seen(target, volume)
+        target.remove(volume)
+        steps = 0
+
+        while death.after(
+            steps, lambda: target.connect(volume, device.path, node_1.connector)
+        ):
+            again = self.restarted(target)
+            again.connect(volume, device.path, node_1.connector)
+            assert self.seen(target, volume) == whole, f"cut off after {steps} changes"
+            target.remove(volume)
+            steps += 1
+
+        assert steps > self.steps[0]
+
+    @pytest.mark.parametrize("asked", ["disconnect", "remove"])
+    def test_nothing_is_left_wherever_its_removal_was_cut_off(
+        self,
+        target: Target,
+        device: Device,
+        volume: UUID,
+        node_1: Initiator,
+        death: Death,
+        asked: str,
+    ) -> None:
+        def removal() -> None:
+            if asked == "remove":
+                target.remove(volume)
+            else:
+                target.disconnect(volume, node_1.connector)
+
+        steps, died = 0, True
+        while died:
+            target.connect(volume, device.path, node_1.connector)
+            died = death.after(steps, removal)
+            self.restarted(target).converge(Export(volume), device.path)
+            assert not self.seen(target, volume), f"cut off after {steps} changes"
+            assert target.exports() == set()
+            steps += 1
+
+        assert steps > self.steps[1]
+
+
+def forced(disk: Path, data: bytes) -> None:
+    """Write, and wait until the disk has it."""
+    with disk.open("r+b") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def exported(suite: TargetContract, *volumes: UUID) -> set[UUID]:

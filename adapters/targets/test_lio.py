@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ import pytest
 from adapters.contracts.disk import Disk
 from adapters.contracts.drivers import read, size, write
 from adapters.contracts.initiator import Initiator, Refused, eventually
-from adapters.contracts.targets import KEY, MIB, TargetContract, proven
+from adapters.contracts.targets import KEY, MIB, Death, IscsiContract, forced, proven
 from adapters.refused import SystemRefused
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import (
@@ -35,6 +35,18 @@ pytestmark = pytest.mark.lvm(lio=True)
 
 PREFIX = "iqn.2010-10.org.openstack:"
 STRANGER = ROOT / "iscsi" / f"{PREFIX}volume-of-another"
+CHANGES = ("mkdir", "write", "symlink", "unlink", "rmdir")  # of the kernel
+DECIDED = {
+    "enable",
+    "vpd_unit_serial",
+    "userid",
+    "password",
+    "write_protect",
+    "authentication",
+    "generate_node_acls",
+    "demo_mode_discovery",
+    "prod_mode_write_protect",
+}
 
 
 def lio(**options: Any) -> LioTarget:
@@ -52,42 +64,54 @@ def target(device: Disk) -> Iterator[LioTarget]:  # which it lets go before it g
         target.remove(volume)
 
 
-@pytest.fixture
-def volume() -> UUID:
-    return uuid4()
+class TestLioTarget(IscsiContract):
+    steps = (15, 10)
+    to_strangers = "authorization failure"
 
+    @pytest.fixture
+    def death(self, target: LioTarget, monkeypatch: pytest.MonkeyPatch) -> Death:
+        death = Death()
+        for name in CHANGES:
+            monkeypatch.setattr(os, name, death.counted(getattr(os, name)))
+        return death
 
-@pytest.fixture
-def node_1() -> Initiator:
-    return Initiator("node-1")
-
-
-@pytest.fixture
-def node_2() -> Initiator:
-    return Initiator("node-2")
-
-
-@pytest.fixture
-def connect(
-    target: LioTarget, device: Disk, volume: UUID
-) -> Callable[..., dict[str, Any]]:
-    """Connect a host; the answer has what proves who it is."""
-
-    def connect(host: Initiator, **more: Any) -> dict[str, Any]:
-        connector = host.connector | more
-        return proven(volume, host, target.connect(volume, device.path, connector))
-
-    return connect
-
-
-class TestLioTarget(TargetContract):
     def restarted(self, target: Target) -> Target:
         again = lio()
         again.set_up()
         return again
 
-    def host(self, name: str) -> Initiator:
-        return Initiator(name)
+    def seen(self, target: LioTarget, volume: UUID) -> dict[str, str]:
+        found = {}
+        iscsi, store = target._iscsi, target._stores / str(volume)
+        for path in (ROOT / "iscsi" / iscsi.iqn(volume), store):
+            if path.exists():
+                for each in [path, *path.rglob("*")]:
+                    if each.is_symlink():
+                        found[str(each)] = str(each.readlink())
+                    elif each.is_dir():
+                        found[str(each)] = ""
+                    elif each.name in DECIDED:
+                        found[str(each)] = each.read_text()
+        return found
+
+    def test_what_was_half_made_can_be_removed(
+        self,
+        target: LioTarget,
+        device: Disk,
+        volume: UUID,
+        node_1: Initiator,
+        death: Death,
+    ) -> None:
+        steps, died = 0, True
+        while died:
+            died = death.after(
+                steps, lambda: target.connect(volume, device.path, node_1.connector)
+            )
+            assert target.exports() <= {volume}
+            for found in target.exports():
+                self.restarted(target).remove(found)
+            assert not self.seen(target, volume), f"cut off after {steps} changes"
+            steps += 1
 
 
 # The answer
@@ -179,32 +203,6 @@ def test_a_disk_is_known_by_its_volume(connect: Any, volume: UUID, node_1: Any) 
 
 
 # Who may come in
-
-
-def test_a_wrong_secret_is_refused(connect: Any, node_1: Initiator) -> None:
-    connection = connect(node_1)
-    connection["data"]["auth_password"] = "wrongwrongwrong"
-
-    with pytest.raises(Refused, match="authorization failure"):
-        node_1.login(connection)
-
-
-def test_no_secret_is_refused(connect: Any, node_1: Initiator) -> None:
-    connection = connect(node_1)
-    for name in ("auth_method", "auth_username", "auth_password"):
-        del connection["data"][name]
-
-    with pytest.raises(Refused):
-        node_1.login(connection)
-
-
-def test_an_unknown_initiator_is_refused(
-    connect: Any, node_1: Initiator, node_2: Initiator
-) -> None:
-    connection = connect(node_1)
-
-    with pytest.raises(Refused, match="authorization failure"):
-        node_2.login(connection)
 
 
 def test_another_initiators_secret_is_refused(
@@ -355,14 +353,6 @@ def test_converging_takes_the_right_to_write_away(
             forced(disk, b"by who may not")
 
 
-def forced(disk: Path, data: bytes) -> None:
-    """Write, and wait until the disk has it."""
-    with disk.open("r+b") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 # Sessions
 
 
@@ -379,24 +369,6 @@ def test_the_session_of_one_host_is_not_anothers(
     with node_1.using(connect(node_1)):
         assert target.has_session(volume, device.path, node_1.connector)
         assert not target.has_session(volume, device.path, node_2.connector)
-
-
-def test_disconnecting_ends_the_session_of_that_host_alone(
-    target: LioTarget,
-    connect: Any,
-    device: Disk,
-    volume: UUID,
-    node_1: Initiator,
-    node_2: Initiator,
-) -> None:
-    first, second = connect(node_1), connect(node_2)
-    with node_1.using(first), node_2.using(second) as disk:
-        target.disconnect(volume, node_1.connector)
-
-        eventually(lambda: not node_1.logged_in(first))
-        assert not target.has_session(volume, device.path, node_1.connector)
-        assert node_2.logged_in(second)
-        forced(disk, b"still here")
 
 
 @pytest.fixture
@@ -490,17 +462,6 @@ def test_a_wrong_secret_in_the_kernel_is_mended(
         assert size(disk) == device.size
 
 
-def test_a_wrong_device_is_mended(
-    target: LioTarget, connect: Any, device: Disk, volume: UUID, node_1: Initiator
-) -> None:
-    target.connect(volume, "/dev/ubdb", node_1.connector)
-
-    assert target.converge(Export(volume, (node_1.connector,)), device.path)
-
-    with node_1.using(connect(node_1)) as disk:
-        assert size(disk) == device.size
-
-
 def test_an_initiator_that_is_not_wanted_is_removed_with_its_session(
     target: LioTarget,
     connect: Any,
@@ -534,139 +495,6 @@ def test_what_is_not_ours_is_not_touched(
     assert STRANGER.is_dir()
     other.remove(theirs)
     STRANGER.rmdir()
-
-
-# Killed at every step
-
-
-class Killed(BaseException):
-    """The agent is dead."""
-
-
-class Death:
-    """Kills at the n-th change of the kernel that follows."""
-
-    CHANGES = ("mkdir", "write", "symlink", "unlink", "rmdir")
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.left = -1
-        for name in self.CHANGES:
-            patch.setattr(os, name, self._counted(getattr(os, name)))
-
-    def _counted(self, change: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **named: Any) -> Any:
-            if self.left == 0:
-                raise Killed
-            self.left -= 1
-            return change(*arguments, **named)
-
-        return counted
-
-    def after(self, changes: int, doing: Callable[[], Any]) -> bool:
-        """Tell whether it died before the work was done."""
-        self.left = changes
-        try:
-            doing()
-        except Killed:
-            return True
-        finally:
-            self.left = -1
-        return False
-
-
-@pytest.fixture
-def death(target: LioTarget, monkeypatch: pytest.MonkeyPatch) -> Death:
-    return Death(monkeypatch)
-
-
-def test_a_connection_is_whole_wherever_its_making_was_cut_off(
-    target: LioTarget, device: Disk, volume: UUID, node_1: Initiator, death: Death
-) -> None:
-    wanted = Export(volume, (node_1.connector,))
-    target.converge(wanted, device.path)
-    whole = seen(target, volume)
-    steps = 0
-
-    while death.after(
-        steps, lambda: target.connect(volume, device.path, node_1.connector)
-    ) or (not steps):
-        lio().connect(volume, device.path, node_1.connector)
-        assert seen(target, volume) == whole, f"cut off after {steps} changes"
-        target.remove(volume)
-        steps += 1
-
-    assert steps > 15
-
-
-@pytest.mark.parametrize("asked", ["disconnect", "remove"])
-def test_nothing_is_left_wherever_its_removal_was_cut_off(
-    target: LioTarget,
-    device: Disk,
-    volume: UUID,
-    node_1: Initiator,
-    death: Death,
-    asked: str,
-) -> None:
-    def removal() -> None:
-        if asked == "remove":
-            target.remove(volume)
-        else:
-            target.disconnect(volume, node_1.connector)
-
-    steps, died = 0, True
-    while died:
-        target.connect(volume, device.path, node_1.connector)
-        died = death.after(steps, removal)
-        lio().converge(Export(volume), device.path)
-        assert seen(target, volume) == {}, f"cut off after {steps} changes"
-        assert target.exports() == set()
-        steps += 1
-
-    assert steps > 10
-
-
-def test_what_was_half_made_can_be_removed(
-    target: LioTarget, device: Disk, volume: UUID, node_1: Initiator, death: Death
-) -> None:
-    steps, died = 0, True
-    while died:
-        died = death.after(
-            steps, lambda: target.connect(volume, device.path, node_1.connector)
-        )
-        assert target.exports() <= {volume}
-        for found in target.exports():
-            lio().remove(found)
-        assert seen(target, volume) == {}, f"cut off after {steps} changes"
-        steps += 1
-
-
-def seen(target: LioTarget, volume: UUID) -> dict[str, str]:
-    """Return all that the kernel has of the volume and that we decide."""
-    found = {}
-    iscsi, store = target._iscsi, target._stores / str(volume)
-    for path in (ROOT / "iscsi" / iscsi.iqn(volume), store):
-        if path.exists():
-            for each in [path, *path.rglob("*")]:
-                if each.is_symlink():
-                    found[str(each)] = str(each.readlink())
-                elif each.is_dir():
-                    found[str(each)] = ""
-                elif each.name in DECIDED:
-                    found[str(each)] = each.read_text()
-    return found
-
-
-DECIDED = {
-    "enable",
-    "vpd_unit_serial",
-    "userid",
-    "password",
-    "write_protect",
-    "authentication",
-    "generate_node_acls",
-    "demo_mode_discovery",
-    "prod_mode_write_protect",
-}
 
 
 # Trouble

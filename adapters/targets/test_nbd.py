@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -43,11 +43,6 @@ def target(device: Disk) -> Iterator[NbdTarget]:
     yield target
     for volume in target.exports():
         target.remove(volume)
-
-
-@pytest.fixture
-def volume() -> UUID:
-    return uuid4()
 
 
 class TestNbdTarget(TargetContract):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from adapters.contracts.disk import Disk
 from adapters.contracts.drivers import size
-from adapters.contracts.initiator import Initiator, Refused, eventually
-from adapters.contracts.targets import KEY, TargetContract, proven
+from adapters.contracts.initiator import Initiator, eventually
+from adapters.contracts.targets import KEY, Death, IscsiContract
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import (
     CannotKeepFromWriting,
@@ -51,69 +51,28 @@ def target(device: Disk) -> Iterator[TgtTarget]:
         target.remove(volume)
 
 
-@pytest.fixture
-def volume() -> UUID:
-    return uuid4()
+class TestTgtTarget(IscsiContract):
+    @pytest.fixture
+    def death(self, target: TgtTarget, monkeypatch: pytest.MonkeyPatch) -> Death:
+        death = Death()
 
+        def counted(op: Op, *arguments: Any, **named: Any) -> str:
+            asking = ask if op is Op.SHOW else death.counted(ask)
+            return str(asking(op, *arguments, **named))
 
-@pytest.fixture
-def node_1() -> Initiator:
-    return Initiator("node-1")
+        monkeypatch.setattr("adapters.targets.tgt.ask", counted)
+        return death
 
-
-@pytest.fixture
-def node_2() -> Initiator:
-    return Initiator("node-2")
-
-
-@pytest.fixture
-def connect(target: TgtTarget, device: Disk, volume: UUID) -> Any:
-    """Connect a host; the answer has what proves who it is."""
-
-    def connect(host: Initiator) -> dict[str, Any]:
-        told = target.connect(volume, device.path, host.connector)
-        return proven(volume, host, told)
-
-    return connect
-
-
-class TestTgtTarget(TargetContract):
     def restarted(self, target: Target) -> Target:
         again = tgt()
         again.set_up()
         return again
 
-    def host(self, name: str) -> Initiator:
-        return Initiator(name)
+    def seen(self, target: Any, volume: UUID) -> list[Any]:
+        return [*targets(), *ask(Op.SHOW, Mode.ACCOUNT).splitlines()[1:]]
 
 
 # Who may come in
-
-
-def test_a_wrong_secret_is_refused(connect: Any, node_1: Initiator) -> None:
-    connection = connect(node_1)
-    connection["data"]["auth_password"] = "wrongwrongwrong"
-
-    with pytest.raises(Refused, match="authorization failure"):
-        node_1.login(connection)
-
-
-def test_no_secret_is_refused(connect: Any, node_1: Initiator) -> None:
-    connection = connect(node_1)
-    for name in ("auth_method", "auth_username", "auth_password"):
-        del connection["data"][name]
-
-    with pytest.raises(Refused):
-        node_1.login(connection)
-
-
-def test_an_unknown_initiator_is_refused(
-    connect: Any, node_1: Initiator, node_2: Initiator
-) -> None:
-    connection = connect(node_1)
-
-    with pytest.raises(Refused):
-        node_2.login(connection)
 
 
 def test_what_is_no_name_of_an_initiator_is_refused(
@@ -135,24 +94,6 @@ def test_a_host_that_is_to_read_only_is_refused(
 
 
 # Sessions
-
-
-def test_disconnecting_ends_a_session_and_the_others_go_on(
-    target: TgtTarget,
-    connect: Any,
-    device: Disk,
-    volume: UUID,
-    node_1: Initiator,
-    node_2: Initiator,
-) -> None:
-    first, second = connect(node_1), connect(node_2)
-    with node_1.using(first), node_2.using(second) as disk:
-        target.disconnect(volume, node_1.connector)
-
-        eventually(lambda: not node_1.logged_in(first))
-        assert not target.has_session(volume, device.path, node_1.connector)
-        eventually(lambda: node_2.logged_in(second))
-        assert size(disk) == device.size
 
 
 def test_removing_ends_every_session_and_leaves_no_account(
@@ -184,16 +125,6 @@ def test_what_is_missing_is_made(
         assert size(disk) == device.size
 
 
-def test_a_wrong_device_is_mended(
-    target: TgtTarget, connect: Any, device: Disk, volume: UUID, node_1: Initiator
-) -> None:
-    target.connect(volume, "/dev/ubdb", node_1.connector)
-
-    assert target.converge(Export(volume, (node_1.connector,)), device.path)
-
-    assert [each.device for each in targets()] == [device.path]
-
-
 def test_what_is_not_ours_is_not_touched(
     target: TgtTarget, connect: Any, volume: UUID, node_1: Initiator
 ) -> None:
@@ -205,85 +136,6 @@ def test_what_is_not_ours_is_not_touched(
 
     assert [each.iqn for each in targets()] == [f"{PREFIX}volume-of-another"]
     ask(Op.DELETE, Mode.TARGET, tid=1, force=True)
-
-
-# Killed at every step
-
-
-class Killed(BaseException):
-    """The agent is dead."""
-
-
-@pytest.fixture
-def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]], bool]:
-    """Do something, and die before its n-th change; tells whether it came to that."""
-    left = [-1]
-
-    def counted(op: Op, *arguments: Any, **named: Any) -> str:
-        if op is not Op.SHOW:
-            if left[0] == 0:
-                raise Killed
-            left[0] -= 1
-        return ask(op, *arguments, **named)
-
-    def after(changes: int, doing: Callable[[], Any]) -> bool:
-        left[0] = changes
-        try:
-            doing()
-        except Killed:
-            return True
-        finally:
-            left[0] = -1
-        return False
-
-    monkeypatch.setattr("adapters.targets.tgt.ask", counted)
-    return after
-
-
-def test_a_connection_is_whole_wherever_its_making_was_cut_off(
-    target: TgtTarget, device: Disk, volume: UUID, node_1: Initiator, after: Any
-) -> None:
-    def connect() -> None:
-        tgt().connect(volume, device.path, node_1.connector)
-
-    connect()
-    whole = targets()
-    target.remove(volume)
-    steps = 0
-    while after(steps, connect):
-        connect()
-        assert targets() == whole, f"cut off after {steps} changes"
-        target.remove(volume)
-        steps += 1
-
-    assert steps > 4
-
-
-@pytest.mark.parametrize("asked", ["disconnect", "remove"])
-def test_nothing_is_left_wherever_its_removal_was_cut_off(
-    target: TgtTarget,
-    device: Disk,
-    volume: UUID,
-    node_1: Initiator,
-    after: Any,
-    asked: str,
-) -> None:
-    def removal() -> None:
-        if asked == "remove":
-            target.remove(volume)
-        else:
-            target.disconnect(volume, node_1.connector)
-
-    steps, died = 0, True
-    while died:
-        target.connect(volume, device.path, node_1.connector)
-        died = after(steps, removal)
-        tgt().converge(Export(volume), device.path)
-        assert targets() == [], f"cut off after {steps} changes"
-        assert not ask(Op.SHOW, Mode.ACCOUNT).splitlines()[1:]
-        steps += 1
-
-    assert steps > 3
 
 
 # Trouble
