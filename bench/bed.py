@@ -26,7 +26,7 @@ from adapters.jetstream.agent import Measurement
 from adapters.jetstream.signing import SIGNATURE, signature
 from adapters.jetstream.stream import STREAM
 from adapters.jetstream.telling import PREFIX
-from domain.ports import Capabilities
+from domain.capabilities import Capabilities
 
 KEY = "0123456789abcdef0123456789abcdef"
 MUTE = "mute"  # a backend with room for everything, which never does its work

@@ -6,19 +6,15 @@ filter), for thin and for thick storage; where its releases differ, the stricter
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import floor
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
+from domain.capabilities import Capabilities
 from domain.pool import overfull
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from domain.ports import Capabilities
-    from domain.volume_type import VolumeType
+from domain.volume_type import VolumeType
 
 
 class NoCapacity(Exception):

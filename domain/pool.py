@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from domain.ports import Capabilities
+from domain.capabilities import Capabilities
 
 THRESHOLDS = (80, 90, 95)  # percent
 FULL = THRESHOLDS[-1]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from domain.capabilities import Capabilities
 from domain.placement import (
     Candidate,
     NoCapacity,
@@ -16,7 +17,6 @@ from domain.placement import (
     check_growth,
     roomiest,
 )
-from domain.ports import Capabilities
 from domain.volume_type import VolumeType
 
 THIN = Capabilities(

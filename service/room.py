@@ -17,8 +17,8 @@ from typing import Any
 from msgspec import to_builtins
 from msgspec.structs import replace
 
+from domain.capabilities import Capabilities
 from domain.placement import Storage
-from domain.ports import Capabilities
 from domain.volume_type import VolumeType
 from projections.resources import BackendSeen, instant
 

@@ -14,7 +14,8 @@ import pytest
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import progress
 from adapters.jetstream.admission import A_FEW
-from domain.ports import Capabilities, Cause, Progress, unheard
+from domain.capabilities import Capabilities
+from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
 from service.house import House, Run, lived
 from service.testing import capabilities, eventually

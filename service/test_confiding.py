@@ -14,14 +14,8 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from domain import chap
-from domain.ports import (
-    Capabilities,
-    Cause,
-    DriverFailed,
-    Export,
-    Progress,
-    unheard,
-)
+from domain.capabilities import Capabilities
+from domain.ports import Cause, DriverFailed, Export, Progress, unheard
 from domain.volume import Volume
 from service.house import House, Run, lived
 from service.testing import capabilities, published

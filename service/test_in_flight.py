@@ -17,8 +17,9 @@ from adapters.embedded.nats_server import NatsServer, nats_server
 from adapters.postgres.reading import rebuilt
 from domain import reference
 from domain.aggregate import Aggregate
+from domain.capabilities import Capabilities
 from domain.group_snapshot import GroupSnapshot
-from domain.ports import Adopted, Capabilities, Cause, Export, Progress, unheard
+from domain.ports import Adopted, Cause, Export, Progress, unheard
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 from service.at_work import (

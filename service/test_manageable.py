@@ -15,7 +15,8 @@ from adapters.jetstream.agent import Agent
 from adapters.jetstream.signing import SIGNATURE, signature
 from adapters.tasks import ended
 from domain import reference
-from domain.ports import Capabilities, Manageable
+from domain.capabilities import Capabilities
+from domain.ports import Manageable
 from service.connecting import connect
 from service.house import House, Scenario, lived
 from service.testing import capabilities

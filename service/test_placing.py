@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from domain.backend import Backend, id_of
+from domain.capabilities import Capabilities
 from domain.placement import NoCapacity
-from domain.ports import Capabilities
 from service.command import Decision, Live, NotFound
 from service.placing import place
 from service.room import Measured, Room

@@ -11,7 +11,8 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import agent
-from domain.ports import Capabilities, Cause, Progress, unheard
+from domain.capabilities import Capabilities
+from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
 from service.house import House, lived
 from service.testing import capabilities

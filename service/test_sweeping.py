@@ -15,15 +15,8 @@ from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import sweeping
 from adapters.jetstream.telling import Service
 from domain.attachment import reached_from
-from domain.ports import (
-    Capabilities,
-    Cause,
-    DriverFailed,
-    Export,
-    Progress,
-    Survey,
-    unheard,
-)
+from domain.capabilities import Capabilities
+from domain.ports import Cause, DriverFailed, Export, Progress, Survey, unheard
 from domain.volume import Volume
 from service.house import House, Run, lived
 from service.testing import capabilities, eventually

@@ -41,7 +41,8 @@ from adapters.jetstream.stream import STREAM, SUBJECTS
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done, Event, NotDone
-from domain.ports import Capabilities, Cause, Progress, unheard
+from domain.capabilities import Capabilities
+from domain.ports import Cause, Progress, unheard
 from domain.provenance import Provenance
 from domain.volume import Volume
 from domain.volume_status import UNDER_WAY

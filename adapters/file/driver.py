@@ -18,10 +18,10 @@ from adapters.holders import is_held, is_held_by_others
 from adapters.noting import noted
 from adapters.tracing import step
 from domain import reference
+from domain.capabilities import Capabilities
 from domain.group_snapshot import GroupSnapshot, Member
 from domain.ports import (
     Adopted,
-    Capabilities,
     Cause,
     DriverFailed,
     Export,

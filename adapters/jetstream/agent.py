@@ -57,15 +57,9 @@ from adapters.tracing import following
 from domain import log
 from domain.aggregate import Done, Intent, NotDone
 from domain.backend import Backend
+from domain.capabilities import Capabilities
 from domain.pool import passed, percents
-from domain.ports import (
-    Capabilities,
-    Cause,
-    Driver,
-    Manageable,
-    Progress,
-    VolumeIsBusy,
-)
+from domain.ports import Cause, Driver, Manageable, Progress, VolumeIsBusy
 from domain.reference import name_in
 from domain.snapshot import Snapshot
 from domain.volume import Volume

@@ -21,7 +21,8 @@ from adapters.jetstream.stream import STREAM
 from adapters.noting import noted
 from adapters.postgres.reading import verified
 from domain import log as language
-from domain.ports import Capabilities, Cause, DriverFailed, Progress, unheard
+from domain.capabilities import Capabilities
+from domain.ports import Cause, DriverFailed, Progress, unheard
 from domain.volume import Volume
 from service.house import House, Scenario, lived
 from service.manager import VolumeManager

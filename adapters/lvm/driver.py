@@ -47,10 +47,10 @@ from adapters.lvm.together import Together
 from adapters.lvm.worker import Worker
 from adapters.tracing import step
 from domain import reference
+from domain.capabilities import Capabilities
 from domain.group_snapshot import GroupSnapshot
 from domain.ports import (
     Adopted,
-    Capabilities,
     Cause,
     DriverFailed,
     Export,

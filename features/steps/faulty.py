@@ -21,10 +21,10 @@ import msgspec
 
 from adapters.file.driver import FileDriver
 from domain.attachment import reached_from
+from domain.capabilities import Capabilities
 from domain.group_snapshot import GroupSnapshot
 from domain.ports import (
     Adopted,
-    Capabilities,
     Cause,
     DriverFailed,
     Manageable,
