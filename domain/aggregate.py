@@ -183,12 +183,12 @@ class Aggregate:
     backend: str  # where it is, for what takes room
     allocated_gib = 0  # what it takes of its backend's room
     progressed_at: datetime | None = None  # when work that is in flight last went on
+    error: Fault | None = None
 
     def __init__(self, aggregate_id: UUID) -> None:
         self.id = aggregate_id
         self.version = 0
         self.in_flight: dict[int, Intent] = {}
-        self.error: Fault | None = None
         self._pending: list[Event] = []
 
     def __init_subclass__(cls) -> None:

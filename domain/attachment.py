@@ -5,11 +5,12 @@ It is part of its volume's aggregate; `domain.holding` decides about it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from domain.aggregate import Fault
 from domain.lifecycle import Lifecycle
@@ -58,8 +59,7 @@ ATTACHMENT = Lifecycle(AttachStatus, [
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Attachment:
+class Attachment(msgspec.Struct, frozen=True):
     """Who holds the volume, how far that has come, and how the host reaches it."""
 
     id: UUID

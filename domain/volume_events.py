@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from domain import aggregate, copying
 from domain.aggregate import given
@@ -36,21 +36,21 @@ class VolumeEvents(Copied):
         self.attachments: dict[UUID, Attachment] = {}
         self.gone: dict[UUID, Attachment] = {}
         self.connections: dict[str, dict[str, Any]] = {}
-        self.location: str | None = None
-        self.previous_status: Status | None = None
-        self.readonly = False
-        self.bootable = False
-        self.let_go = False  # it went, but not its storage
         self.snapshots: dict[UUID, None] = {}  # the latest last
-        self.awaited: str | None = None  # what is to be done before it is removed
-        self.reverted_to: UUID | None = None  # the snapshot, last
 
+    location: str | None = None
+    previous_status: Status | None = None
+    readonly: bool = False
+    let_go: bool = False  # it went, but not its storage
+    awaited: str | None = None  # what is to be done before it is removed
+    reverted_to: UUID | None = None  # the snapshot, last
     name: str
     description: str
     project: str
     size_gib: int
     volume_type: str | None
     multiattach: bool
+    bootable: bool
     metadata: dict[str, str]
     source: dict[str, UUID] | None
     group_id: UUID | None

@@ -11,12 +11,11 @@ buckets'. So buckets are worked out apart, and those that differ say where to lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from hashlib import sha256
-from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from domain.aggregate import Aggregate
 from domain.attachment import Attachment
@@ -54,9 +53,9 @@ def digest(aggregates: Iterable[Aggregate]) -> str:
 
 def bucket_hashes(aggregates: Iterable[Aggregate]) -> dict[int, bytes]:
     """Return the hash of each bucket that has one of these aggregates."""
-    sorted_into: dict[int, list[tuple[str, bytes]]] = {}
+    sorted_into: dict[int, list[tuple[bytes, bytes]]] = {}
     for aggregate in aggregates:
-        key = str(aggregate.id)
+        key = _encode(aggregate.id)[1:-1]  # in a tenth of the time that `str` takes
         hashed = sha256(line(key, aggregate)).digest()
         sorted_into.setdefault(aggregate.id.bytes[-1], []).append((key, hashed))
     return {
@@ -72,20 +71,24 @@ def joined(buckets: Mapping[int, bytes]) -> str:
     return sha256(FORMAT + b"".join(every)).hexdigest()
 
 
-def line(key: str, aggregate: Aggregate) -> bytes:
+def line(key: bytes, aggregate: Aggregate) -> bytes:
     """Return the line that stands for an aggregate."""
     noun, state = _READ[type(aggregate)]
-    return b"%s %s %s" % (noun, key.encode(), _encode(state(aggregate)))
+    return b"%s %s %s" % (noun, key, _encode(state(aggregate)))
 
 
-def _reader(names: Iterable[str]) -> Callable[[Any], dict[str, Any]]:
-    """Return what makes the state of an aggregate, or of a part, of these fields."""
-    names = tuple(names)
-    values = attrgetter(*names)
-    spelt = [(name, _SPELT[name]) for name in names if name in _SPELT]
+def _reader(
+    names: Iterable[str], told: Callable[[Any], dict[str, Any]]
+) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes the state of an aggregate, or of a part, of these fields.
+
+    An attribute that was never assigned is empty.
+    """
+    named = frozenset(names)
+    spelt = [(name, _SPELT[name]) for name in named if name in _SPELT]
 
     def read(seen: Any) -> dict[str, Any]:
-        state = {name: v for name, v in zip(names, values(seen), strict=True) if v}
+        state = {name: v for name, v in told(seen).items() if v and name in named}
         for name, spell in spelt:
             if name in state:
                 state[name] = spell(state[name])
@@ -105,11 +108,12 @@ _SPELT: dict[str, Callable[[Any], Any]] = {
     "in_flight": list,  # events, told by their versions
     "drift": lambda found: [each.originator_version for each in found.values()],
 }
-_ATTACHMENT = _reader(field.name for field in fields(Attachment))
+_ATTACHMENT = _reader(Attachment.__struct_fields__, asdict)
 _SPELT |= dict.fromkeys(
     ("attachments", "gone"), lambda held: [_ATTACHMENT(each) for each in held.values()]
 )
 _encode = msgspec.json.Encoder(order="sorted").encode
 _READ = {
-    kind: (noun.encode(), _reader(STATE[noun])) for noun, kind in AGGREGATES.items()
+    kind: (noun.encode(), _reader(STATE[noun], vars))
+    for noun, kind in AGGREGATES.items()
 }

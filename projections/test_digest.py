@@ -27,7 +27,7 @@ def volume(key: UUID = KEY, size_gib: int = 1) -> Volume:
 
 
 def test_it_is_what_it_was() -> None:
-    told = line(str(KEY), volume())
+    told = line(str(KEY).encode(), volume())
 
     assert told.startswith(b'volume 6b1c0000-0000-4000-8000-000000000001 {"allocated')
     assert b'"connector":{"a":[1.5,null],"b":1,"host":"node-1"}' in told

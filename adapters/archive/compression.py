@@ -23,11 +23,10 @@ else:
 
 __all__ = ["COMPRESS", "DECOMPRESS", "ZstdDecompressor", "ZstdError", "ZstdFile"]
 
-# At the lowest level, which makes a tenth of a log, and by a thread of zstd's own.
+# At the lowest level, which makes a tenth of a log.
 COMPRESS: dict[int, int] = {
     CompressionParameter.compression_level: 1,
     CompressionParameter.checksum_flag: 1,
-    CompressionParameter.nb_workers: 1,
 }
 # What a reader has to remember is bounded, whatever the file asks for: 8 MiB.
 DECOMPRESS: dict[int, int] = {DecompressionParameter.window_log_max: 23}

@@ -15,7 +15,7 @@ from adapters.postgres.recorder import LogRecorder
 from domain.chain import GENESIS
 from projections.replaying import Came, Cut, Lines, Share, Told, replayed
 
-# A thousand lines as one row: a row of its own would cost a line as much again.
+# Many lines as one row: a row of its own would cost a line as much again.
 LINES_OUT = SQL("""
     SELECT page.*
     FROM (SELECT generate_series(1, {last}, {rows}) AS start) AS starts, LATERAL (
@@ -34,7 +34,7 @@ LAST = SQL("""
     WHERE notification_id <= {last} ORDER BY notification_id DESC LIMIT 1
 """)
 WAY = ("dbname", "host", "port", "user", "password")
-ROWS = 1000  # in a piece
+ROWS = 100  # in a piece, which a processor's cache holds
 PATIENCE = 10  # seconds for a database to answer
 
 

@@ -63,6 +63,10 @@ class Row(NamedTuple):
     hashed: bytes
 
 
+# The same as it is sent: its topic, what is hashed, where in that the state begins, its
+# position, and its link.
+Packed = tuple[str, bytes, int, int, bytes]
+
 row = partial(tuple.__new__, Row)  # in a third of the time that `Row` takes
 
 
@@ -89,21 +93,42 @@ def verified(
     Raises `Broken` at the first row that is not what was written there. The link
     before `first` is taken on trust, unless it is known what to find `after`.
     """
+    for page in pages(recorder, first, last, after):
+        for topic, hashed, state, position, chain in page:
+            yield row((topic, hashed[state:], position, chain, hashed))
+
+
+def pages(
+    recorder: LogRecorder,
+    first: int = 1,
+    last: int = 2**62,
+    after: bytes | None = None,
+) -> Iterator[list[Packed]]:
+    """Yield the same rows as they are sent."""
     asked = {"first": first, "last": last}
     with recorder.datastore.cursor() as cursor:
-        expected, before = first, link_before(cursor, recorder, first)
+        before = link_before(cursor, recorder, first)
         if after not in (None, before):
             raise Broken(first - 1)
-        for page in cursor.stream(recorder.sql(PAGES), asked, binary=True):
-            if page["positions"] is None:
-                raise Broken(expected)
-            for topic, hashed, state, position, chain in zip(
-                *page.values(), strict=True
-            ):
-                if position != expected or link(before, hashed) != chain:
-                    raise Broken(expected)
-                yield row((topic, hashed[state:], position, chain, hashed))
-                expected, before = expected + 1, chain
+        for columns in cursor.stream(recorder.sql(PAGES), asked, binary=True):
+            page = (
+                list(zip(*columns.values(), strict=True)) if columns["chains"] else []
+            )
+            intact = intact_in(page, first, before)
+            yield page[:intact]
+            first += intact
+            if intact < len(page) or not page:
+                raise Broken(first)
+            before = page[-1][-1]
+
+
+def intact_in(page: Sequence[Packed], first: int, before: bytes) -> int:
+    """Return how many rows are what was written there, up to one that is not."""
+    for number, (_, hashed, _, position, chain) in enumerate(page):
+        if position != first + number or link(before, hashed) != chain:
+            return number
+        before = chain
+    return len(page)
 
 
 def verify(recorder: LogRecorder, first: int, last: int | None) -> Verdict:
@@ -193,8 +218,9 @@ def rebuilt(recorder: LogRecorder) -> dict[UUID, Any]:
     """Return every aggregate of a verified log, or raise `Broken`."""
     # By number: a UUID works out its hash whenever it is looked for.
     aggregates: dict[int, Any] = {}
-    for found in verified(recorder):
-        event = log.decode(found.topic, found.state)
-        key = event.originator_id.int
-        aggregates[key] = event.mutate(aggregates.get(key))
+    for page in pages(recorder):
+        for topic, hashed, state, _, _ in page:
+            event = log.decode(topic, hashed[state:])
+            key = event.originator_id.int
+            aggregates[key] = event.mutate(aggregates.get(key))
     return {aggregate.id: aggregate for aggregate in aggregates.values()}
