@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,8 +15,10 @@ from campaign.points import (
     AGENT,
     CLEARING,
     DRIVER,
+    FRONTS,
     KEEPER,
     LOG,
+    LVM,
     PUBLISHER,
     RECORDER,
     ROWS,
@@ -120,6 +122,11 @@ def leaving_it(sweep: Callable[..., Any]) -> Callable[..., Any]:
     return nothing
 
 
+def holding_nothing_up(held_up: Callable[..., Any]) -> Callable[..., Any]:
+    """Let hosts write while snapshots are taken that are to be of one moment."""
+    return lambda *_: nullcontext()
+
+
 BREAKS = {
     "answers before the commit": Break(SERVE, {f"{LOG}._patiently": answering_early}),
     "request ids are not kept": Break(SERVE, {f"{RECORDER}.append": forgetting_keys}),
@@ -143,4 +150,8 @@ ON_LVM = {
     ),
     "exports are not made again": Break(AGENT, {f"{SWEEPER}._sweep": leaving_it}),
     "blocks are not cleared": Break(AGENT, {f"{CLEARING}:clear": doing_nothing}),
+    "a reversion is reported and not made": Break(
+        AGENT, {f"{LVM}.revert": doing_nothing}
+    ),
+    "hosts are not held up": Break(AGENT, {f"{FRONTS}.held_up": holding_nothing_up}),
 }

@@ -10,14 +10,15 @@ from uuid import UUID
 import msgspec
 
 from adapters.file.failures import GIB
+from campaign.disk import BEAT
 from campaign.seen import Seen
 from campaign.storage import OnDisk
 from campaign.witness import WAITING
 from domain.aggregate import Aggregate, Failure
-from domain.group_snapshot import GroupSnapshot
+from domain.group_snapshot import Consistency, GroupSnapshot, GroupSnapshotStatus
 from domain.log import AGGREGATES
 from domain.ports import Cause
-from domain.snapshot import Snapshot
+from domain.snapshot import Snapshot, SnapshotStatus
 from domain.volume import Volume
 from domain.volume_status import UNDER_WAY, Status
 from projections import resources
@@ -243,12 +244,30 @@ def exported(seen: Seen) -> Iterator[str]:
 
 
 def written(seen: Seen) -> Iterator[str]:
-    """What was written durably is there, and nothing was there before."""
+    """What was written durably is there, in copies as well; nothing was before."""
     for (key, where), found in seen.blocks.items():
-        what = seen.diary.written[key][where]
-        if found != what:
-            yield f"volume {key} has {found!r} at {where}, and {what!r} was written"
+        what = seen.texts[key][where]
+        if what not in (None, found):
+            yield f"{key} has {found!r} at {where}, and {what!r} was written"
     yield from seen.diary.unclean
+
+
+def at_once(seen: Seen) -> Iterator[str]:
+    """Snapshots of a group are all there, and of one moment where that is said.
+
+    Numbers were written to its volumes in turn.
+    """
+    for taken in all_of(seen, GroupSnapshot):
+        those = [seen.fold[each] for each in taken.snapshots]
+        if taken.status != GroupSnapshotStatus.AVAILABLE:
+            continue
+        for each in those:
+            if each.status != SnapshotStatus.AVAILABLE:
+                yield f"{each.id} of group snapshot {taken.id} is {each.status}"
+        if taken.consistency == Consistency.GROUP:
+            numbers = [int(seen.blocks.get((str(s.id), BEAT)) or 0) for s in those]
+            if max(numbers) - min(numbers) > 1:
+                yield f"group snapshot {taken.id} is of several moments: {numbers}"
 
 
 def in_turn(seen: Seen) -> Iterator[str]:
@@ -283,6 +302,7 @@ CHECKS: tuple[Check, ...] = (
     kept,
     exported,
     written,
+    at_once,
     in_turn,
     sound,
 )

@@ -76,30 +76,37 @@ class Machine:
         answer: dict[str, Any] = json.loads(told or json.dumps({"findings": [said]}))
         return answer
 
-    async def work(self, notes: int) -> None:
-        """Let it work until so much more is noted."""
+    async def work(self, notes: int) -> bool:
+        """Let it work until so much more is noted; tells whether it did."""
         file = self.notes / TOLD
         enough = file.read_bytes().count(b"\n") + notes
         ends = time.monotonic() + PATIENCE
-        while file.read_bytes().count(b"\n") < enough and time.monotonic() < ends:
+        while file.read_bytes().count(b"\n") < enough:
             self._guest.end_if_panicked()
+            if not self._guest.running or time.monotonic() > ends:
+                return False
             await asyncio.sleep(0.01)
+        return True
 
 
-async def strike(machine: Machine, dice: random.Random, name: str) -> list[str]:
-    """Cut the power at any moment, perhaps again amid recovery; return when."""
+async def strike(
+    machine: Machine, dice: random.Random, name: str, struck: list[str]
+) -> dict[str, Any]:
+    """Cut the power at any moment, perhaps again amid recovery; return what is told."""
     notes, lingering = dice.randint(*NOTES), dice.uniform(0, LINGERING)
-    await machine.work(notes)
+    if not await machine.work(notes):
+        return {"findings": ["it has ended by itself, or stands still"]}
     await asyncio.sleep(lingering)
     machine.cut()
-    struck = [f"the power, after {notes} notes"]
+    struck.append(f"the power, after {notes} notes")
     while dice.random() < AGAIN:
         seconds = dice.uniform(*STARTING)
         machine.boot(f"{name}.{len(struck)}")
         await machine.heard(seconds)
         machine.cut()
         struck.append(f"again after {seconds:.1f} s")
-    return struck
+    machine.boot(name)
+    return await machine.heard()
 
 
 async def cuts(seed: str, number: int, broken: str = "") -> AsyncGenerator[Round, None]:
@@ -111,14 +118,9 @@ async def cuts(seed: str, number: int, broken: str = "") -> AsyncGenerator[Round
             told = await machine.heard()
             for each in range(1, number + 1):
                 began, dice = time.monotonic(), random.Random(f"{seed} {each}")
-                struck = (
-                    []
-                    if told["findings"]
-                    else await strike(machine, dice, f"{seed}.{each}")
-                )
-                if struck:
-                    machine.boot(f"{seed}.{each}")
-                    told = await machine.heard()
+                struck: list[str] = []
+                if not told["findings"]:
+                    told = await strike(machine, dice, f"{seed}.{each}", struck)
                 if told["findings"]:
                     kept = Path(gettempdir(), f"holdfast-cuts-{seed}.log")
                     shutil.copy(machine.notes / SAID, kept)

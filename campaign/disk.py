@@ -8,6 +8,7 @@ from pathlib import Path
 BLOCK = 4096  # bytes that are written at once, and read again
 CLEARED = 32  # MiB at the beginning of a thick volume that are zeros when it is new
 PLACES = range(0, CLEARED * 1024**2, 4 * 1024**2)  # of texts in a volume, in bytes
+BEAT = PLACES[0] + BLOCK  # of what is written to several volumes in turn
 
 
 def put(disk: Path, where: int, what: str) -> None:

@@ -114,7 +114,8 @@ LIVES: dict[Deed, int] = {
     look: 1,
     rebuild: 1,
 }
-DEEDS = LIVES | {remember: 3, gather: 1}
+TOGETHER: dict[Deed, int] = {remember: 3, gather: 1}
+DEEDS = LIVES | TOGETHER
 
 
 async def ask_on(

@@ -23,7 +23,7 @@ from eventsourcing.persistence import PersistenceError
 from adapters.tasks import together, until
 from campaign.armed import arm
 from campaign.checks import exported
-from campaign.load import LIVES, Deed, ask_on, write
+from campaign.load import LIVES, TOGETHER, Deed, ask_on, write
 from campaign.points import AGENT, SERVE
 from campaign.rounds import come_to_rest, compared
 from campaign.seen import busy
@@ -96,8 +96,7 @@ async def live(machine: Machine, name: str, findings: list[str]) -> None:
         ]
         await tell(machine, witnesses[0], findings)
         never = asyncio.Event()
-        # Copies of thick volumes would keep a guest from coming to rest for long.
-        loads = [LIVES] * (CLIENTS - 1) + [WRITING]
+        loads = [LIVES, WRITING, TOGETHER, TOGETHER]
         asking = (
             ask_on(asker, dice, f"{name}-{number}", never, deeds)
             for number, (asker, deeds) in enumerate(zip(witnesses, loads, strict=True))

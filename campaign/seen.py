@@ -27,6 +27,8 @@ from campaign.storage import OnDisk, Storage
 from campaign.witness import Diary
 from domain import log as language
 from domain.aggregate import Event
+from domain.group_snapshot import GroupSnapshot
+from domain.volume import Volume
 from service.manager import VolumeManager
 from service.testing import Caller
 
@@ -81,6 +83,7 @@ class Seen:
     snapshots: Mapping[str, OnDisk]
     leftovers: set[str]
     exports: Mapping[str, set[str]] | None
+    texts: Mapping[str, Mapping[int, str | None]]
     blocks: Mapping[tuple[str, int], str]
     deeds: Sequence[tuple[UUID, int]]
     failed: Sequence[str]
@@ -114,7 +117,7 @@ async def look_once(place: Place, asker: Caller, diary: Diary, after: int) -> Se
     fold: dict[UUID, Any] = {}
     for event in log:
         fold[event.originator_id] = event.mutate(fold.get(event.originator_id))
-    found = place.storage.found()
+    found, held = place.storage.found(), texts(diary, log)
     return Seen(
         diary,
         rows,
@@ -128,15 +131,35 @@ async def look_once(place: Place, asker: Caller, diary: Diary, after: int) -> Se
         found.snapshots,
         found.leftovers,
         found.exports,
+        held,
         {
-            (key, where): place.storage.read(key, where)
-            for key, written in diary.written.items()
-            for where in written
-            if key in found.volumes
+            (key, where): text
+            for key in held.keys() & (found.volumes.keys() | found.snapshots.keys())
+            for where, text in place.storage.read(key, held[key]).items()
         },
         deeds(place.folder / DIARY),
         place.failed + failed_keepers(place.folder / SAID),
     )
+
+
+def texts(diary: Diary, log: Sequence[Event]) -> dict[str, dict[int, str | None]]:
+    """Return what is where in each volume and snapshot: what was written, and copied.
+
+    What has been copied or gone back to is written no more.
+    """
+    held = {key: dict(written) for key, written in diary.written.items()}
+    for event in log:
+        match event:
+            case Volume.Created(source=dict() as source):
+                copied = [(event.originator_id, *source.values())]
+            case Volume.ReversionStarted():
+                copied = [(event.originator_id, event.snapshot_id)]
+            case GroupSnapshot.Created():
+                copied = [(m.snapshot_id, m.volume_id) for m in event.members]
+            case _:
+                continue
+        held |= {str(copy): held.get(str(source), {}) for copy, source in copied}
+    return held
 
 
 def busy(place: Place) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -59,8 +59,8 @@ class Storage(Protocol):
     def found(self) -> Found:
         """Return all there is."""
 
-    def read(self, volume_id: str, where: int) -> str:
-        """Return the text that was written there in a volume."""
+    def read(self, key: str, places: Iterable[int]) -> dict[int, str]:
+        """Return the text at each place in a volume or a snapshot."""
 
 
 class Files:
@@ -75,9 +75,11 @@ class Files:
         ours = kept.keys() | {f"{SNAPSHOT}{key}" for key in taken}
         return Found(kept, taken, names(self._folder) - ours)
 
-    def read(self, volume_id: str, where: int) -> str:
-        """Return the text at a place in a volume's file."""
-        return text_in(Volumes(self._folder).path(UUID(volume_id)), where)
+    def read(self, key: str, places: Iterable[int]) -> dict[int, str]:
+        """Return the text at each place in a volume's file, or a snapshot's."""
+        those = Volumes(self._folder), Volumes(self._folder, prefix=SNAPSHOT)
+        [file] = [f for f in (each.path(UUID(key)) for each in those) if f.exists()]
+        return {where: text_in(file, where) for where in places}
 
     def _kept(self, prefix: str) -> dict[str, OnDisk]:
         """Return what has a name that begins so and goes on with an id."""
@@ -136,14 +138,13 @@ class VolumeGroups:
         reachable = {name: set[str]() for name in fronted()} | dict(exported())
         return Found(found, taken, leftovers | self._strays(), reachable)
 
-    def read(self, volume_id: str, where: int) -> str:
-        """Return the text at a place in a volume, which need not be active."""
-        for row in self._rows():
-            if row["lv_name"] == f"{VOLUME_PREFIX}{volume_id}":
-                name = f"{row['vg_name']}/{row['lv_name']}"
-                with active(name, already=row["lv_attr"][4] == "a"):
-                    return text_in(Path("/dev", name), where)
-        return ""
+    def read(self, key: str, places: Iterable[int]) -> dict[int, str]:
+        """Return the text at each place in what need not be active."""
+        names = f"{VOLUME_PREFIX}{key}", f"{volumes.SNAPSHOT}{key}"
+        [row] = [row for row in self._rows() if row["lv_name"] in names]
+        name = f"{row['vg_name']}/{row['lv_name']}"
+        with active(name, already=row["lv_attr"][4] == "a"):
+            return {where: text_in(Path("/dev", name), where) for where in places}
 
     def check(self) -> Iterator[str]:
         """Yield what is wrong with the pools' metadata, which nobody uses."""
@@ -229,12 +230,12 @@ def thin_ids(group: str, pool: str) -> set[str]:
 def active(name: str, *, already: bool) -> Iterator[None]:
     """Have a logical volume's device for a moment."""
     if not already:
-        said("lvchange", "-ay", "-y", name)
+        said("lvchange", "-ay", "-K", "-y", name)
     try:
         yield
     finally:
         if not already:
-            said("lvchange", "-an", name)
+            said("lvchange", "-an", "-y", name)
 
 
 def said(*command: str) -> str:

@@ -63,7 +63,8 @@ class Diary:
     def __init__(self, file: Path | None = None) -> None:
         self.asked: dict[str, Asked] = {}
         self.forged: list[tuple[str, Answer]] = []
-        self.written: dict[str, dict[int, str]] = {}  # by volume, what is where
+        # By volume and snapshot, what is where; None where nobody knows.
+        self.written: dict[str, dict[int, str | None]] = {}
         self.unclean: list[str] = []
         self._file = os.open(file, LINES, 0o600) if file else None
         for line in whole_lines(file) if file else ():
@@ -86,8 +87,8 @@ class Diary:
         """Note what was answered to a request that used another's id."""
         self._tell("forged", key, (answer.code, answer.body, {}))
 
-    def wrote(self, volume_id: str, where: int, what: str) -> None:
-        """Note what is on a volume for good, where nothing was before."""
+    def wrote(self, volume_id: str, where: int, what: str | None) -> None:
+        """Note what is on a volume, or will be on a snapshot; None: nobody knows."""
         self._tell("wrote", volume_id, where, what)
 
     def soiled(self, finding: str) -> None:

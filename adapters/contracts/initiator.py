@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 SESSIONS = Path("/sys/class/iscsi_session")
 NAME = Path("/etc/iscsi/initiatorname.iscsi")
 GROUP = 1
+STARTING = Lock()  # or two hosts would each start the daemon
 PATIENCE = 30.0  # seconds
 # A login that is refused is not tried again, or a test would wait for two minutes.
 IMPATIENT = {
@@ -138,11 +140,12 @@ def opens(disk: Path) -> bool:
 
 def iscsid() -> None:
     """Have open-iscsi's daemon running."""
-    if subprocess.run(["pidof", "iscsid"], check=False, capture_output=True).returncode:
-        if not NAME.exists():
-            NAME.write_text("InitiatorName=iqn.2026-01.example:nobody\n")
-        subprocess.run(["iscsid"], check=True)
-        eventually(lambda: not failed("iscsiadm", "-m", "iface"))
+    with STARTING:
+        if failed("pidof", "iscsid"):
+            if not NAME.exists():
+                NAME.write_text("InitiatorName=iqn.2026-01.example:nobody\n")
+            subprocess.run(["iscsid"], check=True)
+            eventually(lambda: not failed("iscsiadm", "-m", "iface"))
 
 
 def iscsiadm(*arguments: str) -> None:
