@@ -166,23 +166,28 @@ def room_gib(candidate: Candidate, kind: VolumeType) -> float:
 
 def roomiest(
     candidates: Iterable[Candidate], size_gib: int, kind: VolumeType
-) -> Candidate:
-    """Return the backend with the most room, the first by name among equals.
+) -> tuple[Candidate, list[Candidate]]:
+    """Return the backend with the most room, and all that only room decides about.
 
-    Raises `NoCapacity` where none fits. `chosen` chooses among those that fit likewise.
+    Among equals it is the first by name. Raises `NoCapacity` where none fits.
+    `chosen` chooses among those that fit likewise.
     """
+    fit: list[Candidate] = []
     passed_over: dict[str, str] = {}
     best: tuple[float, str, Candidate] | None = None
     for candidate in candidates:
-        why = unfit(candidate, kind)
-        free = 0.0 if why else room_gib(candidate, kind)
-        if why or free < size_gib:
-            passed_over[candidate.name] = why or too_full(free)
+        if why := unfit(candidate, kind):
+            passed_over[candidate.name] = why
+            continue
+        fit.append(candidate)
+        free = room_gib(candidate, kind)
+        if free < size_gib:
+            passed_over[candidate.name] = too_full(free)
         elif best is None or (-free, candidate.name) < best[:2]:
             best = -free, candidate.name, candidate
     if best is None:
         raise NoCapacity(size_gib, dict(sorted(passed_over.items())))
-    return best[2]
+    return best[2], fit
 
 
 def check_growth(candidate: Candidate, more_gib: int, kind: VolumeType) -> None:

@@ -6,7 +6,7 @@ from heapq import nsmallest
 from typing import Any
 
 from domain.backend import Administration, Backend, id_of
-from domain.placement import Basis, Candidate, check_growth, rank, roomiest, unfit
+from domain.placement import Basis, Candidate, check_growth, rank, roomiest
 from domain.volume import Volume
 from domain.volume_type import VolumeType
 from service.command import Decision, NotFound
@@ -33,9 +33,9 @@ def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:
         else [b for n in log.room.measured if (b := log.find(Backend, id_of(n)))]
     )
     candidates = [candidate(log, backend) for backend in backends]
-    chosen = roomiest(candidates, described["size_gib"], kind)
+    chosen, fit = roomiest(candidates, described["size_gib"], kind)
     keep_within(log, chosen, kind)
-    considered = [basis(each, kind) for each in candidates if fits(each, kind)]
+    considered = [basis(each, kind) for each in fit]
     if len(considered) > MOST_CONSIDERED:
         considered = nsmallest(MOST_CONSIDERED, considered, rank)
     return described | {
@@ -71,11 +71,6 @@ def keep_within(log: Decision, chosen: Candidate, kind: VolumeType) -> None:
     """Let the transaction confirm that the room is still there."""
     assert chosen.storage  # there is room in it
     log.limits[chosen.name] = chosen.storage.limit_gib(thin=kind.thin)
-
-
-def fits(candidate: Candidate, kind: VolumeType) -> bool:
-    """Tell whether only its room decides whether a volume may go to a backend."""
-    return candidate.storage is not None and unfit(candidate, kind) is None
 
 
 def basis(candidate: Candidate, kind: VolumeType) -> Basis:

@@ -28,11 +28,14 @@ def follow(log: Decision) -> None:
 
     They are of whoever asked for what they follow from, as that is.
     """
-    while news := log.news():
-        for event in news:
+    reacted = True
+    while reacted:
+        reacted = False
+        for event in log.news():
             for react in REACTIONS.get(type(event), ()):
                 MOMENT.set(Moment(event.timestamp, event.provenance))
                 react(log, event)
+                reacted = True
 
 
 # A volume that is made from something
