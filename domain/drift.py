@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -105,6 +106,17 @@ class Finding(msgspec.Struct, frozen=True):
     drift: Drift
     expected: str
     found: str
+
+
+class Surveyed(msgspec.Struct, frozen=True):
+    """When a storage was last compared with the log, and how much of which differs.
+
+    `failure`: why it could not be since.
+    """
+
+    at: datetime | None = None
+    findings: Mapping[str, int] = {}
+    failure: str | None = None
 
 
 class Explanation(msgspec.Struct, frozen=True):

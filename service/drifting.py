@@ -149,9 +149,11 @@ def has_moved_on(
 async def page(log: Log, name: str, limit: int, cursor: str | None) -> Reply:
     """Return a page of what differs of a backend, oldest first, or raise `NotFound`.
 
-    It is read of the log itself, as `history` is.
+    It is read of the log itself, as `history` is; when the storage was last compared
+    with it, and why not since, is what the agent told.
     """
     after = history.position_of(cursor)
+    surveyed = log.room.surveyed(name)
 
     def look(decision: Decision) -> Reply:
         backend = decision.get(Backend, id_of(name), name)
@@ -162,6 +164,8 @@ async def page(log: Log, name: str, limit: int, cursor: str | None) -> Reply:
         told = {
             "items": list(map(item, items)),
             "next": history.covered(last) if more else None,
+            "surveyed_at": surveyed.at and resources.instant(surveyed.at),
+            "not_surveyed": surveyed.failure,
         }
         return Reply(msgspec.json.encode(told), 0, backend.id, backend.version)
 

@@ -172,5 +172,10 @@ def measured(body: bytes) -> Measured:
     """Return what an agent told."""
     told = msgspec.json.decode(body, type=Measurement)
     return Measured(
-        told.capabilities, told.working, told.reason, told.reported_at, told.lease
+        told.capabilities,
+        told.working,
+        told.reason,
+        told.reported_at,
+        told.lease,
+        told.surveyed,
     )

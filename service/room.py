@@ -18,6 +18,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from domain.capabilities import Capabilities
+from domain.drift import Surveyed
 from domain.placement import Storage
 from domain.volume_type import VolumeType
 from projections.resources import BackendSeen, instant
@@ -32,6 +33,7 @@ class Measured:
     reason: str | None
     reported_at: datetime
     lease: int = 0
+    surveyed: Surveyed = Surveyed()  # noqa: RUF009 - it is frozen
 
     @property
     def order(self) -> tuple[int, datetime]:
@@ -111,6 +113,14 @@ class Room:
         """Return what keeps the backend from its work, or what it catches up on."""
         known = self.measured.get(backend)
         return self.why_not_working(backend) or (known.reason if known else None)
+
+    def surveyed(self, backend: str) -> Surveyed:
+        """Return when a backend was last compared with the log, and why not since."""
+        known = self.measured.get(backend)
+        told = known.surveyed if known else Surveyed()
+        nothing_yet = None if told.at else "it has not been looked at as a whole yet"
+        why = self.why_not_working(backend) or told.failure or nothing_yet
+        return replace(told, failure=why)
 
     def with_measured(self, backend: BackendSeen) -> BackendSeen:
         """Return a backend with what its agent last told, and what is taken of it."""

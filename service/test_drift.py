@@ -14,9 +14,9 @@ import pytest
 from adapters.contracts.drivers import held_open
 from adapters.embedded.nats_server import NatsServer
 from adapters.file.driver import FileDriver
-from adapters.jetstream import surveying, sweeping
+from adapters.jetstream import agent, surveying, sweeping
 from adapters.jetstream.telling import Service
-from domain.ports import Survey
+from domain.ports import DriverFailed, Survey
 from service import overdue
 from service.house import House, Run, lived
 from service.testing import eventually
@@ -30,6 +30,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """Run a scenario in a house whose agent surveys again and again."""
+    monkeypatch.setattr(agent, "MEASURE_EVERY", 0.1)
     monkeypatch.setattr(sweeping, "EVERY", 0.1)
     monkeypatch.setattr(sweeping, "AGAIN", 0.1)
     monkeypatch.setattr(surveying, "AGAIN", 0.05)
@@ -41,9 +42,12 @@ class Watched(FileDriver):
 
     surveys = 0
     growing: Event | None = None  # not before it is set
+    dark = False
 
     def survey(self) -> Survey:
         self.surveys += 1
+        if self.dark:
+            raise DriverFailed("nothing is to be seen")
         return super().survey()
 
     def extend(self, volume_id: UUID, size_gib: int) -> None:
@@ -134,6 +138,31 @@ def test_what_nobody_asked_for_is_found(run: Run, driver: Watched) -> None:
     one = run(driver, scenario)
     assert one["explained_by"] is None
     assert stranger in one["found"]
+
+
+def test_it_is_said_when_storage_was_looked_at_and_what_keeps_it_from_that(
+    run: Run, driver: Watched
+) -> None:
+    async def looked_at(house: House, *, failing: bool) -> str:
+        told: dict[str, Any] = {}
+
+        async def so() -> bool:
+            told.update(await house.asker.insist("backend.drift", name="files"))
+            return bool(told["surveyed_at"]) and bool(told["not_surveyed"]) is failing
+
+        await eventually(so)
+        return str(told["not_surveyed"] if failing else told["surveyed_at"])
+
+    async def scenario(house: House) -> tuple[str, str, str]:
+        before = await looked_at(house, failing=False)
+        driver.dark = True
+        why = await looked_at(house, failing=True)
+        driver.dark = False
+        return before, why, await looked_at(house, failing=False)
+
+    before, why, after = run(driver, scenario)
+    assert why == "the storage cannot be surveyed: nothing is to be seen"
+    assert before < after
 
 
 # What happens at the same time

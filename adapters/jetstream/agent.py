@@ -58,6 +58,7 @@ from domain import log
 from domain.aggregate import Done, Intent, NotDone
 from domain.backend import Backend
 from domain.capabilities import Capabilities
+from domain.drift import Surveyed
 from domain.pool import passed, percents
 from domain.ports import Cause, Driver, Manageable, Progress, VolumeIsBusy
 from domain.reference import name_in
@@ -124,6 +125,7 @@ class Measurement(msgspec.Struct, frozen=True):
     capabilities: Capabilities | None
     reported_at: datetime
     lease: int = 0
+    surveyed: Surveyed = Surveyed()
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -244,7 +246,8 @@ class Agent:
                 self._found(reason)
         now, works = datetime.now(UTC), reason is None
         told = self._settling() if works else reason
-        return Measurement(self._name, works, told, capabilities, now, lease)
+        about = works, told, capabilities, now, lease, self._sweeper.surveyed
+        return Measurement(self._name, *about)
 
     def _settling(self) -> str | None:
         """Return what a storage that works has yet to catch up on."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from domain.drift import (
     VOLUME,
     Facts,
     Subject,
+    Surveyed,
     Wanted,
     by_subject,
     differences,
@@ -49,10 +51,12 @@ class Surveyor:
         self._name = name
         self._turns = turns
 
-    async def survey(self, lease: int, look: Any, reached: Collection[UUID]) -> None:
-        """Tell the service what differs; `reached` are volumes that hosts are to reach.
+    async def survey(
+        self, lease: int, look: Any, reached: Collection[UUID]
+    ) -> Surveyed:
+        """Tell the service what differs; returns what stands by the log then.
 
-        `look` is the driver's survey.
+        `look` is the driver's survey; `reached` are volumes that hosts are to reach.
         """
         expected = await self._expected(lease, reached)
         differ = self._differ(expected, await look())
@@ -65,7 +69,10 @@ class Surveyor:
         for start in range(0, len(differ), AT_ONCE):
             facts = differ[start : start + AT_ONCE]
             await self._service.tell("agent.surveyed", about | {"facts": facts})
-        await self._service.tell("agent.overdue", {"name": self._name, "lease": lease})
+        asked = {"name": self._name, "lease": lease}
+        told = await self._service.tell("agent.overdue", asked)
+        # A service of an earlier version does not count them.
+        return Surveyed(datetime.now(UTC), told.get("findings", {}))
 
     def _differ(self, expected: Expected, survey: Any) -> list[Facts]:
         """Return what differs, or has when it was told; bounded, what stands first."""

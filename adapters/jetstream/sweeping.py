@@ -21,6 +21,7 @@ from logging import getLogger
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from nats.errors import Error
 
 from adapters.jetstream.lease import Lapsed, Lease
@@ -28,6 +29,7 @@ from adapters.jetstream.operation import Operation, code_of, in_words
 from adapters.jetstream.surveying import Surveyor
 from adapters.jetstream.telling import Refusal, Service
 from adapters.jetstream.turns import Turns
+from domain.drift import Surveyed
 from domain.ports import Driver, Export
 
 EVERY = 60.0  # seconds
@@ -45,6 +47,8 @@ class Sweeper:
 
     `noted` is told of each volume that was reached otherwise than it should be.
     """
+
+    surveyed = Surveyed()
 
     def __init__(
         self, service: Service, name: str, lease: Lease, turns: Turns, touch: Touch
@@ -88,7 +92,7 @@ class Sweeper:
                 logger.debug("no sweep now", exc_info=True)
                 await self._soon()
             except Exception as failure:  # noqa: BLE001 - told, and tried again
-                logger.warning("exports cannot be looked at: %s", in_words(failure))
+                self._not_surveyed("exports cannot be looked at", failure)
                 await self._soon()
 
     async def _soon(self) -> None:
@@ -132,13 +136,18 @@ class Sweeper:
         reached = {export.volume_id for export in wanted}
         try:
             look = partial(self._touch, lease, driver.survey)
-            await self._surveyor.survey(lease, look, reached)
+            self.surveyed = await self._surveyor.survey(lease, look, reached)
         except Lapsed:
             raise
         except (Error, TimeoutError, Refusal):
             logger.debug("the log cannot be compared now", exc_info=True)
         except Exception as failure:  # noqa: BLE001 - told, and tried again
-            logger.warning("the storage cannot be surveyed: %s", in_words(failure))
+            self._not_surveyed("the storage cannot be surveyed", failure)
+
+    def _not_surveyed(self, what: str, why: Exception) -> None:
+        logger.warning("%s: %s", what, in_words(why))
+        failure = f"{what}: {in_words(why)}"
+        self.surveyed = msgspec.structs.replace(self.surveyed, failure=failure)
 
     async def _converge(self, driver: Driver, lease: int, export: Export) -> str:
         """Let exactly these hosts reach a volume; returns what there was to do."""

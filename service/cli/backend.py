@@ -51,7 +51,7 @@ def history(
     return service.whole("backend.history", limit, cursor=cursor, name=name)
 
 
-@question(app, "drift", show.listed(show.DRIFT))
+@question(app, "drift", show.drift)
 def drift(
     service: Service, name: Backend, *, limit: Limit = None, cursor: Cursor = None
 ) -> Answer:

@@ -122,6 +122,14 @@ def steps(told: dict[str, Any]) -> Table:
     return replace(shown, note=failed.get("message", ""))
 
 
+def drift(told: dict[str, Any]) -> Table:
+    """Show what differs of a backend, and when and how far that is known."""
+    shown = listed(DRIFT)(told)
+    looked = told["surveyed_at"] and f"last looked at {told['surveyed_at']}"
+    notes = looked, told["not_surveyed"], shown.note
+    return replace(shown, note="; ".join(filter(None, notes)))
+
+
 def fields(told: dict[str, Any]) -> Table:
     """Show one thing: what it says of itself and is not empty."""
     pairs = [(key, words(value)) for key, value in flattened(told)]

@@ -6,6 +6,7 @@ old one is refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from marshmallow import fields, validate
 from adapters.jetstream.reporting import Report
 from adapters.postgres.leases import TERM
 from domain.backend import Backend, id_of
-from domain.drift import Facts, Subject
+from domain.drift import Drift, Facts, Subject
 from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance, Ran
 from projections import resources
@@ -229,17 +230,25 @@ async def surveyed(
 
 
 @query("agent.overdue", takes=Leased(), signed=True, by_agents=True)
-async def find_overdue(replica: Replica, name: str, lease: int) -> Reply:
+async def find_overdue(
+    replica: Replica, name: str, lease: int
+) -> dict[str, Any] | Reply:
     """Compare what is asked of a backend with its deadlines, and record what is late.
 
-    Deadlines pass by themselves; this finds out where they have not.
+    Deadlines pass by themselves; this finds out where they have not. It is the last
+    step of a survey, and tells how many findings of each kind stand after it.
     """
     asked = await overdue.candidates(replica, name)
+    standing = Counter[Drift]()
 
     def decide(log: Decision) -> None:
-        overdue.compare(log, leased(log, name, lease), asked)
+        nonlocal standing
+        backend = leased(log, name, lease)
+        overdue.compare(log, backend, asked)
+        standing = Counter(key.drift for key in backend.drift)
 
-    return await replica.log.submit(from_agent(name, decide))
+    reply = await replica.log.submit(from_agent(name, decide))
+    return reply if reply.code else {"findings": standing}
 
 
 class Reports(Leased):

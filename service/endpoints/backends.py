@@ -128,7 +128,10 @@ class Drifting(Page):
 
 @query("backend.drift", takes=Drifting())
 async def drift(replica: Replica, name: str, limit: int, cursor: str | None) -> Reply:
-    """List where a backend's storage is otherwise than the log says, oldest first."""
+    """List where a backend's storage is otherwise than the log says, oldest first.
+
+    It tells when that was last looked at (`surveyed_at`), and why not since.
+    """
     return await drifting.page(replica.log, name, limit, cursor)
 
 

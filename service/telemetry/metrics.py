@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.stream import PUBLISHED
+from domain.drift import Drift
 from domain.pool import percents
 
 if TYPE_CHECKING:  # an agent has no database
@@ -60,6 +61,10 @@ BACKEND_UP = ("holdfast_backend_up",
     "1 if the backend's agent reports and its storage works.")
 POOL = ("holdfast_pool_percent",
     "How full each part of a backend's thin pool is.")
+DRIFT = ("holdfast_drift_findings",
+    "Where a backend's storage is otherwise than the log says, by its last survey.")
+SURVEY_AGE = ("holdfast_drift_survey_age_seconds",
+    "Since a backend's storage was last compared with the log.")
 WORD_AGE = ("holdfast_keeper_word_age_seconds",
     "Since a keeper last told this replica how far it is.")
 LAG = ("holdfast_projection_lag_seconds",
@@ -121,6 +126,7 @@ def of_replica(running: Replica) -> Iterator[Metric]:
     working = {n: float(room.why_not_working(n) is None) for n in list(room.measured)}
     yield gauges(BACKEND_UP, "backend", working)
     yield of_pools(room)
+    yield from of_surveys(room)
     if word is None:
         return
     yield gauge(WORD_AGE, time.monotonic() - running.reading.heard)
@@ -143,6 +149,19 @@ def of_pools(room: Room) -> Metric:
         for part, percent in percents(known.capabilities).items():
             family.add_metric([name, part], percent)
     return family
+
+
+def of_surveys(room: Room) -> Iterator[Metric]:
+    """Yield what differs of each backend, and how long ago that was seen."""
+    family, ages = GaugeMetricFamily(*DRIFT, labels=["backend", "drift"]), {}
+    for name, known in list(room.measured.items()):
+        if told := known.surveyed.at:
+            ages[name] = time.time() - told.timestamp()
+            for drift in Drift:
+                number = known.surveyed.findings.get(drift, 0)
+                family.add_metric([name, drift], number)
+    yield family
+    yield gauges(SURVEY_AGE, "backend", ages)
 
 
 def of_agent(agent: Agent) -> Iterator[Metric]:

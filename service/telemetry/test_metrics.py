@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -11,8 +12,10 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream.signing import SIGNATURE, signature
+from domain.drift import Drift, Surveyed
 from service.checkpointing import make_key
 from service.projecting import REACHED, Reached
+from service.room import Measured, Room
 from service.settings import load
 from service.telemetry import metrics
 from service.telemetry.testing import free_address, page, shows, told
@@ -95,6 +98,22 @@ def test_what_the_keeper_tells_is_told_on(broker: NatsServer, config: Path) -> N
 
     with program(SERVE, listens):
         asyncio.run(scenario())
+
+
+def test_it_is_told_how_much_of_what_differs_and_since_when_that_is_known() -> None:
+    room, now = Room(), datetime.now(UTC)
+    surveyed = Surveyed(now - timedelta(seconds=90), {"size": 2})
+    room.know("files", Measured(None, True, None, now, 1, surveyed))  # noqa: FBT003
+    room.know("new", Measured(None, True, None, now))  # noqa: FBT003
+
+    findings, ages = metrics.of_surveys(room)
+
+    told = {tuple(each.labels.values()): each.value for each in findings.samples}
+    assert (told["files", "size"], told["files", "origin"]) == (2, 0)
+    assert len(told) == len(Drift)
+    assert [(each.labels["backend"], int(each.value)) for each in ages.samples] == [
+        ("files", 90)
+    ]
 
 
 def test_operators_can_read_what_every_metric_means() -> None:
