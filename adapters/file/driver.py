@@ -13,7 +13,7 @@ from uuid import UUID
 
 from adapters.file.copying import copy, copy_held, held
 from adapters.file.failures import GIB, NoRoom, NoSpace, in_words
-from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank, readable
+from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank, names, readable
 from adapters.holders import is_held, is_held_by_others
 from adapters.noting import noted
 from adapters.tracing import step
@@ -236,9 +236,9 @@ class FileDriver:
             known = {each.name for each in objects} | OF_FILESYSTEMS
             known |= {some.incoming.name for some in kept}
             objects += [
-                Object(readable(path.name), path.lstat().st_size)
-                for path in self._folder.iterdir()  # homes without their data as well
-                if not (path.name.startswith(".") or path.name in known)
+                Object(readable(name), (self._folder / name).lstat().st_size)
+                for name in names(self._folder) - known  # homes without data as well
+                if not name.startswith(".")
             ]
             ids = (each.id for each in objects if each.noun == "volume")
             used = {i for i in ids if i and is_held_by_others(self._volumes.path(i))}

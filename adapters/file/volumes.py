@@ -577,7 +577,7 @@ def replace(path: Path, other: Path) -> None:
 
 def names(directory: Path) -> set[str]:
     """Return the names of what is in a directory."""
-    return {entry.name for entry in directory.iterdir()}
+    return set(os.listdir(directory))  # noqa: PTH208 - a path each is ten times slower
 
 
 def readable(name: str) -> str:
