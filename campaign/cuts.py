@@ -15,8 +15,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -76,6 +76,13 @@ class Machine:
         answer: dict[str, Any] = json.loads(told or json.dumps({"findings": [said]}))
         return answer
 
+    def said(self, seed: str) -> Iterator[str]:
+        """Keep what the programs said, if any of them has begun; yield where."""
+        with suppress(FileNotFoundError):
+            kept = Path(gettempdir(), f"holdfast-cuts-{seed}.log")
+            shutil.copy(self.notes / SAID, kept)
+            yield f"what the programs said is in {kept}"
+
     async def work(self, notes: int) -> bool:
         """Let it work until so much more is noted; tells whether it did."""
         file = self.notes / TOLD
@@ -122,9 +129,7 @@ async def cuts(seed: str, number: int, broken: str = "") -> AsyncGenerator[Round
                 if not told["findings"]:
                     told = await strike(machine, dice, f"{seed}.{each}", struck)
                 if told["findings"]:
-                    kept = Path(gettempdir(), f"holdfast-cuts-{seed}.log")
-                    shutil.copy(machine.notes / SAID, kept)
-                    told["findings"].append(f"what the programs said is in {kept}")
+                    told["findings"] += machine.said(seed)
                 counted = told.get("events", 0), told.get("requests", 0)
                 seconds = time.monotonic() - began
                 yield Round(each, seed, struck, *counted, seconds, told["findings"])
