@@ -33,7 +33,7 @@ from service.settings import (
 )
 from service.telemetry import metrics
 from service.telemetry.operations import note
-from service.telemetry.readiness import of_agent
+from service.telemetry.readiness import beginning, of_agent
 
 GRACE = 10.0  # seconds that an operation may go on when its agent is to leave
 
@@ -48,19 +48,22 @@ def run_agent(
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
         quicken()
         systemd = begun(stack, "holdfast-agent", settings)
+        systemd.tell("STATUS=waiting for another agent on this host to end")
+        holder = await stack.enter_async_context(held(lock_of(settings, backend.name)))
+        stack.callback(abandon)  # before the lock is let go
+        readiness = beginning(settings.nats_url)
+        await overseen(stack, systemd, settings, readiness)
         client = await stack.enter_async_context(
             await connect(settings.nats_url, "agent")
         )
         told(settings.nats_url)
-        systemd.tell("STATUS=waiting for another agent on this host to end")
-        holder = await stack.enter_async_context(held(lock_of(settings, backend.name)))
-        stack.callback(abandon)  # before the lock is let go
         serving = agent(client, settings, backend, holder)
         work = asyncio.ensure_future(serving.run())
         stack.push_async_callback(ended, work)
         stack.push_async_callback(finished, serving)
         stack.enter_context(metrics.collected(lambda: metrics.of_agent(serving)))
-        await overseen(stack, systemd, settings, of_agent(client, serving))
+        readiness.becomes(of_agent(client, serving))
+        stack.callback(systemd.leaves)
         return work
 
     until_stopped(main)

@@ -16,7 +16,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from logging import getLogger
+from logging import DEBUG, getLogger
 
 import msgspec
 import uvloop
@@ -145,7 +145,8 @@ async def stopped(process: Process) -> None:
 
 async def keep_with_broker(order: Order) -> None:
     """Keep once there are a broker and a database; raise `Ahead`."""
-    client = await connect(order.settings.nats_url, "keeper")
+    # The replica says so where it is waited for.
+    client = await connect(order.settings.nats_url, "keeper", DEBUG)
     try:
         while True:
             with suppress(PersistenceError):  # as long as there is no database either

@@ -30,9 +30,7 @@ def begun(stack: AsyncExitStack, program: str, settings: Settings) -> Systemd:
     """Set up what goes on from before there is anything to tell until after."""
     logs.set_up(settings.log_format)
     stack.enter_context(exporting(program))
-    systemd = Systemd()
-    systemd.tell("STATUS=looking for the broker and the database")
-    return systemd
+    return Systemd()
 
 
 async def overseen(
@@ -40,10 +38,9 @@ async def overseen(
     systemd: Systemd,
     settings: Settings,
     readiness: Readiness,
-    turns: Callable[[], bool] = lambda: True,
 ) -> None:
     """Let operators and systemd know how it is."""
-    await stack.enter_async_context(systemd.watched(turns))
+    await stack.enter_async_context(systemd.watched(readiness.turns))
     listens = listening(settings.metrics_listen, readiness)
     await stack.enter_async_context(listens)
     await stack.enter_async_context(systemd.told(readiness))

@@ -32,7 +32,7 @@ from service.room import Room
 from service.running import Told, begun, check_key, overseen, until_stopped
 from service.settings import Settings, database_of
 from service.telemetry import exporting, metrics
-from service.telemetry.readiness import of_replica
+from service.telemetry.readiness import beginning, of_replica
 from service.telemetry.requests import committed, handler
 
 GRACE = 2.0  # seconds that requests have to be answered when we stop
@@ -44,14 +44,16 @@ def run_serve(settings: Settings, told: Told) -> None:
 
     async def main(stack: AsyncExitStack) -> Awaitable[Any]:
         systemd = begun(stack, "holdfast-serve", settings)
+        readiness = beginning(settings.nats_url)
+        await overseen(stack, systemd, settings, readiness)
         client = await stack.enter_async_context(
             await connect(settings.nats_url, "serve")
         )
         running, work = await stack.enter_async_context(
             replica(client, settings, database_of(settings))
         )
-        log, readiness = running.log, of_replica(running)
-        await overseen(stack, systemd, settings, readiness, lambda: log.turns)
+        readiness.becomes(of_replica(running), lambda: running.log.turns)
+        stack.callback(systemd.leaves)
         told(settings.nats_url)
         return work
 

@@ -40,7 +40,7 @@ from service.settings import (
     Settings,
     Unusable,
 )
-from service.telemetry.readiness import of_replica
+from service.telemetry.readiness import Readiness, of_replica
 
 FORMAT = 2  # of the data folder; raised when an older version could not read it
 NATS_PORT = 4222
@@ -59,8 +59,9 @@ def run_up(data: Path, settings: Settings, nats_port: int | None, told: Told) ->
         stack.callback(abandon)
         systemd = begun(stack, "holdfast", settings)
         running = await stack.enter_async_context(up(data, settings, nats_port))
-        log, readiness = running.replica.log, of_replica(running.replica)
-        await overseen(stack, systemd, settings, readiness, lambda: log.turns)
+        log = running.replica.log
+        readiness = Readiness(of_replica(running.replica), lambda: log.turns)
+        await overseen(stack, systemd, settings, readiness)
         told(running.url)
         return running.work
 

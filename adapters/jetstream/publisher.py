@@ -35,7 +35,7 @@ logger = getLogger(__name__)
 
 
 class NotAcknowledged(Exception):
-    """The stream did not take every event of a page; the message is its answer."""
+    """The stream did not take every event of a page, and says why."""
 
 
 class Publisher:
@@ -78,8 +78,11 @@ class Publisher:
                 if page:
                     await self._publish(page, inbox)
                     refused = await acks.next_msg(PATIENCE)
-                    if refused.headers or b'"error"' in refused.data:
-                        raise NotAcknowledged(refused.data.decode())
+                    if refused.headers:
+                        raise NotAcknowledged("no stream is there to take it")
+                    if b'"error"' in refused.data:
+                        error = msgspec.json.decode(refused.data)["error"]
+                        raise NotAcknowledged(error["description"])
                     self.reached, self.failing = page[-1].position, ""
         finally:
             if not self._client.is_closed:

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.lease import Lapsed
 from adapters.jetstream.stream import PUBLISHED
+from service.text import without_secret
 
 if TYPE_CHECKING:  # an agent has no database
     from service.replica import Replica
@@ -29,28 +30,49 @@ class Unready(Exception):
 
 
 class Readiness:
-    """Looks at everything that is needed, side by side."""
+    """Looks at everything that is needed, side by side, and whether our work turns."""
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self, checks: Mapping[str, Check], turns: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.becomes(checks, turns)
+
+    def becomes(
+        self, checks: Mapping[str, Check], turns: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Look at other things from now on."""
         self._checks = checks
+        self._turns = turns
+
+    def turns(self) -> bool:
+        """Tell whether what is to be done gets done."""
+        return self._turns()
 
     async def look(self) -> dict[str, str]:
         """Return for each thing that is needed "ok", or why it cannot be used."""
-        found = await asyncio.gather(*map(why_not, self._checks.values()))
-        return dict(zip(self._checks, found, strict=True))
+        checks = self._checks
+        found = await asyncio.gather(*map(why_not, checks.values()))
+        return dict(zip(checks, found, strict=True))
 
 
-def of_replica(running: Replica) -> Readiness:
+def beginning(url: str) -> Readiness:
+    """Return what a program needs that has just begun: the broker at that address."""
+
+    async def connection() -> None:
+        raise Unready(f"waits for NATS at {without_secret(url)}")
+
+    return Readiness({"broker": connection})
+
+
+def of_replica(running: Replica) -> dict[str, Check]:
     """Return what a replica needs to answer requests, and to have its lists kept."""
-    return Readiness(
-        {
-            "database": Database(running).check,
-            "broker": broker(running.client),
-            "subscriptions": partial(subscriptions, running),
-            "read_models": partial(read_models, running),
-            "stream": partial(stream, running),
-        }
-    )
+    return {
+        "database": Database(running).check,
+        "broker": broker(running.client),
+        "subscriptions": partial(subscriptions, running),
+        "read_models": partial(read_models, running),
+        "stream": partial(stream, running),
+    }
 
 
 async def subscriptions(running: Replica) -> None:
@@ -79,7 +101,7 @@ async def stream(running: Replica) -> None:
         raise Unready(f"is {behind:.0f} s behind the log: {why}")
 
 
-def of_agent(client: Client, agent: Agent) -> Readiness:
+def of_agent(client: Client, agent: Agent) -> dict[str, Check]:
     """Return what an agent needs to do what is asked of its backend."""
 
     async def lease() -> None:
@@ -96,7 +118,7 @@ def of_agent(client: Client, agent: Agent) -> Readiness:
             raise Unready("the service has not told yet what there is to do")
 
     needed = {"lease": lease, "storage": storage, "work": work}
-    return Readiness({"broker": broker(client)} | needed)
+    return {"broker": broker(client)} | needed
 
 
 def broker(client: Client) -> Check:

@@ -56,8 +56,12 @@ class Systemd:
         try:
             yield
         finally:
-            self.tell("STOPPING=1\nSTATUS=finishing what is under way")
+            self.leaves()
             await ended(telling)
+
+    def leaves(self) -> None:
+        """Say that we leave."""
+        self.tell("STOPPING=1\nSTATUS=finishing what is under way")
 
     async def _beat_while(self, turns: Callable[[], bool]) -> None:
         while self._address and self._beat:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -12,18 +14,33 @@ from uuid import uuid4
 import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
+from nats.aio.client import Client
+from nats.js.api import DiscardPolicy, StreamConfig
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer, postgres
 from adapters.embedded.table import children_of
+from adapters.jetstream.stream import STREAM, SUBJECTS
 from adapters.postgres.mapper import LogMapper
 from domain.volume import Volume
 from service.manager import VolumeManager
+from service.permissions import with_password
 from service.settings import Unusable, load
 from service.telemetry.listening import listening
 from service.telemetry.readiness import Readiness, Unready
 from service.telemetry.testing import free_address, page, says, told, until_wrong
-from service.testing import AGENT, SERVE, configuration, fill, program, tmpfs
+from service.testing import (
+    AGENT,
+    ROOT,
+    SERVE,
+    caller,
+    configuration,
+    eventually,
+    fill,
+    program,
+    published,
+    tmpfs,
+)
 
 
 @pytest.mark.slow
@@ -113,34 +130,41 @@ def test_a_read_model_that_has_stopped_is_told_of(
         asyncio.run(scenario())
 
 
-@pytest.mark.slow
-def test_a_stream_that_takes_no_messages_is_not_ready(
-    tmp_path: Path, manager: VolumeManager, settings: dict[str, str]
+def test_a_stream_that_takes_no_messages_is_told_of(
+    broker: NatsServer, config: Path, manager: VolumeManager
 ) -> None:
     address = free_address()
-    folder = tmp_path / "nats"
-    folder.mkdir()
-    server = NatsServer(folder)
+
+    async def take(client: Client, most: int) -> None:
+        limited = StreamConfig(
+            STREAM,
+            subjects=[f"{SUBJECTS}.>"],
+            max_msgs=most,
+            discard=DiscardPolicy.NEW,
+        )
+        await client.jetstream().update_stream(limited)
 
     async def scenario() -> None:
-        await until_wrong(address)
-        filler = await asyncio.to_thread(fill, folder)
-        volume = Volume.create(uuid4(), size_gib=1, backend="files")
-        stored = [LogMapper().to_stored_event(e) for e in volume.collect_events()]
-        manager.recorder.insert_events(stored)
-        await until_wrong(address, "stream")
-        await says(address, "stream", "its disk may be full")
-        filler.unlink()
-        server.kill()
-        server.start()
-        await until_wrong(address)
+        async with caller(broker.url) as asker:
+            await until_wrong(address)
+            written(manager)
+            await published(asker.client, 1)
+            await take(asker.client, 1)
+            written(manager)
+            await until_wrong(address, "stream")
+            await says(address, "stream", "behind the log: maximum messages exceeded")
+            await take(asker.client, -1)
+            await until_wrong(address)
 
-    with tmpfs(folder, "size=16m"):
-        server.start()
-        config = configuration(tmp_path, server.url, settings)
-        with program(SERVE, told(config, "serve", metrics_listen=address)):
-            asyncio.run(scenario())
-        server.stop()
+    with program(SERVE, told(config, "serve", metrics_listen=address)):
+        asyncio.run(scenario())
+
+
+def written(manager: VolumeManager) -> None:
+    """Have an event in the log."""
+    volume = Volume.create(uuid4(), size_gib=1, backend="files")
+    stored = [LogMapper().to_stored_event(e) for e in volume.collect_events()]
+    manager.recorder.insert_events(stored)
 
 
 def test_an_agent_is_ready_while_its_storage_and_the_broker_are_there(
@@ -164,6 +188,46 @@ def test_an_agent_is_ready_while_its_storage_and_the_broker_are_there(
 
     with program(SERVE, config), program(AGENT, listens):
         asyncio.run(scenario())
+
+
+QUICKLY = "import service.connecting as it; it.SAY_EVERY = 0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "then"), [(SERVE, ()), (AGENT, ("lease", "work"))], ids=["serve", "agent"]
+)
+def test_what_waits_for_its_broker_says_so(
+    tmp_path: Path, settings: dict[str, str], code: str, then: tuple[str, ...]
+) -> None:
+    address = free_address()
+    server = NatsServer(tmp_path / "nats")
+    hidden = with_password(server.url, "hush")
+    config = configuration(tmp_path, hidden, settings)
+    listens = told(config, "waits", metrics_listen=address)
+    said = tmp_path / "said"
+    line = f'event="waiting for NATS at {server.url}: '
+
+    async def often() -> bool:
+        return said.read_text().count(line) > 3
+
+    async def scenario() -> None:
+        await says(address, "broker", f"waits for NATS at {server.url}")
+        await eventually(often)
+        server.start()
+        await until_wrong(address, *then)
+
+    with said.open("w") as lines:
+        command = [sys.executable, "-c", QUICKLY + code, str(listens)]
+        process = subprocess.Popen(command, stderr=lines, cwd=ROOT)
+        try:
+            asyncio.run(scenario())
+        finally:
+            process.kill()
+            process.wait()
+            server.stop()
+
+    assert said.read_text().count(f"NATS at {server.url} is there") == 1
+    assert "hush" not in said.read_text()
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:", "127.0.0.1:99999"])
