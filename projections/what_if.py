@@ -58,13 +58,16 @@ def policy(said: list[str]) -> dict[str, Any]:
         key, _, value = each.partition("=")
         try:
             name, kind = POLICIES[key]
-            found[name] = kind(value)
+            wanted = kind(value)
         except (LookupError, ValueError):
             known = " or ".join(f"{key}=NUMBER" for key in POLICIES)
             raise Unclear(f"{each} is none; say {known}") from None
         least, most = BOUNDS[key]
-        if not least <= found[name] <= most:
+        if not least <= wanted <= most:
             raise Unclear(f"{each} is none; {key} is from {least:g} to {most:g}")
+        if name in found:
+            raise Unclear(f"{key} is said twice")
+        found[name] = wanted
     return found
 
 

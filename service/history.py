@@ -54,6 +54,21 @@ class Wanted(msgspec.Struct, frozen=True):
         )
 
 
+class NotYet(NotFound):
+    """It is in the log, but only since after the position that was asked about."""
+
+    def __init__(self, noun: str, key: object, position: int, since: int) -> None:
+        super().__init__(noun, key)
+        self.position = position
+        self.since = since
+
+    def __str__(self) -> str:
+        return (
+            f"{self.noun} {self.key} was not there yet at position {self.position}; "
+            f"it began at {self.since}"
+        )
+
+
 class Subject(NamedTuple):
     """What a history is about: an aggregate, or a part of one."""
 
@@ -176,7 +191,10 @@ def item(event: Written, happened: Event) -> dict[str, Any]:
 
 
 async def state_at(log: Log, key: UUID | str, position: int) -> dict[str, Any]:
-    """Return a resource as it was after a position of the log, or raise `NotFound`."""
+    """Return a resource as it was after a position of the log.
+
+    Raises `NotYet`, and `NotFound` for what never was.
+    """
     subject = await about(log, key)
     return await log.read(as_it_was, log.recorder, key, subject, position)
 
@@ -190,16 +208,27 @@ def as_it_was(
         recorder, subject.aggregate_id, position
     ):
         aggregate, last = language.decode(topic, state).mutate(aggregate), at
-    if not aggregate:
-        raise NotFound("resource", key)
+    if not aggregate or not has(aggregate, subject.part_id):
+        raise not_there(recorder, key, subject, position)
     return asdict(shown(aggregate, subject.part_id)) | {"position": last}
 
 
-def shown(aggregate: Any, part_id: Any) -> Any:
+def not_there(
+    recorder: LogRecorder, key: UUID | str, subject: Subject, position: int
+) -> NotFound:
+    """Return why something was not there at a position: it was not yet, or never."""
+    for written in looking_back.history(recorder, subject.aggregate_id):
+        event = language.decode(written.topic, written.state)
+        if subject.part_id in (None, event.adds_part):
+            whole = written.topic.partition(".")[0]
+            noun = "attachment" if subject.part_id else whole
+            return NotYet(noun, key, position, written.position)
+    return NotFound("resource", key)
+
+
+def shown(aggregate: Any, part_id: UUID | None) -> Any:
     """Return an aggregate, or a part of it, as callers see it."""
     if part_id:
-        if not has(aggregate, part_id):
-            raise NotFound("attachment", part_id)
         return resources.attachment(aggregate, part_id)
     return VIEWS[type(aggregate)](aggregate)
 

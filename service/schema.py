@@ -53,7 +53,9 @@ BACKEND = validate.Regexp(
 class Instant(fields.Field[datetime]):
     """A time as RFC 3339 has it, in UTC from here on."""
 
-    default_error_messages = {"invalid": "Not a time as RFC 3339 has it."}  # noqa: RUF012
+    default_error_messages = {  # noqa: RUF012
+        "invalid": "Must be a time as RFC 3339 has it: 2026-01-31T12:00:00Z."
+    }
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str) or not RFC_3339.fullmatch(value):

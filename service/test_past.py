@@ -28,7 +28,7 @@ from domain.snapshot import Snapshot
 from domain.volume import Undersized, Volume
 from projections import resources
 from service import history, past
-from service.history import Subject, Wanted
+from service.history import NotYet, Subject, Wanted, as_it_was
 from service.log import Log
 from service.manager import VolumeManager
 from service.past import LISTS, Between, Place, differing, list_at, place_in
@@ -303,6 +303,22 @@ def test_what_events_have_changed_adds_up_to_what_is_seen(
                 assert added.get(name) == seen[name] or not (
                     added.get(name) or seen[name]
                 )
+
+
+def test_what_was_not_there_yet_says_since_when_it_is(recorder: LogRecorder) -> None:
+    newest = recorder.max_notification_id() or 0
+    for aggregate in folded(recorder, newest).values():
+        for part_id in [None, *parts_of(aggregate)]:
+            subject = Subject(aggregate.id, part_id)
+            asked = recorder, part_id or aggregate.id, subject
+
+            with pytest.raises(NotYet) as refused:
+                as_it_was(*asked, 0)
+
+            since = refused.value.since
+            assert as_it_was(*asked, since)["position"] == since
+            with pytest.raises(NotYet, match=f"it began at {since}"):
+                as_it_was(*asked, since - 1)
 
 
 def parts_of(aggregate: Any) -> list[UUID]:

@@ -189,6 +189,11 @@ def test_what_is_no_policy_is_said(said: str) -> None:
         policy([said])
 
 
+def test_what_is_said_twice_is_no_policy() -> None:
+    with pytest.raises(Unclear, match="reserved_percentage is said twice"):
+        policy(["reserved_percentage=5", "reserved_percentage=7"])
+
+
 def test_what_was_considered_is_readable() -> None:
     here = Installation()
     here.create(10)

@@ -21,7 +21,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from adapters.jetstream.signing import SIGNATURE, is_published, position_signature
-from adapters.jetstream.stream import STREAM, SUBJECTS, Ahead
+from adapters.jetstream.stream import REMOVE, STREAM, SUBJECTS, Ahead
 from adapters.jetstream.wire import message, send
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import Written
@@ -103,7 +103,7 @@ class Publisher:
             raise Ahead(
                 f"the stream {STREAM} ends at {last}, the log at {newest}: the log was "
                 "restored from an old copy, or the stream belongs to another one; if "
-                f"the log is right, remove the stream (nats stream rm {STREAM})"
+                f"the log is right, {REMOVE}"
             )
         return last
 
@@ -112,7 +112,7 @@ class Publisher:
         if last > 1 and not await self._is_ours(1):
             raise Ahead(
                 f"the stream {STREAM} is not this log's: it was signed with another "
-                f"key; if nobody needs it, remove it (nats stream rm {STREAM})"
+                f"key; if nobody needs it, {REMOVE}"
             )
         logger.error(
             "%s has no message of ours at %d; it is published anew", STREAM, last

@@ -27,7 +27,7 @@ Feature: Looking back
     Scenario: It had not been asked for
       Given an available volume "db"
       When "db" is looked at as it was before it was
-      Then the request is refused as not-found
+      Then the request is refused as not-found with "was not there yet"
 
   Rule: What has not happened yet is not told
 

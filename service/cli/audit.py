@@ -9,7 +9,7 @@ import typer
 
 from service.cli import causes, names, show
 from service.cli.client import Ended, Service
-from service.cli.options import Answer, Cursor, Limit, question
+from service.cli.options import Answer, AsJson, Cursor, Limit, question
 
 # fmt: off
 Anything = Annotated[str, typer.Argument(metavar="ID",
@@ -252,6 +252,7 @@ def keygen(
     name: Annotated[
         str | None, typer.Option(help="Of the log; otherwise one of its own.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key that `serve` signs checkpoints with, and print what checks them."""
     from domain.note import NAME  # noqa: PLC0415 - as in `verify`
@@ -260,6 +261,10 @@ def keygen(
     if name and not NAME.fullmatch(name):
         raise typer.BadParameter("must have no blanks and no +", param_hint="--name")
     try:
-        print(make_key(file, name or named()).verifier)
+        key = str(make_key(file, name or named()).verifier)
     except OSError as error:
         raise Ended(f"{file}: {error.strerror}") from error
+    if as_json:
+        show.as_json({"file": str(file), "key": key})
+    else:
+        print(key)

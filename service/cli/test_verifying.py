@@ -239,7 +239,11 @@ def test_what_is_no_checkpoint_of_that_key_is_said(tmp_path: Path) -> None:
 def test_a_key_is_made_once(shell: Shell, tmp_path: Path) -> None:
     made = shell.run("audit", "keygen", str(tmp_path / "key"), "--name", "log.example")
     again = shell.run("audit", "keygen", str(tmp_path / "key"))
+    other = json.loads(
+        shell.run("audit", "keygen", str(tmp_path / "other"), "--json").stdout
+    )
 
+    assert Verifier.read(other["key"]) == signer_in(tmp_path / "other").verifier
     assert Verifier.read(made.stdout) == signer_in(tmp_path / "key").verifier
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "File exists" in again.stderr
