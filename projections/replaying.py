@@ -200,6 +200,14 @@ def take(
     return event, made
 
 
+def row_in(line: bytes) -> bytes:
+    """Return the row in a line that was verified, as chain and tree have it."""
+    found = LINE(line)
+    assert found
+    _, key, _, version, topic, state = found.groups()
+    return packed(unhexlify(key.replace(b"-", b"")), int(version), topic, state)
+
+
 def decoded(topic: bytes, state: bytes) -> Event:
     """Return an event of a kind and a version that we know."""
     if topic not in _DECODERS:

@@ -11,9 +11,11 @@ import msgspec
 
 from adapters.archive.compression import DECOMPRESS, ZstdDecompressor, ZstdError
 from adapters.archive.lines import FORMAT, End, Head, Vouched
+from domain.checkpoint import Checkpoint
 from domain.checkpoint import opened as open_note
 from domain.checkpoint import read as read_note
 from domain.note import NotANote, NotSigned, Verifier
+from domain.tree import Frontier, leaf
 from projections.replaying import (
     Came,
     Cut,
@@ -23,6 +25,7 @@ from projections.replaying import (
     Share,
     Told,
     replayed,
+    row_in,
     said,
 )
 
@@ -35,14 +38,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 class Archive(NamedTuple):
     """A log in a file, and what its first lines say.
 
-    `vouched` are the links that the checkpoints in it have, by position.
+    `vouched` are the checkpoints in it, by position.
     """
 
     path: Path
     release: str
     events: int
     checkpoints: int
-    vouched: dict[int, str]
+    vouched: dict[int, Checkpoint]
 
     def came(
         self,
@@ -52,9 +55,27 @@ class Archive(NamedTuple):
     ) -> Came:
         """Return what a share of it comes to; see `replayed`. Raises `NotALog`."""
         with self.lines() as lines:
-            found = replayed(lines, self.events, share, self.vouched, told, heard)
+            links = {size: each.link.hex() for size, each in self.vouched.items()}
+            found = replayed(lines, self.events, share, links, told, heard)
             self.check_end(lines, found.link)
         return found
+
+    def check_roots(self, told: Told = lambda _: None) -> None:
+        """Raise `NotALog` where a checkpoint has not the root hash of all up to it.
+
+        The chain has been verified before: so it is enough to hash each row once.
+        """
+        frontier, last = Frontier(), max(self.vouched, default=0)
+        with self.lines() as lines:
+            while frontier.size < last:
+                for line in lines.page(last - frontier.size) or [lines.line()]:
+                    frontier.add(leaf(row_in(line)))
+                    signed = self.vouched.get(frontier.size)
+                    if signed and signed.root != frontier.head:
+                        number = 1 + self.checkpoints + frontier.size
+                        why = "a checkpoint has another root hash"
+                        raise NotALog(why, number, frontier.size)
+                told(frontier.size)
 
     @contextmanager
     def lines(self) -> Iterator[Lines]:
@@ -87,7 +108,7 @@ def opened(path: Path, verifier: Verifier | None = None) -> Archive:
             raise NotALog("a newer holdfast has written it", lines.number)
         if verifier and not head.checkpoints:
             raise NotALog("there is no checkpoint in it, so nobody vouches for it", 1)
-        vouched: dict[int, str] = {}
+        vouched: dict[int, Checkpoint] = {}
         for _ in range(head.checkpoints):
             note = read(lines.line(), Vouched, lines.number).checkpoint
             vouch(vouched, note, verifier, head.events, lines.number)
@@ -95,7 +116,7 @@ def opened(path: Path, verifier: Verifier | None = None) -> Archive:
 
 
 def vouch(
-    vouched: dict[int, str],
+    vouched: dict[int, Checkpoint],
     note: str,
     verifier: Verifier | None,
     events: int,
@@ -110,7 +131,8 @@ def vouch(
     if found.size > events:
         cut = f"the log had {found.size:,} events then, and the file has {events:,}"
         raise NotALog(cut, line)
-    if vouched.setdefault(found.size, found.link.hex()) != found.link.hex():
+    known = vouched.setdefault(found.size, found)
+    if (known.link, known.root) != (found.link, found.root):
         raise NotALog("it contradicts another one", line)
 
 

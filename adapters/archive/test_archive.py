@@ -17,7 +17,8 @@ from adapters.archive.writing import lines, write
 from domain.checkpoint import Checkpoint
 from domain.note import Signer
 from domain.provenance import MOMENT, Moment, Provenance
-from projections.replaying import LINK, NotALog, Share, replayed
+from domain.tree import head_of, leaf
+from projections.replaying import LINK, NotALog, Share, row_in
 from projections.test_replaying import small
 from projections.testing import lines_of, text_of
 
@@ -29,18 +30,20 @@ EVENTS = lines_of(small()[0])
 
 def replay(path: Path, signer: Signer | None = None) -> str:
     log = opened(path, signer.verifier if signer else None)
-    with log.lines() as read:
-        came = replayed(read, log.events, Share(0, 1), log.vouched)
-        log.check_end(read, came.link)
-    return came.link
+    return log.came(Share(0, 1)).link
 
 
 def written(path: Path) -> None:
     write(path, len(EVENTS), [text_of(EVENTS[:2]), text_of(EVENTS[2:])])
 
 
-def note(link: bytes, size: int, moment: Moment, signer: Signer = SIGNER) -> str:
-    root = bytes(32)
+def note(
+    link: bytes,
+    size: int,
+    moment: Moment,
+    signer: Signer = SIGNER,
+    root: bytes = bytes(32),
+) -> str:
     at = moment.timestamp
     return Checkpoint(signer.name, size, root, link, at).signed(signer)
 
@@ -208,6 +211,18 @@ def test_another_log_was_signed(path: Path, moment: Moment) -> None:
 
     with pytest.raises(NotALog, match="position 3: a checkpoint says otherwise"):
         replay(path)
+
+
+def test_a_checkpoint_is_held_to_its_root_hash(path: Path, moment: Moment) -> None:
+    right = head_of(leaf(row_in(line)) for line in EVENTS[:4])
+    two, four = of_position(2), of_position(4)
+    signed(path, note(four, 4, moment, root=right))
+    opened(path, SIGNER.verifier).check_roots()
+    path.unlink()
+    signed(path, note(four, 4, moment, root=right), note(two, 2, moment))
+
+    with pytest.raises(NotALog, match=r"line 5, position 2: .* another root hash"):
+        opened(path, SIGNER.verifier).check_roots()
 
 
 def test_more_was_signed_than_there_is(path: Path, moment: Moment) -> None:

@@ -70,18 +70,21 @@ def replay(
     changes = policy(otherwise)
     with in_one_line(), refused():
         log = opened(file, verifier(key))
+        signed_to = max(log.vouched, default=0)
         with progress(f"replaying {log.events:,} events") as told:
             if changes is None:
                 found = summary(replay(log, told))
             else:
                 judged = what_if(log, changes, told)
+        if key:
+            with progress(f"hashing {signed_to:,} signed events") as told:
+                log.check_roots(lambda read: told(read / signed_to))
     if changes is not None:
         tell_differing(judged, as_json=as_json)
         return
     signed = {"release": log.release, "checkpoints": log.checkpoints}
     # Whoever has no key cannot tell who has written them.
-    vouched = max(log.vouched, default=0) if key else None
-    told_of = {"vouched_to": vouched, "signatures": bool(key)}
+    told_of = {"vouched_to": signed_to if key else None, "signatures": bool(key)}
     tell(found | signed | told_of, as_json=as_json)
 
 
