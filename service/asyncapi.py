@@ -48,7 +48,7 @@ Every subject takes one JSON object of at most 64 KiB and answers with one.
 * Where a subject waits for the backend, the answer comes when its work is done; after
   {PATIENCE:g} s, or the `Holdfast-Wait` given, it is `unavailable`; the work goes on.
   Where the backend could not do it, the answer is a `fault` whose `fault_id` names the
-  event that says why.
+  event that says why, and whose `code` is its word for that.
 * While the database is away, commands are `unavailable`. What is shown or listed from
   memory carries `Holdfast-Age`: how many seconds ago it was known to be so.
 """

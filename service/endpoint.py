@@ -174,7 +174,7 @@ class Endpoint:
         assert asked.aggregate_id
         event, position = await outcome_of(replica.log, asked, wait)
         if isinstance(event, Failure):
-            raise BackendFailed(event.message, position)
+            raise BackendFailed(event.message, event.code, position)
         if self.outcome is None:
             return await self._look(replica.log, asked.aggregate_id, asked.part_id)
         body = self.outcome(event) | {"version": event.originator_version}

@@ -48,8 +48,9 @@ class Forbidden(Exception):
 class BackendFailed(Exception):
     """The backend could not do it; `position` finds its report in the log."""
 
-    def __init__(self, message: str, position: int) -> None:
+    def __init__(self, message: str, code: str, position: int) -> None:
         super().__init__(message)
+        self.code = code
         self.position = position
 
 
@@ -149,5 +150,8 @@ MORE: dict[type[Exception], Any] = {
     NotFound: lambda error: {"instance": f"{error.noun}/{error.key}"},
     UnknownAttachment: lambda error: {"instance": f"attachment/{error.attachment_id}"},
     NoCapacity: lambda error: {"considered": error.considered},
-    BackendFailed: lambda error: {"fault_id": f"event-{error.position}"},
+    BackendFailed: lambda error: {
+        "fault_id": f"event-{error.position}",
+        "code": error.code,
+    },
 }

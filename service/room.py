@@ -102,6 +102,12 @@ class Room:
         told = known and known.capabilities
         return bool(told and told.consistent_group_snapshot_enabled)
 
+    def protocol(self, backend: str) -> str | None:
+        """Return how hosts reach a backend's volumes, None where that is not known."""
+        known = self.measured.get(backend)
+        told = known and known.capabilities
+        return told.storage_protocol if told else None
+
     def why_not_working(self, backend: str) -> str | None:
         """Return why the backend cannot do its work, or None if it can."""
         known = self.measured.get(backend)

@@ -34,3 +34,10 @@ Feature: Keeping strangers out
       Given "web-1" let go of "db"
       When "node-1" logs in to "db" as "web-1" was told
       Then "node-1" is not let in
+
+  Rule: Whoever does not say who would log in is told so at once
+
+    Scenario: It names no initiator
+      When a host that says only its name of itself is given a way to "db"
+      Then the request is refused as invalid with "reached by iSCSI"
+      And nothing is recorded

@@ -50,6 +50,7 @@ def give_to_stranger(world: World, said: str, name: str) -> None:
     connectors: dict[str, Any] = {
         "nothing": {},
         "only its address": {"ip": "192.0.2.1"},
+        "only its name": {"host": "node-3"},
         "no text": {"host": 5},
         "an empty name": {"host": ""},
     }

@@ -13,7 +13,7 @@ from projections import resources
 from service import history
 from service.command import Decision
 from service.endpoint import endpoint, query
-from service.endpoints.volumes import Holder
+from service.endpoints.volumes import Holder, check_usable
 from service.schema import (
     WORD,
     Connector,
@@ -55,6 +55,8 @@ def create(
 ) -> Volume:
     """Promise a volume to an instance or a host; with a connector, connect it."""
     asked = log.get(Volume, volume_id)
+    if connector:
+        check_usable(log, asked, connector)
     log.add_part(attachment_id, asked)
     asked.hold(attachment_id, **holder)
     if connector:
@@ -95,6 +97,7 @@ def update(
 ) -> Volume:
     """Let the attachment's host reach the volume, and tell how."""
     asked = log.whole(Volume, attachment_id, "attachment")
+    check_usable(log, asked, connector)
     asked.connect(attachment_id, connector, mountpoint)
     return asked
 

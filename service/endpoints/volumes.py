@@ -312,6 +312,26 @@ class Connect(One):
     connector = Connector(required=True)
 
 
+# What the targets of a protocol need to know of a host to let it in.
+NEEDED = {
+    "iSCSI": (
+        "initiator",
+        "Must name its initiator, for the volume is reached by iSCSI: open-iscsi has it.",
+    ),
+    "nbd": ("host", "Must name its host, for the volume is reached by NBD."),
+}
+
+
+def check_usable(log: Decision, volume: Volume, connector: dict[str, Any]) -> None:
+    """Raise `ValidationError` for a connector that no target of the backend can use.
+
+    Where nothing is known of the backend yet, its agent tells.
+    """
+    needs, why = NEEDED.get(log.room.protocol(volume.backend) or "", ("", ""))
+    if needs and not connector.get(needs):
+        raise ValidationError(why, "connector")
+
+
 def connection(event: Any) -> dict[str, Any]:
     """Return how a host reaches a volume."""
     told: dict[str, Any] = event.connection
@@ -331,6 +351,7 @@ def initialize_connection(
 ) -> Volume:
     """Let a host reach a volume, and tell how."""
     asked = log.get(Volume, volume_id)
+    check_usable(log, asked, connector)
     asked.export(connector)
     return asked
 
