@@ -467,6 +467,13 @@ def managed() -> Volume:
     return volume
 
 
+def test_a_volume_that_was_not_taken_over_says_what_can_be_done() -> None:
+    error = not_managed().error
+
+    assert error
+    assert error.message.startswith(f"{FAILED.message}; manage it again under this id")
+
+
 def test_a_volume_takes_its_room_once_its_size_is_known() -> None:
     assert (managing().size_gib, managing().allocated_gib) == (0, 0)
     assert (managed().size_gib, managed().allocated_gib) == (3, 3)

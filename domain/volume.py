@@ -15,6 +15,10 @@ from domain.lifecycle import Refused
 from domain.placement import Basis
 from domain.volume_status import GOING, HELD, NOT_OURS, Status
 
+NOT_TAKEN_OVER = (
+    "manage it again under this id, or delete this volume, which touches no storage"
+)
+
 
 class Undersized(Exception):
     """A volume can only grow."""
@@ -312,7 +316,8 @@ class Volume(Held):
 
     def _managing_failed(self, intent: Volume.ManagingStarted, why: NotDone) -> None:
         status = self._after("managing_failed")
-        self.fail(Volume.ManagingFailed, intent, why, status=status)
+        said = NotDone(why.code, f"{why.message}; {NOT_TAKEN_OVER}", why.busy)
+        self.fail(Volume.ManagingFailed, intent, said, status=status)
 
     def _extended(self, intent: Volume.ExtensionStarted, _: Done) -> None:
         status, size_gib = self._after("extended"), intent.size_gib

@@ -72,7 +72,7 @@ def test_what_its_target_may_know_is_enough(
         async with live(manager.recorder) as log:
             volume_id = await available(log)
             reached_by(log, protocol)
-            about = {"id": volume_id, "connector": connector}
+            about: dict[str, Any] = {"id": volume_id, "connector": connector}
             return await ask(log, volumes.initialize_connection, **about)
 
     assert "type" not in asyncio.run(scenario())

@@ -57,6 +57,7 @@ Feature: Managing a volume
       Given an available volume "web"
       When the storage of "web" is managed as "db"
       Then "db" is error_managing because "already managed"
+      And "db" is error_managing because "delete this volume, which touches no storage"
       And "web" is available
 
     Scenario: Another volume was faster

@@ -316,7 +316,7 @@ class Connect(One):
 NEEDED = {
     "iSCSI": (
         "initiator",
-        "Must name its initiator, for the volume is reached by iSCSI: open-iscsi has it.",
+        "Must name its initiator, for the volume is reached by iSCSI.",
     ),
     "nbd": ("host", "Must name its host, for the volume is reached by NBD."),
 }
