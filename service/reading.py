@@ -229,13 +229,13 @@ class Reading:
             asked["min_position"],
             conditions,
             hidden="status" in conditions,
-            after=place_of(asked["cursor"]),
+            after=place_of(model, asked["cursor"]),
             limit=asked["limit"] + 1,
         )
         page = history.fitting(found[: asked["limit"]], lambda row: len(row.body))
         return {
             "items": [msgspec.Raw(row.body) for row in page],
-            "next": place_behind(page[-1]) if len(found) > len(page) else None,
+            "next": place_behind(model, page[-1]) if len(found) > len(page) else None,
             "position": reached,
         }
 
@@ -269,17 +269,17 @@ EXPECTED: dict[str, tuple[ReadModel, Callable[[bytes], Wanted]]] = {
 }
 
 
-def place_of(cursor: str | None) -> tuple[int, str]:
-    """Return what a list's cursor stands for: a position and a key."""
+def place_of(model: str, cursor: str | None) -> tuple[int, str]:
+    """Return what the cursor of a list of that model is for: a position and a key."""
     if cursor is None:
         return -1, ""
-    position, _, key = history.uncovered(cursor).partition(" ")
+    of, position, key = [*history.uncovered(cursor).split(" ", 2), "", ""][:3]
     printable = position.isdecimal() and key.isprintable()
-    if not printable or len(position) > 18:  # noqa: PLR2004 - a bigint
+    if of != model or not printable or len(position) > 18:  # noqa: PLR2004 - a bigint
         raise ValidationError("Must be the `next` of an earlier answer.", "cursor")
     return int(position), key
 
 
-def place_behind(row: Found) -> str:
+def place_behind(model: str, row: Found) -> str:
     """Return the cursor that goes on behind a row."""
-    return history.covered(f"{row.created} {row.key}")
+    return history.covered(f"{model} {row.created} {row.key}")

@@ -276,6 +276,20 @@ def test_a_group_snapshot_says_what_it_promises(
     assert {each["group_snapshot_id"] for each in members} == {seen["id"]}
 
 
+def test_an_id_that_is_taken_is_named_as_it_was_given(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log)
+        chosen = {"id": (await taken(log, group_id))["id"], "group_id": group_id}
+        return chosen["id"], await ask(log, group_snapshots.create, **chosen)
+
+    chosen, answer = played(manager, scenario)
+
+    assert (answer["type"], answer["detail"]) == (
+        "conflict",
+        f"the id {chosen} is taken",
+    )
+
+
 def test_a_group_snapshot_that_fails_gives_its_room_back(
     manager: VolumeManager,
 ) -> None:

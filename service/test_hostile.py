@@ -18,6 +18,7 @@ from adapters.jetstream.telling import PREFIX
 from service import settings as settings_of
 from service.endpoint import MOST_QUERIES, Endpoint
 from service.endpoints import ENDPOINTS, FOR_AGENTS
+from service.history import covered
 from service.log import TOO_MANY
 from service.up import as_service, up
 
@@ -211,9 +212,10 @@ def test_a_header_out_of_bounds_is_invalid(run: Any, name: str, value: str) -> N
     run(scenario)
 
 
-@pytest.mark.parametrize(
-    "cursor", ["x", "eA==", "-1", "LTE=", "\U0001f600", "OTk5" * 20]
-)
+CURSORS = ["x", "eA==", "-1", "LTE=", "\U0001f600", "OTk5" * 20]
+
+
+@pytest.mark.parametrize("cursor", [*CURSORS, covered(f"snapshots 1 {ID}")])
 def test_a_cursor_that_is_none_of_ours_is_invalid(run: Any, cursor: str) -> None:
     async def scenario(ask: Ask) -> None:
         body = json.dumps({"cursor": cursor}).encode()

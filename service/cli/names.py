@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from time import sleep
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from service.cli.client import Caller, Ended, Problem, Service, data_folder
@@ -106,23 +106,32 @@ def listed(service: Service, noun: str, **asked: Any) -> Iterator[dict[str, Any]
 
 def only(noun: str, said: str, found: Iterable[dict[str, Any]]) -> str:
     """Return the one id that is meant, or raise `Ended` with the candidates."""
-    ids, word = [str(item["id"]) for item in found], spoken(noun)
-    if len(ids) == 1:
-        return ids[0]
-    if not ids:
+    items, word = list(found), spoken(noun)
+    if len(items) == 1:
+        return str(items[0]["id"])
+    if not items:
         raise Ended(f"no {word} is {said!r}; `holdfast {word} list` shows them")
-    more = f" and {len(ids) - MOST_TOLD} more" if len(ids) > MOST_TOLD else ""
+    gone = items[0].get("status") == GONE[noun]
+    told = ", ".join(gone_since(i) if gone else i["id"] for i in items[:MOST_TOLD])
+    more = f" and {len(items) - MOST_TOLD} more" if len(items) > MOST_TOLD else ""
+    kind_of = f"{GONE[noun]} {word}" if gone else word
     raise Ended(
-        f"{said!r} is more than one {word}: {', '.join(ids[:MOST_TOLD])}{more}; "
-        "give more of the id"
+        f"{said!r} is more than one {kind_of}: {told}{more}; give more of the id"
     )
+
+
+def gone_since(item: dict[str, Any]) -> str:
+    """Return the id of what is gone, and since when: it is told from others by that."""
+    return f"{item['id']} ({item.get('updated_at') or item.get('detached_at')})"
 
 
 def kind(service: Service, said: str) -> tuple[str, dict[str, str]]:
     """Return the noun of whatever is meant, and what its history is asked by."""
     if whole(said):
         return of_whole(service, said)
-    candidates = soon(lambda: candidates_of(service, said))
+    found = soon(lambda: candidates_of(service, said))
+    there = [each for each in found if each.item.get("status") != GONE.get(each.noun)]
+    candidates = [(each.noun, each.key) for each in there or found]
     if not candidates:
         raise Ended(
             f"nothing is {said!r}; `holdfast volume list`, `backend list` and the "
@@ -135,13 +144,23 @@ def kind(service: Service, said: str) -> tuple[str, dict[str, str]]:
     return noun, {"name" if noun == "backend" else "id": key}
 
 
-def candidates_of(service: Service, said: str) -> list[tuple[str, str]]:
+class Candidate(NamedTuple):
+    """What may be meant: of which noun, by what it is asked for, as it is listed."""
+
+    noun: str
+    key: str
+    item: dict[str, Any]
+
+
+def candidates_of(service: Service, said: str) -> list[Candidate]:
     """Return what has that name; else, what has an id that begins so."""
     backends = service.look("backend.list", name=said)["items"] if said else []
-    candidates = [("backend", item["name"]) for item in backends]
+    candidates = [Candidate("backend", item["name"], item) for item in backends]
     for look, nouns in ((called, NAMED), (begun, GONE)):
         candidates += [
-            (noun, item["id"]) for noun in nouns for item in look(service, noun, said)
+            Candidate(noun, item["id"], item)
+            for noun in nouns
+            for item in look(service, noun, said)
         ]
         if candidates:
             break

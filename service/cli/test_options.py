@@ -63,6 +63,19 @@ def test_what_is_there_comes_before_what_is_deleted() -> None:
     assert meant("db", gone) == OTHER
 
 
+def test_of_several_that_are_deleted_it_says_which_and_since_when() -> None:
+    gone = [
+        {"id": ONE, "name": "db", "status": "deleted", "updated_at": "on monday"},
+        {"id": OTHER, "name": "db", "status": "deleted", "updated_at": "on friday"},
+    ]
+
+    with pytest.raises(Ended) as said:
+        meant("db", *gone)
+
+    told = f"{ONE} (on monday), {OTHER} (on friday)"
+    assert f"'db' is more than one deleted volume: {told}; " in str(said.value)
+
+
 def test_what_is_not_there_says_where_to_look() -> None:
     with pytest.raises(Ended, match="volume list"):
         meant("nothing", {"id": ONE, "name": "db"})
@@ -93,6 +106,15 @@ def test_a_name_that_two_nouns_have_is_refused_with_both() -> None:
 
     with pytest.raises(Ended, match=f"volume {ONE}, group-snapshot {OTHER}"):
         names.kind(service, "db")
+
+
+def test_of_two_nouns_the_one_that_is_there_is_meant() -> None:
+    service: Any = Known(
+        volume=[{"id": ONE, "name": "db", "status": "deleted"}],
+        group_snapshot=[{"id": OTHER, "name": "db"}],
+    )
+
+    assert names.kind(service, "db") == ("group_snapshot", {"id": OTHER})
 
 
 def test_a_chain_tells_what_stands_before_and_what_was_made() -> None:

@@ -55,23 +55,11 @@ def create(
     group.add_snapshot(group_snapshot_id)
     volumes = log.all(Volume, group.volumes)
     placing.check_room(log, volumes[0], sum(each.size_gib for each in volumes))
-    members = []
-    for volume in volumes:
-        snapshot_id = uuid5(group_snapshot_id, str(volume.id))
-        with about("volume", volume.id):
-            volume.add_snapshot(snapshot_id, force=True)
-        members.append(Member(snapshot_id, volume.id, volume.size_gib))
-        log.add(
-            Snapshot.create_in_group(
-                snapshot_id,
-                backend=group.backend,
-                volume_id=volume.id,
-                group_snapshot_id=group_snapshot_id,
-                size_gib=volume.size_gib,
-                **said,
-            )
-        )
-    return log.add(
+    members = [
+        Member(uuid5(group_snapshot_id, str(each.id)), each.id, each.size_gib)
+        for each in volumes
+    ]
+    made = log.add(  # before its snapshots: it is its id that somebody has chosen
         GroupSnapshot.create(
             group_snapshot_id,
             group_id=group_id,
@@ -81,6 +69,20 @@ def create(
             **said,
         )
     )
+    for volume, member in zip(volumes, members, strict=True):
+        with about("volume", volume.id):
+            volume.add_snapshot(member.snapshot_id, force=True)
+        log.add(
+            Snapshot.create_in_group(
+                member.snapshot_id,
+                backend=group.backend,
+                volume_id=volume.id,
+                group_snapshot_id=group_snapshot_id,
+                size_gib=volume.size_gib,
+                **said,
+            )
+        )
+    return made
 
 
 @endpoint("group_snapshot.delete", takes=One(), gives=resources.group_snapshot)
