@@ -95,7 +95,6 @@ class Checkpointing:
         self._frontier, self._link = Frontier(), GENESIS
         if kept:
             known.append(kept.checkpoint)
-            await asyncio.to_thread(confirm, self._recorder, kept.checkpoint)
             if kept.frontier.size:
                 self._frontier, self._link = kept.frontier, kept.checkpoint.link
         if self._file and (carried := last_in(self._file, signer)):

@@ -29,8 +29,7 @@ from nats.aio.client import Client
 
 from service import settings
 from service.cli import show
-from service.cli.client import Ended
-from service.cli.running import in_a_shell
+from service.cli.client import Ended, in_a_shell
 from service.endpoint import PREFIX
 from service.up import up
 

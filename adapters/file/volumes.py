@@ -35,7 +35,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -191,7 +191,7 @@ class Volumes:
             home = self._home(volume_id)
             with suppress(FileNotFoundError, NotADirectoryError):
                 beside = names(home)
-                of = [UUID(told[1]) for told in map(OF.fullmatch, beside) if told]
+                of = said_to_be_of(beside)
                 cause = self._said(home)
                 lacks = [] if cause else ["what made it"]
                 if self._prefix and not of:
@@ -217,12 +217,12 @@ class Volumes:
         home, data = self._home(volume_id), self.path(volume_id)
         self.size(volume_id)
         said = self._said(home)
-        beside = {told[1] for told in map(OF.fullmatch, names(home)) if told}
-        if (said and said.at != cause.at) or beside - {str(of)}:
+        said_of = said_to_be_of(names(home))
+        if (said and said.at != cause.at) or {*said_of} - {of}:
             raise MadeForAnother(home, said or cause)
         if not said:
             (home / made_by(cause)).hardlink_to(data)
-        if of and not beside:
+        if of and not said_of:
             (home / f"of {of}").hardlink_to(data)
         sync(home)
 
@@ -275,8 +275,8 @@ class Volumes:
     def of(self, snapshot_id: UUID) -> UUID:
         """Return which volume a snapshot that is there is of."""
         home = self._home(snapshot_id)
-        for told in filter(None, map(OF.fullmatch, names(home))):
-            return UUID(told[1])
+        for volume_id in said_to_be_of(names(home)):
+            return volume_id
         raise Unexplained(home)
 
     def expected(self) -> Iterator[UUID]:
@@ -493,8 +493,7 @@ class Volumes:
     def _drop_names(self, home: Path, left: Path | None) -> None:
         """Drop names among what came in that an operation, cut short, has left."""
         found = (home / DATA).lstat()
-        of = [told[1] for told in map(OF.fullmatch, names(home)) if told]
-        incoming = self.incoming.joinpath(*of)
+        incoming = self.incoming.joinpath(*map(str, said_to_be_of(names(home))))
         if not incoming.is_dir():
             return
         with os.scandir(incoming) as entries:
@@ -543,6 +542,11 @@ def cause_in(home: Path) -> Cause:
     for told in filter(None, map(MADE_BY.fullmatch, names(home))):
         return Cause(int(told[1]), told[2])
     return msgspec.json.decode((home / OLD_MADE_BY).read_bytes(), type=Cause)
+
+
+def said_to_be_of(beside: Iterable[str]) -> list[UUID]:
+    """Return what a snapshot is of, as it says itself: one volume, if all is well."""
+    return [UUID(told[1]) for told in map(OF.fullmatch, beside) if told]
 
 
 def is_ours(name: str) -> bool:

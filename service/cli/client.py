@@ -297,6 +297,12 @@ async def in_silence(_: Exception) -> None:
     """Leave to the caller what a lost connection means."""
 
 
+def in_a_shell() -> str:
+    """Return what a shell needs to find the command, where that is a checkout's."""
+    there = (Path(__file__).parents[2] / "go").exists()
+    return " (after `. .venv/bin/activate`, or with ./go in front)" if there else ""
+
+
 def data_folder() -> Path:
     """Return where `holdfast up` keeps everything, unless told otherwise."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"

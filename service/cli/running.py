@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.client import Ended, Misused, data_folder, folder
+from service.cli.client import Ended, Misused, data_folder, folder, in_a_shell
 from service.text import without_secret
 
 # fmt: off
@@ -65,12 +65,6 @@ def welcome(data: Path, url: str, asked: int | None) -> Iterator[str]:
     yield f"    holdfast volume list{named}"
     yield ""
     yield "Ctrl-C stops it; everything is kept."
-
-
-def in_a_shell() -> str:
-    """Return what a shell needs to find the command, where that is a checkout's."""
-    there = (Path(__file__).parents[2] / "go").exists()
-    return " (after `. .venv/bin/activate`, or with ./go in front)" if there else ""
 
 
 @app.command("serve")
