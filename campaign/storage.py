@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from adapters.file.volumes import ID, Volumes, is_ours, names
+from adapters.file.naming import ID, is_ours, names
+from adapters.file.volumes import Volumes
 from adapters.lvm import snapshots, volumes
 from adapters.lvm.report import LV_FIELDS, Lv, lv_of
 from adapters.lvm.together import AT_ONCE

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from adapters.file.copying import copy, copy_held, held
 from adapters.file.failures import GIB, NoRoom, NoSpace, in_words
-from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank, names, readable
+from adapters.file.naming import names, readable
+from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
 from adapters.holders import is_held, is_held_by_others
 from adapters.noting import noted
 from adapters.tracing import step

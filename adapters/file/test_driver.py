@@ -17,7 +17,7 @@ from adapters.contracts.drivers import CAUSE, GIB, DriverContract, asked, device
 from adapters.contracts.snapshots import SnapshotContract
 from adapters.file.driver import FileDriver
 from adapters.file.failures import NoSpace
-from adapters.file.volumes import names
+from adapters.file.naming import names
 from domain.ports import (
     AlreadyManaged,
     Cause,

@@ -23,8 +23,8 @@ from adapters.contracts import snapshots
 from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import CAUSE, GIB, asked, read, write
 from adapters.file.driver import FileDriver
+from adapters.file.naming import names
 from adapters.file.test_driver import came_in
-from adapters.file.volumes import names
 from domain import reference
 from domain.group_snapshot import Member
 from domain.ports import Cause

@@ -16,7 +16,8 @@ from hypothesis.stateful import invariant
 
 from adapters.contracts.model import Agents
 from adapters.file.driver import FileDriver
-from adapters.file.volumes import SNAPSHOT, names
+from adapters.file.naming import names
+from adapters.file.volumes import SNAPSHOT
 
 STEPS = ["mkdir", "link", "open", "ftruncate", "fsync", "rename", "unlink", "rmdir"]
 

@@ -30,7 +30,7 @@ from adapters.contracts.snapshots import (
 from adapters.file import copying, still
 from adapters.file.driver import FileDriver
 from adapters.file.failures import NoSpace
-from adapters.file.volumes import names
+from adapters.file.naming import names
 from domain import reference
 from domain.ports import Manageable, VolumeIsBusy
 from service.testing import tmpfs

@@ -35,16 +35,22 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from adapters.file.durable import (
+    Names,
+    emptied_on_failure,
+    empty,
+    replace,
+    sync,
+    truncate,
+)
 from adapters.file.failures import (
     Crowded,
     Gone,
@@ -57,23 +63,27 @@ from adapters.file.failures import (
     Taken,
     Unexplained,
 )
+from adapters.file.naming import (
+    BEFORE,
+    DATA,
+    ID,
+    MADE_BY,
+    NEW,
+    REVERTED_BY,
+    cause_in,
+    made_by,
+    names,
+    readable,
+    said_to_be_of,
+    strangers,
+)
 from adapters.file.still import holds_still
 from adapters.holders import holders
 from domain import reference
 from domain.ports import Cause, DriverFailed, Object
 
-DATA = "volume"
 INCOMING = "incoming"
-OLD_MADE_BY = "made-by.json"
-
-ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 VOLUME = re.compile(ID)
-MADE_BY = re.compile(r"made-by (\d+) (.*)")
-OF = re.compile(rf"of ({ID})")
-REVERTED_BY = re.compile(r"reverted-by \d+ .*")
-BEFORE = "before"
-NEW = "new"  # a name on its way to replace another
-OURS = re.compile(f"{DATA}|{OLD_MADE_BY}|{BEFORE}|{NEW}")
 
 Fill = Callable[[Path], None]
 
@@ -509,110 +519,3 @@ class Volumes:
         if leftovers:
             # A removal that was cut short must not be undone by a power cut.
             self._names.sync()
-
-
-class Names:
-    """The names in a directory; those who change some at once share an fsync."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._asked = count(1)
-        self._newest = 0
-        self._durable = 0
-        self._turn = Lock()
-
-    def sync(self) -> None:
-        """Make every change durable that was made before."""
-        number = self._newest = next(self._asked)
-        with self._turn:
-            if number > self._durable:
-                # Whoever has a number by now has made its change.
-                newest = self._newest
-                sync(self._directory)
-                self._durable = newest
-
-
-def made_by(cause: Cause) -> str:
-    """Return the name by which a volume's data says what made it."""
-    return f"made-by {cause.position} {cause.at}"
-
-
-def cause_in(home: Path) -> Cause:
-    """Return what made a volume, as it says itself."""
-    for told in filter(None, map(MADE_BY.fullmatch, names(home))):
-        return Cause(int(told[1]), told[2])
-    return msgspec.json.decode((home / OLD_MADE_BY).read_bytes(), type=Cause)
-
-
-def said_to_be_of(beside: Iterable[str]) -> list[UUID]:
-    """Return what a snapshot is of, as it says itself: one volume, if all is well."""
-    return [UUID(told[1]) for told in map(OF.fullmatch, beside) if told]
-
-
-def is_ours(name: str) -> bool:
-    """Tell whether we put something of that name beside a volume's data."""
-    return any(pattern.fullmatch(name) for pattern in (OURS, MADE_BY, OF, REVERTED_BY))
-
-
-def strangers(beside: set[str]) -> list[str]:
-    """Return which names beside a volume's data are not ours."""
-    return sorted(name for name in beside if not is_ours(name))
-
-
-@contextmanager
-def emptied_on_failure(home: Path) -> Iterator[None]:
-    """Remove what is half-made where it cannot be made whole."""
-    try:
-        yield
-    except (OSError, DriverFailed):
-        with suppress(OSError):
-            empty(home)
-        raise
-
-
-def replace(path: Path, other: Path) -> None:
-    """Let a name be one of another file, at once."""
-    new = path.with_name(NEW)
-    new.unlink(missing_ok=True)
-    if not path.samefile(other):
-        new.hardlink_to(other)
-        new.rename(path)
-
-
-def names(directory: Path) -> set[str]:
-    """Return the names of what is in a directory."""
-    return set(os.listdir(directory))  # noqa: PTH208 - a path each is ten times slower
-
-
-def readable(name: str) -> str:
-    """Return a name as it can be told, though it be no text."""
-    return os.fsencode(name).decode(errors="backslashreplace")
-
-
-def empty(home: Path) -> None:
-    """Remove a directory and the files that we put into it."""
-    for name in filter(is_ours, names(home)):
-        (home / name).unlink(missing_ok=True)
-    home.rmdir()
-
-
-def truncate(path: Path, size_bytes: int, flags: int) -> int:
-    """Make the file at least that large, durably, and return how large it is now."""
-    file = os.open(path, flags | os.O_NOFOLLOW, 0o600)
-    try:
-        size = os.fstat(file).st_size
-        if size < size_bytes:
-            os.ftruncate(file, size_bytes)
-        os.fsync(file)
-        return max(size, size_bytes)
-    finally:
-        os.close(file)
-
-
-def sync(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

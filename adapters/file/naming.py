@@ -1,0 +1,60 @@
+"""What stands beside the data of a volume, and says something by its name alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+
+from domain.ports import Cause
+
+DATA = "volume"
+OLD_MADE_BY = "made-by.json"
+ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+MADE_BY = re.compile(r"made-by (\d+) (.*)")
+OF = re.compile(rf"of ({ID})")
+REVERTED_BY = re.compile(r"reverted-by \d+ .*")
+BEFORE = "before"
+NEW = "new"  # a name on its way to replace another
+OURS = re.compile(f"{DATA}|{OLD_MADE_BY}|{BEFORE}|{NEW}")
+
+
+def names(directory: Path) -> set[str]:
+    """Return the names of what is in a directory."""
+    return set(os.listdir(directory))  # noqa: PTH208 - a path each is ten times slower
+
+
+def made_by(cause: Cause) -> str:
+    """Return the name by which a volume's data says what made it."""
+    return f"made-by {cause.position} {cause.at}"
+
+
+def cause_in(home: Path) -> Cause:
+    """Return what made a volume, as it says itself."""
+    for told in filter(None, map(MADE_BY.fullmatch, names(home))):
+        return Cause(int(told[1]), told[2])
+    return msgspec.json.decode((home / OLD_MADE_BY).read_bytes(), type=Cause)
+
+
+def said_to_be_of(beside: Iterable[str]) -> list[UUID]:
+    """Return what a snapshot is of, as it says itself: one volume, if all is well."""
+    return [UUID(told[1]) for told in map(OF.fullmatch, beside) if told]
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether we put something of that name beside a volume's data."""
+    return any(pattern.fullmatch(name) for pattern in (OURS, MADE_BY, OF, REVERTED_BY))
+
+
+def strangers(beside: set[str]) -> list[str]:
+    """Return which names beside a volume's data are not ours."""
+    return sorted(name for name in beside if not is_ours(name))
+
+
+def readable(name: str) -> str:
+    """Return a name as it can be told, though it be no text."""
+    return os.fsencode(name).decode(errors="backslashreplace")
