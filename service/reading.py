@@ -114,13 +114,8 @@ class Reading:
         """
         newest = await self._log.newest()
         try:
-            rows, _ = await self.found(
-                IN_FLIGHT.name,
-                newest,
-                {"backend": backend},
-                hidden=False,
-                after=(after, "~"),
-                limit=MOST_IN_FLIGHT + 1,
+            rows, _ = await self._behind(
+                IN_FLIGHT, newest, backend, after, MOST_IN_FLIGHT
             )
             positions = [row.created for row in rows]
             found = await self._log.read(written_at, self._recorder, positions)
@@ -144,13 +139,8 @@ class Reading:
         It is so at `position`, which is not before what the log had when asked.
         """
         newest = await self._log.newest()
-        rows, reached = await self.found(
-            EXPORTS.name,
-            newest,
-            {"backend": backend},
-            hidden=False,
-            after=(after, "~"),
-            limit=MOST_EXPORTS + 1,
+        rows, reached = await self._behind(
+            EXPORTS, newest, backend, after, MOST_EXPORTS
         )
         page = history.fitting(rows[:MOST_EXPORTS], lambda row: len(row.body))
         items = [
@@ -170,20 +160,29 @@ class Reading:
         """
         newest = await self._log.newest()
         model, seen = EXPECTED[noun]
-        rows, _ = await self.found(
-            model.name,
-            newest,
-            {"backend": backend},
-            hidden=False,
-            after=(after, "~"),
-            limit=MOST_EXPORTS + 1,
-        )
+        rows, _ = await self._behind(model, newest, backend, after, MOST_EXPORTS)
         page = rows[:MOST_EXPORTS]
         items = [
             {"id": row.key, "wanted": seen(row.body), "after": row.created}
             for row in page
         ]
         return {"items": items, "more": len(rows) > len(page), "position": newest}
+
+    async def _behind(
+        self, model: ReadModel, newest: int, backend: str, after: int, most: int
+    ) -> tuple[list[Found], int]:
+        """Return a backend's rows behind a position: so many, and one if there is more.
+
+        Of the read model once it has come to `newest`.
+        """
+        return await self.found(
+            model.name,
+            newest,
+            {"backend": backend},
+            hidden=False,
+            after=(after, "~"),
+            limit=most + 1,
+        )
 
     async def found(
         self, model: str, position: int, *asked: Any, **more: Any

@@ -30,7 +30,7 @@ from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import Hung, NoSpace, PoolIsBroken, PoolIsFull
 from adapters.lvm.faulty import MODULES, FaultyDisk
 from adapters.lvm.mapper import CONTROL, HEADER, ROOM, mapped
-from adapters.lvm.testing import QUICK, Here, run
+from adapters.lvm.testing import QUICK, run
 from domain.ports import DriverFailed, Export
 from service.agents import driver_of
 from service.settings import LVM_DRIVER, BackendSettings
@@ -92,14 +92,12 @@ OPTIONS: dict[str, Any] = {
 
 def fresh(kind: str) -> LvmDriver:
     """Return a driver for hosts that are here; it was set up."""
-    driver = LvmDriver(Here(), lvm_type=kind, **OPTIONS)
-    driver.set_up()
-    return driver
+    return exporting(kind, target_helper="local")
 
 
-def exporting(kind: str) -> LvmDriver:
+def exporting(kind: str, **more: Any) -> LvmDriver:
     """Return one for hosts that are elsewhere."""
-    options = OPTIONS | {"lvm_type": kind}
+    options = OPTIONS | {"lvm_type": kind} | more
     driver = driver_of(BackendSettings("lvm", LVM_DRIVER, options=options), KEY)
     assert isinstance(driver, LvmDriver)
     driver.set_up()

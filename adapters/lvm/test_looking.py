@@ -9,9 +9,12 @@ from uuid import UUID
 import pytest
 
 from adapters.contracts.drivers import CAUSE, GIB, asked, size
-from adapters.lvm.driver import LvmDriver
+from adapters.contracts.targets import KEY
 from adapters.lvm.shell import Shell, environment, write_system_dir
-from adapters.lvm.testing import QUICK, Here, run
+from adapters.lvm.testing import QUICK, run
+from domain.ports import Driver
+from service.agents import driver_of
+from service.settings import LVM_DRIVER, BackendSettings
 
 pytestmark = pytest.mark.lvm(disks=("4G", "4G"))
 
@@ -31,6 +34,14 @@ def group() -> Iterator[str]:
 def shell(tmp_path: Path) -> Shell:
     write_system_dir(tmp_path, [])
     return Shell(environment(tmp_path))
+
+
+def fresh(group: str) -> Driver:
+    """Return a driver for hosts that are here; it was set up."""
+    options = {"volume_group": group, "lvm_type": "default", "target_helper": "local"}
+    driver = driver_of(BackendSettings("lvm", LVM_DRIVER, options=options), KEY)
+    driver.set_up()
+    return driver
 
 
 def groups(shell: Shell) -> list[str]:
@@ -53,8 +64,7 @@ def test_it_looks_at_nothing_but_the_disks_that_are_named(shell: Shell) -> None:
 
 
 def test_a_disk_that_is_added_is_found_by_the_next_change(group: str) -> None:
-    driver = LvmDriver(Here(), volume_group=group, lvm_type="default")
-    driver.set_up()
+    driver = fresh(group)
     run("vgextend", "-qq", "-y", group, ANOTHER)
 
     location = driver.create(asked(volume_id=VOLUME, size_gib=6), CAUSE)
@@ -63,8 +73,7 @@ def test_a_disk_that_is_added_is_found_by_the_next_change(group: str) -> None:
 
 
 def test_a_disk_that_is_added_is_found_when_the_group_is_read(group: str) -> None:
-    driver = LvmDriver(Here(), volume_group=group, lvm_type="default")
-    driver.set_up()
+    driver = fresh(group)
     run("vgextend", "-qq", "-y", group, ANOTHER)
     driver.manageable()
 

@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from adapters.contracts.drivers import GIB, size, write
 from adapters.lvm.fronts import Fronts
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
 from adapters.lvm.shell import Shell, environment, write_system_dir
-from domain.ports import Export
 
 GROUP = "holdfast-test"
 POOL = f"{GROUP}-pool"
@@ -29,41 +27,6 @@ FRONTS = Fronts(GROUP, MAPPER)
 EXTENT, EDGE = 4 * 1024**2, 64 * 1024
 # A guest's disk takes 2 s to forget a GiB.
 QUICK = ("-qq", "-ff", "-y", "--config", "devices/issue_discards=0")
-
-
-class Here:
-    """A target for hosts that are this machine: they have the device already."""
-
-    storage_protocol = "local"
-
-    def set_up(self) -> None:
-        pass
-
-    def connect(self, volume_id: UUID, device: str, connector: Any) -> dict[str, Any]:
-        return {"driver_volume_type": "local", "data": {"device_path": device}}
-
-    def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
-        pass
-
-    def remove(self, volume_id: UUID) -> None:
-        pass
-
-    def resized(self, volume_id: UUID, device: str) -> None:
-        pass
-
-    def has_session(
-        self, volume_id: UUID, device: str, connector: dict[str, Any] | None
-    ) -> bool:
-        if not Path(device).exists():
-            return False
-        opened = run("dmsetup", "info", "-c", "--noheadings", "-o", "open", device)
-        return int(opened) > 0
-
-    def exports(self) -> set[UUID]:
-        return set()
-
-    def converge(self, wanted: Export, device: str) -> bool:
-        return False
 
 
 def run(*command: str) -> str:
