@@ -22,13 +22,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from logging import getLogger
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -42,7 +42,9 @@ from adapters import noting
 from adapters.hands import Hands
 from adapters.jetstream.admission import AT_ONCE, Admission, Kind
 from adapters.jetstream.lease import Lapsed, Lease
+from adapters.jetstream.offering import Offering
 from adapters.jetstream.operation import CalledOff, Operation, code_of, in_words
+from adapters.jetstream.piece import Key, Piece
 from adapters.jetstream.progress import News
 from adapters.jetstream.reporting import Report, Reporter, discreet
 from adapters.jetstream.signing import is_published
@@ -60,10 +62,7 @@ from domain.backend import Backend
 from domain.capabilities import Capabilities
 from domain.drift import Surveyed
 from domain.pool import passed, percents
-from domain.ports import Cause, Driver, Manageable, Progress, VolumeIsBusy
-from domain.reference import name_in
-from domain.snapshot import Snapshot
-from domain.volume import Volume
+from domain.ports import Cause, Driver, Progress, VolumeIsBusy
 
 MEASURE_EVERY = 5.0  # seconds
 LOOK_AGAIN = 30.0  # seconds until what is in flight is asked for anew
@@ -74,46 +73,6 @@ BEING_SET_UP = "is being set up"
 SOON = 1.0  # seconds that setting up may take without a word
 
 logger = getLogger(__name__)
-
-
-class Key(NamedTuple):
-    """What tells one piece of work from another."""
-
-    lease: int
-    aggregate_id: UUID
-    version: int
-
-
-class Piece(NamedTuple):
-    """A piece of work as it was taken in."""
-
-    topic: str
-    intent: Intent
-    position: int
-    lease: int
-    kind: Kind
-
-    @property
-    def key(self) -> Key:
-        """What tells it from others."""
-        about = self.intent.originator_id, self.intent.originator_version
-        return Key(self.lease, *about)
-
-    @property
-    def name(self) -> str:
-        """What a driver does for it."""
-        return WORK[self.topic].__name__
-
-    @property
-    def removes(self) -> bool:
-        """Whether whatever else is done to the same is moot."""
-        going = Volume.DeletionStarted | Snapshot.DeletionStarted
-        return isinstance(self.intent, going)
-
-    @property
-    def sets_up(self) -> bool:
-        """Whether it is about the storage as a whole."""
-        return self.topic == Backend.InitializationStarted.TOPIC
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -128,22 +87,6 @@ class Measurement(msgspec.Struct, frozen=True):
     surveyed: Surveyed = Surveyed()
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """Which page of what could be managed: so many, behind a name."""
-
-    after: str
-    limit: int
-    snapshots: bool = False
-
-
-class Told(msgspec.Struct, frozen=True):
-    """Such a page, and whether there is more; or why there is none."""
-
-    items: Sequence[Manageable] = ()
-    more: bool = False
-    failure: str | None = None
-
-
 class Agent:
     """Runs one driver for one backend; `noted` is told of each operation."""
 
@@ -151,6 +94,7 @@ class Agent:
     _protocol = "local"
     _were_old = 0
     _pool: Mapping[str, int] = {}
+    _failure: str | None = BEING_SET_UP
 
     def __init__(
         self,
@@ -171,10 +115,12 @@ class Agent:
         self._service = Service(client, key)
         self._lease = Lease(self._service, name, holder, self._host)
         self._reporter = Reporter(self._service, name)
-        self._failure: str | None = BEING_SET_UP
         self._changed = asyncio.Event()
         self._looked = asyncio.Event()
         self._turns = Turns()
+        self._offering = Offering(
+            self._service, name, self._lease, self._touch, lambda: self._failure
+        )
         touch = partial(self._touch, kind=Kind.OLD)
         self._sweeper = Sweeper(self._service, name, self._lease, self._turns, touch)
         self._taken: set[Key] = set()
@@ -194,7 +140,7 @@ class Agent:
                 self._set_up(),
                 self._measure_again_and_again(),
                 self._answer_measure(),
-                self._answer_manageable(),
+                self._offering.run(self._client, self._driver),
                 self._work_again_and_again(),
                 self._sweeper.run(self._driver, self._noted),
                 self._reporter.run(),
@@ -597,33 +543,6 @@ class Agent:
         subscription = await self._client.subscribe(subject)
         async for message in subscription.messages:
             await self._tell_measurement(message.reply)
-
-    async def _answer_manageable(self) -> None:
-        subject = f"agents.{self._name}.manageable"
-        subscription = await self._client.subscribe(PREFIX + subject)
-        async for message in subscription.messages:
-            if self._service.has_asked(subject, message):
-                asked = msgspec.json.decode(message.data, type=Asked)
-                with suppress(Error, Lapsed):
-                    told = await self._manageable(asked)
-                    await self._service.answer(subject, message, told)
-
-    async def _manageable(self, asked: Asked) -> Told:
-        """Return a page of what is or could be a volume; raise `Lapsed`."""
-        lease = self._lease.number
-        self._check(lease)  # whoever has it answers
-        if self._failure:
-            return Told(failure=self._failure)
-        try:
-            driver = self._driver
-            look = driver.manageable_snapshots if asked.snapshots else driver.manageable
-            found = await self._touch(lease, look)
-        except Lapsed:
-            raise
-        except Exception as failure:  # noqa: BLE001 - told, and asked again
-            return Told(failure=in_words(failure))
-        later = [each for each in found if name_in(each.reference) > asked.after]
-        return Told(later[: asked.limit], more=len(later) > asked.limit)
 
     async def _touch(
         self,
