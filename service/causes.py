@@ -73,6 +73,8 @@ async def why(log: Log, key: UUID | str, position: int | None) -> dict[str, Any]
     subject = await about(log, key)
     explained = await log.read(explaining, log.recorder, subject, position)
     if explained is None:
+        if position:
+            raise NotFound("event", f"{position} of {key}")
         raise NotFound("resource", key)
     return await log.read(tree, log.recorder, explained)
 

@@ -188,7 +188,7 @@ def test_a_position_that_is_not_its_own_explains_nothing(
     async def scenario(log: Log) -> None:
         await why(log, await available(log), 1)
 
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="there is no event 1 of"):
         run(scenario)
 
 
