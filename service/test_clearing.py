@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import progress
 from adapters.jetstream.admission import A_FEW
 from domain.capabilities import Capabilities
 from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
-from service.house import House, Run, lived
+from service.house import House, Run
 from service.testing import capabilities, eventually
 
 
@@ -60,14 +58,9 @@ class Clearing:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path,
-    broker: NatsServer,
-    settings: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(progress, "EVERY", 0.0)
-    return lived(tmp_path, broker.url, settings)
+    return run
 
 
 async def deleting(house: House, number: int) -> list[str]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from adapters.embedded.nats_server import NatsServer
 from domain import chap
 from domain.capabilities import Capabilities
 from domain.ports import Cause, DriverFailed, Export, Progress, unheard
 from domain.volume import Volume
-from service.house import House, Run, lived
+from service.house import House, Run
 from service.testing import capabilities, published
 
 NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
@@ -60,11 +58,6 @@ class Locked:
 
     def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
         self.reached.remove(connector)
-
-
-@pytest.fixture
-def run(tmp_path: Path, broker: NatsServer, settings: dict[str, str]) -> Run:
-    return lived(tmp_path, broker.url, settings)
 
 
 async def initialized(house: House, volume_id: str, key: str) -> Any:

@@ -12,29 +12,23 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.contracts.drivers import held_open
-from adapters.embedded.nats_server import NatsServer
 from adapters.file.driver import FileDriver
 from adapters.jetstream import agent, surveying, sweeping
 from adapters.jetstream.telling import Service
 from domain.ports import DriverFailed, Survey
 from service import overdue
-from service.house import House, Run, lived
+from service.house import House, Run
 from service.testing import eventually
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path,
-    broker: NatsServer,
-    settings: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a scenario in a house whose agent surveys again and again."""
     monkeypatch.setattr(agent, "MEASURE_EVERY", 0.1)
     monkeypatch.setattr(sweeping, "EVERY", 0.1)
     monkeypatch.setattr(sweeping, "AGAIN", 0.1)
     monkeypatch.setattr(surveying, "AGAIN", 0.05)
-    return lived(tmp_path, broker.url, settings)
+    return run
 
 
 class Watched(FileDriver):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.signing import SIGNATURE, signature
 from adapters.tasks import ended
@@ -18,7 +16,7 @@ from domain import reference
 from domain.capabilities import Capabilities
 from domain.ports import Manageable
 from service.connecting import connect
-from service.house import House, Scenario, lived
+from service.house import House, Run, Scenario
 from service.testing import capabilities
 
 SUBJECT = "holdfast.v1.agents.files.manageable"
@@ -46,11 +44,9 @@ class Bare(Shelf):
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, broker: NatsServer, settings: dict[str, str]
-) -> Callable[[Scenario], Any]:
-    """Run a scenario in a house whose agent works."""
-    return partial(lived(tmp_path, broker.url, settings), Shelf())
+def run(run: Run) -> Callable[[Scenario], Any]:
+    """Run a scenario where there is something to take over."""
+    return partial(run, Shelf())
 
 
 def test_more_than_a_message_holds_comes_in_pages(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import agent
 from domain.capabilities import Capabilities
 from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
-from service.house import House, lived
+from service.house import House, Run
 from service.testing import capabilities
 
 
@@ -41,9 +39,7 @@ class Pooled:
 
 
 def test_a_pool_that_fills_up_is_told_of_and_left_alone(
-    tmp_path: Path,
-    broker: NatsServer,
-    settings: dict[str, str],
+    run: Run,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -72,9 +68,7 @@ def test_a_pool_that_fills_up_is_told_of_and_left_alone(
         events = await measured(house, 20.0, 3)
         return events, seen, refused.body, await house.available()
 
-    events, seen, refused, made = lived(tmp_path, broker.url, settings)(
-        driver, scenario
-    )
+    events, seen, refused, made = run(driver, scenario)
 
     assert events == [
         ("backend.pool_filled", "data", 85.0, 80),

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import sweeping
 from adapters.jetstream.telling import Service
 from domain.attachment import reached_from
 from domain.capabilities import Capabilities
 from domain.ports import Cause, DriverFailed, Export, Progress, Survey, unheard
 from domain.volume import Volume
-from service.house import House, Run, lived
+from service.house import House, Run
 from service.testing import capabilities, eventually
 
 NODE_1 = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
@@ -108,15 +106,10 @@ class Exporting:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path,
-    broker: NatsServer,
-    settings: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a scenario in a house whose agent sweeps again and again."""
     monkeypatch.setattr(sweeping, "EVERY", 0.05)
-    return lived(tmp_path, broker.url, settings)
+    return run
 
 
 async def attached(house: House, volume_id: str, connector: dict[str, str]) -> str:
