@@ -299,7 +299,6 @@ MADE = frozenset(
         "volume.reversion_finished",
         "snapshot.creation_finished",
         "snapshot.taken_in_group",
-        "snapshot.managing_finished",
     }
 )
 REACHED = frozenset({"volume.connection_finished", "volume.export_finished"})

@@ -7,7 +7,9 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
+from domain import log
 from domain.drift import (
+    EXPLAINED_BY,
     OBJECT,
     VOLUME,
     Drift,
@@ -137,6 +139,10 @@ def test_the_last_event_that_says_so_explains_it(drift: Drift, position: int) ->
 
     assert said
     assert said.position == position
+
+
+def test_what_explains_is_among_what_the_log_may_have() -> None:
+    assert frozenset().union(*EXPLAINED_BY.values()) - log.EVENTS.keys() == set()
 
 
 def test_nothing_explains_what_the_log_never_heard_of() -> None:
