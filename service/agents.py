@@ -51,13 +51,14 @@ def run_agent(
         systemd.tell("STATUS=waiting for another agent on this host to end")
         holder = await stack.enter_async_context(held(lock_of(settings, backend.name)))
         stack.callback(abandon)  # before the lock is let go
+        driver = driver_for(settings, backend)
         readiness = beginning(settings.nats_url)
         await overseen(stack, systemd, settings, readiness)
         client = await stack.enter_async_context(
             await connect(settings.nats_url, "agent")
         )
         told(settings.nats_url)
-        serving = agent(client, settings, backend, holder)
+        serving = Agent(client, driver, backend.name, settings.key, holder, note)
         work = asyncio.ensure_future(serving.run())
         stack.push_async_callback(ended, work)
         stack.push_async_callback(finished, serving)
@@ -73,8 +74,13 @@ def agent(
     client: Client, settings: Settings, backend: BackendSettings, holder: str
 ) -> Agent:
     """Return the agent of one backend; raise `Unusable` for a driver that is not."""
-    driver = driver_of(backend, settings.key, defaults_of(settings))
+    driver = driver_for(settings, backend)
     return Agent(client, driver, backend.name, settings.key, holder, note)
+
+
+def driver_for(settings: Settings, backend: BackendSettings) -> Driver:
+    """Return the driver of a backend of the settings; raise `Unusable`."""
+    return driver_of(backend, settings.key, defaults_of(settings))
 
 
 async def finished(*agents: Agent) -> None:

@@ -23,11 +23,14 @@ class Waiting:
         self._address = without_secret(url)
         self._level = level
         self._said = float("-inf")
+        self._wrong = ""  # what was said last
 
     async def failed(self, error: Exception) -> None:
         """Say what went wrong; while there is no broker that is the same each time."""
         if self._client.is_connected:
-            logger.error("NATS at %s: %s", self._address, error)
+            if str(error) != self._wrong:
+                logger.error("NATS at %s: %s", self._address, error)
+            self._wrong = str(error)
         elif time.monotonic() >= self._said + SAY_EVERY:
             self._said = time.monotonic()
             why = " ".join(str(error).split()) or type(error).__name__

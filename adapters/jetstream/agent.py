@@ -480,7 +480,6 @@ class Agent:
                     continue
                 except Exception as failure:  # noqa: BLE001 - told, and tried again
                     self._found(in_words(failure))
-                    logger.warning("backend %s: %s", self._name, self._failure)
                 else:
                     self._failure = None
                     # Or new work would be refused until what is old has been begun.
@@ -491,6 +490,8 @@ class Agent:
 
     def _found(self, failure: str | None) -> None:
         """Take in whether the storage is usable; work waits until it is."""
+        if failure and failure != self._failure:
+            logger.warning("backend %s: %s", self._name, failure)
         self._failure = failure
         self._looked.set()
         self._changed.set()

@@ -32,6 +32,7 @@ from service.testing import (
     caller,
     capabilities,
     configuration,
+    eventually,
     has_room,
     nothing_is_in_flight,
     program,
@@ -50,9 +51,11 @@ class Shelf:
         self.creating = threading.Event()
         self.copying = threading.Event()
         self.at_work = 0
+        self.looked_at = 0
 
     def set_up(self) -> None:
         assert not self.at_work
+        self.looked_at += 1
         if self.unusable:
             raise self.unusable
 
@@ -326,6 +329,26 @@ def test_a_storage_is_set_up_while_nothing_else_is_done_to_it(
         return len(answer["items"]) == 2
 
     assert run(scenario) == ["", "available"]
+
+
+def test_what_is_wrong_with_a_storage_is_logged_once(
+    run: Callable[[Scenario], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "SET_UP_AGAIN", 0.05)
+
+    async def scenario(house: House) -> None:
+        async def again() -> bool:
+            return bool(house.driver.looked_at > before + 3)
+
+        before = house.driver.looked_at
+        house.driver.unusable = DriverFailed("the shelf has fallen down")
+        await eventually(again)
+
+    run(scenario)
+
+    assert caplog.text.count("backend files: the shelf has fallen down") == 1
 
 
 # An agent of its own, killed in the middle

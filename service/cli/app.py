@@ -76,6 +76,9 @@ def run(arguments: list[str] | None = None) -> int:
         said, code = "nothing was done", 1
     except typer.TyperException as wrong:
         said, code = usage(wrong), wrong.exit_code
+    except BrokenPipeError:  # whoever reads it has read enough, as `head` does
+        sys.stdout = None
+        return 1
     except OSError as error:  # the output, a full disk for example
         sys.stdout = None  # or the interpreter would try to flush it once more
         said, code = f"the answer cannot be written: {error.strerror}", 1

@@ -58,27 +58,46 @@ class Lost(Exception):
 class Problem(Ended):
     """The service said no; `told` is its problem, as RFC 9457 has it."""
 
-    def __init__(self, told: dict[str, Any], subject: str) -> None:
+    def __init__(
+        self,
+        told: dict[str, Any],
+        subject: str,
+        asked: Mapping[str, Any] = {},
+    ) -> None:
         super().__init__(told, subject)
         self.told = told
         self.subject = subject
+        self._asked = asked
 
     def __str__(self) -> str:
         detail = str(self.told.get("detail") or self.told.get("title") or "refused")
         advice = NEXT.get(str(self.told.get("type")), "")
-        return f"{detail}; {advice}" if advice else detail
+        noun, key = self._about
+        if self.told.get("type") == "not-found":
+            advice = LISTED.get(noun, "").format(noun=noun.replace("_", "-"))
+        return f"{detail}; {advice.format(key=key)}" if advice else detail
+
+    @property
+    def _about(self) -> tuple[str, str]:
+        """The noun and the id of what it is about, as far as that is known."""
+        noun, _, key = str(self.told.get("instance") or "").partition("/")
+        asked = (self._asked.get(f"{of}id") for of in ("", "volume_", "group_"))
+        return noun, key or next(filter(None, asked), "ID")
 
 
 # What to do next, where the problem's detail does not say it already.
 NEXT = {
-    "not-found": "`holdfast volume list`, `backend list` and the other nouns' show "
-    "what there is",
-    "refused": "`holdfast audit history ID` shows how it came to that",
+    "refused": "`holdfast audit history {key}` shows how it came to that",
     "no-capacity": "`holdfast backend list` shows the room there is",
     "conflict": "see what is there with `show`, and ask with another id or key",
     "unavailable": "ask again; the same --request-id does nothing twice",
-    "fault": "`holdfast audit history ID` and the service's log say more",
+    "fault": "`holdfast audit history {key}` and the service's log say more",
 }
+# Where to see what there is of a noun.
+LISTED = dict.fromkeys(
+    ("volume", "attachment", "snapshot", "group", "group_snapshot", "backend"),
+    "`holdfast {noun} list` shows them",
+) | {"volume_type": "[volume_type.NAME] in the settings of `serve` or `up` has them"}
 
 
 @dataclass(frozen=True)
@@ -188,7 +207,7 @@ class Service:
         failed, answer = self._runner.run(asking)
         told: dict[str, Any] = json.loads(answer)
         if failed:
-            raise Problem(told, subject)
+            raise Problem(told, subject, said)
         return told
 
     async def _answer(

@@ -176,9 +176,27 @@ def test_a_trace_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_problem_is_its_detail_and_what_to_do_next() -> None:
-    problem = Problem({"type": "refused", "detail": "cannot delete"}, "volume.delete")
+    told = {"type": "refused", "detail": "cannot delete"}
+    problem = Problem(told, "volume.delete", {"id": ONE})
+    about_another = Problem(told | {"instance": f"volume/{OTHER}"}, "group.delete")
 
-    assert str(problem).startswith("cannot delete; `holdfast audit history")
+    history = "cannot delete; `holdfast audit history {}` shows how it came to that"
+    assert str(problem) == history.format(ONE)
+    assert str(about_another) == history.format(OTHER)
+
+
+@pytest.mark.parametrize(
+    ("noun", "where"),
+    [
+        ("backend", "`holdfast backend list` shows them"),
+        ("group_snapshot", "`holdfast group-snapshot list` shows them"),
+        ("volume_type", "[volume_type.NAME] in the settings"),
+    ],
+)
+def test_what_was_not_found_says_where_to_look(noun: str, where: str) -> None:
+    told = {"type": "not-found", "detail": "no such thing", "instance": f"{noun}/x"}
+
+    assert str(Problem(told, "volume.create")).startswith(f"no such thing; {where}")
 
 
 def test_a_plain_table_is_aligned_and_never_wrapped() -> None:

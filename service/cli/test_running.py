@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from time import monotonic
 
@@ -15,7 +17,7 @@ from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of, process
 from service.cli.app import app
 from service.cli.client import DESCRIPTION, Unreachable
-from service.cli.conftest import Shell
+from service.cli.conftest import HOLDFAST, Shell
 from service.text import without_secret
 from service.up import DESCRIPTION as WRITTEN
 
@@ -45,6 +47,23 @@ def test_a_second_up_on_a_folder_is_one_line(shell: Shell) -> None:
     assert str(shell.data) in ended.stderr
 
 
+def test_whoever_has_read_enough_is_told_nothing_more(shell: Shell) -> None:
+    read, write = os.pipe()
+    os.close(read)
+
+    ended = subprocess.run(
+        [HOLDFAST, "volume", "list"],
+        env=shell.environment,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(write)
+
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
@@ -54,6 +73,18 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     assert ended.stderr.count("\n") == 1
     assert port in ended.stderr
     assert "--nats-port" in ended.stderr
+
+
+def test_an_agent_without_its_driver_does_not_wait_for_a_broker(tmp_path: Path) -> None:
+    more = {
+        "HOLDFAST_AGENT_KEY": "0123456789abcdef",
+        "HOLDFAST_NATS_URL": f"nats://127.0.0.1:{free_port()}",
+    }
+
+    ended = Shell(tmp_path).run("agent", "--driver", "nonsense", more=more)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "holdfast: there is no class nonsense\n"
 
 
 def test_a_folder_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
