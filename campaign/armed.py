@@ -17,7 +17,7 @@ from typing import Any
 from adapters.jetstream.work import WORK
 from campaign.breaks import BREAKS, ON_LVM
 from campaign.patching import dying, patch
-from campaign.points import AGENT, KEEPER, POINTS, SERVE, STEPS
+from campaign.points import AGENT, EVERY, KEEPER, SERVE
 
 FOLDER, BROKEN = "CAMPAIGN_FOLDER", "CAMPAIGN_BROKEN"
 DIARY, SAID = "diary", "said"
@@ -33,7 +33,7 @@ def armed(code: str, program: str, folder: Path, broken: str = "") -> str:
 def arm(program: str, folder: str, broken: str) -> None:
     """Let this process die where a sentence in the folder says so."""
     os.dup2(os.open(Path(folder, SAID), LOG_FLAGS, 0o600), sys.stderr.fileno())
-    for point in [*POINTS, *STEPS]:
+    for point in EVERY:
         if point.program == program:
             patch(point.where, dying(Path(folder, point.name), point.when))
     mistakes = BREAKS | ON_LVM

@@ -16,6 +16,7 @@ class Point(NamedTuple):
     where: str
     at_start: bool = False  # so that it is started anew for it
     calls: int = 1  # how many of them are worth dying in
+    thick: int = 1  # likewise, where thick volumes are looked at by themselves
 
 
 LOG = "service.log:Log"
@@ -38,6 +39,9 @@ SHELL = "adapters.lvm.shell:Process"
 FRONTS = "adapters.lvm.fronts:Fronts"
 MAPPER = "adapters.lvm.mapper:Mapper"
 CLEARING = "adapters.lvm.clearing"
+LVS = "adapters.lvm.lvs:Lvs"
+FILLING = "adapters.lvm.filling"
+AT_ONCE = "adapters.lvm.together:Together.take_at_once"
 VISIT = "adapters.targets.configfs:Visit"
 SWEEPER = "adapters.jetstream.sweeping:Sweeper"
 
@@ -120,6 +124,31 @@ STEPS_TABLE: list[tuple[Any, ...]] = [
     ("before an export converges",    AGENT,  "before", f"{LVM}.converge", True),
     ("an export has converged",       AGENT,  "after",  f"{LVM}.converge", True),
 ]
+# With snapshots, copies, reversions and groups, likewise; how often thin, and thick.
+AMID_TABLE: list[tuple[Any, ...]] = [
+    ("before a snapshot",              "before", f"{LVM}.take_snapshot",    1, 1),
+    ("a snapshot is there",            "after",  f"{LVS}.snapshot",         5, 4),
+    ("a snapshot is done",             "after",  f"{LVM}.take_snapshot",    1, 1),
+    ("a part is copied",               "after",  f"{FILLING}:copy",         0, 3),
+    ("a copy is done",                 "after",  f"{LVM}._fill",            1, 1),
+    ("before a reversion",             "before", f"{LVM}.revert",           1, 1),
+    ("a tag says what is so",          "after",  f"{LVS}.tag",              2, 4),
+    ("another name is given",          "after",  f"{LVS}.rename",           2, 0),
+    ("a helper is gone",               "after",  f"{LVS}.remove",           1, 1),
+    ("a reversion is done",            "after",  f"{LVM}.revert",           1, 1),
+    ("before all snapshots of some",   "before", AT_ONCE,                   1, 1),
+    ("a front is held up",             "after",  f"{MAPPER}.suspend",       2, 2),
+    ("a front goes on",                "after",  f"{FRONTS}._go_on",        2, 2),
+    ("all snapshots are there",        "after",  AT_ONCE,                   1, 1),
+    ("before a snapshot goes",         "before", f"{LVM}.delete_snapshot",  3, 3),
+    ("a snapshot is split off",        "after",  f"{LVS}._split",           0, 3),
+    ("a snapshot is gone",             "after",  f"{LVM}.delete_snapshot",  3, 3),
+]
 # fmt: on
 POINTS = [Point(*row) for row in TABLE]
 STEPS = [Point(*row) for row in STEPS_TABLE]
+AMID = [
+    Point(name, AGENT, when, where, calls=thin, thick=thick)
+    for name, when, where, thin, thick in AMID_TABLE
+]
+EVERY = [*POINTS, *STEPS, *AMID]

@@ -15,6 +15,7 @@ from adapters.file.naming import ID, is_ours, names
 from adapters.file.volumes import Volumes
 from adapters.lvm import snapshots, volumes
 from adapters.lvm.report import LV_FIELDS, Lv, lv_of
+from adapters.lvm.reverting import BY
 from adapters.lvm.together import AT_ONCE
 from campaign.disk import CLEARED, text_in
 from domain.ports import Cause
@@ -181,7 +182,8 @@ def kept(lv: Lv) -> OnDisk:
     cause = volumes.cause(lv)
     named = UUID(lv.name.removeprefix(VOLUME_PREFIX))
     ours = volumes.tags(named, cause) if cause else frozenset()
-    return OnDisk(lv.size_bytes, cause, set(lv.tags - ours))
+    strangers = {tag for tag in lv.tags - ours if not tag.startswith(BY)}
+    return OnDisk(lv.size_bytes, cause, strangers)
 
 
 def kept_snapshot(lv: Lv) -> OnDisk:

@@ -9,7 +9,7 @@ import pytest
 
 from campaign.breaks import BREAKS, ON_LVM
 from campaign.patching import patch
-from campaign.points import POINTS, STEPS
+from campaign.points import EVERY
 from campaign.rounds import rounds
 
 ROUNDS = 10
@@ -43,7 +43,7 @@ def test_a_mistake_is_found(broken: str) -> None:
 @pytest.mark.parametrize(
     "where",
     sorted(
-        {p.where for p in [*POINTS, *STEPS]}
+        {p.where for p in EVERY}
         | {w for b in [*BREAKS.values(), *ON_LVM.values()] for w in b.patches}
     ),
 )
@@ -52,6 +52,6 @@ def test_what_is_patched_is_there(where: str) -> None:
 
 
 def test_no_two_points_share_a_name() -> None:
-    names = [point.name for point in [*POINTS, *STEPS]]
+    names = [point.name for point in EVERY]
 
     assert len(names) == len(set(names))

@@ -7,19 +7,23 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from adapters.tasks import ended
 from campaign.armed import SAID
 from campaign.bed import Bed
+from campaign.disk import PLACES
 from campaign.forked import Forked
-from campaign.points import STEPS, Point
+from campaign.points import AMID, STEPS, Point
 from campaign.rounds import come_to_rest, compared
 from campaign.storage import VolumeGroups
+from campaign.together import Ask, rested, written
 from campaign.witness import Diary, Witness
-from service.testing import callers, eventually, has_room, settled
+from service.testing import callers, eventually, has_room, nothing_is_in_flight
 
 pytestmark = [
     pytest.mark.campaign,
@@ -29,12 +33,15 @@ pytestmark = [
 KINDS = {"thin": "/dev/ubda", "thick": "/dev/ubdb"}
 # Thick or thin, for only what LVM is told differs, and clearing: first all of one, for
 # they share a service.
-DEATHS = [
+ALONE = [
     (kind, step, call)
     for parity, kind in enumerate(("thick", "thin"))
     for step in STEPS
     for call in range(parity, step.calls, 2)
 ]
+THIN = [("thin", step, call) for step in AMID for call in range(step.calls)]
+THICK = [("thick", step, call) for step in AMID for call in range(step.thick)]
+FEW = THIN[::4]  # the others, and copies, take their time
 
 
 class Living:
@@ -53,11 +60,13 @@ class Living:
             dice = random.Random(name)
             witness = Witness(asker.client, self.diary, dice, other.client)
             await has_room(witness, self.group)
+            await self._clear(witness)
             sentence = self.bed.folder / step.name
             sentence.write_text(str(call))
             mending = asyncio.ensure_future(self._mend())
             try:
-                async for _ in live(witness, name):
+                life = keep if step in AMID else live
+                async for _ in life(witness, name):
                     if step.at_start:
                         await self._begin_anew(sentence)
                 await come_to_rest(witness, self.group)
@@ -68,6 +77,13 @@ class Living:
                 sentence.unlink()
                 found.append("it was never reached")
             return found
+
+    async def _clear(self, asker: Witness) -> None:
+        """Leave nothing for what comes next to look at."""
+        for each in await asker.all("group.list"):
+            about = {"id": each["id"], "delete_volumes": True}
+            await asker.insist("group.delete", f"{each['id']} goes", **about)
+        await nothing_is_in_flight(asker, self.group)
 
     async def _begin_anew(self, sentence: Path) -> None:
         """Have a new agent, which is asked for nothing until it has died."""
@@ -88,24 +104,75 @@ class Living:
 
 async def live(asker: Witness, name: str) -> AsyncIterator[None]:
     """Make a volume; grow it while a host reaches it, from the yield on; delete it."""
+    ask = asking(asker, name)
+    volume = (await ask("volume.create", size_gib=1))["id"]
+    await rested(asker, "volume", volume)
+    held = await reach(ask, volume)
+    yield
+    await ask("volume.extend", id=volume, size_gib=2)
+    await rested(asker, "volume", volume)
+    await ask("attachment.delete", id=held)
+    await ask("volume.delete", id=volume)
 
-    async def ask(subject: str, **message: object) -> str:
-        # There is no room on a backend whose agent is just beginning.
-        key = f"{name}, {subject}"
-        answer = await asker.until(subject, lambda it: "id" in it, key=key, **message)
-        return str(answer["id"])
 
-    volume = await ask("volume.create", size_gib=1)
-    await settled(asker, volume)
-    held = await ask("attachment.create", volume_id=volume, host="node-1")
+async def keep(asker: Witness, name: str) -> AsyncIterator[None]:
+    """Keep what a volume holds, copy it and go back to it; keep both at one moment."""
+    ask = asking(asker, name)
+    volume = (await ask("volume.create", size_gib=1))["id"]
+    await rested(asker, "volume", volume)
+    await written(asker, ask, volume, PLACES[0], "early")
+    taken = (await ask("snapshot.create", volume_id=volume))["id"]
+    await rested(asker, "snapshot", taken)
+    asker.diary.wrote(taken, PLACES[0], "early")
+    await written(asker, ask, volume, PLACES[0], "late")
+    copy = (await ask("volume.create", source={"snapshot": taken}))["id"]
+    await rested(asker, "volume", copy)
+    await ask("volume.revert", id=volume, snapshot_id=taken)
+    await rested(asker, "volume", volume)
+    await ask("snapshot.delete", id=taken)
+    await rested(asker, "snapshot", taken)
+    yield
+    await keep_together(asker, ask, [volume, copy])
+
+
+async def keep_together(asker: Witness, ask: Ask, volumes: list[str]) -> None:
+    """Take a snapshot of volumes while hosts reach them, and delete it."""
+    [backend] = await asker.all("backend.list")
+    about = {"backend": backend["name"], "consistent": True}
+    group = (await ask("group.create", **about))["id"]
+    await ask("group.update", id=group, add_volumes=volumes)
+    holds = [await reach(ask, each) for each in volumes]
+    taken = (await ask("group_snapshot.create", group_id=group))["id"]
+    await rested(asker, "group_snapshot", taken)
+    for volume, hold in zip(volumes, holds, strict=True):
+        await ask("attachment.delete", id=hold)
+        await ask("volume.remove_export", id=volume)  # or a sweep does, a minute later
+    await ask("group_snapshot.delete", id=taken)
+    await rested(asker, "group_snapshot", taken)
+
+
+async def reach(ask: Ask, volume: str) -> str:
+    """Let a host reach a volume, and return how it holds it."""
+    held = (await ask("attachment.create", volume_id=volume, host="node-1"))["id"]
     connector = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
     await ask("attachment.update", id=held, connector=connector)
     await ask("attachment.complete", id=held)
-    yield
-    await ask("volume.extend", id=volume, size_gib=2)
-    await settled(asker, volume)
-    await ask("attachment.delete", id=held)
-    await ask("volume.delete", id=volume)
+    return str(held)
+
+
+def asking(asker: Witness, name: str) -> Ask:
+    """Return what asks, each a name once, until it is done."""
+    number = count()
+
+    async def ask(subject: str, **message: object) -> dict[str, Any]:
+        # There is no room on a backend whose agent is just beginning.
+        key = f"{name}, {next(number)} {subject}"
+        found: dict[str, Any] = await asker.until(
+            subject, lambda it: "id" in it, key=key, **message
+        )
+        return found
+
+    return ask
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +202,21 @@ def living(group: str, folder: Path) -> Iterator[Living]:
         bed.agent.kill()
 
 
+def tested(kind: str, step: Point, call: int, *marks: pytest.MarkDecorator) -> Any:
+    """Return a death as pytest takes it."""
+    return pytest.param(kind, step, call, marks=marks, id=f"{kind}, {step.name} {call}")
+
+
 @pytest.mark.parametrize(
     ("kind", "step", "call"),
-    DEATHS,
-    ids=[f"{kind}, {step.name} {call}" for kind, step, call in DEATHS],
+    [
+        *(tested(*death) for death in [*ALONE, *FEW]),
+        *(
+            tested(*death, pytest.mark.slow)
+            for death in [*THIN, *THICK]
+            if death not in FEW
+        ),
+    ],
 )
 def test_all_accounts_agree_when_the_agent_has_died(
     lives: Callable[[str], Living], kind: str, step: Point, call: int

@@ -19,7 +19,7 @@ from service.testing import BACKEND
 HALF = 0.5
 SELDOM, OFTEN = 1, 8  # all of it takes long where a copy is no clone
 LOOK_SECONDS = 0.05
-TRANSIENT = {"creating", "deleting", "reverting", "restoring"}
+TRANSIENT = {"creating", "extending", "deleting", "reverting", "restoring"}
 
 Ask = Callable[..., Awaitable[Any]]
 

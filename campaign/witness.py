@@ -50,7 +50,12 @@ class Asked:
 
 
 # Their answers come when a backend has done its work, and show what is then.
-WAITING = {"attachment.create", "attachment.update", "attachment.delete"}
+WAITING = {
+    "volume.remove_export",
+    "attachment.create",
+    "attachment.update",
+    "attachment.delete",
+}
 
 
 class Diary:
