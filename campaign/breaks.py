@@ -141,6 +141,9 @@ BREAKS = {
     "a deletion is reported and not made": Break(
         AGENT, {f"{DRIVER}.delete": doing_nothing}
     ),
+    "a reversion is reported and not made": Break(
+        AGENT, {f"{DRIVER}.revert": doing_nothing}
+    ),
 }
 # Those that it takes a power cut, or real LVM, to find.
 ON_LVM = {
@@ -150,7 +153,7 @@ ON_LVM = {
     ),
     "exports are not made again": Break(AGENT, {f"{SWEEPER}._sweep": leaving_it}),
     "blocks are not cleared": Break(AGENT, {f"{CLEARING}:clear": doing_nothing}),
-    "a reversion is reported and not made": Break(
+    "what LVM is to revert stays as it is": Break(
         AGENT, {f"{LVM}.revert": doing_nothing}
     ),
     "hosts are not held up": Break(AGENT, {f"{FRONTS}.held_up": holding_nothing_up}),
