@@ -47,16 +47,22 @@ class Figures(NamedTuple):
 
 
 def measured(
-    tables: PostgresReadModels, recorder: LogRecorder, published: int
+    tables: PostgresReadModels, recorder: LogRecorder, published: int | None
 ) -> Figures:
-    """Return how far read models and stream are behind, and what does not go on."""
+    """Return how far read models and stream are behind, and what does not go on.
+
+    Of a stream that nobody has looked at yet, nothing is known.
+    """
     found = standings(tables, recorder)
     newest = recorder.max_notification_id() or 0
     lags = {seen.name: seen.lag_seconds for seen in found}
     behind = {seen.name: seen.behind for seen in found}
+    if published is not None:
+        lags[PUBLISHED] = seconds_behind(recorder, published)
+        behind[PUBLISHED] = max(0, newest - published)
     return Figures(
-        lags | {PUBLISHED: seconds_behind(recorder, published)},
-        behind | {PUBLISHED: max(0, newest - published)},
+        lags,
+        behind,
         {
             value: age(since)
             for model, values in AGING.items()

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.jetstream.stream import PUBLISHED
 from adapters.postgres.reading import rebuilt
 from adapters.postgres.recorder import Batch
 from domain import log as language
@@ -368,6 +369,18 @@ def test_the_age_of_what_waits_is_told(manager: VolumeManager, waits: str) -> No
     allowed = getattr(DEADLINES, case.deadline)
     assert allowed - 30 <= told.oldest[waits] < allowed
     assert set(told.oldest) == set(CASES)
+
+
+def test_a_stream_that_nobody_has_looked_at_is_not_called_late(
+    manager: VolumeManager,
+) -> None:
+    watched(manager, begun(CASES["volume.created"], 30))
+    known, recorder = tables(manager.recorder), manager.recorder
+
+    unknown, late = (measured(known, recorder, last) for last in (None, 0))
+
+    assert PUBLISHED not in unknown.lags | unknown.behind
+    assert late.lags[PUBLISHED] > 0
 
 
 def test_room_that_was_taken_for_nothing_is_given_back(manager: VolumeManager) -> None:

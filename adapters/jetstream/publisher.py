@@ -16,6 +16,7 @@ from logging import getLogger
 import msgspec
 from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
@@ -46,7 +47,7 @@ class Publisher:
         self.follower = follower
         self._recorder = follower.recorder
         self._key = key
-        self.reached = 0
+        self.reached: int | None = None  # until the stream has been looked at
         self.failing = ""  # why nothing is taken, as it was said last
 
     async def run(self) -> None:
@@ -56,15 +57,15 @@ class Publisher:
         """
         while True:
             try:
-                self.reached = await self._last_sequence()
-                await self._follow()
+                self.reached = last = await self._last_sequence()
+                await self._follow(last)
             except TimeoutError:
                 self.failing = "the broker does not answer; its disk may be full"
             except (Error, NotAcknowledged, PersistenceError) as why:
                 self.failing = str(why)
             await asyncio.sleep(AGAIN)
 
-    async def _follow(self) -> None:
+    async def _follow(self, reached: int) -> None:
         """Publish what follows the stream's end, until that fails."""
         # A broker that is met anew may have lost the end of the stream, or all.
         stats = self._client.stats
@@ -74,16 +75,12 @@ class Publisher:
         after = self.follower.after
         try:
             while stats["reconnects"] == met:
-                page = await asyncio.to_thread(after, self.reached, AGAIN)
+                page = await asyncio.to_thread(after, reached, AGAIN)
                 if page:
                     await self._publish(page, inbox)
-                    refused = await acks.next_msg(PATIENCE)
-                    if refused.headers:
-                        raise NotAcknowledged("no stream is there to take it")
-                    if b'"error"' in refused.data:
-                        error = msgspec.json.decode(refused.data)["error"]
-                        raise NotAcknowledged(error["description"])
-                    self.reached, self.failing = page[-1].position, ""
+                    check(await acks.next_msg(PATIENCE))
+                    self.reached = reached = page[-1].position
+                    self.failing = ""
         finally:
             if not self._client.is_closed:
                 await acks.unsubscribe()
@@ -140,6 +137,15 @@ class Publisher:
         messages = [as_message(self._key, event) for event in page[:-1]]
         messages.append(as_message(self._key, page[-1], inbox))
         await send(self._client, messages)
+
+
+def check(acknowledged: Msg) -> None:
+    """Raise `NotAcknowledged` for an answer that is a refusal."""
+    if acknowledged.headers:
+        raise NotAcknowledged("no stream is there to take it")
+    if b'"error"' in acknowledged.data:
+        error = msgspec.json.decode(acknowledged.data)["error"]
+        raise NotAcknowledged(error["description"])
 
 
 class Said(msgspec.Struct):

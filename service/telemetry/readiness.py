@@ -96,9 +96,13 @@ async def read_models(running: Replica) -> None:
 async def stream(running: Replica) -> None:
     """Raise why agents and others do not hear what happens."""
     word = running.reading.word
-    if word and (behind := word.lags.get(PUBLISHED, 0)) > LATE:
-        why = word.unpublished or "it is being written"
-        raise Unready(f"is {behind:.0f} s behind the log: {why}")
+    if word is None:
+        return  # as `read_models` tells
+    why = word.unpublished
+    if PUBLISHED not in word.lags and why:
+        raise Unready(f"cannot be looked at: {why}")
+    if (behind := word.lags.get(PUBLISHED, 0)) > LATE:
+        raise Unready(f"is {behind:.0f} s behind the log: {why or 'it is written'}")
 
 
 def of_agent(client: Client, agent: Agent) -> dict[str, Check]:
