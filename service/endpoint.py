@@ -52,6 +52,7 @@ LARGEST_BODY = 64 * 1024
 LOOK_AGAIN = 1.0  # seconds that memory is believed without a word from anybody
 MOST_QUERIES = 256  # at once; more are refused
 PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # as JSON
 
 # What is shown of an aggregate: of which part, with what is known of the backends.
 View = Callable[[Any, UUID | None, Room], Any]
@@ -371,7 +372,7 @@ def parsed(body: bytes) -> dict[str, Any]:
         return {}
     try:
         return _parse(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Malformed from error
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from logging import getLogger
 
 import msgspec
 
 from adapters.jetstream.taking import Request
 from service.command import Reply
+
+logger = getLogger(__name__)
 
 Note = Callable[["Watched", Reply], None]
 
@@ -27,7 +30,10 @@ class Watched(Request, eq=False, kw_only=True):
     def answered(self, reply: Reply) -> None:
         """Note the answer, sent or not: one that nobody waits for is one as well."""
         for note in self.notes:
-            note(self, reply)
+            try:
+                note(self, reply)
+            except Exception:  # nobody's answer may suffer
+                logger.exception("an answer on %s was not noted", self.subject)
 
 
 def watched(request: Request, notes: Sequence[Note]) -> Watched:

@@ -22,7 +22,7 @@ from adapters.tracing import TRACER, parent_of, traceparent_of
 from domain.provenance import Provenance
 from service import headers as said
 from service.command import Command, Reply
-from service.endpoint import PREFIX, Answering
+from service.endpoint import PREFIX, UNREADABLE, Answering
 from service.replica import Replica
 from service.telemetry import exporting
 from service.telemetry.lines import Lines
@@ -153,7 +153,7 @@ def read(decode: Callable[[bytes], Any], body: bytes) -> Any:
     """Return what there is to read, or None in what was never ours."""
     try:
         return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 

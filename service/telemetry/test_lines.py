@@ -15,6 +15,7 @@ from service.telemetry.testing import told
 from service.testing import AGENT, SERVE, caller, has_room, program
 
 SECRET = "correct-horse-battery"
+NESTED = b'{"metadata":' * 5_000
 FORGED = '4f7d" level=error\nforged'
 
 
@@ -33,6 +34,7 @@ async def work(url: str) -> str:
         await asker.insist("attachment.update", id=held["id"], connector=connector)
         await asker.ask("volume.delete", id=made["id"])
         await asker.ask("volume.show", id=FORGED)
+        await asker.client.request("holdfast.v1.volume.show", NESTED, timeout=10)
         return str(made["id"])
 
 
