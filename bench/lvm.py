@@ -357,8 +357,13 @@ def worst(found: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     yield "start_seconds_1000", max(starts)
 
 
-def main() -> None:
-    """Measure everything, tell it, and keep it."""
+Measured = Callable[
+    [Bed, list[Storage], Callable[[str], None]], Iterator[tuple[str, float]]
+]
+
+
+def measure(measured: Measured, floors: Mapping[str, str], results: str) -> None:
+    """Measure on storage of each kind, tell it, and keep it."""
     storages = [Storage(kind) for kind in DISKS]
     console = Console()
     for storage in storages:
@@ -369,9 +374,8 @@ def main() -> None:
         bed(settings) as on,
         on.replica(),
     ):
-        figures = measured(on, storages, status.update)
-        tell(console, figures, FLOORS, "results-lvm.json")
+        tell(console, measured(on, storages, status.update), floors, results)
 
 
 if __name__ == "__main__":
-    main()
+    measure(measured, FLOORS, "results-lvm.json")

@@ -12,12 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from uuid import uuid4
 
-from rich.console import Console
-
 from bench import load
-from bench.bed import Bed, bed
-from bench.lvm import DISKS, IN_FLIGHT, Storage, asked, newest, prepare, started, timed
-from bench.telling import tell
+from bench.bed import Bed
+from bench.lvm import DISKS, IN_FLIGHT, Storage, asked, measure, newest, started, timed
 
 TIMES = 8  # operations, one at a time
 MEMBERS = 10  # of a group
@@ -131,21 +128,5 @@ def remove(on: Bed, noun: str, ids: list[str]) -> None:
     asked(on, f"{noun}.delete", [{"id": each} for each in ids])
 
 
-def main() -> None:
-    """Measure everything, tell it, and keep it."""
-    storages = [Storage(kind) for kind in DISKS]
-    console = Console()
-    for storage in storages:
-        prepare(storage)
-    settings = "".join(storage.settings for storage in storages)
-    with (
-        console.status("starting the servers") as status,
-        bed(settings) as on,
-        on.replica(),
-    ):
-        figures = measured(on, storages, status.update)
-        tell(console, figures, FLOORS, "results-snapshots.json")
-
-
 if __name__ == "__main__":
-    main()
+    measure(measured, FLOORS, "results-snapshots.json")
