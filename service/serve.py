@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from importlib.metadata import version
 from typing import Any
 
+from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.micro import add_service
@@ -30,7 +31,7 @@ from service.reading import Reading
 from service.replica import Replica
 from service.room import Room
 from service.running import Told, begun, check_key, overseen, until_stopped
-from service.settings import Settings, database_of
+from service.settings import Settings, Unusable, database_of
 from service.telemetry import exporting, metrics
 from service.telemetry.readiness import beginning, of_replica
 from service.telemetry.requests import committed, handler
@@ -49,15 +50,27 @@ def run_serve(settings: Settings, told: Told) -> None:
         client = await stack.enter_async_context(
             await connect(settings.nats_url, "serve")
         )
-        running, work = await stack.enter_async_context(
-            replica(client, settings, database_of(settings))
-        )
+        try:
+            running, work = await stack.enter_async_context(
+                replica(client, settings, database_of(settings))
+            )
+        except PersistenceError as error:
+            raise Unusable(no_database(settings)) from error
         readiness.becomes(of_replica(running), lambda: running.log.turns)
         stack.callback(systemd.leaves)
         told(settings.nats_url)
         return work
 
     until_stopped(main)
+
+
+def no_database(settings: Settings) -> str:
+    """Return what an operator is told of a database that does not answer."""
+    said = (
+        "PostgreSQL cannot be used: no database {dbname} for the user {user} answers at "
+        "{host}:{port}; [database] in the settings says where it is"
+    )
+    return said.format(**settings.database)
 
 
 @asynccontextmanager

@@ -75,6 +75,26 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     assert "--nats-port" in ended.stderr
 
 
+def test_a_replica_without_a_database_says_where_it_looked(
+    shell: Shell, tmp_path: Path
+) -> None:
+    port, config = free_port(), tmp_path / "holdfast.toml"
+    config.write_text(f"[database]\nport = {port}\npassword = 'hush'\n")
+    more = {
+        "HOLDFAST_AGENT_KEY": "0123456789abcdef",
+        "HOLDFAST_NATS_URL": json.loads((shell.data / DESCRIPTION).read_text())[
+            "nats_url"
+        ],
+    }
+
+    ended = shell.run("serve", "--config", str(config), more=more)
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    where = f"no database holdfast for the user holdfast answers at 127.0.0.1:{port};"
+    assert where in ended.stderr
+    assert "hush" not in ended.stderr
+
+
 def test_an_agent_without_its_driver_does_not_wait_for_a_broker(tmp_path: Path) -> None:
     more = {
         "HOLDFAST_AGENT_KEY": "0123456789abcdef",
