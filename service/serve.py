@@ -67,8 +67,8 @@ def run_serve(settings: Settings, told: Told) -> None:
 def no_database(settings: Settings) -> str:
     """Return what an operator is told of a database that does not answer."""
     said = (
-        "PostgreSQL cannot be used: no database {dbname} for the user {user} answers at "
-        "{host}:{port}; [database] in the settings says where it is"
+        "PostgreSQL cannot be used: no database {dbname} for the user {user} answers "
+        "at {host}:{port}; [database] in the settings says where it is"
     )
     return said.format(**settings.database)
 
