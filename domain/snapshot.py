@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypedDict, Unpack
@@ -374,14 +375,22 @@ class Snapshot(Copied):
             status = LIFECYCLE.after("restored", self)
             self.record(Snapshot.RestorationEnded, status=status)
 
-    def delete(self, *, force: bool = False, with_group: bool = False) -> None:
+    def delete(
+        self,
+        *,
+        force: bool = False,
+        with_group: bool = False,
+        needed_by: Sequence[str] = (),
+    ) -> None:
         """Ask for the storage to be removed; once asked for, asking adds nothing.
 
-        One that was taken in a group goes `with_group` alone.
+        One that was taken in a group goes `with_group` alone. What its volume needs
+        (`needed_by`) goes with the volume alone.
         """
         if self.status not in (S.DELETING, S.DELETED):
             command = "delete/force" if force else "delete"
-            self._leave(command, Snapshot.DeletionStarted, force, with_group)
+            event = Snapshot.DeletionStarted
+            self._leave(command, event, force, with_group, needed_by)
 
     def check_goes(self, *, force: bool) -> None:
         """Raise `Refused` where `delete` would."""
@@ -469,10 +478,11 @@ class Snapshot(Copied):
         event: type[DeletionStarted],
         force: bool = False,  # noqa: FBT001, FBT002
         with_group: bool = False,  # noqa: FBT001, FBT002
+        needed_by: Sequence[str] = (),
     ) -> None:
         self.record(
             event,
-            status=self._may_leave(command, with_group),
+            status=self._may_leave(command, with_group, needed_by),
             backend=self.backend,
             volume_id=self.volume_id,
             previous_status=self.status,
@@ -484,10 +494,11 @@ class Snapshot(Copied):
         self,
         command: str,
         with_group: bool = False,  # noqa: FBT001, FBT002
+        needed_by: Sequence[str] = (),
     ) -> SnapshotStatus:
         """Return the status that leaving leads to, or raise `Refused`."""
         status = LIFECYCLE.after(command, self)
-        unmet = self.copied_to
+        unmet = [*self.copied_to, *needed_by]
         if self.group_snapshot_id and not with_group:
             unmet.append(f"outside group snapshot {self.group_snapshot_id}")
         if unmet:

@@ -413,6 +413,13 @@ class Volume(Held):
         """What has to be so before it can go, or join others, by itself."""
         return [f"outside group {self.group_id}"] if self.group_id else []
 
+    def needs(self, snapshot_id: UUID) -> list[str]:
+        """Return what keeps its snapshot from going before it does, in words."""
+        failed = self.status == Status.ERROR and self.reverted_to == snapshot_id
+        again = "revert it again, or delete it with its snapshots"
+        why = f"which was not reverted to it: {again}"
+        return [f"without volume {self.id}, {why}"] if failed else []
+
     @property
     def unsettled(self) -> bool:
         """Whether something is under way that will change its status."""

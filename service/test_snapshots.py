@@ -40,6 +40,14 @@ async def taken(log: Log, volume_id: str, **said: Any) -> str:
     return snapshot_id
 
 
+async def failed_to_revert(log: Log, volume_id: str) -> str:
+    """Return the id of a snapshot that its volume is in error for."""
+    kept = await taken(log, volume_id)
+    await ask(log, volumes.revert, id=volume_id, snapshot_id=kept)
+    await report(log, volume_id, newest(log, volume_id), not_done=FAILED)
+    return kept
+
+
 async def volume(log: Log, volume_id: str) -> Any:
     return await ask(log, volumes.show, id=volume_id)
 
@@ -370,6 +378,56 @@ def test_a_reversion_that_fails_keeps_the_snapshot(
     assert (seen["status"], seen["error"]["code"]) == (status, why.code)
     assert kept["status"] == "available"
     assert again["status"] == "reverting"
+
+
+def test_a_snapshot_stays_until_a_reversion_that_failed_is_done(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        kept = await failed_to_revert(log, of)
+        refused = [
+            await ask(log, snapshots.delete, id=kept, force=force)
+            for force in (False, True)
+        ]
+        await ask(log, volumes.revert, id=of, snapshot_id=kept)
+        await report(log, of, newest(log, of))
+        return of, refused, await ask(log, snapshots.delete, id=kept)
+
+    of, refused, told = played(manager, scenario)
+
+    why = "which was not reverted to it: revert it again, or delete it"
+    assert [each["current_status"] for each in refused] == ["available"] * 2
+    assert f"not without volume {of}, {why}" in refused[0]["detail"]
+    assert told["status"] == "deleting"
+
+
+def test_a_volume_that_was_not_reverted_goes_with_its_snapshots(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        kept = await failed_to_revert(log, of)
+        await ask(log, volumes.delete, id=of, cascade=True)
+        await report(log, of, newest(log, of))
+        await report(log, kept, newest(log, kept), noun="snapshot")
+        await report(log, of, newest(log, of))
+        return await volume(log, of)
+
+    assert played(manager, scenario)["status"] == "deleted"
+
+
+def test_where_no_reversion_succeeds_what_is_there_can_be_managed_anew(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        kept = await failed_to_revert(log, of)
+        await ask(log, snapshots.unmanage, id=kept)
+        await report(log, kept, newest(log, kept), noun="snapshot")
+        return await ask(log, volumes.unmanage, id=of)
+
+    assert played(manager, scenario)["status"] == "unmanaging"
 
 
 def test_a_snapshot_takes_the_room_of_its_volume(manager: VolumeManager) -> None:

@@ -96,7 +96,8 @@ class Delete(One):
 def delete(log: Decision, snapshot_id: UUID, *, force: bool) -> Snapshot:
     """Ask for a snapshot to be removed; `force` of one that is being taken as well."""
     asked = log.get(Snapshot, snapshot_id)
-    asked.delete(force=force)
+    of = log.get(Volume, asked.volume_id)
+    asked.delete(force=force, needed_by=of.needs(asked.id))
     return asked
 
 
