@@ -140,28 +140,55 @@ def test_a_change_that_cannot_be_is_refused(
     assert seen["status"] == "available"
 
 
+BY_SUBJECT: dict[str, Any] = {
+    each.subject.removeprefix("holdfast.v1."): each
+    for each in (*groups.ENDPOINTS, *group_snapshots.ENDPOINTS)
+}
+
+
 def test_a_consistency_group_is_a_consistent_one(manager: VolumeManager) -> None:
     async def scenario(log: Log) -> Any:
-        plain, _ = await grouped(log)
-        consistent, _ = await grouped(log, consistent=True)
-        by_subject: dict[str, Any] = {
-            each.subject: each
-            for each in (*groups.ENDPOINTS, *group_snapshots.ENDPOINTS)
-        }
-        taking = by_subject["holdfast.v1.cgsnapshot.create"]
-        updating = by_subject["holdfast.v1.consistency_group.update"]
+        group_id, _ = await grouped(log, consistent=True)
+        updating = BY_SUBJECT["consistency_group.update"]
+        taking = BY_SUBJECT["cgsnapshot.create"]
         return [
-            await ask(log, taking, group_id=plain),
-            await ask(log, updating, id=plain, name="app"),
-            await ask(log, updating, id=consistent, name="app"),
-            await ask(log, taking, group_id=consistent),
-            await group(log, plain),
+            await ask(log, updating, id=group_id, name="app"),
+            await ask(log, taking, group_id=group_id),
         ]
 
-    *refused, named, taken, plain = played(manager, scenario)
+    named, taken = played(manager, scenario)
 
-    assert [each["type"] for each in refused] == ["not-found", "not-found"]
-    assert (named["name"], taken["status"], plain["name"]) == ("app", "creating", "")
+    assert (named["name"], taken["status"]) == ("app", "creating")
+
+
+@pytest.mark.parametrize(
+    ("subject", "field"),
+    [
+        ("consistency_group.update", "id"),
+        ("consistency_group.delete", "id"),
+        ("consistency_group.create_from_source", "group_id"),
+        ("consistency_group.create_from_source", "group_snapshot_id"),
+        ("cgsnapshot.create", "group_id"),
+        ("cgsnapshot.delete", "id"),
+    ],
+)
+def test_what_is_not_consistent_is_refused_by_its_own_id(
+    manager: VolumeManager, subject: str, field: str
+) -> None:
+    of_a_snapshot = field == "group_snapshot_id" or subject == "cgsnapshot.delete"
+    noun = "cgsnapshot" if of_a_snapshot else "consistency_group"
+
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log)
+        key = (await taken(log, group_id))["id"] if of_a_snapshot else group_id
+        refused = await ask(log, BY_SUBJECT[subject], **{field: key})
+        return group_id, key, refused
+
+    group_id, key, refused = played(manager, scenario)
+
+    why = f"there is no {noun} {key}: group {group_id} is not consistent"
+    assert (refused["status"], refused["detail"]) == (404, why)
+    assert refused["instance"] == f"{noun}/{key}"
 
 
 def test_nobody_comes_and_goes_at_once() -> None:

@@ -137,6 +137,6 @@ ENDPOINTS = (
     show,
     find,
     show_history,
-    create.also("cgsnapshot.create", consistent(create)),
-    delete.also("cgsnapshot.delete", consistent(delete)),
+    create.also("cgsnapshot.create", consistent(create, group="group_id")),
+    delete.also("cgsnapshot.delete", consistent(delete, taken="group_snapshot_id")),
 )

@@ -248,17 +248,41 @@ async def show_history(
     return await history.of(replica.log, "group", group_id, **asked)
 
 
-def consistent(endpoint: Endpoint) -> Callable[..., Any]:
-    """Return a decision that is taken about consistent groups, or theirs, alone."""
+class NotConsistent(NotFound):
+    """What somebody means is of a group that is not consistent."""
+
+    def __init__(self, noun: str, key: UUID, group_id: UUID) -> None:
+        super().__init__(noun, key)
+        self.group_id = group_id
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}: group {self.group_id} is not consistent"
+
+
+def consistent(
+    endpoint: Endpoint, *, group: str = "", taken: str = ""
+) -> Callable[..., Any]:
+    """Return a decision that is taken about consistent groups, or theirs, alone.
+
+    `group` and `taken` are the parameters that have the id of a group that is there
+    already, or of a snapshot of one.
+    """
 
     def decide(log: Decision, **said: Any) -> Any:
-        decided: Any = endpoint.decide(log, **said)
-        of = decided if isinstance(decided, Group) else log.get(Group, decided.group_id)
-        if not of.consistent:
-            raise NotFound("consistency_group", of.id)
-        return decided
+        if snapshot_id := said.get(taken):
+            of = log.get(GroupSnapshot, snapshot_id).group_id
+            check_consistent(log, of, "cgsnapshot", snapshot_id)
+        else:
+            check_consistent(log, said[group], "consistency_group", said[group])
+        return endpoint.decide(log, **said)
 
     return decide
+
+
+def check_consistent(log: Decision, group_id: UUID, noun: str, key: UUID) -> None:
+    """Raise `NotConsistent`, naming what was meant, unless the group is."""
+    if not log.get(Group, group_id).consistent:
+        raise NotConsistent(noun, key, group_id)
 
 
 ENDPOINTS = (
@@ -271,8 +295,9 @@ ENDPOINTS = (
     show_history,
     create_consistent,
     create_from_source.also(
-        "consistency_group.create_from_source", consistent(create_from_source)
+        "consistency_group.create_from_source",
+        consistent(create_from_source, group="source_id", taken="group_snapshot_id"),
     ),
-    update.also("consistency_group.update", consistent(update)),
-    delete.also("consistency_group.delete", consistent(delete)),
+    update.also("consistency_group.update", consistent(update, group="group_id")),
+    delete.also("consistency_group.delete", consistent(delete, group="group_id")),
 )
