@@ -97,7 +97,11 @@ NEXT = {
 LISTED = dict.fromkeys(
     ("volume", "attachment", "snapshot", "group", "group_snapshot", "backend"),
     "`holdfast {noun} list` shows them",
-) | {"volume_type": "[volume_type.NAME] in the settings of `serve` or `up` has them"}
+) | {
+    "consistency_group": "`holdfast group list` shows which are",
+    "cgsnapshot": "`holdfast group list` shows which are",
+    "volume_type": "[volume_type.NAME] in the settings of `serve` or `up` has them",
+}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`holdfast group` and `consistency-group`: volumes that belong together.
 
-A consistency group is a group whose snapshots are taken at one moment; once made,
-both are asked the same.
+A consistency group is a group whose snapshots are taken at one moment; its own
+commands are refused for a group that is none.
 """
 
 from __future__ import annotations
@@ -88,64 +88,70 @@ def create_consistent(
     )
 
 
-@command(consistency, "create-from-source", show.fields)
-@command(app, "create-from-source", show.fields)
-def create_from_source(
-    service: Service,
-    name: Called = "",
-    *,
-    group_snapshot: OfSnapshot = None,
-    source_group: OfGroup = None,
-    description: Description = None,
-    group_id: ChosenId = None,
-) -> Answer:
-    """Ask for a group of copies: of another's members, or of a snapshot of them."""
-    if (group_snapshot is None) == (source_group is None):
-        raise typer.BadParameter("say one: --group-snapshot or --source-group")
-    return service.ask(
-        "group.create_from_source",
-        id=group_id,
-        group_snapshot_id=group_snapshot
-        and names.group_snapshot(service, group_snapshot),
-        group_id=source_group and names.group(service, source_group),
-        name=name,
-        description=description,
-    )
+def changed(app: typer.Typer, noun: str, taken: str) -> None:
+    """Make the commands that are asked alike of any group and of a consistent one.
+
+    `taken` is what its snapshots are called.
+    """
+
+    @command(app, "create-from-source", show.fields)
+    def create_from_source(
+        service: Service,
+        name: Called = "",
+        *,
+        group_snapshot: OfSnapshot = None,
+        source_group: OfGroup = None,
+        description: Description = None,
+        group_id: ChosenId = None,
+    ) -> Answer:
+        """Ask for a group of copies: of another's members, or of a snapshot of them."""
+        if (group_snapshot is None) == (source_group is None):
+            raise typer.BadParameter("say one: --group-snapshot or --source-group")
+        return service.ask(
+            f"{noun}.create_from_source",
+            id=group_id,
+            group_snapshot_id=group_snapshot
+            and names.of(service, taken, group_snapshot),
+            group_id=source_group and names.of(service, noun, source_group),
+            name=name,
+            description=description,
+        )
+
+    @command(app, "update", show.fields)
+    def update(
+        service: Service,
+        group: Group,
+        *,
+        name: Name = None,
+        description: Description = None,
+        added: Added = None,
+        removed: Removed = None,
+    ) -> Answer:
+        """Change what is said of a group, and who is in it: all of it, or nothing."""
+        return service.ask(
+            f"{noun}.update",
+            id=names.of(service, noun, group),
+            name=name,
+            description=description,
+            add_volumes=[names.volume(service, each) for each in added or ()] or None,
+            remove_volumes=[names.volume(service, each) for each in removed or ()]
+            or None,
+        )
+
+    @command(app, "delete", show.fields)
+    def delete(
+        service: Service, group: Group, *, delete_volumes: DeleteVolumes = False
+    ) -> Answer:
+        """Ask for an empty group to go, or for one with volumes that nobody uses."""
+        return service.ask(
+            f"{noun}.delete",
+            id=names.of(service, noun, group),
+            delete_volumes=delete_volumes or None,
+        )
 
 
-@command(consistency, "update", show.fields)
-@command(app, "update", show.fields)
-def update(
-    service: Service,
-    group: Group,
-    *,
-    name: Name = None,
-    description: Description = None,
-    added: Added = None,
-    removed: Removed = None,
-) -> Answer:
-    """Change what is said of a group, and who is in it: all of it, or nothing."""
-    return service.ask(
-        "group.update",
-        id=names.group(service, group),
-        name=name,
-        description=description,
-        add_volumes=[names.volume(service, each) for each in added or ()] or None,
-        remove_volumes=[names.volume(service, each) for each in removed or ()] or None,
-    )
-
-
-@command(consistency, "delete", show.fields)
-@command(app, "delete", show.fields)
-def delete(
-    service: Service, group: Group, *, delete_volumes: DeleteVolumes = False
-) -> Answer:
-    """Ask for an empty group to go, or for one with volumes that nobody uses."""
-    return service.ask(
-        "group.delete",
-        id=names.group(service, group),
-        delete_volumes=delete_volumes or None,
-    )
+changed(app, "group", "group_snapshot")
+changed(consistency, "consistency_group", "cgsnapshot")
 
 
 @question(app, "show", show.fields)

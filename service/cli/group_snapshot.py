@@ -28,33 +28,38 @@ consistency = typer.Typer(
 )
 
 
-@command(consistency, "create", show.fields)
-@command(app, "create", show.fields)
-def create(
-    service: Service,
-    group: Group,
-    *,
-    name: Name = None,
-    description: Description = None,
-    group_snapshot_id: ChosenId = None,
-) -> Answer:
-    """Ask for what all members hold to be kept; `consistency` says at what moment."""
-    return service.ask(
-        "group_snapshot.create",
-        id=group_snapshot_id,
-        group_id=names.group(service, group),
-        name=name,
-        description=description,
-    )
+def changed(app: typer.Typer, noun: str, of: str) -> None:
+    """Make the commands that are asked alike of any group's and of a consistent one's.
+
+    `of` is what the group is called.
+    """
+
+    @command(app, "create", show.fields)
+    def create(
+        service: Service,
+        group: Group,
+        *,
+        name: Name = None,
+        description: Description = None,
+        group_snapshot_id: ChosenId = None,
+    ) -> Answer:
+        """Ask to keep what all members hold; `consistency` says at what moment."""
+        return service.ask(
+            f"{noun}.create",
+            id=group_snapshot_id,
+            group_id=names.of(service, of, group),
+            name=name,
+            description=description,
+        )
+
+    @command(app, "delete", show.fields)
+    def delete(service: Service, group_snapshot: GroupSnapshot) -> Answer:
+        """Ask for all of the snapshots to be removed, or none where one is needed."""
+        return service.ask(f"{noun}.delete", id=names.of(service, noun, group_snapshot))
 
 
-@command(consistency, "delete", show.fields)
-@command(app, "delete", show.fields)
-def delete(service: Service, group_snapshot: GroupSnapshot) -> Answer:
-    """Ask for all of the snapshots to be removed, or none where one is needed."""
-    return service.ask(
-        "group_snapshot.delete", id=names.group_snapshot(service, group_snapshot)
-    )
+changed(app, "group_snapshot", "group")
+changed(consistency, "cgsnapshot", "consistency_group")
 
 
 @question(app, "show", show.fields)

@@ -13,6 +13,8 @@ from service.cli.show import spoken
 HEXADECIMAL = frozenset("0123456789abcdef-")
 NAMED = ("volume", "snapshot", "group", "group_snapshot")
 GONE = dict.fromkeys(NAMED, "deleted") | {"attachment": "detached"}
+# Of which noun they are the consistent ones.
+CONSISTENT = {"consistency_group": "group", "cgsnapshot": "group_snapshot"}
 LAG = 0.2  # seconds
 MOST_TOLD = 5  # candidates of an ambiguous name
 
@@ -44,12 +46,20 @@ def group_snapshot(service: Service, said: str) -> str:
 
 def of(service: Service, noun: str, said: str, **within: Any) -> str:
     """Return the one id that is meant, or raise `Ended` with the candidates."""
+    every = CONSISTENT.get(noun, noun)
 
     def look() -> list[dict[str, Any]]:
-        named = called(service, noun, said, **within)
-        return named or begun(service, noun, said, **within)
+        found = called(service, every, said, **within)
+        found = found or begun(service, every, said, **within)
+        return [each for each in found if noun == every or consistent(service, each)]
 
     return only(noun, said, whole(said) or soon(look))
+
+
+def consistent(service: Service, item: dict[str, Any]) -> bool:
+    """Tell whether it is a consistent group, or of one."""
+    group_id = item.get("group_id", item["id"])
+    return bool(service.look("group.show", id=group_id)["consistent"])
 
 
 def soon(look: Callable[[], list[Any]]) -> list[Any]:
@@ -107,14 +117,17 @@ def listed(service: Service, noun: str, **asked: Any) -> Iterator[dict[str, Any]
 def only(noun: str, said: str, found: Iterable[dict[str, Any]]) -> str:
     """Return the one id that is meant, or raise `Ended` with the candidates."""
     items, word = list(found), spoken(noun)
+    every = CONSISTENT.get(noun, noun)
     if len(items) == 1:
         return str(items[0]["id"])
     if not items:
-        raise Ended(f"no {word} is {said!r}; `holdfast {word} list` shows them")
-    gone = items[0].get("status") == GONE[noun]
+        raise Ended(
+            f"no {word} is {said!r}; `holdfast {spoken(every)} list` shows them"
+        )
+    gone = items[0].get("status") == GONE[every]
     told = ", ".join(gone_since(i) if gone else i["id"] for i in items[:MOST_TOLD])
     more = f" and {len(items) - MOST_TOLD} more" if len(items) > MOST_TOLD else ""
-    kind_of = f"{GONE[noun]} {word}" if gone else word
+    kind_of = f"{GONE[every]} {word}" if gone else word
     raise Ended(
         f"{said!r} is more than one {kind_of}: {told}{more}; give more of the id"
     )

@@ -207,10 +207,45 @@ def test_a_consistency_group_is_a_group(shell: Shell) -> None:
     made = shell.told("consistency-group", "create", "own", "--backend", "files")
     shell.told("volume", "create", "own-db", "--size", "1", "--group", "own", "--wait")
 
-    taken = shell.told("cgsnapshot", "create", "own", "--wait")
+    taken = shell.told("cgsnapshot", "create", "own", "--name", "exact-1", "--wait")
+    copied = ("create-from-source", "own-2", "--group-snapshot", "exact-1")
+    copy = shell.told("consistency-group", *copied, "--wait")
+    shell.told("consistency-group", "update", "own", "--name", "own-1")
+    shell.told("cgsnapshot", "delete", "exact-1", "--wait")
+    gone = shell.told("consistency-group", "delete", "own-1", "--delete-volumes")
 
     assert (made["consistent"], made["status"]) == (True, "available")
     assert taken["consistency"] == "crash-consistent-group"
+    assert (copy["consistent"], copy["status"]) == (True, "available")
+    assert gone["status"] == "deleting"
+
+
+def test_the_commands_of_consistency_groups_leave_others_alone(shell: Shell) -> None:
+    shell.told("consistency-group", "create", "exact", "--backend", "files")
+    shell.told("group", "create", "loose", "--backend", "files")
+    shell.told("volume", "create", "loose-db", "--size", "1", "--group", "loose")
+    shell.told("group-snapshot", "create", "loose", "--name", "loosely", "--wait")
+    [loose] = shell.told("group", "list", "--name", "loose")["items"]
+    [taken] = shell.told("group-snapshot", "list", "--name", "loosely")["items"]
+    made = ("consistency-group", "create-from-source")
+
+    told = [
+        shell.run(*arguments, meant).stderr
+        for by_name, by_id, *arguments in (
+            ("loose", loose["id"], *made, "--source-group"),
+            ("loosely", taken["id"], *made, "--group-snapshot"),
+            ("loose", loose["id"], "consistency-group", "update", "--name", "mine"),
+            ("loose", loose["id"], "consistency-group", "delete", "--delete-volumes"),
+            ("loose", loose["id"], "cgsnapshot", "create"),
+            ("loosely", taken["id"], "cgsnapshot", "delete"),
+        )
+        for meant in (by_name, by_id)
+    ]
+
+    assert all("no consistency-group" in e or "no cgsnapshot" in e for e in told[::2])
+    assert all(f"group {loose['id']} is not consistent" in each for each in told[1::2])
+    assert shell.told("group", "show", "loose")["version"] == loose["version"]
+    assert shell.told("group-snapshot", "show", "loosely")["status"] == "available"
 
 
 def test_two_sources_are_wrong_usage(shell: Shell) -> None:
