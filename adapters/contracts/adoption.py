@@ -12,9 +12,10 @@ import pytest
 from adapters.contracts.drivers import (
     CAUSE,
     GIB,
-    WHEN,
+    Suite,
     asked,
     device,
+    intent,
     read,
     size,
     write,
@@ -29,7 +30,6 @@ from domain.ports import (
     UnknownReference,
     VolumeIsBusy,
 )
-from domain.provenance import Provenance
 from domain.volume import Volume
 from domain.volume_status import Status
 
@@ -38,26 +38,15 @@ LATER = Cause(8, "2026-02-03T04:05:06+00:00")
 
 def wanted(name: str = "db", volume_id: UUID | None = None) -> Volume.ManagingStarted:
     """Return the event that asks for storage to be taken over."""
-    return Volume.ManagingStarted(
-        originator_id=volume_id or uuid4(),
-        originator_version=1,
-        timestamp=WHEN,
-        provenance=Provenance(),
-        status=Status.MANAGING,
-        backend="contract",
-        reference=reference.to(name),
-    )
+    named = reference.to(name)
+    return intent(Volume.ManagingStarted, Status.MANAGING, volume_id, reference=named)
 
 
-class AdoptionContract:
+class AdoptionContract(Suite):
     """The promises of `adopt`, `unmanage` and `manageable`, one fact a test.
 
     A subclass provides the fixture `driver`, as `DriverContract` has it.
     """
-
-    def restarted(self, driver: Driver) -> Driver:
-        """Return a new driver on the same storage, as after the agent was killed."""
-        raise NotImplementedError
 
     def bring(self, driver: Driver, name: str, size_bytes: int) -> Path:
         """Put storage there that is nobody's; returns where it is written and read."""

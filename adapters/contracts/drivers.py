@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
 
+from domain.aggregate import Intent
 from domain.ports import Cause, Driver, DriverFailed, VolumeIsBusy
 from domain.provenance import Provenance
 from domain.volume import Volume
@@ -25,25 +26,31 @@ NODE_1 = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 NODE_2 = {"host": "node-2", "initiator": "iqn.2026-01.example:node-2"}
 
 
-def asked(size_gib: int = 1, volume_id: UUID | None = None) -> Volume.Created:
-    """Return the event that asks for a volume."""
-    return Volume.Created(
-        originator_id=volume_id or uuid4(),
+Asking = TypeVar("Asking", bound=Intent)
+
+
+def intent(
+    kind: type[Asking], status: str, key: UUID | None = None, **asked: Any
+) -> Asking:
+    """Return an event that asks a driver for something, of a volume or the like."""
+    return kind(
+        originator_id=key or uuid4(),
         originator_version=1,
         timestamp=WHEN,
         provenance=Provenance(),
-        status=Status.CREATING,
+        status=status,
         backend="contract",
-        size_gib=size_gib,
+        **asked,
     )
 
 
-class DriverContract:
-    """The promises of `domain.ports.Driver`, one fact a test.
+def asked(size_gib: int = 1, volume_id: UUID | None = None) -> Volume.Created:
+    """Return the event that asks for a volume."""
+    return intent(Volume.Created, Status.CREATING, volume_id, size_gib=size_gib)
 
-    A subclass provides the fixture `driver`, set up on storage that holds no
-    volume and has room for 8 GiB, and says how one restarts.
-    """
+
+class Suite:
+    """What all promises of drivers begin with."""
 
     def restarted(self, driver: Driver) -> Driver:
         """Return a new driver on the same storage, as after the agent was killed."""
@@ -55,6 +62,14 @@ class DriverContract:
         event = asked()
         driver.create(event, CAUSE)
         return event.originator_id
+
+
+class DriverContract(Suite):
+    """The promises of `domain.ports.Driver`, one fact a test.
+
+    A subclass provides the fixture `driver`, set up on storage that holds no
+    volume and has room for 8 GiB, and says how one restarts.
+    """
 
     # Setting up
 

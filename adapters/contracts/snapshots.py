@@ -13,10 +13,11 @@ from adapters.contracts.drivers import (
     CAUSE,
     GIB,
     NODE_1,
-    WHEN,
+    Suite,
     asked,
     counted,
     device,
+    intent,
     read,
     size,
     write,
@@ -32,7 +33,6 @@ from domain.ports import (
     UnknownReference,
     VolumeIsBusy,
 )
-from domain.provenance import Provenance
 from domain.snapshot import Snapshot, SnapshotStatus
 from domain.volume import Volume
 from domain.volume_status import Status
@@ -45,13 +45,10 @@ def wanted(
     volume_id: UUID, snapshot_id: UUID | None = None, size_gib: int = 1
 ) -> Snapshot.Created:
     """Return the event that asks for a snapshot."""
-    return Snapshot.Created(
-        originator_id=snapshot_id or uuid4(),
-        originator_version=1,
-        timestamp=WHEN,
-        provenance=Provenance(),
-        status=SnapshotStatus.CREATING,
-        backend="contract",
+    return intent(
+        Snapshot.Created,
+        SnapshotStatus.CREATING,
+        snapshot_id,
         volume_id=volume_id,
         size_gib=size_gib,
     )
@@ -68,13 +65,10 @@ def reversion(
     volume_id: UUID, snapshot_id: UUID, taken_for: Cause = CAUSE
 ) -> Volume.ReversionStarted:
     """Return the event that asks for a volume to be as its snapshot."""
-    return Volume.ReversionStarted(
-        originator_id=volume_id,
-        originator_version=1,
-        timestamp=WHEN,
-        provenance=Provenance(),
-        status=Status.REVERTING,
-        backend="contract",
+    return intent(
+        Volume.ReversionStarted,
+        Status.REVERTING,
+        volume_id,
         snapshot_id=snapshot_id,
         snapshot_made_at=datetime.fromisoformat(taken_for.at),
         previous_status=Status.AVAILABLE,
@@ -83,13 +77,9 @@ def reversion(
 
 def together(*volume_ids: UUID, consistent: bool = True) -> GroupSnapshot.Created:
     """Return the event that asks for snapshots of several volumes."""
-    return GroupSnapshot.Created(
-        originator_id=uuid4(),
-        originator_version=1,
-        timestamp=WHEN,
-        provenance=Provenance(),
-        status=GroupSnapshotStatus.CREATING,
-        backend="contract",
+    return intent(
+        GroupSnapshot.Created,
+        GroupSnapshotStatus.CREATING,
         group_id=uuid4(),
         consistent=consistent,
         members=[Member(uuid4(), volume_id, 1) for volume_id in volume_ids],
@@ -100,35 +90,17 @@ def managed(
     volume_id: UUID, name: str, snapshot_id: UUID | None = None
 ) -> Snapshot.ManagingStarted:
     """Return the event that asks for storage to be taken over as a snapshot."""
-    return Snapshot.ManagingStarted(
-        originator_id=snapshot_id or uuid4(),
-        originator_version=1,
-        timestamp=WHEN,
-        provenance=Provenance(),
-        status=SnapshotStatus.CREATING,
-        backend="contract",
-        volume_id=volume_id,
-        size_gib=1,
-        reference=reference.to(name),
+    said = {"volume_id": volume_id, "size_gib": 1, "reference": reference.to(name)}
+    return intent(
+        Snapshot.ManagingStarted, SnapshotStatus.CREATING, snapshot_id, **said
     )
 
 
-class SnapshotContract:
+class SnapshotContract(Suite):
     """The promises about snapshots and copies, one fact a test.
 
     A subclass provides the fixture `driver`, as `DriverContract` has it.
     """
-
-    def restarted(self, driver: Driver) -> Driver:
-        """Return a new driver on the same storage, as after the agent was killed."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def volume(self, driver: Driver) -> UUID:
-        """A volume of 1 GiB."""
-        event = asked()
-        driver.create(event, CAUSE)
-        return event.originator_id
 
     @pytest.fixture
     def written(self, driver: Driver) -> UUID:
