@@ -192,7 +192,11 @@ def schemas() -> Document:
     """Return what the messages are made of."""
     _, parts = structs(SEEN)
     tops, more = structs(log.EVENTS.values())
-    topics = {topic: tops[event] for topic, event in log.EVENTS.items()}
+    # Known by their topics; what they are called in here is nobody's business.
+    topics = {
+        topic: more.pop(tops[event]["$ref"].rpartition("/")[2])
+        for topic, event in log.EVENTS.items()
+    }
     return {
         "Headers": headers(),
         "CloudEvent": {
