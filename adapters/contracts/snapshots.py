@@ -580,6 +580,12 @@ class SnapshotContract(Suite):
             Manageable(told, 1, safe_to_manage=True)
         ]
 
+    def test_what_there_is_none_of_says_where_those_are_listed(
+        self, driver: Driver, volume: UUID
+    ) -> None:
+        with pytest.raises(UnknownReference, match="`holdfast snapshot manageable`"):
+            driver.adopt_snapshot(managed(volume, "nothing"), CAUSE)
+
     def test_what_is_a_snapshot_already_is_not_taken_over(
         self, driver: Driver, written: UUID, snapshot: UUID
     ) -> None:

@@ -165,16 +165,17 @@ class Written(VolumeIsBusy):
 
 
 class NotThere(UnknownReference):
-    """No file came in under that name."""
+    """No file came in under that name, to become a volume or a snapshot."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, noun: str, path: Path) -> None:
+        super().__init__(noun, path)
+        self.noun = noun
         self.path = path
 
     def __str__(self) -> str:
         return (
             f"there is no plain file {self.path}; put the image there, by its name "
-            "alone, or see what `holdfast volume manageable` lists"
+            f"alone, or see what `holdfast {self.noun} manageable` lists"
         )
 
 
@@ -193,18 +194,21 @@ class Misnamed(UnknownReference):
 
 
 class Taken(AlreadyManaged):
-    """A file is the data of a volume, or has another name besides."""
+    """A file is a volume's or a snapshot's, or has another name besides."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.path = path
 
     def __str__(self) -> str:
-        return f"already managed: {self.path} is a volume's, or has other hard links"
+        return (
+            f"already managed: {self.path} is a volume's or a snapshot's, or has other "
+            "hard links"
+        )
 
 
 class InUse(VolumeIsBusy):
-    """Something has a file open that is to become a volume."""
+    """Something has a file open that is to become a volume or a snapshot."""
 
     def __init__(self, path: Path, holders: list[str]) -> None:
         super().__init__(path, holders)

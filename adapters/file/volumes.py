@@ -298,7 +298,7 @@ class Volumes:
     def check(self, incoming: Path, name: str) -> int:
         """Return how many bytes there are that came in under a name.
 
-        Raises why they cannot become a volume.
+        Raises why they cannot become a volume, or a snapshot.
         """
         volume_id = self._kind.id_in(name)
         if volume_id and os.path.lexists(self._home(volume_id)):
@@ -309,9 +309,9 @@ class Volumes:
         try:
             found = path.lstat()
         except FileNotFoundError as error:
-            raise NotThere(path) from error
+            raise NotThere(self._kind.noun, path) from error
         if not stat.S_ISREG(found.st_mode):
-            raise NotThere(path)
+            raise NotThere(self._kind.noun, path)
         if found.st_nlink > 1:
             raise Taken(path)
         if held := holders(path):

@@ -359,7 +359,8 @@ class NoSnapshot(UnknownReference):
     def __str__(self) -> str:
         return (
             f"{self.group} has no logical volume {self.name!r} that could become a "
-            f"snapshot of that volume: {self.why}"
+            f"snapshot of that volume: {self.why}; see what "
+            "`holdfast snapshot manageable` lists"
         )
 
 
