@@ -94,7 +94,7 @@ def agent(
 ) -> None:
     """Run the agent of one backend, next to its storage.
 
-    Without a [[backend]] in the settings, that is the volume group of the plain keys.
+    Where the settings name no backend, that is the volume group of the plain keys.
     """
     from service.agents import run_agent  # noqa: PLC0415
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer
+from rich.markup import render
 from typer.testing import CliRunner
 
 from service.cli import names, show
@@ -254,3 +256,16 @@ def test_every_subject_has_a_command(subject: str) -> None:
 def test_a_wrong_word_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["volume", "frobnicate"]) == 2
     assert "holdfast volume --help" in capsys.readouterr().err
+
+
+def said_of(command: Any) -> Iterator[str]:
+    """Yield the help of a command, of what it takes, and of those within it."""
+    for each in (command, *command.params):
+        yield getattr(each, "help", None) or ""
+    for within in getattr(command, "commands", {}).values():
+        yield from said_of(within)
+
+
+def test_no_help_loses_what_looks_like_markup() -> None:
+    for each in said_of(typer.main.get_command(app)):
+        assert render(each).plain == each
