@@ -40,11 +40,11 @@ class Refused(Exception):
 
 @contextmanager
 def about(noun: str, key: object) -> Iterator[None]:
-    """Have a refusal say which of several it is about."""
+    """Have a refusal say which of several it is about; what is within knows best."""
     try:
         yield
     except Refused as refused:
-        refused.about = f"{noun} {key}"
+        refused.about = refused.about or f"{noun} {key}"
         raise
 
 

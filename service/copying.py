@@ -7,6 +7,7 @@ from uuid import UUID
 
 from marshmallow import ValidationError
 
+from domain.lifecycle import about
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 from service.command import Decision, NotFound
@@ -23,8 +24,10 @@ def described(
     Raises `NotFound`, `Refused`, and `ValidationError` for what the source cannot be.
     """
     origin, volume = found(log, source)
-    volume.check_stays("copy")
-    origin.begin_copy(volume_id)
+    with about("volume", volume.id):
+        volume.check_stays("copy")
+    with about(*next(iter(source.items()))):
+        origin.begin_copy(volume_id)
     size_gib = said["size_gib"] or origin.size_gib
     if size_gib < origin.size_gib:
         least = f"Must be at least the {origin.size_gib} GiB of its source."

@@ -13,6 +13,7 @@ import pytest
 from marshmallow import ValidationError
 
 from domain.aggregate import NotDone
+from domain.volume_type import VolumeType
 from service.endpoints import group_snapshots, groups, snapshots, volumes
 from service.log import Log, decoded
 from service.manager import VolumeManager
@@ -189,6 +190,36 @@ def test_what_is_not_consistent_is_refused_by_its_own_id(
     why = f"there is no {noun} {key}: group {group_id} is not consistent"
     assert (refused["status"], refused["detail"]) == (404, why)
     assert refused["instance"] == f"{noun}/{key}"
+
+
+def test_a_member_of_another_type_is_named(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        log.room.volume_types["gold"] = VolumeType("gold", {})
+        made = await ask(log, groups.create, backend="files", volume_types=["gold"])
+        other = await available(log)
+        wrong: Any = {"id": made["id"], "add_volumes": [other]}
+        return other, await ask(log, groups.update, **wrong)
+
+    other, refused = played(manager, scenario)
+
+    why = f"cannot group volume {other} while available, not of type gold"
+    assert refused["detail"] == why
+
+
+def test_a_snapshot_that_no_member_can_be_made_of_is_named(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, ids = await grouped(log)
+        of = await taken(log, group_id)
+        snapshot_id = of["snapshots"][0]
+        await ask(log, volumes.revert, id=ids[0], snapshot_id=snapshot_id)
+        asked = {"group_snapshot_id": of["id"]}
+        return snapshot_id, await ask(log, groups.create_from_source, **asked)
+
+    snapshot_id, refused = played(manager, scenario)
+
+    assert refused["detail"] == f"cannot copy snapshot {snapshot_id} while restoring"
 
 
 def test_nobody_comes_and_goes_at_once() -> None:

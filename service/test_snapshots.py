@@ -430,6 +430,26 @@ def test_where_no_reversion_succeeds_what_is_there_can_be_managed_anew(
     assert played(manager, scenario)["status"] == "unmanaging"
 
 
+def test_a_snapshot_that_is_not_there_yet_is_named_by_what_needs_it(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        new = (await ask(log, snapshots.create, volume_id=of))["id"]
+        return new, [
+            await ask(log, volumes.create, source={"snapshot": new}),
+            await ask(log, volumes.revert, id=of, snapshot_id=new),
+        ]
+
+    new, told = played(manager, scenario)
+
+    assert [each["detail"] for each in told] == [
+        f"cannot copy snapshot {new} while creating",
+        f"cannot restore snapshot {new} while creating",
+    ]
+    assert {each["instance"] for each in told} == {f"snapshot/{new}"}
+
+
 def test_a_snapshot_takes_the_room_of_its_volume(manager: VolumeManager) -> None:
     async def scenario(log: Log) -> Any:
         of = await available(log, size_gib=6_000)

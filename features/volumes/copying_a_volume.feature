@@ -116,14 +116,16 @@ Feature: Copying a volume
       And a snapshot "monday" of "db"
       And the snapshot "monday" was deleted
       When "copy" is made of the snapshot "monday"
-      Then the request is refused with "cannot copy while deleted"
+      Then the request is refused with "while deleted"
+      And it is refused because of "monday"
       And nothing is recorded
 
     Scenario: A snapshot that is being taken
       Given an available volume "db" on backend "faulty"
       And a snapshot "monday" of "db" is being taken
       When "copy" is made of the snapshot "monday"
-      Then the request is refused with "cannot copy while creating"
+      Then the request is refused with "while creating"
+      And it is refused because of "monday"
 
     Scenario: The storage fails
       Given an available volume "db" on backend "faulty"

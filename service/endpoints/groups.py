@@ -146,8 +146,7 @@ def volumes_of(
         _, of = copying.found(log, source)
         volume_id = uuid5(group_id, str(of.id))
         said = plain | {"name": of.name, "project": of.project, "group_id": group_id}
-        with about("volume", of.id):
-            asked = copying.described(log, volume_id, source, said)
+        asked = copying.described(log, volume_id, source, said)
         described.append((volume_id, of, asked))
     total = sum(each["size_gib"] for _, _, each in described)
     placing.check_room(log, described[0][1], total)
@@ -191,8 +190,8 @@ def update(
         if volume.backend != group.backend:
             elsewhere = f"{volume.id} is on {volume.backend}, not on {group.backend}."
             raise ValidationError(elsewhere, "add_volumes")
-        group.check_type(volume.volume_type)
         with about("volume", volume.id):
+            group.check_type(volume.volume_type)
             volume.join(group_id)
     for volume in leaving:
         with about("volume", volume.id):

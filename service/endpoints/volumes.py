@@ -167,7 +167,8 @@ def revert(log: Decision, volume_id: UUID, snapshot_id: UUID) -> Volume:
     since = log.all(Snapshot, asked.snapshots_since(snapshot_id))
     failed = [each.id for each in since if each.came_to_nothing]
     asked.revert(snapshot_id, snapshot.created_at, snapshot.size_gib, failed)
-    snapshot.restore()
+    with about("snapshot", snapshot_id):
+        snapshot.restore()
     return asked
 
 
