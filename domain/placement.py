@@ -18,7 +18,10 @@ from domain.volume_type import VolumeType
 
 
 class NoCapacity(Exception):
-    """No backend that fits has room; `considered` says why each was passed over."""
+    """No backend fits, or none that does has room: `considered` says why of each.
+
+    `size_gib` is 0 where room is not what is missing.
+    """
 
     def __init__(self, size_gib: int, considered: dict[str, str]) -> None:
         super().__init__(size_gib, considered)
@@ -186,7 +189,7 @@ def roomiest(
         elif best is None or (-free, candidate.name) < best[:2]:
             best = -free, candidate.name, candidate
     if best is None:
-        raise NoCapacity(size_gib, dict(sorted(passed_over.items())))
+        raise NoCapacity(size_gib if fit else 0, dict(sorted(passed_over.items())))
     return best[2], fit
 
 
@@ -195,10 +198,11 @@ def check_growth(candidate: Candidate, more_gib: int, kind: VolumeType) -> None:
 
     Whether others may go there, or could be made there, is not asked.
     """
+    if why := unable(candidate):
+        raise NoCapacity(0, {candidate.name: why})
     free = room_gib(candidate, kind)
-    why = unable(candidate) or (too_full(free) if free < more_gib else None)
-    if why:
-        raise NoCapacity(more_gib, {candidate.name: why})
+    if free < more_gib:
+        raise NoCapacity(more_gib, {candidate.name: too_full(free)})
 
 
 def too_full(free_gib: float) -> str:

@@ -157,6 +157,40 @@ def test_a_volume_grows_only_where_there_is_room(but: Any, why: str) -> None:
     assert refusal.value.considered == {"files": why}
 
 
+DOWN, FULL = candidate("b", up=False), candidate("a", allocated_gib=195)
+
+
+@pytest.mark.parametrize(
+    ("backends", "said"),
+    [
+        ([], "no backend fits (none is known)"),
+        ([DOWN], "no backend fits (b: its agent does not report)"),
+        ([FULL], "no backend has room for 10 GiB more (a: has room for 5 GiB)"),
+        (
+            [DOWN, FULL],
+            (
+                "no backend has room for 10 GiB more "
+                "(a: has room for 5 GiB; b: its agent does not report)"
+            ),
+        ),
+    ],
+)
+def test_room_is_said_to_be_missing_only_where_it_is(
+    backends: list[Candidate], said: str
+) -> None:
+    with pytest.raises(NoCapacity) as refusal:
+        roomiest(backends, 10, PLAIN)
+
+    assert str(refusal.value) == said
+
+
+def test_a_volume_that_cannot_grow_says_whether_room_is_missing() -> None:
+    with pytest.raises(NoCapacity, match=r"^no backend fits"):
+        check_growth(DOWN, 10, PLAIN)
+    with pytest.raises(NoCapacity, match=r"^no backend has room for 10 GiB more"):
+        check_growth(FULL, 10, PLAIN)
+
+
 # Any backends, any volume
 
 GIB = st.integers(0, 50).map(float)
