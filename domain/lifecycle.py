@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from transitions import Machine
 
 S = TypeVar("S", bound=StrEnum)
+MOST_UNMET = 5  # that a refusal names; of more it tells the number
 
 
 class Refused(Exception):
@@ -30,7 +31,9 @@ class Refused(Exception):
         super().__init__(command, status, unmet)
         self.command = command.partition("/")[0]
         self.status = status
-        self.unmet = tuple(unmet)
+        more = len(unmet) - MOST_UNMET
+        rest = [f"{more} more like these"] if more > 0 else []
+        self.unmet = (*unmet[:MOST_UNMET], *rest)
 
     def __str__(self) -> str:
         because = f", not {' and not '.join(self.unmet)}" if self.unmet else ""

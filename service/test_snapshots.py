@@ -118,6 +118,21 @@ def test_a_volume_with_a_snapshot_stays_and_says_which(manager: VolumeManager) -
     assert told["status"] == "deleting"
 
 
+def test_a_volume_with_many_snapshots_names_a_few_and_the_number(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        kept = [await taken(log, of) for _ in range(7)]
+        return kept, await ask(log, volumes.delete, id=of)
+
+    kept, refused = played(manager, scenario)
+
+    named = [f"without snapshot {each}" for each in kept[:5]]
+    assert refused["unmet"] == [*named, "2 more like these"]
+    assert refused["detail"].endswith(f"{kept[4]} and not 2 more like these")
+
+
 def test_a_cascade_takes_the_snapshots_before_the_volume(
     manager: VolumeManager,
 ) -> None:
