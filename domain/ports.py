@@ -158,8 +158,10 @@ class Driver(Protocol):
 
         With `asked.source`, a snapshot or a volume of this backend, they read as that
         does at one moment, and as zeros behind its end; what was copied before a
-        crash need not be copied again. Returns where it is. Something of that name
-        that was made for another cause is never adopted: `DriverFailed`.
+        crash need not be copied again. A source that has less than
+        `asked.source_size_gib` has lost something: `DriverFailed`. Returns where it
+        is. Something of that name that was made for another cause is never adopted:
+        `DriverFailed`.
 
         Raises `VolumeIsBusy` where a source that hosts write cannot be read at one
         moment.
@@ -231,7 +233,8 @@ class Driver(Protocol):
         """Let the volume hold again what its snapshot does, which stays.
 
         A safety copy of what it held is kept until then: what is cut short goes on
-        when asked again, and what fails leaves either content, never a mixture.
+        when asked again, and what fails leaves either content, never a mixture. A
+        snapshot that has less than `asked.size_gib` has lost something.
 
         Raises `VolumeIsBusy` while something uses the volume, and `HalfReverted` where
         neither content is whole; whatever else is raised leaves the old or the new.

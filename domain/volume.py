@@ -47,6 +47,7 @@ class Description(TypedDict, total=False):
     bootable: bool
     metadata: dict[str, str]
     source: dict[str, UUID] | None
+    source_size_gib: int | None
     group_id: UUID | None
     considered: list[Basis]
 
@@ -247,6 +248,7 @@ class Volume(Held):
             snapshot_id=snapshot_id,
             snapshot_made_at=made_at,
             previous_status=self.status,
+            size_gib=size_gib,
         )
 
     def snapshots_since(self, snapshot_id: UUID) -> list[UUID]:

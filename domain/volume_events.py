@@ -73,6 +73,7 @@ class VolumeEvents(Copied):
         source: dict[str, UUID] | None = None  # {"snapshot": id} or {"volume": id}
         group_id: UUID | None = None
         considered: list[Basis] = []  # noqa: RUF012 - msgspec copies it
+        source_size_gib: int | None = None  # what that has, at least
 
         @property
         def may_take_long(self) -> bool:
@@ -239,13 +240,14 @@ class VolumeEvents(Copied):
     class ReversionStarted(aggregate.Intent, frozen=True, kw_only=True):
         """The backend is to let the volume hold again what its snapshot does.
 
-        `snapshot_made_at` tells when that was asked for.
+        `snapshot_made_at` tells when that was asked for, `size_gib` what both have.
         """
 
         TOPIC = "volume.reversion_started"
         snapshot_id: UUID
         snapshot_made_at: datetime
         previous_status: Status
+        size_gib: int | None = None
 
         @property
         def may_take_long(self) -> bool:

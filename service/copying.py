@@ -42,6 +42,7 @@ def described(
         "metadata": said["metadata"] or volume.metadata,
         "bootable": volume.bootable,
         "source": source,
+        "source_size_gib": origin.size_gib,
     }
 
 

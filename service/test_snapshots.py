@@ -304,6 +304,36 @@ def test_a_source_stays_until_the_copy_is_made_or_failed(
     assert told["status"] == "deleting"
 
 
+@pytest.mark.parametrize("noun", ["volume", "snapshot"])
+def test_the_backend_is_told_how_much_a_source_has(
+    manager: VolumeManager, noun: str
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log, size_gib=2)
+        source = {"volume": of, "snapshot": await taken(log, of)}
+        made_of = {noun: source[noun]}
+        return await ask(log, volumes.create, source=made_of, size_gib=3)
+
+    copy_id = UUID(played(manager, scenario)["id"])
+
+    [intent] = rebuilt(manager.recorder)[copy_id].in_flight.values()
+    assert (intent.size_gib, intent.source_size_gib) == (3, 2)
+
+
+def test_the_backend_is_told_how_much_a_reverted_volume_has(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log, size_gib=2)
+        kept = await taken(log, of)
+        return await ask(log, volumes.revert, id=of, snapshot_id=kept)
+
+    volume_id = UUID(played(manager, scenario)["id"])
+
+    [intent] = rebuilt(manager.recorder)[volume_id].in_flight.values()
+    assert intent.size_gib == 2
+
+
 def test_a_copy_that_is_called_off_lets_go_of_its_source(
     manager: VolumeManager,
 ) -> None:

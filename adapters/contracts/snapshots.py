@@ -55,14 +55,18 @@ def wanted(
 
 
 def copy_of(
-    source_id: UUID, kind: str = "snapshot", size_gib: int = 1
+    source_id: UUID,
+    kind: str = "snapshot",
+    size_gib: int = 1,
+    source_size_gib: int | None = 1,
 ) -> Volume.Created:
     """Return the event that asks for a volume made of a snapshot or a volume."""
-    return msgspec.structs.replace(asked(size_gib), source={kind: source_id})
+    made_of = {"source": {kind: source_id}, "source_size_gib": source_size_gib}
+    return msgspec.structs.replace(asked(size_gib), **made_of)
 
 
 def reversion(
-    volume_id: UUID, snapshot_id: UUID, taken_for: Cause = CAUSE
+    volume_id: UUID, snapshot_id: UUID, taken_for: Cause = CAUSE, size_gib: int = 1
 ) -> Volume.ReversionStarted:
     """Return the event that asks for a volume to be as its snapshot."""
     return intent(
@@ -72,6 +76,7 @@ def reversion(
         snapshot_id=snapshot_id,
         snapshot_made_at=datetime.fromisoformat(taken_for.at),
         previous_status=Status.AVAILABLE,
+        size_gib=size_gib,
     )
 
 
@@ -421,6 +426,24 @@ class SnapshotContract(Suite):
 
         assert held(device(driver, written)) == {b"before"}
         assert counted(driver) == (1, 1.0)
+
+    def test_nothing_is_made_of_what_holds_less_than_it_should(
+        self, driver: Driver, written: UUID, snapshot: UUID
+    ) -> None:
+        before = counted(driver)
+        larger = {"size_gib": 2, "source_size_gib": 2}
+
+        for asked_for in (
+            copy_of(snapshot, "snapshot", **larger),
+            copy_of(written, "volume", **larger),
+        ):
+            with pytest.raises(DriverFailed, match="cut short"):
+                driver.create(asked_for, CAUSE)
+        with pytest.raises(DriverFailed, match="cut short"):
+            driver.revert(reversion(written, snapshot, size_gib=2), LATER)
+
+        assert counted(driver) == before
+        assert held(device(driver, written)) == {b"after!"}
 
     # Several at once
 

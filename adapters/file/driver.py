@@ -102,7 +102,8 @@ class FileDriver:
         with self._at_work(f"make volume {volume_id} in {self._folder}"):
             if not self._volumes.is_made(volume_id, cause):
                 self._make_room(size_bytes)
-                fill = self._fill(asked.source, progress)
+                least = (asked.source_size_gib or 0) * GIB
+                fill = self._fill(asked.source, least, progress)
                 self._volumes.make(volume_id, size_bytes, cause, fill)
             else:
                 self._volumes.finish(volume_id, size_bytes, cause)
@@ -182,7 +183,8 @@ class FileDriver:
             if not self._snapshots.is_made(snapshot_id, cause):
                 size_bytes = self._volumes.size(volume_id)
                 self._make_room(size_bytes)
-                fill = self._fill({"volume": volume_id}, progress)
+                least = asked.size_gib * GIB
+                fill = self._fill({"volume": volume_id}, least, progress)
                 self._snapshots.make(snapshot_id, size_bytes, cause, fill, volume_id)
             else:
                 self._snapshots.finish(snapshot_id, 0, cause)
@@ -218,7 +220,8 @@ class FileDriver:
         volume_id, snapshot_id = asked.originator_id, asked.snapshot_id
         with self._at_work(f"revert volume {volume_id} to snapshot {snapshot_id}"):
             if not self._volumes.is_reverted(volume_id, cause):
-                fill = self._fill({"snapshot": snapshot_id}, progress)
+                least = (asked.size_gib or 0) * GIB
+                fill = self._fill({"snapshot": snapshot_id}, least, progress)
                 self._make_room(self._volumes.size(volume_id))
                 self._volumes.bring(volume_id, cause, fill)
             self._volumes.revert(volume_id, cause)
@@ -320,7 +323,10 @@ class FileDriver:
         return Adopted(str(kept.path(its_id)), whole_gib(size_bytes))
 
     def _take_all(self, asked: GroupSnapshot.Created, cause: Cause) -> None:
-        files = {m.snapshot_id: self._volumes.path(m.volume_id) for m in asked.members}
+        files = {
+            m.snapshot_id: self._volumes.whole(m.volume_id, m.size_gib * GIB)
+            for m in asked.members
+        }
         sizes = {m.snapshot_id: self._volumes.size(m.volume_id) for m in asked.members}
         self._make_room(sum(sizes.values()))
         try:
@@ -346,14 +352,18 @@ class FileDriver:
         for member in members:
             self._snapshots.remove_made(member.snapshot_id, cause.at)
 
-    def _fill(self, source: dict[str, UUID] | None, progress: Progress) -> Fill:
-        """Return what makes a file that holds what a source does, or nothing."""
+    def _fill(
+        self, source: dict[str, UUID] | None, least: int, progress: Progress
+    ) -> Fill:
+        """Return what makes a file that holds what a source does, or nothing.
+
+        Raises where the source is gone, or has less than so many bytes.
+        """
         if source is None:
             return blank
         [(kind, source_id)] = source.items()
         kept = {"volume": self._volumes, "snapshot": self._snapshots}[kind]
-        kept.size(source_id)  # raises where it is gone
-        return partial(copy, kept.path(source_id), progress=progress)
+        return partial(copy, kept.whole(source_id, least), progress=progress)
 
     def _make_room(self, more_bytes: int) -> None:
         """Refuse what could never be filled, by the space that is free now.

@@ -90,6 +90,24 @@ class Gone(DriverFailed):
         return f"{self.what} is gone: there is no file {self.path}"
 
 
+class CutShort(DriverFailed):
+    """The file of a volume or a snapshot has lost its end."""
+
+    def __init__(self, what: str, path: Path, found: int, expected: int) -> None:
+        super().__init__(what, path, found, expected)
+        self.what = what
+        self.path = path
+        self.found_bytes = found
+        self.expected_bytes = expected
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} is cut short, so nothing was made of it: {self.path} has "
+            f"{self.found_bytes} bytes, and {self.expected_bytes} are expected; put "
+            "the whole file back, or use another"
+        )
+
+
 class Unexplained(DriverFailed):
     """Something of the volume's name is there, and nothing says what made it."""
 

@@ -29,7 +29,7 @@ from adapters.contracts.snapshots import (
 )
 from adapters.file import copying, still
 from adapters.file.driver import FileDriver
-from adapters.file.failures import NoSpace
+from adapters.file.failures import CutShort, NoSpace
 from adapters.file.naming import names
 from domain import reference
 from domain.ports import Manageable, VolumeIsBusy
@@ -134,6 +134,50 @@ def test_setting_up_removes_what_was_left_of_a_snapshot(
     driver.set_up()
 
     assert names(folder) == set()
+
+
+# What has lost its end
+
+
+def test_nothing_is_made_of_a_snapshot_that_is_cut_short(
+    driver: FileDriver, volume: UUID
+) -> None:
+    event = wanted(volume)
+    snapshot = Path(driver.take_snapshot(event, CAUSE))
+    fill(device(driver, volume), b"after!")
+    os.truncate(snapshot, 8 * 1024**2)
+    cut_short = pytest.raises(CutShort, match=f"{snapshot} has 8388608 .* 1073741824")
+
+    with cut_short:
+        driver.create(copy_of(event.originator_id, size_gib=2), CAUSE)
+    with cut_short:
+        driver.revert(reversion(volume, event.originator_id), CAUSE)
+
+    assert held(device(driver, volume)) == {b"after!"}
+    assert driver.capabilities().total_volumes == 1
+
+
+def test_nothing_is_made_of_a_volume_that_is_cut_short(
+    driver: FileDriver, volume: UUID
+) -> None:
+    os.truncate(device(driver, volume), 8 * 1024**2)
+
+    with pytest.raises(CutShort, match=f"volume {volume}"):
+        driver.create(copy_of(volume, "volume"), CAUSE)
+    with pytest.raises(CutShort):
+        driver.take_snapshot(wanted(volume), CAUSE)
+    with pytest.raises(CutShort):
+        driver.take_group_snapshot(together(volume), CAUSE)
+
+
+def test_a_copy_that_was_asked_for_before_sizes_were_told_is_made(
+    driver: FileDriver, volume: UUID
+) -> None:
+    event = copy_of(volume, "volume", source_size_gib=None)
+
+    driver.create(event, CAUSE)
+
+    assert held(device(driver, event.originator_id)) == {b"before"}
 
 
 # Holding still
@@ -384,6 +428,22 @@ def test_a_file_that_was_put_there_becomes_a_snapshot_of_its_volume(
     assert listed == Manageable(reference.to("monday"), 1, safe_to_manage=True)
     assert kept(driver, event.originator_id) == {b"monday"}
     assert names(path.parent) == set()
+
+
+def test_a_snapshot_of_odd_size_has_whole_gib_from_then_on(
+    driver: FileDriver, folder: Path, volume: UUID
+) -> None:
+    path = folder / "incoming-snapshots" / str(volume) / "monday"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.truncate(path, GIB - 512)
+    event = managed(volume, "monday")
+
+    driver.adopt_snapshot(event, CAUSE)
+
+    driver.create(copy_of(event.originator_id), CAUSE)
+    driver.revert(reversion(volume, event.originator_id), LATER)
+    assert held(device(driver, volume)) == {bytes(6)}
 
 
 def test_a_file_in_use_becomes_no_snapshot(

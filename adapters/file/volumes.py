@@ -53,6 +53,7 @@ from adapters.file.durable import (
 )
 from adapters.file.failures import (
     Crowded,
+    CutShort,
     Gone,
     InUse,
     MadeForAnother,
@@ -186,6 +187,13 @@ class Volumes:
         if not stat.S_ISREG(found.st_mode):
             raise Gone(self._called(volume_id), path)
         return found.st_size
+
+    def whole(self, volume_id: UUID, size_bytes: int) -> Path:
+        """Return where its data is, or raise `Gone`, or `CutShort` if it has less."""
+        path, found = self.path(volume_id), self.size(volume_id)
+        if found < size_bytes:
+            raise CutShort(self._called(volume_id), path, found, size_bytes)
+        return path
 
     def sizes(self) -> list[int]:
         """Return the size of each volume, in bytes, as it was set up and changed."""

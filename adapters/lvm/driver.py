@@ -273,6 +273,7 @@ class LvmDriver:
                 return
             made_at = asked.snapshot_made_at.isoformat()
             snapshot = self._snapshots.of(volume_id, asked.snapshot_id, made_at)
+            self._lvs.check_whole(snapshot, asked.size_gib)
             self._withdraw(volume_id, lv)
             self._reverting.revert(volume_id, lv, snapshot, cause, progress)
 
@@ -435,10 +436,13 @@ class LvmDriver:
         """Return what the volume is to hold, if anything."""
         match asked.source:
             case {"snapshot": snapshot_id}:
-                return self._snapshots.there(snapshot_id)
+                source = self._snapshots.there(snapshot_id)
             case {"volume": volume_id}:
-                return self._there(volume_id)
-        return None
+                source = self._there(volume_id)
+            case _:
+                return None
+        self._lvs.check_whole(source, asked.source_size_gib)
+        return source
 
     def _make(
         self, volume_id: UUID, size_bytes: int, cause: Cause, source: Lv | None

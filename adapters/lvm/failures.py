@@ -250,6 +250,23 @@ class Gone(DriverFailed):
         return f"volume {self.volume_id} is gone: there is no {self.path}"
 
 
+class CutShort(DriverFailed):
+    """The logical volume of a volume or a snapshot has lost its end."""
+
+    def __init__(self, path: str, found_gib: int, expected_gib: int) -> None:
+        super().__init__(path, found_gib, expected_gib)
+        self.path = path
+        self.found_gib = found_gib
+        self.expected_gib = expected_gib
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is cut short, so nothing was made of it: it has "
+            f"{self.found_gib} GiB, and {self.expected_gib} GiB are expected; have it "
+            "back from a copy, or use another"
+        )
+
+
 class SnapshotGone(DriverFailed):
     """The snapshot's logical volume is not there, or no snapshot."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapters.lvm import snapshots, volumes
 from adapters.lvm.clearing import Clearing, is_busy
-from adapters.lvm.failures import ENLARGE, GIB, InUse, NoSpace
+from adapters.lvm.failures import ENLARGE, GIB, CutShort, InUse, NoSpace
 from adapters.lvm.group import Group
 from adapters.lvm.limits import within
 from adapters.lvm.mapper import Mapper, mapped
@@ -75,6 +75,15 @@ class Lvs:
         if wanted > self._group.seen().free_bytes:
             said = f"it takes {wanted / GIB:.1f} GiB"
             raise NoSpace(self._group.name, "a snapshot", said, ENLARGE)
+
+    def check_whole(self, lv: Lv, size_gib: int | None) -> None:
+        """Raise `CutShort` where less can be read of it than there should be.
+
+        What was taken over as a snapshot need not be of whole GiB.
+        """
+        found = volumes.whole_gib(lv.reads_bytes)
+        if size_gib and found < size_gib:
+            raise CutShort(self.path(lv.name), found, size_gib)
 
     def grow(self, lv: Lv, size_bytes: int) -> Lv:
         """Grow a logical volume that may be in use.
