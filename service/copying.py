@@ -28,6 +28,7 @@ def described(
         volume.check_stays("copy")
     with about(*next(iter(source.items()))):
         origin.begin_copy(volume_id)
+    shared = said["multiattach"]
     size_gib = said["size_gib"] or origin.size_gib
     if size_gib < origin.size_gib:
         least = f"Must be at least the {origin.size_gib} GiB of its source."
@@ -38,7 +39,7 @@ def described(
         "size_gib": size_gib,
         "backend": volume.backend,
         "volume_type": said["volume_type"] or volume.volume_type,
-        "multiattach": said["multiattach"] or volume.multiattach,
+        "multiattach": volume.multiattach if shared is None else shared,
         "metadata": said["metadata"] or volume.metadata,
         "bootable": volume.bootable,
         "source": source,

@@ -304,6 +304,23 @@ def test_a_source_stays_until_the_copy_is_made_or_failed(
     assert told["status"] == "deleting"
 
 
+@pytest.mark.parametrize("said", [{}, {"multiattach": True}, {"multiattach": False}])
+def test_whether_several_may_hold_a_copy_is_its_sources_where_nothing_is_said(
+    manager: VolumeManager, said: dict[str, Any]
+) -> None:
+    async def scenario(log: Log) -> Any:
+        shared = {"volume": await available(log, multiattach=True)}
+        alone = {"volume": await available(log)}
+        return [
+            (await ask(log, volumes.create, source=source, **said))["multiattach"]
+            for source in (shared, alone)
+        ]
+
+    copies = played(manager, scenario)
+
+    assert copies == [said.get("multiattach", True), said.get("multiattach", False)]
+
+
 @pytest.mark.parametrize("noun", ["volume", "snapshot"])
 def test_the_backend_is_told_how_much_a_source_has(
     manager: VolumeManager, noun: str

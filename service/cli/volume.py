@@ -46,8 +46,8 @@ Group = Annotated[str | None, typer.Option(metavar="GROUP",
     help="Which group it is a member of.")]
 From = Annotated[str | None, typer.Option("--attachment", metavar="ATTACHMENT",
     help="Which attachment, where there are several.")]
-Multiattach = Annotated[bool, typer.Option("--multiattach",
-    help="Several may hold it at once.")]
+Multiattach = Annotated[bool | None, typer.Option(
+    help="Several may hold it at once; of a copy, as its source if not said.")]
 Readonly = Annotated[bool | None, typer.Option("--readonly/--writable",
     help="Nobody may write to it.")]
 Bootable = Annotated[bool | None, typer.Option(help="Something starts from it.")]
@@ -75,7 +75,7 @@ def create(  # noqa: PLR0913 - one option for each field of the request
     source_volume: SourceVolume = None,
     image: Image = None,
     group: Group = None,
-    multiattach: Multiattach = False,
+    multiattach: Multiattach = None,
     metadata: Metadata = None,
     volume_id: ChosenId = None,
 ) -> Answer:
@@ -97,7 +97,7 @@ def create(  # noqa: PLR0913 - one option for each field of the request
         description=description,
         source=source_of(service, said),
         group_id=group and names.group(service, group),
-        multiattach=multiattach or None,
+        multiattach=multiattach,
         metadata=metadata_of(metadata),
     )
 

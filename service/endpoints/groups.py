@@ -138,7 +138,7 @@ def volumes_of(
         "size_gib": None,
         "backend": None,
         "volume_type": None,
-        "multiattach": False,
+        "multiattach": None,
         "metadata": {},
     }
     described = []

@@ -63,7 +63,7 @@ class Create(Message):
     volume_type = fields.String(load_default=None, allow_none=True, validate=WORD)
     source = fields.Nested(Source, load_default=None, allow_none=True)
     group_id = StrictUUID(load_default=None, allow_none=True)
-    multiattach = StrictBoolean(load_default=False)
+    multiattach = StrictBoolean(load_default=None)  # or as its source, or false
     metadata = metadata_field(load_default=dict)
 
 
