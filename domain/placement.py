@@ -31,8 +31,8 @@ class NoCapacity(Exception):
     def __str__(self) -> str:
         said = "; ".join(f"{name}: {why}" for name, why in self.considered.items())
         because = said or "none is known"
-        for_it = f"has room for {self.size_gib} GiB more" if self.size_gib else "fits"
-        return f"no backend {for_it} ({because})"
+        room = f"no backend has room for {self.size_gib} GiB more"
+        return f"{room if self.size_gib else 'no backend fits'} ({because})"
 
 
 class Storage:
