@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from adapters.file.copying import copy, copy_held, held
-from adapters.file.failures import GIB, NoRoom, NoSpace, in_words
+from adapters.file.failures import GIB, NoRoom, NoSpace, TooLarge, in_words
 from adapters.file.naming import names, readable
 from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
 from adapters.holders import is_held, is_held_by_others
@@ -146,7 +146,7 @@ class FileDriver:
         of, name = asked.volume_id, reference.name_in(asked.reference)
         with self._at_work(f"take {name} over as snapshot {asked.originator_id}"):
             return self._take_in(
-                self._snapshots, asked.originator_id, self._of(of), name, cause, of
+                self._snapshots, asked.originator_id, self._of(of), name, cause, asked
             )
 
     def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str] | None:
@@ -310,15 +310,17 @@ class FileDriver:
         incoming: Path,
         name: str,
         cause: Cause,
-        of: UUID | None = None,
+        of: Snapshot.ManagingStarted | None = None,
     ) -> Adopted:
         if not kept.is_made(its_id, cause):
             with self._taking_in:  # or two would take the same file
                 size_bytes = kept.check(incoming, name)
+                if of and whole_gib(size_bytes) > of.size_gib:
+                    raise TooLarge(incoming / name, size_bytes, of.volume_id)
                 grown = whole_gib(size_bytes) * GIB
                 self._make_room(grown - size_bytes)
                 fill = partial(os.link, incoming / name)
-                kept.make(its_id, grown, cause, fill, of)
+                kept.make(its_id, grown, cause, fill, of.volume_id if of else None)
         size_bytes = kept.settle_in(its_id, incoming / name)
         return Adopted(str(kept.path(its_id)), whole_gib(size_bytes))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 from adapters.refused import SystemRefused, in_words_of
 from domain.ports import (
@@ -194,6 +195,22 @@ class NotThere(UnknownReference):
         return (
             f"there is no plain file {self.path}; put the image there, by its name "
             f"alone, or see what `holdfast {self.noun} manageable` lists"
+        )
+
+
+class TooLarge(UnknownReference):
+    """A file is larger than the volume whose snapshot it is to be."""
+
+    def __init__(self, path: Path, size_bytes: int, volume_id: UUID) -> None:
+        super().__init__(path, size_bytes, volume_id)
+        self.path = path
+        self.size_bytes = size_bytes
+        self.volume_id = volume_id
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} has {self.size_bytes} bytes, more than volume "
+            f"{self.volume_id}: it is no snapshot of it"
         )
 
 

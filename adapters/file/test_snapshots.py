@@ -32,7 +32,7 @@ from adapters.file.driver import FileDriver
 from adapters.file.failures import CutShort, NoSpace
 from adapters.file.naming import names
 from domain import reference
-from domain.ports import Manageable, VolumeIsBusy
+from domain.ports import Manageable, UnknownReference, VolumeIsBusy
 from service.testing import tmpfs
 
 LOCKS = Path("/proc/locks")
@@ -444,6 +444,21 @@ def test_a_snapshot_of_odd_size_has_whole_gib_from_then_on(
     driver.create(copy_of(event.originator_id), CAUSE)
     driver.revert(reversion(volume, event.originator_id), LATER)
     assert held(device(driver, volume)) == {bytes(6)}
+
+
+def test_a_file_that_is_larger_than_the_volume_becomes_no_snapshot_of_it(
+    driver: FileDriver, folder: Path, volume: UUID
+) -> None:
+    path = folder / "incoming-snapshots" / str(volume) / "monday"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.truncate(path, GIB + 1)
+
+    with pytest.raises(UnknownReference, match=f"more than volume {volume}"):
+        driver.adopt_snapshot(managed(volume, "monday"), CAUSE)
+
+    assert path.stat().st_size == GIB + 1
+    assert driver.manageable_snapshots()[0].id is None
 
 
 def test_a_file_in_use_becomes_no_snapshot(

@@ -139,6 +139,8 @@ class Snapshots:
         origin = volumes.of(lvs, volume_id)
         if origin is None or lv.origin != origin.name or not snapshots.could_be(lv):
             raise NoSnapshot(self._group.name, name, f"it is none of {volume_id}")
+        if lv.reads_bytes > origin.size_bytes:
+            raise NoSnapshot(self._group.name, name, f"it is larger than {volume_id}")
         self._lvs.check_closed(lv)
         return lv
 

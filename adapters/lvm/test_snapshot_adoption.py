@@ -82,6 +82,19 @@ def test_what_is_no_snapshot_of_the_volume_is_not_taken_over(
     assert names() == before
 
 
+@pytest.mark.parametrize("kind", ["thin"])  # a thick one is as large as its origin
+def test_what_is_larger_than_the_volume_is_no_snapshot_of_it(
+    driver: LvmDriver, volume: UUID, kind: str
+) -> None:
+    bring(kind, volume)
+    lvm("lvextend", "-L", "2g", f"{GROUP}/nightly")
+
+    with pytest.raises(UnknownReference, match=f"it is larger than {volume}"):
+        driver.adopt_snapshot(managed(volume, "nightly"), CAUSE)
+
+    assert "nightly" in names()
+
+
 def test_a_snapshot_in_use_is_neither_taken_over_nor_let_go(
     driver: LvmDriver, volume: UUID, kind: str
 ) -> None:
