@@ -160,6 +160,15 @@ def being_reverted(world: World, name: str, snapshot: str) -> None:
     is_in_status(world, name, "reverting")
 
 
+@given(
+    says('"{name:Name}" was given up while it was being reverted to "{snapshot:Name}"')
+)
+def given_up_reverting(world: World, name: str, snapshot: str) -> None:
+    being_reverted(world, name, snapshot)
+    is_in_status(world, name, "error")
+    world.calm("faulty")
+
+
 # What a caller asks
 
 

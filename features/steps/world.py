@@ -22,6 +22,7 @@ HURRIED = """
 [deadlines]
 creating = 1
 extending = 1
+reverting = 3
 deleting = 1
 reserved = 1
 attaching = 1

@@ -73,3 +73,22 @@ Feature: Giving up on a backend
       When "db" is extended to 3 GiB
       Then "db" is available and has 3 GiB
       And "db" has a storage of 3 GiB
+
+  Rule: A reversion that was given up keeps its snapshot until it is done
+
+    Scenario: The snapshot is deleted
+      Given an available volume "db" on backend "faulty"
+      And a snapshot "monday" of "db"
+      And "db" was given up while it was being reverted to "monday"
+      When the snapshot "monday" is deleted
+      Then it is refused because of "db"
+      And nothing is recorded
+
+    Scenario: It is done after all
+      Given an available volume "db" on backend "faulty" that holds "orders"
+      And a snapshot "monday" of "db"
+      And "db" was overwritten with "bills"
+      And "db" was given up while it was being reverted to "monday"
+      When "db" is reverted to "monday"
+      Then "db" is available
+      And "db" holds "orders"
