@@ -40,6 +40,7 @@ TOLD, STREAMED = "told", "streamed"
 CLIENTS = 4
 REST = 200.0  # seconds until it is known what became of all that was asked
 SWEPT = 100.0  # seconds until a second sweep has left no export as it should not be
+BREATH = 5.0  # seconds, as many as an agent lets pass before it sweeps again
 HASTE = """
 [deadlines]
 reserved = 3
@@ -131,6 +132,8 @@ async def swept(
         exports = [each for each in found if each.startswith(exported.__name__)]
         if exports != found or not exports or time.monotonic() > ends:
             return events, found
+        # Comparing takes the one processor that agents need for it.
+        await asyncio.sleep(BREATH)
 
 
 async def started(stack: AsyncExitStack, settings: Settings) -> Running:
