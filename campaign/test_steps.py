@@ -202,7 +202,7 @@ def living(group: str, folder: Path) -> Iterator[Living]:
         bed.agent.kill()
 
 
-def tested(kind: str, step: Point, call: int, *marks: pytest.MarkDecorator) -> Any:
+def case(kind: str, step: Point, call: int, *marks: pytest.MarkDecorator) -> Any:
     """Return a death as pytest takes it."""
     return pytest.param(kind, step, call, marks=marks, id=f"{kind}, {step.name} {call}")
 
@@ -210,9 +210,9 @@ def tested(kind: str, step: Point, call: int, *marks: pytest.MarkDecorator) -> A
 @pytest.mark.parametrize(
     ("kind", "step", "call"),
     [
-        *(tested(*death) for death in [*ALONE, *FEW]),
+        *(case(*death) for death in [*ALONE, *FEW]),
         *(
-            tested(*death, pytest.mark.slow)
+            case(*death, pytest.mark.slow)
             for death in [*THIN, *THICK]
             if death not in FEW
         ),
