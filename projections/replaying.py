@@ -16,7 +16,7 @@ import re
 import struct
 from binascii import unhexlify
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -157,12 +157,8 @@ def replayed(
                     raise NotALog(said(wrong), first + number, number) from wrong
             before = line[LINK]
         told(number)
-    return came(aggregates.values(), before.decode(errors="replace"))
-
-
-def came(aggregates: Collection[Any], link: str) -> Came:
-    """Return what aggregates come to, the last event having such a link."""
-    return Came(Counter(map(standing, aggregates)), bucket_hashes(aggregates), link)
+    all_made, link = aggregates.values(), before.decode(errors="replace")
+    return Came(Counter(map(standing, all_made)), bucket_hashes(all_made), link)
 
 
 class Wrong(Exception):

@@ -58,7 +58,7 @@ def run_agent(
             await connect(settings.nats_url, "agent")
         )
         told(settings.nats_url)
-        serving = Agent(client, driver, backend.name, settings.key, holder, note)
+        serving = agent(client, settings, backend, driver, holder)
         work = asyncio.ensure_future(serving.run())
         stack.push_async_callback(ended, work)
         stack.push_async_callback(finished, serving)
@@ -71,10 +71,13 @@ def run_agent(
 
 
 def agent(
-    client: Client, settings: Settings, backend: BackendSettings, holder: str
+    client: Client,
+    settings: Settings,
+    backend: BackendSettings,
+    driver: Driver,
+    holder: str,
 ) -> Agent:
-    """Return the agent of one backend; raise `Unusable` for a driver that is not."""
-    driver = driver_for(settings, backend)
+    """Return the agent of one backend, whose metrics are kept."""
     return Agent(client, driver, backend.name, settings.key, holder, note)
 
 

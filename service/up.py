@@ -23,7 +23,7 @@ from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import BEING_SET_UP, Agent
 from adapters.tasks import ended, together, until
-from service.agents import abandon, agent, finished
+from service.agents import abandon, agent, driver_for, finished
 from service.checkpointing import make_key, named
 from service.command import NotFound
 from service.connecting import connect
@@ -106,7 +106,10 @@ async def up(
         running, serving = await stack.enter_async_context(
             replica(client, settings, database.settings, keeper)
         )
-        agents = tuple(agent(client, settings, b, holder) for b in settings.backends)
+        agents = tuple(
+            agent(client, settings, each, driver_for(settings, each), holder)
+            for each in settings.backends
+        )
         working = asyncio.ensure_future(
             together(
                 until(serving),

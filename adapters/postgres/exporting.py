@@ -12,7 +12,6 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from adapters.postgres.recorder import LogRecorder
-from domain.chain import GENESIS
 from projections.replaying import Came, Cut, Lines, Share, Told, replayed
 
 # Many lines as one row: a row of its own would cost a line as much again.
@@ -30,8 +29,7 @@ LINES_OUT = SQL("""
     ) AS page
 """)
 LAST = SQL("""
-    SELECT notification_id, encode(chain, 'hex') FROM {log}
-    WHERE notification_id <= {last} ORDER BY notification_id DESC LIMIT 1
+    SELECT coalesce(max(notification_id), 0) FROM {log} WHERE notification_id <= {last}
 """)
 WAY = ("dbname", "host", "port", "user", "password")
 ROWS = 100  # in a piece, which a processor's cache holds
@@ -44,7 +42,6 @@ class Stored(NamedTuple):
     way: dict[str, Any]
     table: tuple[str, ...]
     events: int = 0
-    link: str = GENESIS.hex()  # of its last event
 
     def came(self, share: Share, told: Told = lambda _: None) -> Came:
         """Return what a share of it comes to. Raises `NotALog`."""
@@ -98,7 +95,7 @@ def up_to(log: Stored, last: int | None) -> Stored:
     query = LAST.format(log=Identifier(*log.table), last=newest)
     try:
         with closing(psycopg.connect(**log.way)) as connection:
-            found = connection.execute(query).fetchone()
+            [(events,)] = connection.execute(query)
     except psycopg.Error as error:
         raise OperationalError(str(error)) from error
-    return log._replace(events=found[0], link=found[1]) if found else log
+    return log._replace(events=events)
