@@ -317,12 +317,10 @@ class Held(VolumeEvents):
         self, command: str, move: str, attachment: Attachment, holder: Holder
     ) -> None:
         self._after(command)
-        to = ATTACHMENT.after(move, attachment)
-        self.record(
+        self._move(
             self.Attached,
-            status=self._showing(attachment.id, to),
-            attachment_id=attachment.id,
-            attach_status=to,
+            move,
+            attachment,
             instance=holder.get("instance") or attachment.instance,
             host=holder.get("host") or attachment.host,
             mode=holder.get("mode") or attachment.mode,
@@ -330,7 +328,11 @@ class Held(VolumeEvents):
         )
 
     def _move(
-        self, event: type[aggregate.Event], command: str, attachment: Attachment
+        self,
+        event: type[aggregate.Event],
+        command: str,
+        attachment: Attachment,
+        **data: Any,
     ) -> None:
         to = ATTACHMENT.after(command, attachment)
         self.record(
@@ -338,6 +340,7 @@ class Held(VolumeEvents):
             status=self._showing(attachment.id, to),
             attachment_id=attachment.id,
             attach_status=to,
+            **data,
         )
 
     def _move_on(
@@ -360,14 +363,7 @@ class Held(VolumeEvents):
             self.settle(event, intent, status=status, **data)
 
     def _release(self, command: str, attachment: Attachment, why: str) -> None:
-        gone = ATTACHMENT.after(command, attachment)
-        self.record(
-            self.Released,
-            status=self._showing(attachment.id, gone),
-            attachment_id=attachment.id,
-            attach_status=gone,
-            why=why,
-        )
+        self._move(self.Released, command, attachment, why=why)
 
     def _release_all(self, why: str) -> None:
         for attachment in list(self.attachments.values()):
