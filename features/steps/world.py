@@ -20,15 +20,15 @@ from features.steps.storages import STORAGES, Storage, VolumeGroup
 
 HURRIED = """
 [deadlines]
-creating = 1
-extending = 1
-reverting = 3
-deleting = 1
-reserved = 1
-attaching = 1
-detaching = 1
-managing = 3
-unmanaging = 1
+creating = 5
+extending = 5
+reverting = 5
+deleting = 5
+reserved = 5
+attaching = 5
+detaching = 5
+managing = 5
+unmanaging = 5
 """
 MAKES = (".create", ".manage", ".create_from_source")
 PASSING = {*UNDER_WAY, "restoring"}
