@@ -43,6 +43,8 @@ class _Decoders(dict[str, Callable[[bytes], Event]]):
     """What reads each topic, made when first met: all take 0.1 s."""
 
     def __missing__(self, topic: str) -> Callable[[bytes], Event]:
+        if topic not in EVENTS:
+            raise UnknownTopic(topic)
         decoder = self[topic] = decoder_of(EVENTS[topic])
         return decoder
 
@@ -61,10 +63,7 @@ def decode(topic: str, state: bytes) -> Event:
 
     Raises `UnknownTopic`, or `msgspec.ValidationError` if a field is wrong.
     """
-    try:
-        return DECODERS[topic](state)
-    except KeyError:
-        raise UnknownTopic(topic) from None
+    return DECODERS[topic](state)
 
 
 def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:

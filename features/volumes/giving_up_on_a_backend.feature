@@ -12,44 +12,44 @@ Feature: Giving up on a backend
     Scenario: A volume is not made
       Given backend "faulty" does not answer when asked to make a volume
       When a volume "db" of 1 GiB is created on backend "faulty"
-      Then "db" is error because "has not done it within 1 s"
+      Then "db" is error because "has not done it within 5 s"
 
     Scenario: A volume is not extended
       Given an available volume "db" of 1 GiB on backend "faulty"
       And backend "faulty" does not answer when asked to grow a volume
       When "db" is extended to 2 GiB
-      Then "db" is error_extending because "has not done it within 1 s"
+      Then "db" is error_extending because "has not done it within 5 s"
 
     Scenario: A volume is not deleted
       Given an available volume "db" on backend "faulty"
       And backend "faulty" does not answer when asked to remove a volume
       When "db" is deleted
-      Then "db" is error_deleting because "has not done it within 1 s"
+      Then "db" is error_deleting because "has not done it within 5 s"
 
     Scenario: A storage is not taken over
       Given backend "faulty" has a storage "disk-1" of 1 GiB
       And backend "faulty" does not answer when asked to adopt a volume
       When "disk-1" of backend "faulty" is managed as "db"
-      Then "db" is error_managing because "has not done it within 3 s"
+      Then "db" is error_managing because "has not done it within 5 s"
 
     Scenario: A volume is not let go of
       Given an available volume "db" on backend "faulty"
       And backend "faulty" does not answer when asked to release a volume
       When "db" is unmanaged
-      Then "db" is error_unmanaging because "has not done it within 1 s"
+      Then "db" is error_unmanaging because "has not done it within 5 s"
 
   Rule: A host that is not served in time is told why
 
     Scenario: It is not connected
       Given "web-1" has reserved "db" on a backend that does not answer
       When "web-1" connects "db"
-      Then the attachment of "web-1" to "db" is error_attaching because "has not done it within 1 s"
+      Then the attachment of "web-1" to "db" is error_attaching because "has not done it within 5 s"
       And "db" is available
 
     Scenario: It is not disconnected
       Given "web-1" has attached "db" on a backend that does not answer
       When "web-1" lets go of "db"
-      Then the attachment of "web-1" to "db" is error_detaching because "has not done it within 1 s"
+      Then the attachment of "web-1" to "db" is error_detaching because "has not done it within 5 s"
       And "db" is in-use
 
   Rule: An answer that comes too late changes nothing
