@@ -2,7 +2,7 @@
 
 A filesystem that can (XFS, btrfs) lets the copy share the blocks, in one step that no
 write gets into. Elsewhere it is read and written a part after another, holes left out,
-while nobody may write it.
+while nobody may write it; whoever does that again after a crash goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from adapters.file.bookmark import Bookmark, moment
 from adapters.file.failures import Written
 from adapters.file.still import Check, Moved, still
 from adapters.holders import holders
@@ -22,31 +23,47 @@ from domain.ports import Progress, unheard
 FICLONE = 0x40049409  # of linux/fs.h; Python has no name for it before 3.12
 CANNOT_SHARE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL}
 PART = 4 * 1024**2  # bytes
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+NEW = os.O_WRONLY | os.O_CREAT
 
 
-def copy(source: Path, target: Path, progress: Progress = unheard) -> None:
+def copy(
+    source: Path,
+    target: Path,
+    progress: Progress = unheard,
+    *,
+    lasting: bool = False,
+) -> None:
     """Make a file that holds what another does at one moment; durable it is not yet.
 
-    Raises `Written` where others write it and its blocks cannot be shared.
+    Raises `Written` where others write it and its blocks cannot be shared; a lasting
+    source nobody does.
     """
     with opened(source) as read, opened(target, NEW) as written:
         if share(read, written):
             return
-    target.unlink()
     with held(source) as check:
-        copy_held(source, target, check, progress)
+        copy_held(source, target, check, progress, lasting=lasting)
 
 
 def copy_held(
-    source: Path, target: Path, check: Check, progress: Progress = unheard
+    source: Path,
+    target: Path,
+    check: Check,
+    progress: Progress = unheard,
+    *,
+    lasting: bool = False,
 ) -> None:
-    """Make a file that holds what another does, which is held still."""
+    """Make a file that holds what another does, which is held still.
+
+    What was copied before a crash, of the source as it still is, is not read again.
+    """
     with opened(source) as read, opened(target, NEW) as written:
         if not share(read, written):
             size = os.fstat(read).st_size
-            for done in copied(read, written):
+            bookmark = Bookmark(target, moment(read, lasting=lasting))
+            for done, more in copied(read, written, bookmark.find()):
                 check()
+                bookmark.move(written, done, more)
                 progress(100 * done / size)
         check()
 
@@ -79,21 +96,25 @@ def share(source: int, target: int) -> bool:
     return True
 
 
-def copied(source: int, target: int, done: int = 0) -> Iterator[int]:
-    """Copy what is behind the first bytes, and tell after each part how many are done.
+def copied(source: int, target: int, done: int = 0) -> Iterator[tuple[int, int]]:
+    """Copy what is behind the first bytes; tell after each part how many are done.
+
+    And how many of them were written for it, which is less where there are holes.
 
     Never by `copy_file_range`: as a whole it cannot be interrupted, and on ext4 it
     takes five times as long.
     """
     size = os.fstat(source).st_size
+    os.ftruncate(target, done)
     os.ftruncate(target, size)
     while (done := next_data(source, done, size)) < size:
         hole = os.lseek(source, done, os.SEEK_HOLE)
         while done < hole:
             part = os.pread(source, min(PART, hole - done), done)
-            done += os.pwrite(target, part, done)
-            yield done
-    yield size
+            more = os.pwrite(target, part, done)
+            done += more
+            yield done, more
+    yield size, 0
 
 
 def next_data(file: int, offset: int, size: int) -> int:

@@ -332,23 +332,34 @@ class FileDriver:
         sizes = {m.snapshot_id: self._volumes.size(m.volume_id) for m in asked.members}
         self._make_room(sum(sizes.values()))
         try:
-            with ExitStack() as holding:
-                copying = copy
-                if asked.consistent:
-                    check = holding.enter_context(held(*files.values()))
-                    copying = partial(copy_held, check=check)
-                for snapshot_id, path in files.items():
-                    self._snapshots.begin(snapshot_id, cause, partial(copying, path))
-            for member in asked.members:
-                self._snapshots.complete(
-                    member.snapshot_id,
-                    sizes[member.snapshot_id],
-                    cause,
-                    member.volume_id,
-                )
+            with ExitStack() as filled:
+                self._fill_all(files, asked, cause, filled)
+                for member in asked.members:
+                    self._snapshots.complete(
+                        member.snapshot_id,
+                        sizes[member.snapshot_id],
+                        cause,
+                        member.volume_id,
+                    )
         except (OSError, DriverFailed):
             self._drop(asked.members, cause)
             raise
+
+    def _fill_all(
+        self,
+        files: dict[UUID, Path],
+        asked: GroupSnapshot.Created,
+        cause: Cause,
+        filled: ExitStack,
+    ) -> None:
+        with ExitStack() as holding:
+            copying = copy
+            if asked.consistent:
+                check = holding.enter_context(held(*files.values()))
+                copying = partial(copy_held, check=check)
+            for snapshot_id, path in files.items():
+                fill = partial(copying, path)
+                filled.enter_context(self._snapshots.filled(snapshot_id, cause, fill))
 
     def _drop(self, members: Sequence[Member], cause: Cause) -> None:
         for member in members:
@@ -365,7 +376,8 @@ class FileDriver:
             return blank
         [(kind, source_id)] = source.items()
         kept = {"volume": self._volumes, "snapshot": self._snapshots}[kind]
-        return partial(copy, kept.whole(source_id, least), progress=progress)
+        path, lasting = kept.whole(source_id, least), kept is self._snapshots
+        return partial(copy, path, progress=progress, lasting=lasting)
 
     def _make_room(self, more_bytes: int) -> None:
         """Refuse what could never be filled, by the space that is free now.

@@ -1,7 +1,9 @@
-"""Changing what a directory has, so that no power cut undoes it."""
+"""Changing what a directory has, alone, and so that no power cut undoes it."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -63,6 +65,40 @@ def replace(path: Path, other: Path) -> None:
     if not path.samefile(other):
         new.hardlink_to(other)
         new.rename(path)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[bool]:
+    """Have a directory to oneself until one is done, or dead.
+
+    Yields False where nobody can know (NFS). Raises `BlockingIOError` while another has
+    it, who may have been thought dead.
+    """
+    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield is_locked(file)
+    finally:
+        os.close(file)
+
+
+def is_left_alone(directory: Path) -> bool:
+    """Tell whether it is known that nobody has a directory to himself."""
+    try:
+        with alone(directory) as is_known:
+            return is_known
+    except BlockingIOError:
+        return False
+
+
+def is_locked(file: int) -> bool:
+    """Lock an open directory, if locks work there, or raise `BlockingIOError`."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno == errno.EWOULDBLOCK:
+            raise
+        return False
+    return True
 
 
 @contextmanager

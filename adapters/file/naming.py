@@ -18,9 +18,11 @@ ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 MADE_BY = re.compile(r"made-by (\d+) (.*)")
 OF = re.compile(rf"of ({ID})")
 REVERTED_BY = re.compile(r"reverted-by \d+ .*")
+COPIED = re.compile(r"copied (\d+) of (.*)")
 BEFORE = "before"
 NEW = "new"  # a name on its way to replace another
 OURS = re.compile(f"{DATA}|{OLD_MADE_BY}|{BEFORE}|{NEW}")
+TOLD = (OURS, MADE_BY, OF, REVERTED_BY, COPIED)
 
 
 def names(directory: Path) -> set[str]:
@@ -47,7 +49,7 @@ def said_to_be_of(beside: Iterable[str]) -> list[UUID]:
 
 def is_ours(name: str) -> bool:
     """Tell whether we put something of that name beside a volume's data."""
-    return any(pattern.fullmatch(name) for pattern in (OURS, MADE_BY, OF, REVERTED_BY))
+    return any(pattern.fullmatch(name) for pattern in TOLD)
 
 
 def strangers(beside: set[str]) -> list[str]:

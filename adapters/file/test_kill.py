@@ -22,6 +22,7 @@ import pytest
 from adapters.contracts import snapshots
 from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import CAUSE, GIB, asked, read, write
+from adapters.file import bookmark
 from adapters.file.driver import FileDriver
 from adapters.file.naming import names
 from adapters.file.test_driver import came_in
@@ -36,7 +37,7 @@ WHOLE = {"volume", f"made-by {CAUSE.position} {CAUSE.at}"}
 VOLUME, BYSTANDER, COPY, SNAPSHOT, BESIDE = (UUID(int=n) for n in range(1, 6))
 LATER, EVEN_LATER = (Cause(n, CAUSE.at) for n in (8, 9))
 STEPS = [
-    *("mkdir", "open", "ftruncate", "fsync", "link"),
+    *("mkdir", "open", "ftruncate", "fsync", "fdatasync", "link"),
     *("close", "rename", "unlink", "rmdir", "pwrite"),
 ]
 
@@ -208,6 +209,32 @@ def test_an_operation_that_was_killed_at_any_step_is_finished_when_asked_again(
         assert read(folder / str(BYSTANDER) / "volume", 0, 6) == b"theirs"
 
 
+@pytest.mark.parametrize(
+    ("operation", "done"),
+    [
+        pytest.param(copy, is_held(str(COPY), b"before"), id="copying"),
+        pytest.param(take_snapshot, IS_TAKEN, id="taking a snapshot"),
+        pytest.param(revert, is_reverted, id="reverting"),
+        pytest.param(take_group_snapshot, are_taken, id="taking a group snapshot"),
+    ],
+)
+def test_a_copy_that_was_killed_at_any_step_goes_on_and_is_finished(
+    tmp_path: Path, operation: Operation, done: Callable[[Path], bool]
+) -> None:
+    went_on = 0
+    for folder in killed_at_each_step(tmp_path, operation, every=1):
+        driver = FileDriver(folder)
+        driver.set_up()
+        went_on += bool(leftovers(folder))
+
+        operation(driver)
+
+        assert done(folder)
+        assert not leftovers(folder)
+        assert read(folder / str(BYSTANDER) / "volume", 0, 6) == b"theirs"
+    assert went_on > 3
+
+
 def test_a_volume_whose_reversion_was_killed_has_one_content_or_the_other(
     tmp_path: Path,
 ) -> None:
@@ -277,11 +304,16 @@ def test_setting_up_that_was_killed_at_any_step_is_finished_when_asked_again(
         assert contents(folder) == {BYSTANDER: (GIB, True)}
 
 
-def killed_at_each_step(tmp_path: Path, operation: Operation) -> Iterator[Path]:
-    """Yield a folder for each step at which the operation was killed, and one after."""
+def killed_at_each_step(
+    tmp_path: Path, operation: Operation, every: int = bookmark.EVERY
+) -> Iterator[Path]:
+    """Yield a folder for each step at which the operation was killed, and one after.
+
+    A copy says how far it is every so many bytes.
+    """
     for step in itertools.count(1):
         folder = prepared(tmp_path / str(step), operation)
-        child = SPAWN.Process(target=die_at, args=(step, operation, folder))
+        child = SPAWN.Process(target=die_at, args=(step, operation, folder, every))
         child.start()
         child.join()
         yield folder
@@ -311,8 +343,9 @@ def prepared(folder: Path, operation: Operation) -> Path:
     return folder
 
 
-def die_at(step: int, operation: Operation, folder: Path) -> None:
+def die_at(step: int, operation: Operation, folder: Path, every: int) -> None:
     """Run an operation, but not its nth call to the operating system."""
+    bookmark.EVERY = every
     calls = itertools.count(1)
 
     def dying(call: Callable[..., Any]) -> Callable[..., Any]:

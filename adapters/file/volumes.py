@@ -3,7 +3,7 @@
     <folder>/<volume id>/volume         the data, a sparse file
     <folder>/<volume id>/made-by 7 2026-01-01T00:00:00+00:00
                                         what made it: position in the log, and time
-    <folder>/.<volume id>.making        half-made
+    <folder>/.<volume id>.making        half-made; with how far a copy is: `bookmark`
     <folder>/.<volume id>.deleting      half-removed
     <folder>/snapshot-<snapshot id>/…   likewise a snapshot
     <folder>/snapshot-<snapshot id>/of <volume id>
@@ -36,17 +36,20 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from adapters.file.bookmark import bookmarks, drop
 from adapters.file.durable import (
     Names,
+    alone,
     emptied_on_failure,
     empty,
+    is_left_alone,
     replace,
     sync,
     truncate,
@@ -168,11 +171,12 @@ class Volumes:
         return self.cause(volume_id)
 
     def is_made(self, volume_id: UUID, cause: Cause) -> bool:
-        """Tell whether it was made for the cause, once leftovers are removed.
+        """Tell whether it was made for the cause, once leftovers of others are removed.
 
         Raises `MadeForAnother`, or `Unexplained`.
         """
-        made_for = self.made_by(volume_id)
+        self.clean(volume_id, cause)
+        made_for = self.cause(volume_id)
         if made_for and made_for != cause:
             raise MadeForAnother(self._home(volume_id), made_for)
         return made_for is not None
@@ -256,28 +260,36 @@ class Volumes:
 
         What it holds is what `fill` makes the file with; behind that it is zeros.
         """
-        self.begin(volume_id, cause, fill)
-        self.complete(volume_id, size_bytes, cause, of)
+        with self.filled(volume_id, cause, fill):
+            self.complete(volume_id, size_bytes, cause, of)
 
-    def begin(self, volume_id: UUID, cause: Cause, fill: Fill = blank) -> None:
-        """Fill the data of a volume that is not there, for `complete`."""
+    @contextmanager
+    def filled(
+        self, volume_id: UUID, cause: Cause, fill: Fill = blank
+    ) -> Iterator[None]:
+        """Fill the data of a volume that is not there, for `complete`.
+
+        What an earlier attempt has left for the cause is there to go on with; nobody
+        else does.
+        """
         making = self._making(volume_id)
-        making.mkdir(0o700)
-        with emptied_on_failure(making):
+        making.mkdir(0o700, exist_ok=True)
+        with alone(making), emptied_on_failure(making):
             fill(making / made_by(cause))
+            yield
 
     def complete(
         self, volume_id: UUID, size_bytes: int, cause: Cause, of: UUID | None = None
     ) -> None:
         """Let there be a volume of what has been filled, durably."""
         making = self._making(volume_id)
-        with emptied_on_failure(making):
-            data = making / made_by(cause)
-            size_bytes = truncate(data, size_bytes, os.O_RDWR | os.O_CREAT)
-            (making / DATA).hardlink_to(data)
-            if of:
-                (making / f"of {of}").hardlink_to(data)
-            sync(making)
+        data = making / made_by(cause)
+        size_bytes = truncate(data, size_bytes, os.O_RDWR | os.O_CREAT)
+        drop(bookmarks(making))
+        (making / DATA).hardlink_to(data)
+        if of:
+            (making / f"of {of}").hardlink_to(data)
+        sync(making)
         making.rename(self._home(volume_id))
         self._sizes[volume_id] = size_bytes
         self._names.sync()
@@ -372,7 +384,7 @@ class Volumes:
 
     def is_reverted(self, volume_id: UUID, cause: Cause) -> bool:
         """Tell whether what it is to hold has been brought, once leftovers are gone."""
-        self.clean(volume_id)
+        self.clean(volume_id, cause)
         return os.path.lexists(self._reverted_by(volume_id, cause))
 
     def bring(self, volume_id: UUID, cause: Cause, fill: Fill) -> None:
@@ -380,9 +392,9 @@ class Volumes:
         home, making = self._home(volume_id), self._making(volume_id)
         size_bytes = self.size(volume_id)
         self._closed(volume_id, home)
-        self.begin(volume_id, cause, fill)
-        with emptied_on_failure(making):
+        with self.filled(volume_id, cause, fill):
             truncate(making / made_by(cause), size_bytes, os.O_RDWR)
+            drop(bookmarks(making))
             (making / made_by(cause)).rename(self._reverted_by(volume_id, cause))
             sync(home)
             making.rmdir()
@@ -440,17 +452,25 @@ class Volumes:
         if made_for and made_for.at == made_at:
             self.remove(volume_id)
 
-    def clean(self, volume_id: UUID) -> None:
-        """Remove what an operation that was cut short left of this volume."""
+    def clean(self, volume_id: UUID, cause: Cause | None = None) -> None:
+        """Remove what an operation that was cut short left of this volume.
+
+        A copy that was begun for the cause, and says how far it is, stays.
+        """
         leftovers = [self._making(volume_id), self._deleting(volume_id)]
         if os.path.lexists(self._deleting(volume_id)):
             self._sizes.pop(volume_id, None)  # it is gone, though nobody came to that
-        self._discard([path for path in leftovers if os.path.lexists(path)])
+        there = filter(os.path.lexists, leftovers)
+        self._discard([path for path in there if not self._goes_on(path, cause)])
 
     def sweep(self) -> None:
-        """Remove what operations that were cut short left of any volume."""
-        leftovers = filter(self._leftover.fullmatch, names(self._folder))
-        self._discard([self._folder / name for name in leftovers])
+        """Remove what operations that were cut short left of any volume.
+
+        Copies that say how far they are wait for whoever asks for them again.
+        """
+        found = filter(self._leftover.fullmatch, names(self._folder))
+        leftovers = [self._folder / name for name in found]
+        self._discard([path for path in leftovers if not bookmarks(path)])
 
     def rehearse(self) -> bool:
         """Make a volume and remove it, to see whether the folder takes one.
@@ -466,6 +486,11 @@ class Volumes:
             can_be_held = holds_still(rehearsal / DATA)
         empty(rehearsal)
         return can_be_held
+
+    def _goes_on(self, making: Path, cause: Cause | None) -> bool:
+        """Tell whether what is half-made is of the cause, and of nobody alive."""
+        ours = cause and made_by(cause) in names(making)
+        return bool(ours and bookmarks(making) and is_left_alone(making))
 
     def _said(self, home: Path) -> Cause | None:
         """Return what made it, as it says itself, if it does."""
