@@ -230,14 +230,17 @@ def causes(seen: Seen) -> Iterator[tuple[UUID, Cause]]:
 
 def exported(seen: Seen) -> Iterator[str]:
     """Who is to reach a volume does, and nobody else."""
+    if seen.exports is not None:
+        yield from astray(seen.fold, seen.exports)
+
+
+def astray(fold: Mapping[UUID, Any], found: Mapping[str, set[str]]) -> Iterator[str]:
+    """Tell whose exports, as they were found, are not what the log wants."""
     wanted = {
         str(volume.id): {connector["initiator"] for connector in volume.connectors}
-        for volume in all_of(seen, Volume)
-        if volume.connectors
+        for volume in fold.values()
+        if isinstance(volume, Volume) and volume.connectors
     }
-    found = seen.exports
-    if found is None:
-        return
     for key in wanted.keys() | found.keys():
         if wanted.get(key) != found.get(key):
             yield f"{key} is for {wanted.get(key)}, and {found.get(key)} reach it"

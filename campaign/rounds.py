@@ -17,7 +17,7 @@ from campaign.armed import SAID
 from campaign.bed import Bed
 from campaign.checks import CHECKS
 from campaign.load import ask_on
-from campaign.seen import Place, busy, look
+from campaign.seen import Place, Seen, busy, look
 from campaign.strikes import strike
 from campaign.witness import Diary, Witness
 from domain.chain import Broken
@@ -136,12 +136,16 @@ async def compared(
         seen = await look(place, asker, asker.diary, streamed)
     except Broken as broken:
         return 0, [str(broken)]
-    findings = [
+    return len(seen.rows), await asyncio.to_thread(findings, seen)
+
+
+def findings(seen: Seen) -> list[str]:
+    """Return what does not agree, of each check so much."""
+    return [
         f"{check.__name__}: {finding}"
         for check in CHECKS
         for finding in list(check(seen))[:MOST_TOLD]
     ]
-    return len(seen.rows), findings
 
 
 @asynccontextmanager

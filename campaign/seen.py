@@ -55,6 +55,16 @@ class Published(NamedTuple):
     state: bytes
 
 
+class Logged(NamedTuple):
+    """What the database has: rows, events, what follows of them, and what is kept."""
+
+    rows: Sequence[Row]
+    log: Sequence[Event]
+    fold: Mapping[UUID, Any]
+    keys: Mapping[str, Kept]
+    allocated: Mapping[str, int]
+
+
 class Place(Protocol):
     """Where everything is that can be looked at."""
 
@@ -105,7 +115,35 @@ async def look(place: Place, asker: Caller, diary: Diary, after: int) -> Seen:
 
 
 async def look_once(place: Place, asker: Caller, diary: Diary, after: int) -> Seen:
-    """Look everywhere while the log may grow."""
+    """Look everywhere while the log may grow.
+
+    In threads: what is looked at may run in our loop, and is not to stand still.
+    """
+    logged = await asyncio.to_thread(read, place)
+    length, held = len(logged.rows), texts(diary, logged.log)
+    found = await asyncio.to_thread(place.storage.found)
+    there = held.keys() & (found.volumes.keys() | found.snapshots.keys())
+    blocks = await asyncio.to_thread(
+        place.storage.read, {key: held[key] for key in there}
+    )
+    return Seen(
+        diary,
+        *logged,
+        await published(asker.client, after, length),
+        {noun: await listed(asker, noun, gone, length) for noun, gone in GONE},
+        found.volumes,
+        found.snapshots,
+        found.leftovers,
+        found.exports,
+        held,
+        blocks,
+        deeds(place.folder / DIARY),
+        place.failed + failed_keepers(place.folder / SAID),
+    )
+
+
+def read(place: Place) -> Logged:
+    """Read what the database has."""
     with VolumeManager(place.settings) as manager:
         recorder = manager.recorder
         rows = list(verified(recorder))
@@ -117,29 +155,7 @@ async def look_once(place: Place, asker: Caller, diary: Diary, after: int) -> Se
     fold: dict[UUID, Any] = {}
     for event in log:
         fold[event.originator_id] = event.mutate(fold.get(event.originator_id))
-    found, held = place.storage.found(), texts(diary, log)
-    return Seen(
-        diary,
-        rows,
-        log,
-        fold,
-        keys,
-        allocated,
-        await published(asker.client, after, len(rows)),
-        {noun: await listed(asker, noun, gone, len(rows)) for noun, gone in GONE},
-        found.volumes,
-        found.snapshots,
-        found.leftovers,
-        found.exports,
-        held,
-        {
-            (key, where): text
-            for key in held.keys() & (found.volumes.keys() | found.snapshots.keys())
-            for where, text in place.storage.read(key, held[key]).items()
-        },
-        deeds(place.folder / DIARY),
-        place.failed + failed_keepers(place.folder / SAID),
-    )
+    return Logged(rows, log, fold, keys, allocated)
 
 
 def texts(diary: Diary, log: Sequence[Event]) -> dict[str, dict[int, str | None]]:

@@ -61,8 +61,8 @@ class Storage(Protocol):
     def found(self) -> Found:
         """Return all there is."""
 
-    def read(self, key: str, places: Iterable[int]) -> dict[int, str]:
-        """Return the text at each place in a volume or a snapshot."""
+    def read(self, places: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], str]:
+        """Return the text at each place in each of these volumes and snapshots."""
 
 
 class Files:
@@ -77,11 +77,14 @@ class Files:
         ours = kept.keys() | {f"{SNAPSHOT}{key}" for key in taken}
         return Found(kept, taken, names(self._folder) - ours)
 
-    def read(self, key: str, places: Iterable[int]) -> dict[int, str]:
+    def read(self, places: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], str]:
         """Return the text at each place in a volume's file, or a snapshot's."""
+        return texts_in({key: self._file(key) for key in places}, places)
+
+    def _file(self, key: str) -> Path:
         those = Volumes(self._folder), Volumes(self._folder, prefix=SNAPSHOT)
         [file] = [f for f in (each.path(UUID(key)) for each in those) if f.exists()]
-        return {where: text_in(file, where) for where in places}
+        return file
 
     def _kept(self, prefix: str) -> dict[str, OnDisk]:
         """Return what has a name that begins so and goes on with an id."""
@@ -89,6 +92,17 @@ class Files:
         found = filter(None, map(named.fullmatch, names(self._folder)))
         storage = Volumes(self._folder, prefix=prefix)
         return {m[1]: on_disk(storage, self._folder / m[0], m[1]) for m in found}
+
+
+def texts_in(
+    disks: Mapping[str, Path], places: Mapping[str, Iterable[int]]
+) -> dict[tuple[str, int], str]:
+    """Return the text at each place on each disk."""
+    return {
+        (key, where): text_in(disks[key], where)
+        for key, those in places.items()
+        for where in those
+    }
 
 
 def on_disk(kept: Volumes, home: Path, key: str) -> OnDisk:
@@ -137,23 +151,30 @@ class VolumeGroups:
                 taken[lv.name.removeprefix(volumes.SNAPSHOT)] = kept_snapshot(lv)
             elif not lv.is_pool:
                 leftovers.add(lv.name)
-        reachable = {name: set[str]() for name in fronted()} | dict(exported())
-        return Found(found, taken, leftovers | self._strays(), reachable)
+        return Found(found, taken, leftovers | self._strays(), reachable())
 
-    def read(self, key: str, places: Iterable[int]) -> dict[int, str]:
-        """Return the text at each place in what need not be active."""
-        names = f"{VOLUME_PREFIX}{key}", f"{volumes.SNAPSHOT}{key}"
-        [row] = [row for row in self._rows() if row["lv_name"] in names]
-        name = f"{row['vg_name']}/{row['lv_name']}"
-        with active(name, already=row["lv_attr"][4] == "a"):
-            return {where: text_in(Path("/dev", name), where) for where in places}
+    def read(self, places: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], str]:
+        """Return the text at each place in what need not be active.
+
+        Asked of LVM together, for it takes as long for one as for all.
+        """
+        rows = {row["lv_name"]: row for row in self._rows()}
+        named = {
+            key: rows.get(f"{VOLUME_PREFIX}{key}") or rows[f"{volumes.SNAPSHOT}{key}"]
+            for key in places
+        }
+        names = {key: f"{r['vg_name']}/{r['lv_name']}" for key, r in named.items()}
+        asleep = [names[key] for key, r in named.items() if r["lv_attr"][4] != "a"]
+        with active(*asleep):
+            disks = {key: Path("/dev", name) for key, name in names.items()}
+            return texts_in(disks, places)
 
     def check(self) -> Iterator[str]:
         """Yield what is wrong with the pools' metadata, which nobody uses."""
         for row in self._rows():
             if row["lv_attr"][0] == "t":
                 name = f"{row['vg_name']}/{row['lv_name']}_tmeta"
-                with active(name, already=False):
+                with active(name):
                     checked = failed("thin_check", "-q", f"/dev/{name}")
                 if checked:
                     yield f"thin_check of {name}: {checked}"
@@ -195,6 +216,11 @@ def kept_snapshot(lv: Lv) -> OnDisk:
     return OnDisk(lv.reads_bytes, cause, set(lv.tags - ours))
 
 
+def reachable() -> dict[str, set[str]]:
+    """Return who reaches each volume that is exported, if only in part."""
+    return {name: set[str]() for name in fronted()} | dict(exported())
+
+
 def exported() -> Iterator[tuple[str, set[str]]]:
     """Yield each target's volume, and the initiators that may log in."""
     for target in TARGETS.glob("iqn.*:*"):
@@ -230,15 +256,15 @@ def thin_ids(group: str, pool: str) -> set[str]:
 
 
 @contextmanager
-def active(name: str, *, already: bool) -> Iterator[None]:
-    """Have a logical volume's device for a moment."""
-    if not already:
-        said("lvchange", "-ay", "-K", "-y", name)
+def active(*names: str) -> Iterator[None]:
+    """Have the devices of logical volumes for a moment."""
+    if names:
+        said("lvchange", "-ay", "-K", "-y", *names)
     try:
         yield
     finally:
-        if not already:
-            said("lvchange", "-an", "-y", name)
+        if names:
+            said("lvchange", "-an", "-y", *names)
 
 
 def said(*command: str) -> str:
