@@ -117,7 +117,8 @@ def saying_nothing(tags: Callable[..., Any]) -> Callable[..., Any]:
 def leaving_it(sweep: Callable[..., Any]) -> Callable[..., Any]:
     """Do not look who reaches what."""
 
-    async def nothing(*_: Any) -> None: ...
+    async def nothing(*_: Any) -> bool:
+        return False
 
     return nothing
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from adapters.jetstream import sweeping
+from adapters.jetstream import lease, sweeping
 from adapters.jetstream.telling import Service
+from adapters.tasks import ended
 from domain.attachment import reached_from
 from domain.capabilities import Capabilities
 from domain.ports import Cause, DriverFailed, Export, Progress, Survey, unheard
 from domain.volume import Volume
+from service.endpoints import agents
 from service.house import House, Run
 from service.testing import capabilities, eventually
 
@@ -48,6 +51,8 @@ class Exporting:
         self.reach: dict[UUID, set[str]] = {}
         self.diary: list[str] = []
         self.taken_away: set[str] = set()
+        self.looked_at: list[str] = []
+        self.slow = 0.0  # seconds that it takes to look at one
         self.broken: set[UUID] = set()
         self.asked = Gate()
         self.converging = Gate()
@@ -91,6 +96,8 @@ class Exporting:
 
     def converge(self, wanted: Export) -> bool:
         self.converging.pass_through()
+        self.looked_at.append(str(wanted.volume_id))
+        time.sleep(self.slow)
         if wanted.volume_id in self.broken:
             raise DriverFailed("its target is stuck")
         hosts = set(map(reached_from, wanted.connectors))
@@ -109,6 +116,7 @@ class Exporting:
 def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a scenario in a house whose agent sweeps again and again."""
     monkeypatch.setattr(sweeping, "EVERY", 0.05)
+    monkeypatch.setattr(sweeping, "AGAIN", 0.05)
     return run
 
 
@@ -242,6 +250,24 @@ def test_two_instances_on_one_host_share_its_way_until_the_last(run: Run) -> Non
     assert run(Exporting(), scenario) == [["node-1"], []]
 
 
+def test_hosts_that_have_lost_their_way_do_not_wait_for_the_others(run: Run) -> None:
+    driver = Exporting()
+
+    async def scenario(house: House) -> int:
+        volumes = [await house.available() for _ in range(3)]
+        for volume_id in volumes:
+            await attached(house, volume_id, NODE_1)
+        await swept(house)  # nothing is worked on any more
+        await a_sweep_has_asked(house)
+        del driver.reach[UUID(volumes[2])]
+        begun = len(driver.looked_at)
+        driver.asked.open.set()
+        await until(lambda: bool(driver.hosts(volumes[2])))
+        return volumes.index(driver.looked_at[begun])
+
+    assert run(driver, scenario) == 2
+
+
 # What happens at the same time
 
 
@@ -338,6 +364,53 @@ def test_an_agent_that_has_lost_its_lease_converges_nothing_more(run: Run) -> No
 
     # It has asked again, under a lease of its own, before it did anything.
     assert run(driver, scenario)[0] == "asked"
+
+
+def test_a_sweep_whose_lease_lapses_goes_on_when_it_is_renewed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = Exporting()
+
+    async def scenario(house: House) -> None:
+        volumes = [await house.available() for _ in range(20)]
+        for volume_id in volumes:
+            await attached(house, volume_id, NODE_1)
+        await ended(house.working)
+        driver.reach.clear()
+        driver.slow = 0.05
+        # Good for a third of the time, in which a few can be looked at.
+        monkeypatch.setattr(agents, "TERM", 0.3)
+        monkeypatch.setattr(lease, "RENEW_EVERY", 0.9)
+        await house.start_agent()
+        await until(lambda: all(map(driver.hosts, volumes)))
+        await until(lambda: "were otherwise" in caplog.text)
+
+    run(driver, scenario)
+
+    assert "were otherwise: 20 done" in caplog.text
+
+
+def test_what_was_worked_on_is_looked_at_again_soon(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Exporting()
+
+    async def scenario(house: House) -> list[str]:
+        volume_id = await house.available(multiattach=True)
+        await attached(house, volume_id, NODE_1)
+        driver.connecting.shut()
+        making = asyncio.create_task(attached(house, volume_id, NODE_2))
+        await met(driver.connecting)
+        await a_sweep_has_asked(house)
+        monkeypatch.setattr(sweeping, "EVERY", 60)
+        driver.reach.clear()
+        driver.asked.open.set()
+        driver.connecting.open.set()
+        await making
+        await until(lambda: len(driver.hosts(volume_id)) == 2)
+        return driver.hosts(volume_id)
+
+    assert run(driver, scenario) == ["node-1", "node-2"]
 
 
 async def until(so: Callable[[], bool]) -> None:

@@ -22,13 +22,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from logging import getLogger
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -73,6 +73,8 @@ BEING_SET_UP = "is being set up"
 SOON = 1.0  # seconds that setting up may take without a word
 
 logger = getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -121,8 +123,8 @@ class Agent:
         self._offering = Offering(
             self._service, name, self._lease, self._touch, lambda: self._failure
         )
-        touch = partial(self._touch, kind=Kind.OLD)
-        self._sweeper = Sweeper(self._service, name, self._lease, self._turns, touch)
+        old = self._service, name, self._lease, self._turns, self._touch_while_ours
+        self._sweeper = Sweeper(*old)
         self._taken: set[Key] = set()
         self._finished: set[Key] = set()
         # What is to be removed, and the position at which that was asked.
@@ -378,25 +380,23 @@ class Agent:
             await self._reporter.report(asked.lease, report)
 
     async def _attempt(self, asked: Piece) -> Done | NotDone | None:
-        """Let the driver do it; None where the lease is over, and so the work not ours.
+        """Let the driver do it; None where the lease is over: it is not ours then."""
+        admission, alone = self._admission, asked.sets_up
 
-        A lease that was not renewed in time may still be ours when it is.
-        """
-        admission = self._admission
-        while await self._lease.held() == asked.lease and not self._leaving:
-            alone = asked.sets_up
-            try:
-                async with (
-                    admission.alone() if alone else admission.beside_others(asked.kind)
-                ):
-                    done: Done = await self._in_thread(asked.lease, self._do, asked)
-            except Lapsed:
-                continue
-            except Exception as failure:  # noqa: BLE001 - every intent is settled
-                busy = isinstance(failure, VolumeIsBusy)
-                return NotDone(code_of(failure), in_words(failure), busy)
-            return done
-        return None
+        async def once() -> Done:
+            async with (
+                admission.alone() if alone else admission.beside_others(asked.kind)
+            ):
+                done: Done = await self._in_thread(asked.lease, self._do, asked)
+                return done
+
+        try:
+            return await self._while_ours(asked.lease, once)
+        except Lapsed:
+            return None
+        except Exception as failure:  # noqa: BLE001 - every intent is settled
+            busy = isinstance(failure, VolumeIsBusy)
+            return NotDone(code_of(failure), in_words(failure), busy)
 
     def _do(self, asked: Piece) -> Done:
         """Let the driver do it, in a thread, and note what came of it."""
@@ -557,6 +557,22 @@ class Agent:
             raise Lapsed
         async with self._admission.beside_others(kind):
             return await self._in_thread(lease, what, *args)
+
+    async def _touch_while_ours(self, lease: int, *what: Any) -> Any:
+        """Let the driver do what is old, under a lease that may be renewed late."""
+        return await self._while_ours(
+            lease, partial(self._touch, lease, *what, kind=Kind.OLD)
+        )
+
+    async def _while_ours(self, lease: int, once: Callable[[], Awaitable[T]]) -> T:
+        """Do it, again where the lease lapses; raise `Lapsed` where it is over.
+
+        One that was not renewed in time may still be ours when it is.
+        """
+        while await self._lease.held() == lease and not self._leaving:
+            with suppress(Lapsed):
+                return await once()
+        raise Lapsed
 
     async def _in_thread(self, lease: int, what: Callable[..., Any], *args: Any) -> Any:
         """Let the driver do something under a lease, or raise `Lapsed`."""

@@ -17,6 +17,7 @@ from typing import Any
 from nats.errors import Error
 
 from adapters.jetstream.telling import AGAIN, Refusal, Service, Unsigned
+from adapters.tasks import ended
 
 RENEW_EVERY = 2.0  # seconds
 TRY_EVERY = 0.5  # seconds until a lease that another agent has is asked for again
@@ -39,7 +40,7 @@ class Lease:
         self._service = service
         self._about = {"name": name, "holder": holder, "host": host}
         self._name = name
-        self._until = 0.0
+        self._until = self._term = 0.0
         self._granted = asyncio.Condition()
         self.waits_for = ""  # why it is not had, as far as anybody has said so
 
@@ -62,22 +63,40 @@ class Lease:
                 await self._granted.wait_for(lambda: self.number not in (0, number))
 
     async def keep(self) -> None:
-        """Take it, renew it, and take it anew where it was lost, for ever."""
-        while True:
-            try:
-                await (self._renew() if self.number else self._take())
-            except Unsigned as stranger:
-                self._say(str(stranger))
-                await asyncio.sleep(TRY_EVERY)
-            except (Error, TimeoutError):
-                await asyncio.sleep(AGAIN)
-            except Refusal as refusal:
+        """Take it, renew it, and take it anew where it was lost, for ever.
+
+        A renewal that is not answered for a while is asked for again beside it: a
+        slow answer comes all the same, and one that was lost never does.
+        """
+        asked = set[asyncio.Task[float]]()
+        try:
+            while True:
+                asking = asyncio.create_task(self._ask(self.number))
+                asked.add(asking)
+                asking.add_done_callback(asked.discard)
+                patience = RENEW_EVERY if self.number else None
+                await asyncio.wait([asking], timeout=patience)
+                if asking.done():
+                    await asyncio.sleep(asking.result())
+        finally:
+            await ended(*asked)
+
+    async def _ask(self, number: int) -> float:
+        """Renew it, or take it; returns the seconds until it is to be asked again."""
+        try:
+            await (self._renew(number) if number else self._take())
+        except Unsigned as stranger:
+            self._say(str(stranger))
+            return TRY_EVERY
+        except (Error, TimeoutError):
+            return AGAIN
+        except Refusal as refusal:
+            if number == self.number:
                 self.number = 0
                 self.drop()
                 self._say(str(refusal))
-                await asyncio.sleep(TRY_EVERY)
-            else:
-                await asyncio.sleep(RENEW_EVERY)
+            return TRY_EVERY
+        return RENEW_EVERY
 
     def drop(self) -> None:
         """Touch the storage no more."""
@@ -98,15 +117,17 @@ class Lease:
             self.waits_for = ""
         await self._grant(asked, told)
 
-    async def _renew(self) -> None:
+    async def _renew(self, number: int) -> None:
         asked = now()
-        about = {"name": self._name, "lease": self.number}
-        await self._grant(asked, await self._service.tell("agent.renew_lease", about))
+        about = {"name": self._name, "lease": number}
+        told = await self._service.tell("agent.renew_lease", about, self._term)
+        if number == self.number:  # and was not lost meanwhile
+            await self._grant(asked, told)
 
     async def _grant(self, asked: float, told: Any) -> None:
         async with self._granted:
-            self.number = told["lease"]
-            self._until = asked + told["term"]
+            self.number, self._term = told["lease"], told["term"]
+            self._until = max(self._until, asked + self._term)
             self._granted.notify_all()
 
     def _say(self, why: str) -> None:

@@ -1,9 +1,10 @@
 """Sweeping: the exports that there are converge to those that the log wants.
 
 The log is asked which hosts are to reach which volumes, and the driver which
-volumes are reached. What is worked on from before the log was asked is left to the
-next sweep, for the answer may be older than what was done; work that comes later
-waits for its turn. So a sweep undoes nothing that it has not heard of.
+volumes are reached; those that are not as they should be come first. What is worked
+on from before the log was asked is passed over, for the answer may be older than what
+was done; work that comes later waits for its turn. So a sweep undoes nothing that it
+has not heard of. What it has passed over, and hosts are to reach, comes again soon.
 
 Before that, all that the storage has is compared with the log; but not by the first
 sweep under a lease, for exports do not outlive the machine that has them.
@@ -14,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from logging import getLogger
 from typing import Any
@@ -38,8 +38,10 @@ AGAIN = 5.0  # seconds until a sweep that could not be made is tried again
 logger = getLogger(__name__)
 
 
-# Has the driver do something under a lease, beside other work.
+# Has the driver do something under a lease, which may be renewed late, beside other
+# work: what a sweep has done so far is done.
 Touch = Callable[..., Awaitable[Any]]
+Noted = Callable[[Operation], None]
 
 
 class Sweeper:
@@ -62,6 +64,9 @@ class Sweeper:
         self._known = 0
         self._swept_under = 0
         self._due = asyncio.Event()
+        self._whole = True  # the next sweep is to look at all of them
+        self._passed = set[UUID]()  # worked on when the last one came to them
+        self._next: asyncio.TimerHandle | None = None
 
     def know(self, lease: int) -> None:
         """Take notice that all that is in flight was taken in under a lease."""
@@ -74,43 +79,66 @@ class Sweeper:
         return self._known == lease
 
     def be_due(self) -> None:
-        """Have it done soon."""
+        """Have all looked at soon."""
+        self._whole = True
         self._due.set()
 
-    async def run(self, driver: Driver, noted: Callable[[Operation], None]) -> None:
+    def _be_due_in(self, seconds: float) -> None:
+        """Have that done then, and not when it was to be done before."""
+        if self._next:
+            self._next.cancel()
+        self._next = asyncio.get_running_loop().call_later(seconds, self.be_due)
+
+    async def run(self, driver: Driver, noted: Noted) -> None:
         """Sweep for ever."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), EVERY)
+            await self._due.wait()
             self._due.clear()
+            whole, self._whole = self._whole, False
             lease = await self._lease.held()
             if lease != self._known:
                 continue
             try:
-                await self._sweep(driver, lease, noted)
+                await self._sweep_as_due(driver, lease, noted, whole=whole)
             except (Error, TimeoutError, Lapsed, Refusal):
                 logger.debug("no sweep now", exc_info=True)
-                await self._soon()
+                self._be_due_in(AGAIN)
             except Exception as failure:  # noqa: BLE001 - told, and tried again
                 self._not_surveyed("exports cannot be looked at", failure)
-                await self._soon()
+                self._be_due_in(AGAIN)
 
-    async def _soon(self) -> None:
-        await asyncio.sleep(AGAIN)
-        self._due.set()
+    async def _sweep_as_due(
+        self, driver: Driver, lease: int, noted: Noted, *, whole: bool
+    ) -> None:
+        """Look at what was passed over, then at all, and see soon what came of it."""
+        changed = False
+        if self._passed:
+            changed = await self._sweep(driver, lease, noted, self._passed)
+        if whole:
+            changed |= await self._sweep(driver, lease, noted)
+            changed |= self._swept_under != lease
+            self._swept_under = lease
+        if self._passed:
+            asyncio.get_running_loop().call_later(AGAIN, self._due.set)
+        if whole or changed:
+            self._be_due_in(AGAIN if changed else EVERY)
 
     async def _sweep(
-        self, driver: Driver, lease: int, noted: Callable[[Operation], None]
-    ) -> None:
+        self, driver: Driver, lease: int, noted: Noted, only: Collection[UUID] = ()
+    ) -> bool:
+        """Let all converge, or only these; tells whether anything was otherwise."""
         self._turns.watch()
         wanted, position = await self._wanted(lease)
-        if self._swept_under == lease:
-            await self._survey(driver, lease, wanted)
-        actual: set[UUID] = await self._touch(lease, driver.exports)
-        extra = actual - {export.volume_id for export in wanted}
-        found = Counter[str]()
-        for export in [*wanted, *map(Export, extra)]:
+        exports = (
+            [each for each in wanted if each.volume_id in only]
+            if only
+            else await self._compared(driver, lease, wanted)
+        )
+        found, self._passed = Counter[str](), set[UUID]()
+        for export in exports:
             if self._turns.met(export.volume_id):
+                if export.connectors:
+                    self._passed.add(export.volume_id)
                 continue
             task = asyncio.create_task(self._converge(driver, lease, export))
             self._turns.take(export.volume_id, task)
@@ -120,16 +148,26 @@ class Sweeper:
                 about = "converge", export.volume_id, position, lease
                 noted(Operation(self._name, *about, outcome, took))
                 found[outcome] += 1
-        self._swept(lease, found)
+        self._tell(found)
+        return found["done"] > 0
 
-    def _swept(self, lease: int, found: Counter[str]) -> None:
-        """Tell what a sweep has changed, and see soon what came of it."""
+    async def _compared(
+        self, driver: Driver, lease: int, wanted: list[Export]
+    ) -> list[Export]:
+        """Survey if it is time to; return all exports, first those that differ."""
+        if self._swept_under == lease:
+            await self._survey(driver, lease, wanted)
+        actual: set[UUID] = await self._touch(lease, driver.exports)
+        reached = {export.volume_id for export in wanted}
+        exports = [*wanted, *map(Export, actual - reached)]
+        differ = actual ^ reached
+        return sorted(exports, key=lambda each: each.volume_id not in differ)
+
+    def _tell(self, found: Counter[str]) -> None:
+        """Tell what a sweep has changed."""
         if found:
             told = ", ".join(f"{number} {how}" for how, number in found.items())
             logger.warning("exports of %s were otherwise: %s", self._name, told)
-        if self._swept_under != lease or found["done"]:
-            self._swept_under = lease
-            asyncio.get_running_loop().call_later(AGAIN, self.be_due)
 
     async def _survey(self, driver: Driver, lease: int, wanted: list[Export]) -> None:
         """Tell what differs, or warn that it cannot be seen."""
