@@ -71,7 +71,7 @@ TABLE: list[tuple[Any, ...]] = [
     ("a deadline has passed",         KEEPER, "before", f"{WATCHER}._submit"),
     ("about to create",               AGENT,  "before", f"{DRIVER}.create"),
     ("half made",                     AGENT,  "after",  f"{DISK}:truncate"),
-    ("made under another name",       AGENT,  "after",  f"{DISK}:Volumes.begin"),
+    ("made under another name",       AGENT,  "before", f"{DISK}:Volumes.complete"),
     ("made, not durably",             AGENT,  "before", f"{DISK}:sync"),
     ("created",                       AGENT,  "after",  f"{DRIVER}.create"),
     ("about to extend",               AGENT,  "before", f"{DRIVER}.extend"),
