@@ -23,7 +23,7 @@ from eventsourcing.persistence import PersistenceError
 from adapters.postgres.reading import rebuilt
 from adapters.tasks import together, until
 from campaign.armed import arm
-from campaign.checks import astray
+from campaign.checks import astray, exported
 from campaign.load import LIVES, TOGETHER, Deed, ask_on, write
 from campaign.points import AGENT, SERVE
 from campaign.rounds import come_to_rest, compared
@@ -119,19 +119,26 @@ async def tell(machine: Machine, asker: Witness, findings: list[str]) -> None:
         findings += [*busy(machine), *map(str, asker.diary.unsure())]
     streamed = machine.folder / STREAMED
     after = int(streamed.read_text()) if streamed.exists() else 0
-    await swept(machine)
-    events, found = await compared(machine, asker, after)
+    events, found = await swept(machine, asker, after)
     streamed.write_text(str(events))
     told = {"events": events, "requests": len(asker.diary.asked)}
     print(json.dumps(told | {"findings": findings + found}), flush=True)
 
 
-async def swept(machine: Machine) -> None:
-    """Return once exports have converged, or had the time to."""
+async def swept(
+    machine: Machine, asker: Witness, streamed: int
+) -> tuple[int, list[str]]:
+    """Return what does not agree, once exports had the time to converge.
+
+    A deadline that passes meanwhile takes a host's way, and leaves a sweep to do.
+    """
     ends = time.monotonic() + SWEPT
-    while await asyncio.to_thread(converging, machine):
-        if time.monotonic() > ends:
-            return
+    while True:
+        if time.monotonic() > ends or not await asyncio.to_thread(converging, machine):
+            events, found = await compared(machine, asker, streamed)
+            exports = [each for each in found if each.startswith(exported.__name__)]
+            if exports != found or not exports or time.monotonic() > ends:
+                return events, found
         await asyncio.sleep(BREATH)
 
 
