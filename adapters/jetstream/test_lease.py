@@ -13,50 +13,50 @@ from adapters.jetstream.lease import Lease
 from adapters.jetstream.telling import Refusal
 from adapters.tasks import ended
 
-TERM = 0.5  # seconds
-ENOUGH = 20  # answers, in several terms
+TERM = 60  # seconds
 
 
 class Granting:
-    """A service that grants leases, and takes most of a term to renew one."""
+    """A service that grants leases at once, and renews them when it is let."""
 
-    def __init__(self, *refused: int) -> None:
-        self.refused = refused
+    def __init__(self) -> None:
         self.number = 0
-        self.answers = 0
-        self.enough = asyncio.Event()
+        self.asked = asyncio.Queue[tuple[int, asyncio.Future[Any]]]()
 
     async def tell(self, subject: str, body: Any, seconds: float = 5.0) -> Any:
         if subject == "agent.take_lease":
             self.number += 1
             return {"lease": self.number, "term": TERM}
+        answer = asyncio.get_running_loop().create_future()
+        self.asked.put_nowait((body["lease"], answer))
         async with asyncio.timeout(seconds):
-            await asyncio.sleep(0.6 * TERM)
-        self.answers += 1
-        if self.answers > ENOUGH:
-            self.enough.set()
-        if body["lease"] in self.refused:
-            raise Refusal("it is another's")
-        return {"lease": body["lease"], "term": TERM}
+            return await answer
+
+    async def renewal(self, number: int) -> asyncio.Future[Any]:
+        """Return what is to answer the next renewal of that lease."""
+        while True:
+            asked, answer = await self.asked.get()
+            if asked == number:
+                return answer
 
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RENEW_EVERY", 0.05)
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.01)
     monkeypatch.setattr(module, "TRY_EVERY", 0.01)
 
 
 Scenario = Callable[[Lease, Granting], Awaitable[Any]]
 
 
-def kept(scenario: Scenario, *refused: int) -> Any:
+def kept(scenario: Scenario) -> Any:
     """Return what comes of a scenario with a lease that is kept."""
 
     async def lived() -> Any:
-        service: Any = Granting(*refused)
+        service: Any = Granting()
         lease = Lease(service, "files", "one", "node-1")
         keeping = asyncio.ensure_future(lease.keep())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             await lease.held()
             result = await scenario(lease, service)
         await ended(keeping)
@@ -65,25 +65,34 @@ def kept(scenario: Scenario, *refused: int) -> Any:
     return asyncio.run(lived())
 
 
-def test_a_lease_whose_renewals_are_answered_late_stays_good() -> None:
+def test_a_renewal_waits_for_no_answer_to_the_one_before() -> None:
+    async def scenario(_: Lease, service: Granting) -> bool:
+        first = await service.renewal(1)
+        await service.renewal(1)
+        return first.done()
+
+    assert kept(scenario) is False
+
+
+def test_an_answer_that_comes_after_the_next_was_asked_for_counts() -> None:
     async def scenario(lease: Lease, service: Granting) -> bool:
-        lapsed = asyncio.ensure_future(lease_lapses(lease))
-        await service.enough.wait()
-        await ended(lapsed)
-        return lapsed.cancelled()
+        first = await service.renewal(1)
+        await service.renewal(1)
+        lease.drop()
+        first.set_result({"lease": 1, "term": TERM})
+        await lease.held()
+        return lease.is_good(1)
 
     assert kept(scenario)
 
 
-async def lease_lapses(lease: Lease) -> None:
-    while lease.is_good(1):  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(0.005)
-
-
 def test_a_late_refusal_of_one_lease_takes_nothing_from_the_next() -> None:
     async def scenario(lease: Lease, service: Granting) -> tuple[int, int]:
-        await lease.other(1, 20)
-        await service.enough.wait()
+        first, second = await service.renewal(1), await service.renewal(1)
+        first.set_exception(Refusal())
+        await service.renewal(2)
+        second.set_exception(Refusal())
+        await service.renewal(2)
         return lease.number, service.number
 
-    assert kept(scenario, 1) == (2, 2)
+    assert kept(scenario) == (2, 2)
