@@ -20,6 +20,8 @@ from pathlib import Path
 
 from eventsourcing.persistence import PersistenceError
 
+from adapters.lvm import limits
+from adapters.lvm import together as at_once
 from adapters.postgres.reading import rebuilt
 from adapters.tasks import together, until
 from campaign.armed import arm
@@ -43,6 +45,7 @@ TOLD, STREAMED = "told", "streamed"
 CLIENTS = 4
 REST = 200.0  # seconds until it is known what became of all that was asked
 SWEPT = 100.0  # seconds until a second sweep has left no export as it should not be
+SLOW = 60.0  # seconds that storage may take: how soon it has to be done is no subject
 BREATH = 5.0  # seconds: looking takes the one processor that agents need
 HASTE = """
 [deadlines]
@@ -167,6 +170,7 @@ def main() -> None:
     folder, name, broken = Path(sys.argv[1]), *sys.argv[2:]
     for program in (SERVE, AGENT):
         arm(program, str(folder), broken)
+    limits.LIMIT = at_once.STALL = SLOW
     machine = Machine(folder)
     asyncio.run(live(machine, name, machine.boot()))
 
