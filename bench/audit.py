@@ -22,10 +22,10 @@ from bench.bed import Bed, bed
 from bench.replay import read
 from bench.start import EVENTS, fill
 from bench.telling import tell
+from service.audit.exporting import export
+from service.audit.replaying import replay
 from service.cli.verifying import STRETCH
-from service.exporting import export
 from service.manager import VolumeManager
-from service.replaying import replay
 
 FLOORS = {
     "export_ratio": "0.50",

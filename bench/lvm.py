@@ -38,7 +38,9 @@ from bench.bed import AGENT, KEY, Bed, backend, bed, program
 from bench.telling import tell
 from domain.ports import Target
 from domain.provenance import MOMENT, Moment, Provenance
-from service.at_work import (
+from service.manager import VolumeManager
+from service.settings import LVM_DRIVER
+from service.testing.at_work import (
     HOST,
     SETTLED,
     Written,
@@ -48,9 +50,7 @@ from service.at_work import (
     managing,
     write,
 )
-from service.manager import VolumeManager
-from service.settings import LVM_DRIVER
-from service.testing import caller
+from service.testing.callers import caller
 
 DISKS = {"thin": "/dev/ubda", "thick": "/dev/ubdb"}
 FEW, MANY = 10, 1000  # logical volumes

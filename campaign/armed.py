@@ -47,7 +47,7 @@ def arm(program: str, folder: str, broken: str) -> None:
 
 def arm_keeper(_: str) -> None:
     """Let the keeper, too, be started by way of this module."""
-    import_module("service.keeper").__name__ = "campaign.armed"
+    import_module("service.keeping.keeper").__name__ = "campaign.armed"
 
 
 def keep_a_diary(folder: str) -> None:
@@ -69,4 +69,4 @@ ARMING = {SERVE: arm_keeper, AGENT: keep_a_diary}
 
 if __name__ == "__main__":
     arm(KEEPER, os.environ[FOLDER], os.environ[BROKEN])
-    runpy.run_module("service.keeper", run_name="__main__", alter_sys=True)
+    runpy.run_module("service.keeping.keeper", run_name="__main__", alter_sys=True)

@@ -16,9 +16,12 @@ from adapters.embedded.table import children_of
 from campaign.armed import armed
 from campaign.points import AGENT, POINTS, SERVE
 from campaign.storage import Files, Storage, VolumeGroups
-from service.testing import AGENT as AGENT_CODE
-from service.testing import SERVE as SERVE_CODE
-from service.testing import configuration, program
+from service.testing.programs import AGENT as AGENT_CODE
+from service.testing.programs import SERVE as SERVE_CODE
+from service.testing.programs import (
+    configuration,
+    program,
+)
 
 # Reserving without attaching is given up soon, so that a watcher has work.
 RESERVED = 3.0  # seconds

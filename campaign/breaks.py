@@ -25,7 +25,7 @@ from campaign.points import (
     SERVE,
     SWEEPER,
 )
-from service.command import Unavailable
+from service.deciding.command import Unavailable
 
 POSTGRES, TAGS = "adapters.embedded.postgres", "adapters.lvm.volumes"
 SOON = 0.2  # seconds between what is done too early and what should be before it

@@ -22,7 +22,7 @@ from domain.snapshot import Snapshot, SnapshotStatus
 from domain.volume import Volume
 from domain.volume_status import UNDER_WAY, Status
 from projections import resources
-from service.endpoint import PREFIX, fingerprint
+from service.endpoints.endpoint import PREFIX, fingerprint
 
 A = TypeVar("A", bound=Aggregate)
 Check = Callable[[Seen], Iterator[str]]

@@ -12,8 +12,11 @@ from adapters.contracts.initiator import Initiator
 from campaign.disk import PLACES, put, text_in
 from campaign.together import gather, remember
 from campaign.witness import Witness
-from service.projecting import MODELS
-from service.testing import live_a_life, settled
+from service.keeping.projecting import MODELS
+from service.testing.loads import (
+    live_a_life,
+    settled,
+)
 
 HALF = 0.5
 NOUNS = "volume", "snapshot", "group", "attachment", "backend"

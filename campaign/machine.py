@@ -35,7 +35,9 @@ from campaign.witness import Diary, Witness
 from domain.chain import Broken
 from service.manager import VolumeManager
 from service.settings import Settings, load
-from service.testing import callers, database_of, has_room
+from service.testing.callers import callers
+from service.testing.loads import has_room
+from service.testing.programs import database_of
 from service.up import Running, as_service, up
 
 DATA = Path("/run/machine")

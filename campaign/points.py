@@ -19,11 +19,12 @@ class Point(NamedTuple):
     thick: int = 1  # likewise, where thick volumes are looked at by themselves
 
 
-LOG = "service.log:Log"
+LOG = "service.deciding.log:Log"
 RECORDER = "adapters.postgres.recorder:LogRecorder"
 READING = "service.reading:Reading"
-PROJECTING = "service.projecting:Projecting"
-WATCHER = "service.watcher:Watcher"
+PROJECTING = "service.keeping.projecting:Projecting"
+WATCHER = "service.keeping.watcher:Watcher"
+ENDPOINT = "service.endpoints.endpoint"
 ROWS = "adapters.postgres.read_models:PostgresReadModels"
 PAGE = "adapters.jetstream.publisher"
 PUBLISHER = f"{PAGE}:Publisher"
@@ -53,8 +54,8 @@ TABLE: list[tuple[Any, ...]] = [
     ("committed, and nobody knows",   SERVE,  "after",  f"{RECORDER}.append_with"),
     ("stored, not answered",          SERVE,  "before", f"{LOG}._answer"),
     ("answered in part",              SERVE,  "after",  f"{LOG}._reply"),
-    ("about to send an answer",       SERVE,  "before", "service.endpoint:send"),
-    ("an answer was sent",            SERVE,  "after",  "service.endpoint:send"),
+    ("about to send an answer",       SERVE,  "before", f"{ENDPOINT}:send"),
+    ("an answer was sent",            SERVE,  "after",  f"{ENDPOINT}:send"),
     ("about to decide again",         SERVE,  "before", f"{LOG}._decide_again"),
     ("about to answer a repeat",      SERVE,  "before", f"{LOG}._repeat"),
     ("a list is asked for",           SERVE,  "before", f"{READING}.listed"),

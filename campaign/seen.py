@@ -30,7 +30,7 @@ from domain.aggregate import Event
 from domain.group_snapshot import GroupSnapshot
 from domain.volume import Volume
 from service.manager import VolumeManager
-from service.testing import Caller
+from service.testing.callers import Caller
 
 KEYS = """
     SELECT request_id, fingerprint, aggregate_id, version, part_id, position FROM {keys}

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from campaign.bed import Bed, frozen, send
 from campaign.points import AGENT, KEEPER, POINTS, SERVE
-from service.testing import eventually
+from service.testing.callers import eventually
 
 REACHED_IN = 2.0  # seconds that a point has to be reached
 FROZEN_FOR = 0.2, 1.2  # seconds

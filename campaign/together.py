@@ -14,7 +14,7 @@ from uuid import UUID
 from adapters.contracts.initiator import Initiator
 from campaign.disk import BEAT, PLACES, put
 from campaign.witness import Witness
-from service.testing import BACKEND
+from service.testing.programs import BACKEND
 
 HALF = 0.5
 SELDOM, OFTEN = 1, 8  # all of it takes long where a copy is no clone

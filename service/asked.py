@@ -18,8 +18,8 @@ from adapters.postgres.recorder import LogRecorder, Written
 from domain import log as language
 from domain.aggregate import Aggregate
 from projections.in_flight import IN_FLIGHT
-from service.command import Decision, NotFound, Reply, Unreadable, asking
-from service.log import Log
+from service.deciding.command import Decision, NotFound, Reply, Unreadable, asking
+from service.deciding.log import Log
 
 AT_ONCE = 100
 ALL = 2**31

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from adapters.embedded.nats_server import NatsServer
-from service.house import Run, lived
-from service.testing import configuration
+from service.testing.house import Run, lived
+from service.testing.programs import configuration
 
 
 @pytest.fixture

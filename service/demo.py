@@ -30,7 +30,7 @@ from nats.aio.client import Client
 from service import settings
 from service.cli import show
 from service.cli.client import Ended, in_a_shell
-from service.endpoint import PREFIX
+from service.endpoints.endpoint import PREFIX
 from service.up import up
 
 WAIT_SECONDS = 60

@@ -14,7 +14,8 @@ from adapters.postgres.recorder import LogRecorder
 class VolumeManager(Application[UUID]):
     """Wires the recorder and the mapper; reads anything at any version.
 
-    Commands go through `service.log`: saving one by one costs a transaction each.
+    Commands go through `service.deciding.log`: saved one by one, each would cost a
+    transaction.
     """
 
     name = "holdfast"

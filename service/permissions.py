@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from adapters.jetstream import checkpoints
 from adapters.jetstream.stream import STREAM, SUBJECTS
-from service.endpoint import PREFIX
+from service.endpoints.endpoint import PREFIX
 
 SERVICE = "holdfast"
 CALLER = "caller"

@@ -23,11 +23,11 @@ from projections.in_flight import IN_FLIGHT
 from projections.reading import ReadModel
 from projections.snapshots import SNAPSHOTS
 from projections.volumes import VOLUMES
-from service import history
 from service.asked import asked
-from service.command import Unavailable
-from service.log import Log
-from service.projecting import Reached, tables
+from service.audit import history
+from service.deciding.command import Unavailable
+from service.deciding.log import Log
+from service.keeping.projecting import Reached, tables
 
 PATIENCE = 5.0  # seconds that a list may wait for `min_position`
 LOOK_AGAIN = 0.5  # seconds until it is looked for, though nobody told

@@ -24,13 +24,13 @@ from domain.backend import Backend, id_of
 from domain.reference import SOURCE_NAME
 from projections import resources
 from projections.resources import BackendSeen
-from service import history
-from service.command import Decision, Reply, Unavailable, asking
-from service.log import Log
-from service.projecting import REACHED, Reached
-from service.proving import Proving
+from service.audit import history
+from service.audit.proving import Proving
+from service.deciding.command import Decision, Reply, Unavailable, asking
+from service.deciding.log import Log
+from service.deciding.room import Measured
+from service.keeping.projecting import REACHED, Reached
 from service.reading import Reading
-from service.room import Measured
 from service.settings import Settings
 
 SILENT = 5.0  # seconds after which the next keeper should have been heard

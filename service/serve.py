@@ -20,16 +20,16 @@ from adapters.jetstream.wire import until_closed
 from adapters.postgres.leases import Leases
 from adapters.tasks import ended, together, until
 from service.agents import found
+from service.audit.proving import Proving
 from service.connecting import connect
-from service.endpoint import Answering, answered
+from service.deciding.log import Log
+from service.deciding.room import Room
 from service.endpoints import ENDPOINTS, FOR_AGENTS
+from service.endpoints.endpoint import Answering, answered
 from service.interpreter import quicken
-from service.keeper import kept
-from service.log import Log
-from service.proving import Proving
+from service.keeping.keeper import kept
 from service.reading import Reading
 from service.replica import Replica
-from service.room import Room
 from service.running import Told, begun, check_key, overseen, until_stopped
 from service.settings import Settings, Unusable, database_of
 from service.telemetry import exporting, metrics

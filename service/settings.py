@@ -18,8 +18,8 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
 from domain.volume_type import Unclear, VolumeType
-from service.schema import BACKEND
-from service.text import words
+from service.messages.schema import BACKEND
+from service.messages.text import words
 
 FILE_DRIVER = "adapters.file.driver.FileDriver"
 LVM_DRIVER = "adapters.lvm.driver.LvmDriver"

@@ -15,8 +15,9 @@ from adapters.jetstream.admission import A_FEW
 from domain.capabilities import Capabilities
 from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
-from service.house import House, Run
-from service.testing import capabilities, eventually
+from service.testing.callers import eventually
+from service.testing.deciding import capabilities
+from service.testing.house import House, Run
 
 
 class Clearing:

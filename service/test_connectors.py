@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from service.endpoint import Endpoint
+from service.deciding.log import Log
+from service.deciding.room import Measured
 from service.endpoints import attachments, volumes
-from service.log import Log
+from service.endpoints.endpoint import Endpoint
 from service.manager import VolumeManager
-from service.room import Measured
-from service.testing import BACKEND, WORKING, ask, available, capabilities, live
+from service.testing.deciding import (
+    WORKING,
+    ask,
+    available,
+    capabilities,
+    live,
+)
+from service.testing.programs import BACKEND
 
 HOST = {"host": "node-1"}
 INITIATOR = {"initiator": "iqn.2026-01.example:node-1"}

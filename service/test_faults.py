@@ -22,8 +22,8 @@ from adapters.lvm.testing import run as system
 from adapters.targets.local import LocalTarget
 from adapters.tasks import ended
 from service.connecting import connect
-from service.house import House, Run, lived
-from service.testing import eventually
+from service.testing.callers import eventually
+from service.testing.house import House, Run, lived
 
 pytestmark = pytest.mark.lvm(disks=("12G",), modules=MODULES)
 

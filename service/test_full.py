@@ -19,18 +19,22 @@ from adapters.file.failures import FilesystemFull
 from adapters.postgres.reading import verified
 from domain import log as language
 from domain.aggregate import Event
-from service.log import NO_ROOM
+from service.deciding.log import NO_ROOM
 from service.manager import VolumeManager
-from service.testing import (
-    UP,
+from service.testing.callers import (
     Answer,
     Caller,
     caller,
-    database_of,
+)
+from service.testing.disks import (
     fill,
-    program,
-    published,
     tmpfs,
+)
+from service.testing.loads import published
+from service.testing.programs import (
+    UP,
+    database_of,
+    program,
 )
 from service.up import as_service
 

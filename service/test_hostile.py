@@ -16,10 +16,10 @@ from nats.aio.client import Client
 
 from adapters.jetstream.telling import PREFIX
 from service import settings as settings_of
-from service.endpoint import MOST_QUERIES, Endpoint
+from service.audit.history import covered
+from service.deciding.log import TOO_MANY
 from service.endpoints import ENDPOINTS, FOR_AGENTS
-from service.history import covered
-from service.log import TOO_MANY
+from service.endpoints.endpoint import MOST_QUERIES, Endpoint
 from service.up import as_service, up
 
 ID = "00000000-0000-4000-8000-000000000000"

@@ -22,7 +22,9 @@ from domain.group_snapshot import GroupSnapshot
 from domain.ports import Adopted, Cause, Export, Progress, unheard
 from domain.snapshot import Snapshot
 from domain.volume import Volume
-from service.at_work import (
+from service.manager import VolumeManager
+from service.settings import FILE_DRIVER
+from service.testing.at_work import (
     SETTLED,
     TOGETHER,
     available,
@@ -31,18 +33,20 @@ from service.at_work import (
     unexported,
     write,
 )
-from service.manager import VolumeManager
-from service.settings import FILE_DRIVER
-from service.testing import (
+from service.testing.callers import (
+    caller,
+    eventually,
+)
+from service.testing.deciding import capabilities
+from service.testing.loads import (
+    has_room,
+    nothing_is_in_flight,
+)
+from service.testing.programs import (
     AGENT,
     BACKEND,
     SERVE,
-    caller,
-    capabilities,
     configuration,
-    eventually,
-    has_room,
-    nothing_is_in_flight,
     program,
 )
 

@@ -25,23 +25,27 @@ from adapters.postgres.leases import MARGIN, TERM
 from domain.aggregate import Done
 from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
-from service.command import Reply
+from service.deciding.command import Reply
 from service.endpoints.agents import from_agent, reporting, take_over
 from service.endpoints.volumes import create, show
 from service.manager import VolumeManager
 from service.settings import FILE_DRIVER, load
 from service.test_agents import created, served, settled
-from service.testing import (
+from service.testing.callers import (
+    Caller,
+    caller,
+    eventually,
+)
+from service.testing.deciding import (
+    ask,
+    live,
+)
+from service.testing.loads import has_room
+from service.testing.programs import (
     AGENT,
     BACKEND,
     SERVE,
-    Caller,
-    ask,
-    caller,
     configuration,
-    eventually,
-    has_room,
-    live,
     program,
 )
 

@@ -16,8 +16,8 @@ from domain import reference
 from domain.capabilities import Capabilities
 from domain.ports import Manageable
 from service.connecting import connect
-from service.house import House, Run, Scenario
-from service.testing import capabilities
+from service.testing.deciding import capabilities
+from service.testing.house import House, Run, Scenario
 
 SUBJECT = "holdfast.v1.agents.files.manageable"
 

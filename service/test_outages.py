@@ -31,19 +31,23 @@ from domain import log as language
 from domain.aggregate import Event
 from domain.volume import Volume
 from service.manager import VolumeManager
-from service.testing import (
-    AGENT,
-    SERVE,
+from service.testing.callers import (
     Answer,
     Caller,
     caller,
     callers,
-    configuration,
     eventually,
+)
+from service.testing.loads import (
     has_room,
     nothing_is_in_flight,
-    program,
     published,
+)
+from service.testing.programs import (
+    AGENT,
+    SERVE,
+    configuration,
+    program,
 )
 
 NOTHING_CHANGED = "nothing was changed"

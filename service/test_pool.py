@@ -12,8 +12,8 @@ from adapters.jetstream import agent
 from domain.capabilities import Capabilities
 from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
-from service.house import House, Run
-from service.testing import capabilities
+from service.testing.deciding import capabilities
+from service.testing.house import House, Run
 
 
 class Pooled:

@@ -21,23 +21,29 @@ from adapters.postgres.reading import rebuilt, verified
 from domain import log as language
 from domain.volume import Volume
 from service.manager import VolumeManager
-from service.testing import (
-    AGENT,
-    SERVE,
+from service.testing.callers import (
     Caller,
-    Small,
-    Solid,
     caller,
     callers,
-    configuration,
     eventually,
-    following,
+)
+from service.testing.deciding import following
+from service.testing.drivers import (
+    Small,
+    Solid,
+)
+from service.testing.loads import (
     happened_once,
     has_room,
     load,
     nothing_is_in_flight,
-    program,
     published,
+)
+from service.testing.programs import (
+    AGENT,
+    SERVE,
+    configuration,
+    program,
 )
 
 CLIENTS = 8
@@ -46,7 +52,7 @@ RACERS = 50
 
 DIE_BEFORE_REPLYING = """
 import os, signal
-from service.log import Log
+from service.deciding.log import Log
 answer = Log._answer
 def die(log, batch, stored):
     if any(command.request_id for command in batch):

@@ -31,15 +31,20 @@ from adapters.embedded.postgres import PostgresServer
 from adapters.file.driver import FileDriver
 from adapters.jetstream.stream import STREAM, SUBJECTS
 from domain import chap
-from service.canaries import Place, Secrets, files, seen, tables
-from service.checkpointing import make_key, signer_in
-from service.endpoint import PREFIX
+from service.audit.checkpointing import make_key, signer_in
 from service.endpoints import ENDPOINTS, FOR_AGENTS
-from service.everything import Everything, password_in
+from service.endpoints.endpoint import PREFIX
 from service.permissions import configured, with_password
 from service.telemetry.test_traces import collecting
 from service.telemetry.testing import free_address, page
-from service.testing import caller, database_of, eventually, has_room
+from service.testing.callers import (
+    caller,
+    eventually,
+)
+from service.testing.canaries import Place, Secrets, files, seen, tables
+from service.testing.everything import Everything, password_in
+from service.testing.loads import has_room
+from service.testing.programs import database_of
 from service.up import described
 
 pytestmark = pytest.mark.xdist_group("secrets")  # one worker asks for everything
@@ -354,7 +359,7 @@ def test_everything_was_asked_that_can_be(left: Left) -> None:
     subjects = {each.subject for each in (*ENDPOINTS, *FOR_AGENTS)}
 
     asked = {f"{PREFIX}{each}" for each in left.asked.asked}
-    assert subjects - asked == set(), "ask for these in service/everything.py"
+    assert subjects - asked == set(), "ask for these in service/testing/everything.py"
     assert asked == subjects
 
 

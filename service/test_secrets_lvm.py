@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from adapters.targets.lio import ROOT
-from service.canaries import Place, files
-from service.everything import password_in
 from service.test_secrets import Left, Together, left_by
 from service.test_secrets import (
     test_everything_was_asked_that_can_be as test_all_is_asked,
 )
 from service.test_secrets import test_no_secret_is_in as test_nothing_is_in
+from service.testing.canaries import Place, files
+from service.testing.everything import password_in
 
 pytestmark = [pytest.mark.lvm(lio=True, disks=("16G",), seconds=900), pytest.mark.slow]
 

@@ -22,17 +22,19 @@ from adapters.postgres.reading import rebuilt
 from adapters.targets.choosing import target_of
 from domain import reference
 from domain.volume import Volume
-from service.at_work import SETTLED, available, carry_out, made, write
 from service.manager import VolumeManager
 from service.settings import LVM_DRIVER
-from service.testing import (
-    AGENT,
-    BACKEND,
-    SERVE,
+from service.testing.at_work import SETTLED, available, carry_out, made, write
+from service.testing.callers import (
     Caller,
     caller,
     eventually,
-    nothing_is_in_flight,
+)
+from service.testing.loads import nothing_is_in_flight
+from service.testing.programs import (
+    AGENT,
+    BACKEND,
+    SERVE,
     program,
 )
 

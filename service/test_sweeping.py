@@ -19,8 +19,9 @@ from domain.capabilities import Capabilities
 from domain.ports import Cause, DriverFailed, Export, Progress, Survey, unheard
 from domain.volume import Volume
 from service.endpoints import agents
-from service.house import House, Run
-from service.testing import capabilities, eventually
+from service.testing.callers import eventually
+from service.testing.deciding import capabilities
+from service.testing.house import House, Run
 
 NODE_1 = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 NODE_2 = {"host": "node-2", "initiator": "iqn.2026-01.example:node-2"}

@@ -24,14 +24,14 @@ from adapters.embedded.process import ServerFailed, port_in_use
 from adapters.jetstream.agent import BEING_SET_UP, Agent
 from adapters.tasks import ended, together, until
 from service.agents import abandon, agent, driver_for, finished
-from service.checkpointing import make_key, named
-from service.command import NotFound
+from service.audit.checkpointing import make_key, named
 from service.connecting import connect
+from service.deciding.command import NotFound
+from service.deciding.room import Room
 from service.holding import holder_of
-from service.keeper import started, stopped
+from service.keeping.keeper import started, stopped
 from service.permissions import configured, with_password
 from service.replica import Replica
-from service.room import Room
 from service.running import Told, begun, overseen, until_stopped
 from service.serve import replica
 from service.settings import (

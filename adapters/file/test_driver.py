@@ -26,7 +26,10 @@ from domain.ports import (
     UnknownReference,
     VolumeIsBusy,
 )
-from service.testing import fill, tmpfs
+from service.testing.disks import (
+    fill,
+    tmpfs,
+)
 
 MADE_BY = f"made-by {CAUSE.position} {CAUSE.at}"
 

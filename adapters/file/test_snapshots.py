@@ -33,7 +33,7 @@ from adapters.file.failures import CutShort, NoSpace
 from adapters.file.naming import names
 from domain import reference
 from domain.ports import Manageable, UnknownReference, VolumeIsBusy
-from service.testing import tmpfs
+from service.testing.disks import tmpfs
 
 LOCKS = Path("/proc/locks")
 

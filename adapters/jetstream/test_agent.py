@@ -24,17 +24,21 @@ from domain import log as language
 from domain.capabilities import Capabilities
 from domain.ports import Cause, DriverFailed, Progress, unheard
 from domain.volume import Volume
-from service.house import House, Scenario, lived
 from service.manager import VolumeManager
-from service.testing import (
-    AGENT,
-    SERVE,
+from service.testing.callers import (
     caller,
-    capabilities,
-    configuration,
     eventually,
+)
+from service.testing.deciding import capabilities
+from service.testing.house import House, Scenario, lived
+from service.testing.loads import (
     has_room,
     nothing_is_in_flight,
+)
+from service.testing.programs import (
+    AGENT,
+    SERVE,
+    configuration,
     program,
 )
 

@@ -19,7 +19,7 @@ from domain.chain import Broken
 from domain.volume import Volume
 from domain.volume_status import Status
 from service.manager import VolumeManager
-from service.testing import lose_commit
+from service.testing.deciding import lose_commit
 
 
 def new_volume() -> Volume:

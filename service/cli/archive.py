@@ -44,7 +44,7 @@ def export(
     It reads the database itself: that of an `up` on this machine, or with --config
     that of `serve`.
     """
-    from service.exporting import export, log_of, signed_of  # noqa: PLC0415 - as in `up`
+    from service.audit.exporting import export, log_of, signed_of  # noqa: PLC0415 - as in `up`
 
     with in_one_line(), refused():
         settings = configured(config) if config else None
@@ -65,7 +65,7 @@ def replay(
     policy it tells instead which decisions would have been others.
     """
     from adapters.archive.reading import opened  # noqa: PLC0415 - as in `up`
-    from service.replaying import replay, summary, what_if  # noqa: PLC0415
+    from service.audit.replaying import replay, summary, what_if  # noqa: PLC0415
 
     changes = policy(otherwise)
     with in_one_line(), refused():

@@ -256,7 +256,7 @@ def keygen(
 ) -> None:
     """Make a key that `serve` signs checkpoints with, and print what checks them."""
     from domain.note import NAME  # noqa: PLC0415 - as in `verify`
-    from service.checkpointing import make_key, named  # noqa: PLC0415
+    from service.audit.checkpointing import make_key, named  # noqa: PLC0415
 
     if name and not NAME.fullmatch(name):
         raise typer.BadParameter("must have no blanks and no +", param_hint="--name")

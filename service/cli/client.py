@@ -22,7 +22,7 @@ from nats.errors import ConnectionClosedError, MaxPayloadError, NoRespondersErro
 from nats.errors import Error as NatsError
 
 from service.cli.progress import Told, followed
-from service.text import without_secret
+from service.messages.text import without_secret
 
 PREFIX = "holdfast.v1."
 DESCRIPTION = "holdfast.json"  # service.up's, which is slow to import for one word

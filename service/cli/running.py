@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.client import Ended, Misused, data_folder, folder, in_a_shell
-from service.text import without_secret
+from service.messages.text import without_secret
 
 # fmt: off
 Data = Annotated[Path, typer.Option(envvar="HOLDFAST_DATA", metavar="DIR",

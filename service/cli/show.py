@@ -11,7 +11,7 @@ from itertools import compress
 from operator import not_
 from typing import Any
 
-from service.text import JOINERS
+from service.messages.text import JOINERS
 
 Value = Any
 

@@ -18,7 +18,7 @@ from adapters.embedded.table import children_of, process
 from service.cli.app import app
 from service.cli.client import DESCRIPTION, Unreachable
 from service.cli.conftest import HOLDFAST, Shell
-from service.text import without_secret
+from service.messages.text import without_secret
 from service.up import DESCRIPTION as WRITTEN
 
 

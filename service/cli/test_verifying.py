@@ -14,7 +14,7 @@ import pytest
 
 from domain.checkpoint import Checkpoint
 from domain.note import Signer, Verifier
-from service.checkpointing import signer_in
+from service.audit.checkpointing import signer_in
 from service.cli import verifying
 from service.cli.client import Caller, Ended, Misused, Service
 from service.cli.conftest import Shell

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from domain import log
 from domain.aggregate import Failure, Intent
 from domain.released import EVERY, Shape, shapes
+from service.deciding.reactions import REACTIONS
 from service.documents.recording import recorded_by
-from service.endpoint import PREFIX, Endpoint, Query
 from service.endpoints import ENDPOINTS, FOR_AGENTS
-from service.reactions import REACTIONS
-from service.watcher import HOLDS
+from service.endpoints.endpoint import PREFIX, Endpoint, Query
+from service.keeping.watcher import HOLDS
 
 HEAD = """\
 # Events

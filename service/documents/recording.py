@@ -17,7 +17,7 @@ from typing import Any
 from domain.aggregate import Aggregate, Event
 from domain.copying import Copied
 from domain.log import AGGREGATES
-from service.endpoint import Endpoint
+from service.endpoints.endpoint import Endpoint
 
 Function = Callable[..., Any]
 Kinds = tuple[type[Aggregate], ...]

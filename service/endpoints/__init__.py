@@ -1,7 +1,7 @@
 """What callers may ask, one module a noun; each endpoint below its schema.
 
 Start with `service.endpoints.volumes`; `agents` is what agents say, which callers
-may not. What the messages share is in `service.schema`.
+may not. What the messages share is in `service.messages.schema`.
 """
 
 from __future__ import annotations

@@ -21,13 +21,13 @@ from domain.drift import Drift, Facts, Subject
 from domain.log import AGGREGATES
 from domain.provenance import Moment, Provenance, Ran
 from projections import resources
-from service import drifting, overdue
-from service.command import Command, Decision, Reply, asking
-from service.drifting import KINDS
-from service.endpoint import endpoint, query
-from service.problems import problem_of
-from service.reactions import follow
-from service.schema import BACKEND, WORD, Message, StrictInteger, StrictUUID
+from service.audit import drifting, overdue
+from service.audit.drifting import KINDS
+from service.deciding.command import Command, Decision, Reply, asking
+from service.deciding.reactions import follow
+from service.endpoints.endpoint import endpoint, query
+from service.messages.problems import problem_of
+from service.messages.schema import BACKEND, WORD, Message, StrictInteger, StrictUUID
 
 if TYPE_CHECKING:
     from service.replica import Replica

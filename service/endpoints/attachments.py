@@ -10,11 +10,11 @@ from marshmallow import fields, validate
 from domain.attachment import AttachStatus
 from domain.volume import Volume
 from projections import resources
-from service import history
-from service.command import Decision
-from service.endpoint import endpoint, query
+from service.audit import history
+from service.deciding.command import Decision
+from service.endpoints.endpoint import endpoint, query
 from service.endpoints.volumes import Holder, check_usable
-from service.schema import (
+from service.messages.schema import (
     WORD,
     Connector,
     History,

@@ -14,11 +14,11 @@ from adapters.postgres.looking_back import position_at
 from adapters.postgres.reading import verify
 from adapters.postgres.recorder import LogRecorder
 from projections.replaying import NotALog
-from service import causes, history, past
-from service.command import Unavailable
-from service.endpoint import query
-from service.replaying import SPAWNED, replay, summary
-from service.schema import (
+from service.audit import causes, history, past
+from service.audit.replaying import SPAWNED, replay, summary
+from service.deciding.command import Unavailable
+from service.endpoints.endpoint import query
+from service.messages.schema import (
     NAME,
     POSITION,
     WORD,

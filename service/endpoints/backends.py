@@ -10,11 +10,11 @@ from marshmallow import fields
 
 from domain.backend import Backend, id_of
 from projections import resources
-from service import drifting, history
-from service.command import Decision, Reply, Unavailable
-from service.endpoint import endpoint, query
-from service.room import Room
-from service.schema import (
+from service.audit import drifting, history
+from service.deciding.command import Decision, Reply, Unavailable
+from service.deciding.room import Room
+from service.endpoints.endpoint import endpoint, query
+from service.messages.schema import (
     TEXT,
     WORD,
     History,

@@ -13,11 +13,12 @@ from domain.lifecycle import about
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 from projections import resources
-from service import history, placing
-from service.command import Decision
-from service.endpoint import endpoint, query
+from service.audit import history
+from service.deciding import placing
+from service.deciding.command import Decision
+from service.endpoints.endpoint import endpoint, query
 from service.endpoints.groups import consistent
-from service.schema import (
+from service.messages.schema import (
     NAME,
     TEXT,
     WORD,

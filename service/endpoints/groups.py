@@ -15,10 +15,11 @@ from domain.lifecycle import about
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 from projections import resources
-from service import copying, history, placing
-from service.command import Decision, NotFound
-from service.endpoint import Endpoint, endpoint, query
-from service.schema import (
+from service.audit import history
+from service.deciding import copying, placing
+from service.deciding.command import Decision, NotFound
+from service.endpoints.endpoint import Endpoint, endpoint, query
+from service.messages.schema import (
     NAME,
     TEXT,
     WORD,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from marshmallow import fields
 
-from service.command import NotFound
-from service.endpoint import query
-from service.schema import WORD, Message
-from service.standing import standings
+from service.deciding.command import NotFound
+from service.endpoints.endpoint import query
+from service.keeping.standing import standings
+from service.messages.schema import WORD, Message
 
 if TYPE_CHECKING:
     from service.replica import Replica

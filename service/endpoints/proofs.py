@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from marshmallow import ValidationError
 
-from service.endpoint import query
-from service.schema import POSITION, Message, StrictInteger, check_end
+from service.endpoints.endpoint import query
+from service.messages.schema import POSITION, Message, StrictInteger, check_end
 
 if TYPE_CHECKING:
     from service.replica import Replica

@@ -11,11 +11,12 @@ from domain import reference
 from domain.snapshot import Snapshot, SnapshotStatus
 from domain.volume import Volume
 from projections import resources
-from service import history, placing
-from service.command import Decision
-from service.endpoint import endpoint, query
+from service.audit import history
+from service.deciding import placing
+from service.deciding.command import Decision
+from service.endpoints.endpoint import endpoint, query
 from service.endpoints.volumes import FindManageable, Reference
-from service.schema import (
+from service.messages.schema import (
     NAME,
     TEXT,
     WORD,

@@ -14,10 +14,11 @@ from domain.snapshot import Snapshot
 from domain.volume import Volume
 from domain.volume_status import Status
 from projections import resources
-from service import copying, history, placing
-from service.command import Decision, Taken
-from service.endpoint import endpoint, query
-from service.schema import (
+from service.audit import history
+from service.deciding import copying, placing
+from service.deciding.command import Decision, Taken
+from service.endpoints.endpoint import endpoint, query
+from service.messages.schema import (
     GIB,
     NAME,
     TEXT,

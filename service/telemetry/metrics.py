@@ -23,9 +23,9 @@ from domain.drift import Drift
 from domain.pool import percents
 
 if TYPE_CHECKING:  # an agent has no database
-    from service.command import Command
+    from service.deciding.command import Command
+    from service.deciding.room import Room
     from service.replica import Replica
-    from service.room import Room
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.lease import Lapsed
 from adapters.jetstream.stream import PUBLISHED
-from service.text import without_secret
+from service.messages.text import without_secret
 
 if TYPE_CHECKING:  # an agent has no database
     from service.replica import Replica

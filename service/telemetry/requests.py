@@ -20,14 +20,14 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from adapters.jetstream.taking import Request, Take
 from adapters.tracing import TRACER, parent_of, traceparent_of
 from domain.provenance import Provenance
-from service import headers as said
-from service.command import Command, Reply
-from service.endpoint import PREFIX, UNREADABLE, Answering
+from service.deciding.command import Command, Reply
+from service.endpoints.endpoint import PREFIX, UNREADABLE, Answering
+from service.endpoints.watched import Note, Watched, watched
+from service.messages import headers as said
 from service.replica import Replica
 from service.telemetry import exporting
 from service.telemetry.lines import Lines
 from service.telemetry.metrics import COMMANDS, REFUSALS
-from service.watched import Note, Watched, watched
 
 OURS = 500  # problems from here on are no fault of the caller's
 

@@ -12,7 +12,13 @@ import pytest
 from adapters.embedded.nats_server import NatsServer
 from service.settings import load
 from service.telemetry.testing import told
-from service.testing import AGENT, SERVE, caller, has_room, program
+from service.testing.callers import caller
+from service.testing.loads import has_room
+from service.testing.programs import (
+    AGENT,
+    SERVE,
+    program,
+)
 
 SECRET = "correct-horse-battery"
 NESTED = b'{"metadata":' * 5_000

@@ -13,13 +13,19 @@ import pytest
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream.signing import SIGNATURE, signature
 from domain.drift import Drift, Surveyed
-from service.checkpointing import make_key
-from service.projecting import REACHED, Reached
-from service.room import Measured, Room
+from service.audit.checkpointing import make_key
+from service.deciding.room import Measured, Room
+from service.keeping.projecting import REACHED, Reached
 from service.settings import load
 from service.telemetry import metrics
 from service.telemetry.testing import free_address, page, shows, told
-from service.testing import AGENT, SERVE, caller, has_room, program
+from service.testing.callers import caller
+from service.testing.loads import has_room
+from service.testing.programs import (
+    AGENT,
+    SERVE,
+    program,
+)
 
 UNKNOWN = "4f7df3c0-239b-42d1-ad25-42fbe3a3a96f"
 

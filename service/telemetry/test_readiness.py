@@ -29,17 +29,21 @@ from service.settings import Unusable, load
 from service.telemetry.listening import listening
 from service.telemetry.readiness import Readiness, Unready
 from service.telemetry.testing import free_address, page, says, told, until_wrong
-from service.testing import (
+from service.testing.callers import (
+    caller,
+    eventually,
+)
+from service.testing.disks import (
+    fill,
+    tmpfs,
+)
+from service.testing.loads import published
+from service.testing.programs import (
     AGENT,
     ROOT,
     SERVE,
-    caller,
     configuration,
-    eventually,
-    fill,
     program,
-    published,
-    tmpfs,
 )
 
 

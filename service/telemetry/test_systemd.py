@@ -16,7 +16,13 @@ from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.table import children_of
 from service.telemetry.systemd import Systemd
-from service.testing import AGENT, SERVE, caller, configuration, program
+from service.testing.callers import caller
+from service.testing.programs import (
+    AGENT,
+    SERVE,
+    configuration,
+    program,
+)
 
 WATCHED = 1.0  # seconds
 

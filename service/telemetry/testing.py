@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.embedded.process import free_port
-from service.testing import eventually
+from service.testing.callers import eventually
 
 
 def told(config: Path, name: str, **settings: str) -> Path:

@@ -1,0 +1,96 @@
+"""Finding room for volumes, among the backends as this replica knows them."""
+
+from __future__ import annotations
+
+from heapq import nsmallest
+from typing import Any
+
+from domain.backend import Administration, Backend, id_of
+from domain.placement import Basis, Candidate, check_growth, rank, roomiest
+from domain.volume import Volume
+from domain.volume_type import VolumeType
+from service.deciding.command import Decision, NotFound
+
+MOST_CONSIDERED = 8  # backends that a decision tells of: those with the most room
+
+
+def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a volume with its backend, which has room for it.
+
+    Raises `NotFound` for a backend or a volume type that is not known, and
+    `NoCapacity`.
+    """
+    asked, named = described["volume_type"], described["backend"]
+    kind = log.room.volume_types.get(asked)
+    if kind is None:
+        raise NotFound("volume_type", asked)
+    if described["multiattach"]:
+        kind = kind.shared
+    # One that has told what it has before it was announced is passed over.
+    backends = (
+        [log.get(Backend, id_of(named), named)]
+        if named
+        else [b for n in log.room.measured if (b := log.find(Backend, id_of(n)))]
+    )
+    candidates = [candidate(log, backend) for backend in backends]
+    chosen, fit = roomiest(candidates, described["size_gib"], kind)
+    keep_within(log, chosen, kind)
+    considered = [basis(each, kind) for each in fit]
+    if len(considered) > MOST_CONSIDERED:
+        considered = nsmallest(MOST_CONSIDERED, considered, rank)
+    return described | {
+        "backend": chosen.name,
+        "multiattach": kind.multiattach,
+        "considered": considered,
+    }
+
+
+def room_of(log: Decision, asked: Volume) -> list[Basis]:
+    """Return what is known of the room of a volume's backend."""
+    backend = log.get(Backend, id_of(asked.backend), asked.backend)
+    known = candidate(log, backend)
+    return [basis(known, kind_of(log, asked))] if known.storage else []
+
+
+def kind_of(log: Decision, asked: Volume) -> VolumeType:
+    """Return a volume's type; one that is no longer defined asks for nothing."""
+    types = log.room.volume_types
+    return types.get(asked.volume_type) or types[None]
+
+
+def check_room(log: Decision, asked: Volume, more_gib: int) -> None:
+    """Raise `NoCapacity` unless the volume's backend has room for it to grow."""
+    kind = kind_of(log, asked)
+    backend = log.get(Backend, id_of(asked.backend), asked.backend)
+    grown = candidate(log, backend)
+    check_growth(grown, more_gib, kind)
+    keep_within(log, grown, kind)
+
+
+def keep_within(log: Decision, chosen: Candidate, kind: VolumeType) -> None:
+    """Let the transaction confirm that the room is still there."""
+    assert chosen.storage  # there is room in it
+    log.limits[chosen.name] = chosen.storage.limit_gib(thin=kind.thin)
+
+
+def basis(candidate: Candidate, kind: VolumeType) -> Basis:
+    """Return what a decision for a backend is based on."""
+    assert candidate.storage
+    room = candidate.storage.basis
+    return room(candidate.name, candidate.allocated_gib, thin=kind.thin)
+
+
+def candidate(log: Decision, backend: Backend) -> Candidate:
+    """Return a backend as it stands."""
+    name = backend.name
+    known = log.room.measured.get(name)
+    return Candidate(
+        name,
+        backend.status == Administration.ENABLED,
+        backend.disabled_reason,
+        log.room.is_up(name),
+        bool(known and known.working),
+        known.reason if known else None,
+        known.storage if known else None,
+        log.room.taken(name),
+    )

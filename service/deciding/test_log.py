@@ -1,0 +1,800 @@
+"""Live logs: what they promise when they are alone, and when they are not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from eventsourcing.persistence import OperationalError, StoredEvent
+
+from adapters.postgres.reading import verified
+from adapters.postgres.recorder import Batch, Stored
+from domain.aggregate import NotDone
+from domain.volume import Volume
+from projections import resources
+from service.deciding import log as module
+from service.deciding.command import (
+    Decision,
+    KeyReused,
+    NotFound,
+    Reply,
+    Unavailable,
+    asking,
+)
+from service.deciding.log import NOTHING_CHANGED, Log
+from service.deciding.room import Measured, Room
+from service.endpoints.attachments import create as reserve
+from service.endpoints.attachments import delete as release
+from service.endpoints.attachments import show as show_attachment
+from service.endpoints.endpoint import endpoint
+from service.endpoints.volumes import One, create, delete, extend, show, update
+from service.manager import VolumeManager
+from service.testing.callers import eventually
+from service.testing.deciding import (
+    WORKING,
+    ask,
+    available,
+    capabilities,
+    following,
+    live,
+    lives,
+    lose_commit,
+    report,
+    send,
+)
+
+EMPTY = 1  # the position of the backend's lease, which every log begins with
+
+
+def last(manager: VolumeManager) -> int:
+    return (manager.recorder.max_notification_id() or 0) - EMPTY
+
+
+def test_a_reply_names_the_version_and_the_position(manager: VolumeManager) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log:
+            await available(log)
+            return await ask(log, create, size_gib=1, name="second")
+
+    answer = asyncio.run(scenario())
+
+    assert (answer["version"], answer["position"]) == (1, EMPTY + 3)
+
+
+def test_commands_on_one_volume_share_a_batch(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asks = (ask(log, reserve, volume_id=volume_id, host=h) for h in "abc")
+            return await asyncio.gather(*asks)
+
+    first, *others = asyncio.run(scenario())
+
+    assert first["status"] == "reserved"
+    assert [other["unmet"] for other in others] == [["multiattach"]] * 2
+
+
+def test_who_watches_sees_what_was_stored_and_nothing_before_it_is(
+    manager: VolumeManager,
+) -> None:
+    seen = []
+
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asks = (ask(log, update, id=volume_id, name=name) for name in "abc")
+            with log.watching(UUID(volume_id), lambda *now: seen.append(now)) as told:
+                answers = await asyncio.gather(*asks)
+            assert told.is_set()
+            return answers
+
+    answers = asyncio.run(scenario())
+
+    [(volume, position)] = seen
+    assert (volume.name, volume.version) == ("c", answers[-1]["version"])
+    assert position == answers[-1]["position"]
+
+
+NUMBERS = pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
+
+
+@NUMBERS
+def test_of_replicas_racing_for_a_volume_one_wins(
+    manager: VolumeManager, number: int
+) -> None:
+    async def scenario() -> list[list[Any]]:
+        async with lives(manager.recorder, number) as logs:
+            rounds = []
+            for _ in range(20):
+                volume_id = await available(logs[0])
+                for log in logs:
+                    await ask(log, show, id=volume_id)
+                asks = [
+                    ask(log, reserve, volume_id=volume_id, host=f"node-{n}")
+                    for n, log in enumerate(logs)
+                ]
+                rounds.append(await asyncio.gather(*asks))
+            return rounds
+
+    for answers in asyncio.run(scenario()):
+        won = Counter(a["status"] for a in answers)
+        assert won == {"reserved": 1, 409: number - 1}
+        refused = {a["detail"] for a in answers if a["status"] == 409}
+        assert refused == {"cannot reserve while reserved, not multiattach"}
+
+
+def test_a_refusal_is_not_decided_on_an_old_state(manager: VolumeManager) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            volume_id = (await ask(one, create, size_gib=1))["id"]
+            await ask(two, show, id=volume_id)
+            await report(one, volume_id, 1)
+            return await ask(two, reserve, volume_id=volume_id, host="node-1")
+
+    assert asyncio.run(scenario())["status"] == "reserved"
+
+
+def test_what_is_shown_is_not_an_old_state(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            volume_id = await available(one)
+            await ask(two, show, id=volume_id)
+            reserved = await ask(one, reserve, volume_id=volume_id, host="node-1")
+            return [reserved, await ask(two, show, id=volume_id)]
+
+    reserved, shown = asyncio.run(scenario())
+
+    assert shown["attachments"] == [reserved["id"]]
+    assert shown["position"] == reserved["position"]
+
+
+def test_a_conflicting_batch_loses_no_other_command(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            volume_id = await available(one, multiattach=True)
+            await ask(two, show, id=volume_id)
+            await ask(one, reserve, volume_id=volume_id, host="node-1")
+            return await asyncio.gather(
+                *(ask(two, create, size_gib=1) for _ in range(50)),
+                ask(two, reserve, volume_id=volume_id, host="node-2"),
+                *(ask(two, create, size_gib=1) for _ in range(50)),
+            )
+
+    answers = asyncio.run(scenario())
+
+    assert len({answer["position"] for answer in answers}) == 101
+    assert last(manager) == 3 + 101
+
+
+@NUMBERS
+def test_an_attachment_id_is_taken_once_among_replicas(
+    manager: VolumeManager, number: int
+) -> None:
+    async def scenario() -> list[Any]:
+        chosen = str(uuid4())
+        async with lives(manager.recorder, number) as logs:
+            ids = [await available(log) for log in logs]
+            asks = (
+                ask(log, reserve, id=chosen, volume_id=volume_id, host="node-1")
+                for log, volume_id in zip(logs, ids, strict=True)
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"reserved": 1, 409: number - 1}
+
+
+@NUMBERS
+def test_a_volume_id_is_taken_once_among_replicas(
+    manager: VolumeManager, number: int
+) -> None:
+    async def scenario() -> list[Any]:
+        chosen = str(uuid4())
+        async with lives(manager.recorder, number) as logs:
+            asks = (ask(log, create, id=chosen, size_gib=1) for log in logs)
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"creating": 1, 409: number - 1}
+    assert last(manager) == 1
+
+
+# Requests that are repeated
+
+
+def test_a_repeated_request_gets_the_first_answer(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one:
+            first = await ask(one, create, "key", size_gib=1, name="db")
+            await report(one, first["id"], 1)
+            again = await ask(one, create, "key", size_gib=1, name="db")
+            async with live(manager.recorder) as another:
+                elsewhere = await ask(another, create, "key", size_gib=1, name="db")
+        async with live(manager.recorder) as restarted:
+            later = await ask(restarted, create, "key", size_gib=1, name="db")
+        return [first, again, elsewhere, later]
+
+    first, *repeated = asyncio.run(scenario())
+
+    assert repeated == [first] * 3
+    assert last(manager) == 2
+
+
+def test_the_repeat_of_a_change_shows_what_it_led_to(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one:
+            volume_id = await available(one)
+            asked = {"id": str(uuid4()), "volume_id": volume_id, "host": "node-1"}
+            first = await ask(one, reserve, "reserve", **asked)
+            await ask(one, release, id=asked["id"])
+        async with live(manager.recorder) as restarted:
+            again = await ask(restarted, reserve, "reserve", **asked)
+            now = await ask(restarted, show_attachment, id=asked["id"])
+            return [first, again, now]
+
+    first, again, now = asyncio.run(scenario())
+
+    assert first == again
+    assert (again["status"], now["status"]) == ("reserved", "detached")
+
+
+@NUMBERS
+def test_repeats_at_once_on_several_replicas_are_done_once(
+    manager: VolumeManager, number: int
+) -> None:
+    async def scenario() -> list[Any]:
+        async with lives(manager.recorder, number) as logs:
+            asks = (
+                ask(log, create, f"key-{n}", size_gib=1)
+                for n in range(20)
+                for log in logs * 2
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    done = Counter(a["position"] for a in answers)
+    assert done == dict.fromkeys(range(2, 22), 2 * number)
+    assert len({a["id"] for a in answers}) == 20
+
+
+@pytest.mark.parametrize(
+    "said", [b'{"name":"db","size_gib":1}', b' {"name" : "d\\u0062",\n "size_gib":1 } ']
+)
+def test_the_same_value_may_be_written_differently(
+    manager: VolumeManager, said: bytes
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            first = await send(log, create, b'{"size_gib": 1, "name": "db"}', "key")
+            return [first, await send(log, create, said, "key")]
+
+    first, again = asyncio.run(scenario())
+
+    assert first == again
+
+
+def test_a_key_is_for_one_request(manager: VolumeManager) -> None:
+    async def scenario() -> None:
+        async with live(manager.recorder) as one:
+            made = await ask(one, create, "key", size_gib=1)
+            with pytest.raises(KeyReused):
+                await ask(one, create, "key", size_gib=2)
+            async with live(manager.recorder) as another:
+                with pytest.raises(KeyReused):
+                    await ask(another, create, "key", size_gib=2)
+                with pytest.raises(KeyReused):
+                    await ask(another, delete, "key", id=made["id"])
+                assert await ask(another, create, "key", size_gib=1) == made
+
+    asyncio.run(scenario())
+
+    assert last(manager) == 1
+
+
+def test_a_refusal_is_not_remembered(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = (await ask(log, create, size_gib=1))["id"]
+            asked = {"volume_id": volume_id, "host": "node-1"}
+            refused = await ask(log, reserve, "key", **asked)
+            await report(log, volume_id, 1)
+            done = await ask(log, reserve, "key", **asked)
+            return [refused, done, await ask(log, reserve, "key", **asked)]
+
+    refused, done, again = asyncio.run(scenario())
+
+    assert refused["detail"] == "cannot reserve while creating"
+    assert done["status"] == "reserved"
+    assert again == done
+
+
+def test_a_command_that_had_nothing_to_do_is_remembered_too(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            same = await ask(log, update, "key", id=volume_id, name="")
+            await ask(log, update, id=volume_id, name="other")
+        async with live(manager.recorder) as restarted:
+            again = await ask(restarted, update, "key", id=volume_id, name="")
+            return [same, again, await ask(restarted, show, id=volume_id)]
+
+    same, again, now = asyncio.run(scenario())
+
+    assert (same, now["name"]) == (again, "other")
+    assert last(manager) == 3
+
+
+# What goes wrong
+
+
+def unreachable(*_: Any, **__: Any) -> Any:
+    raise OperationalError("gone")
+
+
+def test_what_had_nothing_to_do_in_its_batch_is_told_the_same_for_ever(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asks = (ask(log, delete, key, id=volume_id) for key in ("one", "two"))
+            _, second = await asyncio.gather(*asks)
+        async with live(manager.recorder) as log:
+            return [second, await ask(log, delete, "two", id=volume_id)]
+
+    first, again = asyncio.run(scenario())
+
+    assert first["status"] == "deleting"
+    assert again == first
+
+
+def test_what_could_not_be_stored_is_forgotten(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log:
+            asked = {"volume_id": await available(log), "host": "node-1"}
+            with monkeypatch.context() as patch:
+                patch.setattr(manager.recorder, "append", unreachable)
+                with pytest.raises(Unavailable, match="nothing was changed"):
+                    await ask(log, reserve, "key", **asked)
+            await back(log)
+            shown = await ask(log, show, id=asked["volume_id"])
+            return shown, await ask(log, reserve, "key", **asked)
+
+    shown, reserved = asyncio.run(scenario())
+
+    assert (shown["status"], shown["version"]) == ("available", 2)
+    assert reserved["version"] == 3
+
+
+async def back(log: Log) -> None:
+    """Return once the log has noticed that its database answers."""
+
+    async def reached() -> bool:
+        return not log.age
+
+    await eventually(reached)
+
+
+def test_a_repeat_that_cannot_be_looked_up_takes_nobody_with_it(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            await ask(one, create, "key", size_gib=1)
+            with monkeypatch.context() as patch:
+                patch.setattr(manager.recorder, "history", unreachable)
+                answers = await asyncio.gather(
+                    *(ask(two, create, f"n-{n}", size_gib=1) for n in range(5)),
+                    ask(two, create, "key", size_gib=1),
+                    *(ask(two, create, f"m-{n}", size_gib=1) for n in range(5)),
+                    return_exceptions=True,
+                )
+            await back(two)
+            await ask(two, create, size_gib=1)
+            assert two.unanswered == 0
+            return answers
+
+    answers = asyncio.run(scenario())
+
+    acknowledged = [a for a in answers if not isinstance(a, Exception)]
+    assert last(manager) == 1 + len(acknowledged) + 1
+
+
+def test_what_cannot_be_stored_at_all_ends_the_log_loudly(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Batch) -> Stored:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            monkeypatch.setattr(manager.recorder, "append", broken)
+            asking = asyncio.ensure_future(ask(log, create, size_gib=1))
+            await asyncio.wait([log.working], timeout=5)
+            asking.cancel()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(scenario())
+
+
+def test_too_many_waiting_commands_are_refused_at_once(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder, waiting=10) as log:
+            asks = (ask(log, create, size_gib=1) for _ in range(25))
+            return await asyncio.gather(*asks, return_exceptions=True)
+
+    answers = asyncio.run(scenario())
+
+    assert sum(isinstance(answer, Unavailable) for answer in answers) == 15
+    assert last(manager) == 10
+
+
+def test_memory_is_bounded(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> list[int]:
+        async with live(manager.recorder, live=10) as log:
+            ids = [await available(log) for _ in range(30)]
+            await asyncio.gather(*(ask(log, show, id=i) for i in ids))
+            await asyncio.gather(*(ask(log, show, id=str(uuid4())) for _ in range(30)))
+            await asyncio.gather(
+                *(ask(log, update, f"key-{i}", id=i, name="new") for i in ids)
+            )
+            with monkeypatch.context() as patch:
+                patch.setattr(manager.recorder, "append", unreachable)
+                await asyncio.gather(
+                    *(ask(log, delete, id=i) for i in ids), return_exceptions=True
+                )
+            await back(log)
+            await available(log)
+            return [len(log._live), len(log._positions), len(log._keyed)]
+
+    assert max(asyncio.run(scenario())) <= 2 * 10
+
+
+@endpoint("test.reserve_twice", takes=One(), gives=resources.volume)
+def reserve_twice(log: Decision, volume_id: Any) -> Volume:
+    volume = log.get(Volume, volume_id)
+    volume.reserve()
+    volume.reserve()
+    return volume
+
+
+def test_what_is_refused_leaves_nothing_behind(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            refused = await ask(log, reserve_twice, id=volume_id)
+            return [refused["type"], (await ask(log, show, id=volume_id))["version"]]
+
+    assert asyncio.run(scenario()) == ["refused", 2]
+    assert last(manager) == 2
+
+
+def test_an_unknown_volume_is_not_found_until_it_is_there(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> list[Any]:
+        volume_id = str(uuid4())
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            absent = await ask(two, show, id=volume_id)
+            await ask(one, create, id=volume_id, size_gib=1)
+            return [absent, await ask(two, show, id=volume_id)]
+
+    absent, there = asyncio.run(scenario())
+
+    assert (absent["type"], there["status"]) == ("not-found", "creating")
+
+
+def test_long_looks_at_the_log_hold_up_no_command(manager: VolumeManager) -> None:
+    async def scenario() -> Any:
+        looked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def look_long() -> None:
+            asyncio.run_coroutine_threadsafe(looked.wait(), loop).result()
+
+        async with live(manager.recorder) as one:
+            volume_id = await available(one)
+        async with live(manager.recorder) as log, asyncio.timeout(5):
+            looks = [asyncio.create_task(log.read(look_long)) for _ in range(4)]
+            shown = await ask(log, show, id=volume_id)
+            looked.set()
+            await asyncio.gather(*looks)
+            return shown
+
+    assert asyncio.run(scenario())["status"] == "available"
+
+
+def test_what_a_decision_raises_is_its_asker_s_alone(manager: VolumeManager) -> None:
+    volume_id = uuid4()
+
+    def look(decision: Decision) -> Reply:
+        raise NotFound("volume", decision.get(Volume, volume_id))
+
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log, asyncio.timeout(5):
+            with pytest.raises(NotFound):
+                await log.submit(asking(look))
+            return await ask(log, show, id=str(uuid4()))
+
+    assert asyncio.run(scenario())["type"] == "not-found"
+
+
+def test_while_the_database_is_away_nobody_waits_to_read_it(
+    manager: VolumeManager,
+) -> None:
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        unreachable()
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            for _ in range(3):
+                with pytest.raises(Unavailable, match="s ago"):
+                    await log.read(look)
+            await back(log)
+
+    asyncio.run(scenario())
+
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_commit_of_which_nothing_was_heard_is_looked_up(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            lose_commit(monkeypatch, committed=committed)
+            asks = (ask(log, create, f"key-{n}", size_gib=1) for n in range(3))
+            answers = await asyncio.gather(*asks, return_exceptions=True)
+            await back(log)
+            assert log.room.taken("files") == 3 * committed
+            return answers
+
+    answers = asyncio.run(scenario())
+
+    if committed:
+        assert [answer["position"] for answer in answers] == [2, 3, 4]
+    else:
+        assert {str(answer) for answer in answers} == {NOTHING_CHANGED}
+    assert last(manager) == 3 * committed
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_what_may_come_to_nothing_is_shown_to_nobody(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, *, stored: bool
+) -> None:
+    answering = threading.Event()
+    append = manager.recorder.append
+
+    def slowly(batch: Batch) -> Stored:
+        answering.wait(10)
+        return append(batch) if stored else unreachable()
+
+    async def lost(log: Log) -> bool:
+        return log.age > 0
+
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            bystander = await available(log)
+            monkeypatch.setattr(module, "AWAY_AFTER", 0.05)
+            monkeypatch.setattr(manager.recorder, "append", slowly)
+            renaming = asyncio.create_task(ask(log, update, id=volume_id, name="new"))
+            await eventually(partial(lost, log))
+            known = await ask(log, show, id=bystander)
+            with pytest.raises(Unavailable, match="s ago"):
+                await ask(log, show, id=volume_id)
+            answering.set()
+            await asyncio.wait([renaming])
+            monkeypatch.setattr(manager.recorder, "append", append)
+            await back(log)
+            now = await ask(log, show, id=volume_id)
+            return [known["status"], now["name"], renaming.exception() is None]
+
+    monkeypatch.setattr(module, "PROBE_EVERY", 0.5)
+    assert asyncio.run(scenario()) == ["available", "new" if stored else "", stored]
+
+
+# Room
+
+
+@NUMBERS
+def test_the_last_room_is_given_once(manager: VolumeManager, number: int) -> None:
+    async def scenario() -> list[Any]:
+        async with lives(manager.recorder, number, total_gib=20) as logs:
+            asks = (ask(log, create, size_gib=1) for _ in range(25) for log in logs)
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    made = Counter(a["status"] for a in answers)
+    assert made == {"creating": 20, 409: 25 * number - 20}
+    assert {a["type"] for a in answers if a["status"] == 409} == {"no-capacity"}
+    assert manager.recorder.allocated() == {"files": 20}
+
+
+def test_growing_takes_room_like_making(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with (
+            live(manager.recorder, total_gib=20) as one,
+            live(manager.recorder, total_gib=20) as two,
+        ):
+            ids = [await available(one) for _ in range(10)]
+            asks = (
+                ask(log, extend, id=volume_id, size_gib=3)
+                for volume_id, log in zip(ids, (one, two) * 5, strict=True)
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"extending": 5, 409: 5}
+    assert manager.recorder.allocated() == {"files": 20}
+
+
+THIN = msgspec.structs.replace(
+    capabilities(10), thin_provisioning_support=True, max_over_subscription_ratio=2.0
+)
+SOLID = {"solid": {"provisioning:type": "thick"}}
+
+
+def thin(log: Log) -> Log:
+    log.room.know("files", Measured(THIN, *WORKING, datetime.now(UTC)))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("used", "kinds", "made"),
+    [
+        (10, ["solid", None], [False, True]),
+        (9, ["solid", None], [True, True]),
+        (9, [None, "solid"], [True, False]),
+    ],
+)
+def test_a_thick_volume_on_thin_storage_is_within_its_own_limit(
+    manager: VolumeManager, used: int, kinds: list[str | None], made: list[bool]
+) -> None:
+    async def scenario() -> list[Any]:
+        one, two = (live(manager.recorder, room=Room(volume_types=SOLID)) for _ in "ab")
+        async with one as one_log, two as other:
+            await ask(thin(one_log), create, size_gib=used)
+            # The other has not heard of it.
+            asks = (
+                ask(thin(other), create, size_gib=1, volume_type=kind) for kind in kinds
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert ["id" in answer for answer in answers] == made
+    assert manager.recorder.allocated() == {"files": used + sum(made)}
+
+
+async def made(log: Log) -> str:
+    return await available(log, size_gib=3)
+
+
+async def grown_in_vain(log: Log) -> str:
+    volume_id = await made(log)
+    await ask(log, extend, id=volume_id, size_gib=9)
+    await fail(log, volume_id, 3)
+    return volume_id
+
+
+async def fail(log: Log, volume_id: str, intent: int) -> None:
+    await report(log, volume_id, intent, NotDone("broken", "it broke"))
+
+
+async def deleted(log: Log) -> str:
+    volume_id = await grown_in_vain(log)
+    asked = await ask(log, delete, id=volume_id)
+    await report(log, volume_id, asked["version"])
+    return volume_id
+
+
+async def failed(log: Log) -> str:
+    volume_id: str = (await ask(log, create, size_gib=7))["id"]
+    await fail(log, volume_id, 1)
+    return volume_id
+
+
+async def failed_and_deleted(log: Log) -> str:
+    volume_id = await failed(log)
+    asked = await ask(log, delete, id=volume_id)
+    await report(log, volume_id, asked["version"])
+    return volume_id
+
+
+@pytest.mark.parametrize(
+    ("lived", "taken"),
+    [(made, 3), (grown_in_vain, 3), (deleted, 0), (failed, 0), (failed_and_deleted, 0)],
+)
+def test_what_is_not_used_is_given_back_exactly(
+    manager: VolumeManager, lived: Callable[[Any], Any], taken: int
+) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder, total_gib=10) as log:
+            await lived(log)
+            return log.room.taken("files")
+
+    assert asyncio.run(scenario()) == taken
+    assert manager.recorder.allocated().get("files", 0) == taken
+
+
+def test_room_that_another_replica_gave_back_is_there(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with (
+            live(manager.recorder, total_gib=1) as one,
+            live(manager.recorder, total_gib=1) as two,
+        ):
+            answers = []
+            for log, other in ((one, two), (two, one)) * 2:
+                volume_id = await available(log)
+                answers += [await ask(other, create, size_gib=1) for _ in range(2)]
+                asked = await ask(log, delete, id=volume_id)
+                await report(log, volume_id, asked["version"])
+            return answers
+
+    assert [a["type"] for a in asyncio.run(scenario())] == ["no-capacity"] * 8
+    assert manager.recorder.allocated() == {"files": 0}
+
+
+# Following
+
+
+def test_a_follower_sees_every_event_once_and_in_order(manager: VolumeManager) -> None:
+    async def client(log: Log) -> None:
+        for _ in range(40):
+            volume_id = await available(log, multiattach=True)
+            await ask(log, reserve, volume_id=volume_id, host="node-1")
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            await asyncio.gather(*(client(log) for log in (one, two) for _ in range(8)))
+
+    written = EMPTY + 2 * 8 * 40 * 3
+    with following(manager.recorder) as seen:
+        asyncio.run(scenario())
+
+    assert seen == list(range(1, written + 1))
+    assert len(list(verified(manager.recorder))) == written
+
+
+def test_what_cannot_be_read_of_one_volume_stops_no_other_command(
+    manager: VolumeManager,
+) -> None:
+    key = uuid4()
+    poison = StoredEvent(key, 1, "volume.created", b"{}")
+
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            good = await available(log)
+            await asyncio.to_thread(manager.recorder.insert_events, [poison])
+        async with live(manager.recorder) as log:
+            asked = [ask(log, show, id=str(i)) for i in (key, good)]
+            return [*await asyncio.gather(*asked), await ask(log, show, id=str(key))]
+
+    poisoned, shown, again = asyncio.run(scenario())
+
+    assert (poisoned["type"], again["type"]) == ("fault", "fault")
+    assert shown["status"] == "available"

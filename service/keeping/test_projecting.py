@@ -1,0 +1,317 @@
+"""Read models can be thrown away, and one that fails takes no other with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from eventsourcing.persistence import StoredEvent
+from psycopg.sql import SQL, Identifier
+
+from adapters.postgres.follower import Follower
+from adapters.postgres.mapper import LogMapper
+from adapters.postgres.read_models import Kept, PostgresReadModels
+from adapters.postgres.recorder import LogRecorder
+from domain.aggregate import Aggregate, Done
+from domain.backend import Backend
+from domain.volume import Volume
+from projections.reading import ReadModel, Row, Touched
+from projections.volumes import VOLUMES
+from service.deciding.log import Log
+from service.keeping.projecting import MODELS, Projecting, tables
+from service.keeping.standing import standings
+from service.manager import VolumeManager
+from service.reading import Reading, Stopped
+from service.testing.callers import eventually
+
+NAMES = [model.name for model in MODELS]
+Rows = dict[str, list[Any]]
+
+
+class CannotRead(Exception):
+    """A read model meets what it was not made for."""
+
+
+def told_nobody(*_: object) -> None:
+    """Take in how far the read models have come."""
+
+
+@contextmanager
+def projecting(
+    known: PostgresReadModels, recorder: LogRecorder
+) -> Iterator[Projecting]:
+    follower = Follower(recorder, recorder.max_notification_id() or 0)
+    known.create_tables()
+    running = Projecting(follower, known, told_nobody)
+    follower.start()
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        follower.stop()
+
+
+def until(so: Callable[[], bool]) -> None:
+    async def is_so() -> bool:
+        return so()
+
+    asyncio.run(eventually(is_so))
+
+
+def caught_up(known: PostgresReadModels, recorder: LogRecorder) -> bool:
+    """Tell whether every read model has come to the end, or has stopped."""
+    found = standings(known, recorder)
+    return all(s.error or not s.behind for s in found) and not any(
+        s.status == "rebuilding" for s in found
+    )
+
+
+def rows(recorder: LogRecorder) -> Rows:
+    """Return what all read models have."""
+    with recorder.datastore.cursor() as cursor:
+        found = {}
+        for name in NAMES:
+            view = Identifier(recorder.datastore.schema, f"read_{name}")
+            cursor.execute(SQL("SELECT * FROM {} ORDER BY key").format(view))
+            found[name] = cursor.fetchall()
+        return found
+
+
+def stored(aggregates: Iterable[Aggregate]) -> list[StoredEvent]:
+    to_stored = LogMapper().to_stored_event
+    return [to_stored(e) for each in aggregates for e in each.collect_events()]
+
+
+def volumes(number: int, name: str = "db") -> Iterator[Volume]:
+    """Yield volumes: made ones, and some that are being made, extended or are held."""
+    for n in range(number):
+        volume = Volume.create(uuid4(), size_gib=1, backend="files", name=name)
+        if n % 4:
+            volume.report(1, Done(location="/volumes/db"))
+        if n % 4 == 2:
+            volume.extend(2)
+        if n % 4 == 3:
+            volume.attach(host="node-1")
+            volume.detach()
+        yield volume
+
+
+def backend(name: str) -> Backend:
+    return Backend.taken_over(name, 1, "a holder", "node-1")
+
+
+def failing_on(name: str) -> tuple[ReadModel, ...]:
+    """Return the read models, of which the first cannot take in volumes of a name."""
+
+    def fail(touched: Touched) -> Iterable[Row]:
+        if getattr(touched.aggregate, "name", "") == name:
+            raise CannotRead(name)
+        return VOLUMES.rows(touched)
+
+    return (replace(VOLUMES, rows=fail), *MODELS[1:])
+
+
+def test_a_read_model_that_is_made_anew_has_what_it_had(manager: VolumeManager) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored([backend("files"), *volumes(300)]))
+
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+        before = rows(recorder)
+        built = [known.rebuild(name) for name in NAMES]
+        until(lambda: caught_up(known, recorder))
+
+    assert rows(recorder) == before
+    assert len(before["volumes"]) == 300
+    assert [kept[:2] for kept in known.kept()] == sorted(b[:2] for b in built)
+
+
+def test_a_rebuild_goes_on_after_its_keeper_has_died(manager: VolumeManager) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(3000)))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+    before = rows(recorder)
+    built = known.rebuild("volumes")
+    follower = Follower(recorder, recorder.max_notification_id() or 0)
+    follower.start()
+    died = Projecting(follower, known, told_nobody)
+    died._begin()
+    died._go_on()
+    follower.stop()
+    [half] = [k for k in known.kept() if k[:2] == built[:2]]
+
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+
+    assert 0 < half.position < (recorder.max_notification_id() or 0)
+    assert rows(recorder) == before
+
+
+def test_a_rebuild_that_was_only_to_take_its_place_does_so(
+    manager: VolumeManager,
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(100)))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+    before, built = rows(recorder), known.rebuild("volumes")
+    died = Projecting(Follower(recorder, 0), known, told_nobody)
+    died._begin()
+    [lane] = died._behind
+    with recorder.datastore.get_connection() as connection:
+        died._take_in(lane, died._follower._read(connection, 0))
+
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+
+    assert built[:2] in [kept[:2] for kept in known.kept()]
+    assert len(known.kept()) == len(NAMES)
+    assert rows(recorder) == before
+
+
+def test_a_read_model_that_fails_stops_and_no_other(manager: VolumeManager) -> None:
+    recorder = manager.recorder
+    known = PostgresReadModels(recorder.datastore, failing_on("poison"))
+    recorder.insert_events(stored([*volumes(10), *volumes(1, "poison"), *volumes(10)]))
+
+    with projecting(known, recorder) as running:
+        until(lambda: caught_up(known, recorder))
+        recorder.insert_events(stored([backend("files")]))
+        until(lambda: caught_up(known, recorder))
+
+    found = {s.name: s for s in standings(known, recorder)}
+    stopped = found.pop("volumes")
+    assert stopped.status == "stopped"
+    assert stopped.error
+    assert stopped.error.topic == "volume.created"
+    assert stopped.error.position == stopped.position + 1
+    assert "CannotRead: poison" in stopped.error.message
+    assert {s.status for s in found.values()} == {"following"}
+    assert len(rows(recorder)["volumes"]) == 10
+    assert running.failure is None
+
+
+@pytest.mark.parametrize("how", ["rebuilt", "started anew"])
+def test_a_read_model_that_was_mended_goes_on(manager: VolumeManager, how: str) -> None:
+    recorder = manager.recorder
+    broken = PostgresReadModels(recorder.datastore, failing_on("poison"))
+    known = tables(recorder)
+    recorder.insert_events(stored([*volumes(10), *volumes(4, "poison"), *volumes(10)]))
+    with projecting(broken, recorder):
+        until(lambda: caught_up(known, recorder))
+
+    with projecting(known, recorder):
+        if how == "rebuilt":
+            known.rebuild("volumes")
+        until(lambda: all(not s.error for s in standings(known, recorder)))
+        until(lambda: caught_up(known, recorder))
+
+    assert len(rows(recorder)["volumes"]) == 24
+
+
+def test_an_event_that_nobody_can_read_stops_those_that_are_about_it(
+    manager: VolumeManager,
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    poison = StoredEvent(uuid4(), 1, "volume.created", b"{}")
+    recorder.insert_events([*stored(volumes(3)), poison, *stored([backend("files")])])
+
+    with projecting(known, recorder) as running:
+        until(lambda: caught_up(known, recorder))
+
+    found = {s.name: s.status for s in standings(known, recorder)}
+    stopped = {name for name, status in found.items() if status == "stopped"}
+    assert stopped == {"volumes", "attachments", "exports", "in_flight"}
+    assert set(found.values()) == {"stopped", "following"}
+    assert len(rows(recorder)["backends"]) == 1
+    assert running.failure is None
+
+
+def test_a_list_of_a_read_model_that_stopped_says_why(manager: VolumeManager) -> None:
+    recorder = manager.recorder
+    known = PostgresReadModels(recorder.datastore, failing_on("poison"))
+    asked = {"limit": 100, "cursor": None, "min_position": 0}
+
+    async def listed(model: str) -> Any:
+        async with Log(recorder).running() as log:
+            return await Reading(recorder, log).listed(model, asked)
+
+    with projecting(known, recorder):
+        recorder.insert_events(stored(volumes(4)))
+        until(lambda: caught_up(known, recorder))
+        recorder.insert_events(stored(volumes(1, "poison")))
+        until(lambda: caught_up(known, recorder))
+
+    assert asyncio.run(listed("attachments"))["position"] > 0
+    with pytest.raises(Stopped, match=r"poison.*holdfast projections rebuild vol"):
+        asyncio.run(listed("volumes"))
+
+
+def test_who_is_not_where_the_page_begins_stores_nothing(
+    manager: VolumeManager,
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(4)))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+    before, kept = rows(recorder), known.kept()
+    behind = [Kept(k.name, k.generation, k.position - 1, None) for k in kept]
+    [volume] = volumes(1)
+    touched = Touched(volume, str(volume.id), [(e, 1) for e in volume.collect_events()])
+
+    moved = known.store(behind, [touched], kept[0].position + 5)
+
+    assert not moved
+    assert rows(recorder) == before
+
+
+def test_the_tables_of_version_0_1_0_are_taken_over(manager: VolumeManager) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored([backend("files"), *volumes(20)]))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+    before = rows(recorder)
+    as_version_0_1_0(recorder)
+    recorder.insert_events(stored(volumes(4)))
+
+    with projecting(known, recorder):
+        adopted = {kept.position for kept in known.kept()}
+        until(lambda: caught_up(known, recorder))
+
+    assert min(adopted) > 0
+    after = rows(recorder)
+    assert all(row in after[name] for name in NAMES for row in before[name])
+    assert len(after["volumes"]) == 24
+
+
+def as_version_0_1_0(recorder: LogRecorder) -> None:
+    """Bring the tables to what they were: one a model, one position for all."""
+    schema = recorder.datastore.schema
+    with recorder.datastore.transaction(commit=True) as cursor:
+        cursor.execute(SQL("SET LOCAL search_path TO {}").format(Identifier(schema)))
+        cursor.execute(b"""
+            CREATE TABLE read_position (one bool PRIMARY KEY, position bigint NOT NULL);
+            INSERT INTO read_position SELECT true, max(position) FROM read_models;
+            DROP TABLE read_models
+        """)
+        for name in NAMES:
+            old = SQL("""
+                DROP VIEW {view};
+                ALTER TABLE {table} RENAME TO {view};
+                ALTER INDEX {order} RENAME TO {old_order}
+            """)
+            cursor.execute(
+                old.format(
+                    view=Identifier(f"read_{name}"),
+                    table=Identifier(f"read_{name}_1"),
+                    order=Identifier(f"read_{name}_1_order"),
+                    old_order=Identifier(f"read_{name}_order"),
+                )
+            )

@@ -1,0 +1,1 @@
+"""What is said on the wire: fields and bounds, headers, problems, and secrets."""

@@ -1,0 +1,30 @@
+"""What messages may say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from marshmallow import ValidationError
+
+from service.messages.schema import Connector
+
+NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
+
+
+def test_a_connector_is_taken_as_it_is() -> None:
+    assert Connector().deserialize(NODE) == NODE
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"initiator": "../../x"},
+        {"initiator": "iqn.2026-01.a:b/../../tpgt_1"},
+        {"initiator": "iqn.2026-01.a:b c"},
+        {"auth_password": "told by mistake"},
+    ],
+)
+def test_a_connector_names_an_initiator_and_no_secret(more: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Connector().deserialize(NODE | more)
