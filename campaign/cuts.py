@@ -23,6 +23,7 @@ from typing import Any
 
 from bed.guest import LOOK_SECONDS, Guest, Needs, roomy
 from campaign.armed import SAID
+from campaign.load import AMID
 from campaign.machine import TOLD
 from campaign.rounds import Round
 
@@ -31,7 +32,9 @@ from campaign.rounds import Round
 SIZES = {"data": 8, "thin": 512, "thick": 486}
 GIB = 1024**3
 PATIENCE = 500.0  # seconds until a machine has come to rest; its processor is slow
+HALF = 0.5
 NOTES = 20, 300  # what is noted between that and the cut
+NOTES_OF_ONE = 1, 8  # likewise, of what is cut amid
 LINGERING = 0.3  # seconds at most from the last note to the cut
 AGAIN = 0.2  # of all machines are cut off once more while they recover
 STARTING = 1.0, 12.0  # seconds
@@ -40,8 +43,11 @@ STARTING = 1.0, 12.0  # seconds
 class Machine:
     """Disks and notes, and a guest that comes and goes."""
 
-    def __init__(self, folder: Path, broken: str) -> None:
+    amid = ""  # what it does alone and is cut amid; or it does everything
+
+    def __init__(self, folder: Path, broken: str, amid: str) -> None:
         self._broken = broken
+        self._always = amid
         self._disks = tuple(folder / name for name in SIZES)
         for disk, size in zip(self._disks, SIZES.values(), strict=True):
             disk.touch()
@@ -51,11 +57,14 @@ class Machine:
         self._power = ExitStack()
 
     def boot(self, name: str) -> None:
-        """Boot it, under a name that it has not had."""
+        """Boot it, under a name that it has not had, which decides what it does."""
+        dice = random.Random(name)
+        sometimes = dice.choice(list(AMID)) if dice.random() < HALF else ""
+        self.amid = self._always or sometimes
         program = [sys.executable, "-m", "campaign.machine", str(self.notes), name]
         needs = Needs("1500M", self._disks, (self.notes,), lio=True)
         self._guest = self._power.enter_context(
-            Guest([*program, self._broken], needs, stdout=subprocess.PIPE)
+            Guest([*program, self.amid, self._broken], needs, stdout=subprocess.PIPE)
         )
 
     def cut(self) -> None:
@@ -84,15 +93,16 @@ class Machine:
             yield f"what the programs said is in {kept}"
 
     async def work(self, notes: int) -> bool:
-        """Let it work until so much more is noted; tells whether it did."""
-        file = self.notes / TOLD
-        enough = file.read_bytes().count(b"\n") + notes
-        ends = time.monotonic() + PATIENCE
-        while file.read_bytes().count(b"\n") < enough:
-            self._guest.end_if_panicked()
-            if not self._guest.running or time.monotonic() > ends:
-                return False
-            await asyncio.sleep(0.01)
+        """Let it work until so much more is noted of it; tells whether it did."""
+        of, ends = self.amid.encode(), time.monotonic() + PATIENCE
+        with (self.notes / TOLD).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            while notes > 0:
+                self._guest.end_if_panicked()
+                if not self._guest.running or time.monotonic() > ends:
+                    return False
+                await asyncio.sleep(0.01)
+                notes -= sum(of in line for line in file)
         return True
 
 
@@ -100,12 +110,14 @@ async def strike(
     machine: Machine, dice: random.Random, name: str, struck: list[str]
 ) -> dict[str, Any]:
     """Cut the power at any moment, perhaps again amid recovery; return what is told."""
-    notes, lingering = dice.randint(*NOTES), dice.uniform(0, LINGERING)
+    amid = machine.amid
+    notes = dice.randint(*(NOTES_OF_ONE if amid else NOTES))
+    lingering = dice.uniform(0, LINGERING)
     if not await machine.work(notes):
         return {"findings": ["it has ended by itself, or stands still"]}
     await asyncio.sleep(lingering)
     machine.cut()
-    struck.append(f"the power, after {notes} notes")
+    struck.append(f"the power, after {notes} notes of {amid or 'everything'}")
     while dice.random() < AGAIN:
         seconds = dice.uniform(*STARTING)
         machine.boot(f"{name}.{len(struck)}")
@@ -116,10 +128,15 @@ async def strike(
     return await machine.heard()
 
 
-async def cuts(seed: str, number: int, broken: str = "") -> AsyncGenerator[Round, None]:
-    """Yield each of so many cuts of one machine, the last at the first finding."""
+async def cuts(
+    seed: str, number: int, broken: str = "", amid: str = ""
+) -> AsyncGenerator[Round, None]:
+    """Yield each of so many cuts of one machine, the last at the first finding.
+
+    All of them come amid one thing, if that is said.
+    """
     with TemporaryDirectory(dir=roomy(Needs("4G")), prefix="holdfast-cuts-") as folder:
-        machine = Machine(Path(folder), broken)
+        machine = Machine(Path(folder), broken, amid)
         try:
             machine.boot(f"{seed}.0")
             told = await machine.heard()

@@ -117,8 +117,17 @@ LIVES: dict[Deed, int] = {
     look: 1,
     rebuild: 1,
 }
+WRITING: dict[Deed, int] = {write: 1}
 TOGETHER: dict[Deed, int] = {remember: 3, gather: 1}
 DEEDS = LIVES | TOGETHER
+# What a cut can come amid, and what is done alone then, or it seldom would.
+AMID: dict[str, Deed] = {
+    "volume.delete": write,
+    "snapshot.create": remember,
+    "volume.revert": remember,
+    "group_snapshot.create": gather,
+    "group.create_from_source": gather,
+}
 
 
 async def ask_on(

@@ -1,10 +1,11 @@
 """A machine whose power is cut: a whole service on real LVM, in a guest.
 
-    python -m campaign.machine FOLDER NAME [BROKEN]
+    python -m campaign.machine FOLDER NAME AMID BROKEN
 
 begins where the cut before has left it: what nobody knows the end of is asked again,
 and once nothing is in flight all accounts are compared. Then it says what was found,
-as a line of JSON, and works until the power is cut.
+as a line of JSON, and works until the power is cut: on everything, or on what is asked
+to be cut amid.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from adapters.postgres.reading import rebuilt
 from adapters.tasks import together, until
 from campaign.armed import arm
 from campaign.checks import astray, exported
-from campaign.load import LIVES, TOGETHER, Deed, ask_on, write
+from campaign.load import AMID, LIVES, TOGETHER, WRITING, ask_on
 from campaign.points import AGENT, SERVE
 from campaign.rounds import come_to_rest, compared
 from campaign.seen import busy
@@ -44,7 +45,8 @@ DATA = Path("/run/machine")
 DISK = "/dev/ubda"
 GROUPS = {"thin": "/dev/ubdb", "thick": "/dev/ubdc"}
 TOLD, STREAMED = "told", "streamed"
-CLIENTS = 4
+LOADS = [LIVES, WRITING, TOGETHER, TOGETHER]
+FEW = 2  # callers who ask for one thing alone
 REST = 200.0  # seconds until it is known what became of all that was asked
 SWEPT = 100.0  # seconds until a second sweep has left no export as it should not be
 SLOW = 60.0  # seconds that storage may take: how soon it has to be done is no subject
@@ -53,7 +55,6 @@ HASTE = """
 [deadlines]
 reserved = 3
 """
-WRITING: dict[Deed, int] = {write: 1}
 
 
 class Machine:
@@ -92,20 +93,20 @@ def run(*command: str, check: bool = True) -> bytes:
     return subprocess.run(command, check=check, stdout=subprocess.PIPE).stdout
 
 
-async def live(machine: Machine, name: str, findings: list[str]) -> None:
+async def live(machine: Machine, name: str, amid: str, findings: list[str]) -> None:
     """Come to rest, tell what was found, and work for ever."""
     dice, diary = random.Random(name), Diary(machine.folder / TOLD)
+    loads = [{AMID[amid]: 1}] * FEW if amid else LOADS
     async with AsyncExitStack() as stack:
         running = await started(stack, load(machine.configuration(), {}))
         url = as_service(DATA, running.url)
-        *askers, other = await stack.enter_async_context(callers(url, CLIENTS + 1))
+        *askers, other = await stack.enter_async_context(callers(url, len(loads) + 1))
         witnesses = [
             Witness(asker.client, diary, random.Random(dice.random()), other.client)
             for asker in askers
         ]
         await tell(machine, witnesses[0], findings)
         never = asyncio.Event()
-        loads = [LIVES, WRITING, TOGETHER, TOGETHER]
         asking = (
             ask_on(asker, dice, f"{name}-{number}", never, deeds)
             for number, (asker, deeds) in enumerate(zip(witnesses, loads, strict=True))
@@ -169,12 +170,12 @@ async def started(stack: AsyncExitStack, settings: Settings) -> Running:
 
 def main() -> None:
     """Live."""
-    folder, name, broken = Path(sys.argv[1]), *sys.argv[2:]
+    folder, name, amid, broken = Path(sys.argv[1]), *sys.argv[2:]
     for program in (SERVE, AGENT):
         arm(program, str(folder), broken)
     limits.LIMIT = at_once.STALL = SLOW
     machine = Machine(folder)
-    asyncio.run(live(machine, name, machine.boot()))
+    asyncio.run(live(machine, name, amid, machine.boot()))
 
 
 if __name__ == "__main__":
