@@ -20,6 +20,7 @@ from campaign.disk import PLACES
 from campaign.forked import Forked
 from campaign.points import AMID, STEPS, Point
 from campaign.rounds import come_to_rest, compared
+from campaign.seen import busy
 from campaign.storage import VolumeGroups
 from campaign.together import Ask, rested, written
 from campaign.witness import Diary, Witness
@@ -71,15 +72,19 @@ class Living:
             sentence = self.bed.folder / step.name
             sentence.write_text(str(call))
             mending = asyncio.ensure_future(self._mend())
+            late: list[str] = []
             try:
                 life = keep if step in AMID else live
                 async for _ in life(witness, name):
                     if step.at_start:
                         await self._begin_anew(sentence)
                 await come_to_rest(witness, self.group)
+            except TimeoutError:
+                late = ["something was not done in time", *busy(self.bed)]
             finally:
                 await ended(mending)
             self.streamed, found = await compared(self.bed, witness, self.streamed)
+            found += late
             if sentence.exists():
                 sentence.unlink()
                 found.append("it was never reached")
