@@ -15,6 +15,7 @@ from signal import SIGKILL
 from campaign.armed import arm
 from campaign.bed import Program
 from campaign.points import AGENT
+from campaign.storage import take_time
 from service.agents import run_agent
 from service.settings import load
 
@@ -25,6 +26,7 @@ FORKS.set_forkserver_preload([__name__, "adapters.lvm.driver", "pytest"])
 def serve(folder: Path, config: Path, ready: Connection) -> None:
     """Run the agent, armed; tell when it runs."""
     arm(AGENT, str(folder), "")
+    take_time()
     run_agent(load(config, {}), None, ready.send)
 
 

@@ -21,8 +21,6 @@ from pathlib import Path
 
 from eventsourcing.persistence import PersistenceError
 
-from adapters.lvm import limits
-from adapters.lvm import together as at_once
 from adapters.postgres.reading import rebuilt
 from adapters.tasks import together, until
 from campaign.armed import arm
@@ -31,7 +29,7 @@ from campaign.load import AMID, LIVES, TOGETHER, WRITING, ask_on
 from campaign.points import AGENT, SERVE
 from campaign.rounds import come_to_rest, compared
 from campaign.seen import busy
-from campaign.storage import Storage, VolumeGroups, reachable
+from campaign.storage import Storage, VolumeGroups, reachable, take_time
 from campaign.witness import Diary, Witness
 from domain.chain import Broken
 from service.manager import VolumeManager
@@ -49,7 +47,6 @@ LOADS = [LIVES, WRITING, TOGETHER, TOGETHER]
 FEW = 2  # callers who ask for one thing alone
 REST = 200.0  # seconds until it is known what became of all that was asked
 SWEPT = 100.0  # seconds until a second sweep has left no export as it should not be
-SLOW = 60.0  # seconds that storage may take: how soon it has to be done is no subject
 BREATH = 5.0  # seconds: looking takes the one processor that agents need
 HASTE = """
 [deadlines]
@@ -173,7 +170,7 @@ def main() -> None:
     folder, name, amid, broken = Path(sys.argv[1]), *sys.argv[2:]
     for program in (SERVE, AGENT):
         arm(program, str(folder), broken)
-    limits.LIMIT = at_once.STALL = SLOW
+    take_time()
     machine = Machine(folder)
     asyncio.run(live(machine, name, amid, machine.boot()))
 

@@ -13,13 +13,13 @@ from uuid import UUID
 
 from adapters.file.naming import ID, is_ours, names
 from adapters.file.volumes import Volumes
-from adapters.lvm import snapshots, volumes
+from adapters.lvm import limits, snapshots, together, volumes
 from adapters.lvm.report import LV_FIELDS, Lv, lv_of
 from adapters.lvm.reverting import BY
-from adapters.lvm.together import AT_ONCE
 from campaign.disk import CLEARED, text_in
 from domain.ports import Cause
 
+SLOW = 60.0  # seconds that storage may take: how soon it has to be done is no subject
 FIELDS = f"{LV_FIELDS},thin_id"
 VOLUME_PREFIX = "volume-"
 SNAPSHOT = "snapshot-"
@@ -35,6 +35,11 @@ lvm_type = "{{type}}"
 volume_clear_size = {CLEARED}
 max_over_subscription_ratio = 1
 """
+
+
+def take_time() -> None:
+    """Let this process's driver of LVM take as long as one slow processor does."""
+    limits.LIMIT = together.STALL = SLOW
 
 
 class OnDisk(NamedTuple):
@@ -212,7 +217,9 @@ def kept_snapshot(lv: Lv) -> OnDisk:
     cause = volumes.cause(lv)
     key = UUID(lv.name.removeprefix(volumes.SNAPSHOT))
     of = next((UUID(m[1]) for t in lv.tags if (m := OF.fullmatch(t))), None)
-    ours = snapshots.tags(key, of, cause) | {AT_ONCE} if cause and of else set()
+    ours = (
+        snapshots.tags(key, of, cause) | {together.AT_ONCE} if cause and of else set()
+    )
     return OnDisk(lv.reads_bytes, cause, set(lv.tags - ours))
 
 

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 
 BUFFER = 4 * 1024**2
+# What is compared at once: more would be memory that the kernel gives anew each time.
+PIECE = 64 * 1024
 
 
 def copy(
@@ -30,7 +32,7 @@ def copy(
                     fill(wanted, reading, at, max(min(size, end - at), 0), size)
                     if differing:
                         fill(there, writing, at, size, size)
-                    if not differing or wanted[:size] != there[:size]:
+                    if not differing or differ(wanted, there, size):
                         put(wanted, writing, at, size)
             os.fsync(writing)
         finally:
@@ -45,6 +47,12 @@ def fill(buffer: mmap.mmap, file: int, at: int, size: int, zeros_to: int) -> Non
         if size and os.preadv(file, [part], at) != size:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
     buffer[size:zeros_to] = bytes(zeros_to - size)
+
+
+def differ(one: mmap.mmap, other: mmap.mmap, size: int) -> bool:
+    """Tell whether buffers begin otherwise."""
+    parts = (slice(at, min(at + PIECE, size)) for at in range(0, size, PIECE))
+    return any(one[part] != other[part] for part in parts)
 
 
 def put(buffer: mmap.mmap, file: int, at: int, size: int) -> None:
