@@ -58,6 +58,7 @@ class Exporting:
         self.asked = Gate()
         self.converging = Gate()
         self.connecting = Gate()
+        self.creating = Gate()
 
     def set_up(self) -> None:
         pass
@@ -68,6 +69,7 @@ class Exporting:
     def create(
         self, asked: Volume.Created, cause: Cause, progress: Progress = unheard
     ) -> str:
+        self.creating.pass_through()
         return "/exporting"
 
     def delete(self, volume_id: UUID, *_: Any) -> None:
@@ -267,6 +269,28 @@ def test_hosts_that_have_lost_their_way_do_not_wait_for_the_others(run: Run) -> 
         return volumes.index(driver.looked_at[begun])
 
     assert run(driver, scenario) == 2
+
+
+def test_hosts_that_have_lost_their_way_do_not_wait_for_what_is_in_flight(
+    run: Run,
+) -> None:
+    driver = Exporting()
+
+    async def scenario(house: House) -> None:
+        volume_id = await house.available()
+        await attached(house, volume_id, NODE_1)
+        await ended(house.working)
+        driver.reach.clear()
+        driver.creating.shut()
+        in_flight = [await house.create() for _ in range(5)]
+        await house.start_agent()
+        await met(driver.creating)
+        await until(lambda: bool(driver.hosts(volume_id)))
+        driver.creating.open.set()
+        for each in in_flight:
+            await house.settled(each)
+
+    run(driver, scenario)
 
 
 # What happens at the same time

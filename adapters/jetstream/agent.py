@@ -123,8 +123,8 @@ class Agent:
         self._offering = Offering(
             self._service, name, self._lease, self._touch, lambda: self._failure
         )
-        old = self._service, name, self._lease, self._turns, self._touch_while_ours
-        self._sweeper = Sweeper(*old)
+        touch = self._touch_while_ours
+        self._sweeper = Sweeper(self._service, name, self._lease, self._turns, touch)
         self._taken: set[Key] = set()
         self._finished: set[Key] = set()
         # What is to be removed, and the position at which that was asked.
@@ -558,10 +558,12 @@ class Agent:
         async with self._admission.beside_others(kind):
             return await self._in_thread(lease, what, *args)
 
-    async def _touch_while_ours(self, lease: int, *what: Any) -> Any:
-        """Let the driver do what is old, under a lease that may be renewed late."""
+    async def _touch_while_ours(
+        self, lease: int, *what: Any, kind: Kind = Kind.NEW
+    ) -> Any:
+        """Let the driver do something under a lease that may be renewed late."""
         return await self._while_ours(
-            lease, partial(self._touch, lease, *what, kind=Kind.OLD)
+            lease, partial(self._touch, lease, *what, kind=kind)
         )
 
     async def _while_ours(self, lease: int, once: Callable[[], Awaitable[T]]) -> T:

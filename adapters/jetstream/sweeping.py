@@ -5,6 +5,8 @@ volumes are reached; those that are not as they should be come first. What is wo
 on from before the log was asked is passed over, for the answer may be older than what
 was done; work that comes later waits for its turn. So a sweep undoes nothing that it
 has not heard of. What it has passed over, and hosts are to reach, comes again soon.
+One volume at a time converges, so that new work has all places but one; and it does
+not wait behind what is old, for a host that has lost its way waits for it.
 
 Before that, all that the storage has is compared with the log; but not by the first
 sweep under a lease, for exports do not outlive the machine that has them.
@@ -24,6 +26,7 @@ from uuid import UUID
 import msgspec
 from nats.errors import Error
 
+from adapters.jetstream.admission import Kind
 from adapters.jetstream.lease import Lapsed, Lease
 from adapters.jetstream.operation import Operation, code_of, in_words
 from adapters.jetstream.surveying import Surveyor
@@ -173,7 +176,7 @@ class Sweeper:
         """Tell what differs, or warn that it cannot be seen."""
         reached = {export.volume_id for export in wanted}
         try:
-            look = partial(self._touch, lease, driver.survey)
+            look = partial(self._touch, lease, driver.survey, kind=Kind.OLD)
             self.surveyed = await self._surveyor.survey(lease, look, reached)
         except Lapsed:
             raise
