@@ -423,6 +423,7 @@ def test_what_was_worked_on_is_looked_at_again_soon(
     async def scenario(house: House) -> list[str]:
         volume_id = await house.available(multiattach=True)
         await attached(house, volume_id, NODE_1)
+        await swept(house)
         driver.connecting.shut()
         making = asyncio.create_task(attached(house, volume_id, NODE_2))
         await met(driver.connecting)
