@@ -367,7 +367,7 @@ def test_a_killed_agent_does_each_intent_once(
     when: str,
 ) -> None:
     config = configuration(
-        tmp_path, broker.url, settings, driver="service.testing.Mortal"
+        tmp_path, broker.url, settings, driver="service.testing.drivers.Mortal"
     )
 
     async def asked() -> tuple[str, str]:
