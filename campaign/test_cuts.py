@@ -17,6 +17,10 @@ SHOWN = [
     ("volumes say nothing of their cause",    "group_snapshot.create",    "kept"),
     ("what LVM is to revert stays as it is",  "volume.revert",            "written"),
     ("hosts are not held up",                 "group.create_from_source", "at_once"),
+    # It is waited for them.
+    pytest.param(
+     "exports are not made again",            "snapshot.create",          "exported",
+     marks=pytest.mark.slow),
 ]
 MISTAKEN = "amiss"  # the seed
 ENOUGH = 4  # cuts after which a mistake is found
