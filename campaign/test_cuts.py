@@ -17,7 +17,7 @@ SHOWN = [
     ("volumes say nothing of their cause",    "group_snapshot.create",    "kept"),
     ("what LVM is to revert stays as it is",  "volume.revert",            "written"),
     ("hosts are not held up",                 "group.create_from_source", "at_once"),
-    # It is waited for them.
+    # They are waited for, 100 s.
     pytest.param(
      "exports are not made again",            "snapshot.create",          "exported",
      marks=pytest.mark.slow),
