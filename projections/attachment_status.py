@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from domain.attachment import AttachStatus
+from domain.attachment import AttachStatus, reached_from
 from domain.volume import Volume
 from projections import resources
 from projections.reading import ReadModel, Row, Touched
@@ -30,7 +30,8 @@ def rows(touched: Touched) -> Iterable[Row]:
             {
                 "status": attachment.status,
                 "volume_id": str(volume.id),
-                "host": attachment.host,
+                "host": attachment.host
+                or (attachment.connector and reached_from(attachment.connector)),
                 "instance": attachment.instance,
                 "backend": volume.backend,
                 "project": volume.project,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from adapters.file.copying import copy, copy_held, held
 from adapters.file.failures import GIB, NoRoom, NoSpace, TooLarge, in_words
-from adapters.file.naming import names, readable
+from adapters.file.naming import names, readable, size_of
 from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
 from adapters.holders import is_held, is_held_by_others
 from adapters.noting import noted
@@ -240,7 +240,7 @@ class FileDriver:
             known = {each.name for each in objects} | OF_FILESYSTEMS
             known |= {some.incoming.name for some in kept}
             objects += [
-                Object(readable(name), (self._folder / name).lstat().st_size)
+                Object(readable(name), size_of(self._folder / name))
                 for name in names(self._folder) - known  # homes without data as well
                 if not name.startswith(".")
             ]

@@ -57,6 +57,16 @@ def strangers(beside: set[str]) -> list[str]:
     return sorted(name for name in beside if not is_ours(name))
 
 
+def size_of(path: Path) -> int:
+    """Return the size of a file, or of the largest in a folder.
+
+    Beside data that was removed by hand there may be another link to it.
+    """
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return max((each.lstat().st_size for each in path.iterdir()), default=0)
+
+
 def readable(name: str) -> str:
     """Return a name as it can be told, though it be no text."""
     return os.fsencode(name).decode(errors="backslashreplace")

@@ -100,7 +100,8 @@ class Publisher:
             raise Ahead(
                 f"the stream {STREAM} ends at {last}, the log at {newest}: the log was "
                 "restored from an old copy, or the stream belongs to another one; if "
-                f"the log is right, {REMOVE}"
+                f"the log is right, {REMOVE}, and once all runs again have each read "
+                "model made anew (`holdfast projections rebuild NAME`)"
             )
         return last
 

@@ -24,6 +24,12 @@ Feature: Listing attachments
       When "db" is looked at
       Then what "node-1" holds is an attachment to "db"
 
+    Scenario: By the host that an instance reaches it from
+      Given an available volume "db"
+      And "web-1" is attaching "db" on "node-9"
+      When "db" is looked at
+      Then what "web-1" holds of "db" is an attachment of "node-9"
+
   Rule: What has ended is left out unless it is asked for
 
     Scenario: Nobody asks for it

@@ -545,12 +545,11 @@ def listed_by_status(world: World, status: str, name: str, who: str) -> None:
 
 @then(says('what "{holder:Name}" holds is an attachment to "{name:Name}"'))
 def listed_by_holder(world: World, holder: str, name: str) -> None:
-    assert world.attachments[holder, name] in [
-        item["id"]
-        for item in world.do(
-            "attachment.list",
-            limit=1000,
-            min_position=world.end_of_log(),
-            **who(holder),
-        )["items"]
-    ]
+    assert holder in found(world, **who(holder))
+
+
+@then(
+    says('what "{holder:Name}" holds of "{name:Name}" is an attachment of "{host:Name}"')
+)
+def listed_by_host(world: World, holder: str, name: str, host: str) -> None:
+    assert found(world, host=host) == [holder]

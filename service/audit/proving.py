@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +62,7 @@ class Proving:
 
     async def inclusion(self, position: int, size: int) -> dict[str, Any]:
         """Return what proves that an event is at its position in so long a log."""
-        row = await proven(self._log.read(self._row, position))
+        row = await self._log.read(self._row, position)
         path, [root] = await self._heads(inclusion(position - 1, size), size)
         return {
             "position": position,
@@ -102,7 +102,7 @@ class Proving:
             return path, [head(0, size) for size in sizes]
 
         async with self._alone:
-            return await proven(self._log.read(found))
+            return await self._log.read(found)
 
     async def _read_up_to(self, size: int) -> None:
         """Have the tree grow; raise `Unavailable` where that takes long."""
@@ -112,7 +112,7 @@ class Proving:
                     if self._reading is None or self._reading.done():
                         self._reading = asyncio.ensure_future(self._grow(size))
                         self._reading.add_done_callback(looked_at)
-                    await proven(asyncio.shield(self._reading))
+                    await asyncio.shield(self._reading)
         except TimeoutError:
             raise Unavailable(
                 f"{self._tree.end} of {size} events are read so far; ask again later"
@@ -141,11 +141,3 @@ def looked_at(done: asyncio.Future[None]) -> None:
     """Look at what has ended it, though nobody may wait any more."""
     if not done.cancelled():
         done.exception()
-
-
-async def proven(work: Awaitable[T]) -> T:
-    """Return what work comes to; of a log that was changed nothing is proven."""
-    try:
-        return await work
-    except Broken as broken:
-        raise Unavailable(f"{broken}; nothing is proven of it") from broken

@@ -73,7 +73,9 @@ class Problem(Ended):
         detail = str(self.told.get("detail") or self.told.get("title") or "refused")
         advice = NEXT.get(str(self.told.get("type")), "")
         noun, key = self._about
-        if self.told.get("type") == "not-found":
+        if "`holdfast" in detail:
+            advice = ""
+        elif self.told.get("type") == "not-found":
             advice = LISTED.get(noun, "").format(noun=noun.replace("_", "-"))
         return f"{detail}; {advice.format(key=key)}" if advice else detail
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from adapters.postgres.exporting import of_recorder
 from adapters.postgres.looking_back import position_at
 from adapters.postgres.reading import verify
 from adapters.postgres.recorder import LogRecorder
+from domain.chain import Broken
 from projections.replaying import NotALog
 from service.audit import causes, history, past
 from service.audit.replaying import SPAWNED, replay, summary
@@ -220,8 +221,9 @@ def digest_of(recorder: LogRecorder, position: int | None) -> dict[str, Any]:
     try:
         return summary(replay(of_recorder(recorder, position), how=SPAWNED))
     except NotALog as wrong:
-        said = f"{wrong.why}, at position {wrong.position}; it comes to nothing"
-        raise Unavailable(said) from wrong
+        if wrong.position:
+            raise Broken(wrong.position) from wrong
+        raise Unavailable(f"{wrong.why}; it comes to nothing") from wrong
 
 
 async def moment(
@@ -236,6 +238,8 @@ async def moment(
         assert position is not None
         check_end(position, newest, name)
         return position
+    if time > datetime.now(UTC):
+        raise ValidationError("that is yet to come", "time")
     return min(newest, await replica.log.read(position_at, replica.log.recorder, time))
 
 

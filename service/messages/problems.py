@@ -11,11 +11,13 @@ import msgspec
 from marshmallow import ValidationError
 
 from adapters.postgres.leases import LeaseHeld
-from domain.aggregate import NotInFlight
+from domain.aggregate import NotInFlight, OutOfOrder
 from domain.backend import LeaseLost
+from domain.chain import Broken
 from domain.group import Inconsistent
 from domain.holding import UnknownAttachment
 from domain.lifecycle import Refused
+from domain.log import UnknownTopic
 from domain.placement import NoCapacity
 from domain.volume import Undersized
 from service.deciding.command import (
@@ -25,12 +27,14 @@ from service.deciding.command import (
     Reply,
     Taken,
     Unavailable,
+    Unreadable,
 )
 from service.messages.text import words
 
 # A refusal must not be a burden: whatever was asked, it says so much and no more.
 LONGEST = 1_000  # characters of a sentence
 LONGEST_NAME = 100
+VERIFY = "`holdfast audit verify` tells what was changed"
 MOST = 20  # fields, or messages about one
 
 logger = getLogger(__name__)
@@ -102,8 +106,18 @@ def problem_of(error: Exception) -> Reply:
     if kind == "fault" and not isinstance(error, BackendFailed):
         fault_id = str(uuid4())
         logger.error("fault %s", fault_id, exc_info=error)
-        problem |= {"detail": "our mistake, not yours", "fault_id": fault_id}
+        problem |= {"detail": fault_of(error), "fault_id": fault_id}
     return Reply(msgspec.json.encode(problem), status)
+
+
+def fault_of(error: Exception) -> str:
+    """Return whose mistake it is: ours, unless the log cannot be what was written."""
+    match error:
+        case Broken():
+            return f"{error}; {VERIFY}"
+        case Unreadable() | UnknownTopic() | OutOfOrder() | msgspec.DecodeError():
+            return f"the log has an event of it that cannot be read; {VERIFY}"
+    return "our mistake, not yours"
 
 
 def of_refusal(error: Refused) -> dict[str, Any]:

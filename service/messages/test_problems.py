@@ -1,0 +1,41 @@
+"""What callers are told of a log that is not what was written."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from domain.aggregate import OutOfOrder
+from domain.chain import Broken
+from domain.log import UnknownTopic
+from service.deciding.command import Unreadable
+from service.messages.problems import VERIFY, problem_of
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [UnknownTopic("x"), OutOfOrder(), msgspec.ValidationError("x"), Unreadable("x")],
+    ids=lambda wrong: type(wrong).__name__,
+)
+def test_who_meets_an_event_that_cannot_be_read_is_told_to_verify(
+    wrong: Exception,
+) -> None:
+    problem = msgspec.json.decode(problem_of(wrong).body)
+
+    assert problem["status"] == 500
+    assert problem["detail"].endswith(f"cannot be read; {VERIFY}")
+    assert problem["fault_id"]
+
+
+def test_a_changed_log_is_told_of_with_the_position() -> None:
+    problem = msgspec.json.decode(problem_of(Broken(7)).body)
+
+    assert problem["detail"] == (
+        f"the log is not what was written at position 7; {VERIFY}"
+    )
+
+
+def test_any_other_mistake_is_ours() -> None:
+    problem = msgspec.json.decode(problem_of(KeyError("x")).body)
+
+    assert problem["detail"] == "our mistake, not yours"
