@@ -549,7 +549,9 @@ def listed_by_holder(world: World, holder: str, name: str) -> None:
 
 
 @then(
-    says('what "{holder:Name}" holds of "{name:Name}" is an attachment of "{host:Name}"')
+    says(
+        'what "{holder:Name}" holds of "{name:Name}" is an attachment of "{host:Name}"'
+    )
 )
 def listed_by_host(world: World, holder: str, name: str, host: str) -> None:
     assert found(world, host=host) == [holder]

@@ -89,7 +89,7 @@ def lived(folder: Path, url: str, database: dict[str, str], **deadlines: Any) ->
 
     async def live(driver: Any, scenario: Scenario) -> Any:
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(180),
             house(folder, url, database, driver, **deadlines) as built,
         ):
             return await scenario(built)
