@@ -53,6 +53,12 @@ class Lvs:
         A thick one has room for all of its origin to change: it is never lost.
         """
         self.active(origin)  # it may have been held up by an LVM that was killed
+        return self.snapshot_active(origin, name, tags, to_use=to_use)
+
+    def snapshot_active(
+        self, origin: Lv, name: str, tags: frozenset[str], *, to_use: bool = False
+    ) -> Lv:
+        """Take a snapshot of what the kernel has, whole."""
         lv = Lv(name, origin.size_bytes, tags=tags, pool=origin.pool)
         kind = ["-kn", "-ay"] if to_use else []
         if not origin.pool:

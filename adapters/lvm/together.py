@@ -65,15 +65,16 @@ class Together:
     def _hold_up_and_take(
         self, members: Sequence[Member], origins: Sequence[Lv], cause: Cause
     ) -> None:
-        for lv in origins:
-            self._lvs.active(lv)
         names = [snapshots.name(each.snapshot_id) for each in members]
         tags = [snapshots.tags(m.snapshot_id, m.volume_id, cause) for m in members]
         tags[-1] |= {AT_ONCE}
         served = [each.volume_id for each in members]
-        with self._group.alone(), within(STALL), self._fronts.held_up(served):
-            for told in zip(origins, names, tags, strict=True):
-                self._lvs.snapshot(*told)
+        with self._group.alone():
+            for lv in origins:
+                self._lvs.active(lv)
+            with within(STALL), self._fronts.held_up(served):
+                for told in zip(origins, names, tags, strict=True):
+                    self._lvs.snapshot_active(*told)
 
     def _were_at_once(self, members: Sequence[Member], cause: Cause) -> bool:
         lvs = self._group.seen().lvs
