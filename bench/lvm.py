@@ -29,7 +29,7 @@ from adapters.contracts.drivers import GIB
 from adapters.lvm import volumes
 from adapters.lvm.driver import RUN, LvmDriver
 from adapters.lvm.report import Lv
-from adapters.lvm.shell import Shell, environment
+from adapters.lvm.shell import Shell, environment, write_system_dir
 from adapters.lvm.testing import fill
 from adapters.lvm.worker import Worker
 from adapters.targets.choosing import target_of
@@ -102,8 +102,12 @@ class Storage:
 
     @cached_property
     def shell(self) -> Worker:
-        """Return the shell that the driver has, in our own process."""
-        return Worker(self.group, Shell(environment(RUN / self.group)))
+        """Return a shell like the driver's, which looks at the group's disk alone."""
+        folder = RUN / "bare" / self.group
+        write_system_dir(folder, ())
+        shell = Shell(environment(folder))
+        shell.look_at([DISKS[self.kind]])
+        return Worker(self.group, shell)
 
     def driver(self) -> LvmDriver:
         """Return the driver, set up."""
