@@ -17,9 +17,12 @@ SHOWN = [
     ("volumes say nothing of their cause",    "group_snapshot.create",    "kept"),
     ("what LVM is to revert stays as it is",  "volume.revert",            "written"),
     ("hosts are not held up",                 "group.create_from_source", "at_once"),
-    # They are waited for, 100 s.
+    # They are waited for, 100 s; and many volumes have to be written before one goes.
     pytest.param(
      "exports are not made again",            "snapshot.create",          "exported",
+     marks=pytest.mark.slow),
+    pytest.param(
+     "blocks are not cleared",                "volume.delete",            "written",
      marks=pytest.mark.slow),
 ]
 MISTAKEN = "amiss"  # the seed
