@@ -128,7 +128,7 @@ STEPS_TABLE: list[tuple[Any, ...]] = [
 # With snapshots, copies, reversions and groups, likewise; how often thin, and thick.
 AMID_TABLE: list[tuple[Any, ...]] = [
     ("before a snapshot",              "before", f"{LVM}.take_snapshot",    1, 1),
-    ("a snapshot is there",            "after",  f"{LVS}.snapshot",         5, 4),
+    ("a snapshot is there",            "after",  f"{LVS}.snapshot_active",  5, 4),
     ("a snapshot is done",             "after",  f"{LVM}.take_snapshot",    1, 1),
     ("a part is copied",               "after",  f"{FILLING}:copy",         0, 3),
     ("a copy is done",                 "after",  f"{LVM}._fill",            1, 1),
