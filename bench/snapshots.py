@@ -9,12 +9,19 @@ guest, as in `bench.lvm`; figures are of thin and of thick volumes, beside 1, 10
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
-from uuid import uuid4
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from uuid import UUID, uuid4
 
+from adapters.lvm import fronts
 from bench import load
 from bench.bed import Bed
 from bench.lvm import DISKS, IN_FLIGHT, Storage, asked, measure, newest, started, timed
+from service.testing.at_work import HOST
 
 TIMES = 8  # operations, one at a time
 MEMBERS = 10  # of a group
@@ -22,6 +29,7 @@ SMALL, LARGE = 1, 100  # GiB
 NUMBERS = {"thin": (1, 100, 1000), "thick": (1, 100)}
 FLOORS = {
     "group_snapshot_ratio_10": "1.5 at most",
+    "held_up_ms_10": "1000 at most",
     "clone_size_ratio_thin": "1",
 }
 
@@ -46,12 +54,16 @@ def measured(
             for kind in DISKS
         ),
     )
+    yield "held_up_ms_10", max(found[f"held_up_ms_{kind}"] for kind in DISKS)
     small, large = (found[f"clone_ms_thin_{size}_gib"] for size in (SMALL, LARGE))
     yield "clone_size_ratio_thin", large / small
 
 
 def group_snapshots(on: Bed, storage: Storage) -> Iterator[tuple[str, float]]:
-    """Yield what a consistent snapshot of ten volumes takes, and ten bare ones."""
+    """Yield what a snapshot of ten volumes that hosts reach takes, and ten bare ones.
+
+    And how long a host that writes all the time is held up for it.
+    """
     group = str(uuid4())
     about = {"backend": storage.kind, "consistent": True}
     asked(on, "group.create", [{"id": group} | about])
@@ -68,13 +80,41 @@ def group_snapshots(on: Bed, storage: Storage) -> Iterator[tuple[str, float]]:
     for number in range(2):
         names = [f"{storage.group}/b{number}-{each}" for each in ids]
         storage.shell.run("lvremove", "-f", "-y", *names)
-    taken = [{"id": str(uuid4()), "group_id": group} for _ in range(3)]
+    reached = [{"id": each, "connector": HOST} for each in ids]
+    asked(on, "volume.initialize_connection", reached)
+    taken = [{"id": str(uuid4()), "group_id": group} for _ in range(4)]
     yield (
         f"group_snapshot_ms_{storage.kind}",
-        asked(on, "group_snapshot.create", taken).p50,
+        asked(on, "group_snapshot.create", taken[1:]).p50,
     )
+    with writing(fronts.FOLDER / fronts.name(UUID(ids[0]))) as took:
+        asked(on, "group_snapshot.create", taken[:1])
+    yield f"held_up_ms_{storage.kind}", 1e3 * max(took)
+    asked(on, "volume.terminate_connection", reached)
     asked(on, "group_snapshot.delete", [{"id": each["id"]} for each in taken])
     asked(on, "group.delete", [{"id": group, "delete_volumes": True}])
+
+
+@contextmanager
+def writing(device: Path) -> Iterator[list[float]]:
+    """Write to a device all the time; yields the seconds that each write took."""
+    took, over = [0.0], Event()
+
+    def write() -> None:
+        file = os.open(device, os.O_WRONLY | os.O_DSYNC)
+        while not over.is_set():
+            began = time.perf_counter()
+            os.pwrite(file, bytes(4096), 0)
+            took.append(time.perf_counter() - began)
+        os.close(file)
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        yield took
+    finally:
+        over.set()
+        writer.join()
 
 
 def clones(on: Bed, storage: Storage) -> Iterator[tuple[str, float]]:
