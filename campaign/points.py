@@ -133,7 +133,7 @@ AMID_TABLE: list[tuple[Any, ...]] = [
     ("a part is copied",               "after",  f"{FILLING}:copy",         0, 3),
     ("a copy is done",                 "after",  f"{LVM}._fill",            1, 1),
     ("before a reversion",             "before", f"{LVM}.revert",           1, 1),
-    ("a tag says what is so",          "after",  f"{LVS}.tag",              2, 4),
+    ("a tag says what is so",          "after",  f"{LVS}.tag",              2, 3),
     ("another name is given",          "after",  f"{LVS}.rename",           2, 0),
     ("a helper is gone",               "after",  f"{LVS}.remove",           1, 1),
     ("a reversion is done",            "after",  f"{LVM}.revert",           1, 1),

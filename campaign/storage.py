@@ -16,6 +16,7 @@ from adapters.file.volumes import Volumes
 from adapters.lvm import limits, snapshots, together, volumes
 from adapters.lvm.report import LV_FIELDS, Lv, lv_of
 from adapters.lvm.reverting import BY
+from adapters.targets.configfs import inside
 from campaign.disk import CLEARED, text_in
 from domain.ports import Cause
 
@@ -229,9 +230,12 @@ def reachable() -> dict[str, set[str]]:
 
 
 def exported() -> Iterator[tuple[str, set[str]]]:
-    """Yield each target's volume, and the initiators that may log in."""
+    """Yield each target's volume, and the initiators that may log in.
+
+    One that is being removed may have lost what names them.
+    """
     for target in TARGETS.glob("iqn.*:*"):
-        acls = {acl.name for acl in (target / "tpgt_1" / "acls").iterdir()}
+        acls = {acl.name for acl in inside(target / "tpgt_1" / "acls")}
         yield target.name.partition(":")[2], acls
 
 
