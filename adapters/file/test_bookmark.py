@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from adapters.contracts.drivers import CAUSE, GIB, asked, device, read, write
+from adapters.contracts.drivers import CAUSE, GIB, read, write
 from adapters.contracts.snapshots import (
     LATER,
     copy_of,
@@ -24,6 +24,7 @@ from adapters.contracts.snapshots import (
 from adapters.file import bookmark, copying
 from adapters.file.driver import FileDriver
 from adapters.file.durable import alone
+from adapters.file.testing import started
 from domain.ports import Cause, DriverFailed, Progress, unheard
 
 COPY = UUID(int=1)
@@ -41,25 +42,6 @@ def in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that says after each part how far it is; no blocks are shared."""
     monkeypatch.setattr(bookmark, "EVERY", 1)
     monkeypatch.setattr(copying, "share", lambda *_: False)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "volumes"
-
-
-@pytest.fixture
-def driver(folder: Path) -> FileDriver:
-    return started(folder)
-
-
-@pytest.fixture
-def volume(driver: FileDriver) -> UUID:
-    """A volume of 1 GiB with "before" in some places."""
-    event = asked()
-    driver.create(event, CAUSE)
-    fill(device(driver, event.originator_id), b"before")
-    return event.originator_id
 
 
 @pytest.fixture
@@ -270,13 +252,6 @@ def cut_short(folder: Path, operation: Operation) -> None:
     with pytest.raises(Killed):
         operation(started(folder), CAUSE, die)
     assert len(said(folder)) == 1
-
-
-def started(folder: Path) -> FileDriver:
-    """Return a driver, as after the agent was killed."""
-    driver = FileDriver(folder, max_over_subscription_ratio=1000)
-    driver.set_up()
-    return driver
 
 
 def said(folder: Path) -> list[Path]:

@@ -34,18 +34,6 @@ from service.testing.disks import (
 MADE_BY = f"made-by {CAUSE.position} {CAUSE.at}"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "volumes"
-
-
-@pytest.fixture
-def driver(folder: Path) -> FileDriver:
-    driver = FileDriver(folder, max_over_subscription_ratio=1000)
-    driver.set_up()
-    return driver
-
-
 class TestFileDriver(DriverContract, AdoptionContract, SnapshotContract):
     def restarted(self, driver: Driver) -> Driver:
         assert isinstance(driver, FileDriver)

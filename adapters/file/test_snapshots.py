@@ -39,27 +39,6 @@ LOCKS = Path("/proc/locks")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "volumes"
-
-
-@pytest.fixture
-def driver(folder: Path) -> FileDriver:
-    driver = FileDriver(folder, max_over_subscription_ratio=1000)
-    driver.set_up()
-    return driver
-
-
-@pytest.fixture
-def volume(driver: FileDriver) -> UUID:
-    """A volume of 1 GiB with "before" in some places."""
-    event = asked()
-    driver.create(event, CAUSE)
-    fill(device(driver, event.originator_id), b"before")
-    return event.originator_id
-
-
-@pytest.fixture
 def shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A filesystem whose files share no blocks, whatever the tests run on."""
     monkeypatch.setattr(copying, "share", lambda *_: False)
