@@ -18,10 +18,7 @@ from campaign.points import AGENT, POINTS, SERVE
 from campaign.storage import Files, Storage, VolumeGroups
 from service.testing.programs import AGENT as AGENT_CODE
 from service.testing.programs import SERVE as SERVE_CODE
-from service.testing.programs import (
-    configuration,
-    program,
-)
+from service.testing.programs import configuration, program
 
 # Reserving without attaching is given up soon, so that a watcher has work.
 RESERVED = 3.0  # seconds

@@ -13,10 +13,7 @@ from campaign.disk import PLACES, put, text_in
 from campaign.together import gather, remember
 from campaign.witness import Witness
 from service.keeping.projecting import MODELS
-from service.testing.loads import (
-    live_a_life,
-    settled,
-)
+from service.testing.loads import live_a_life, settled
 
 HALF = 0.5
 NOUNS = "volume", "snapshot", "group", "attachment", "backend"

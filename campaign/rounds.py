@@ -22,10 +22,7 @@ from campaign.strikes import strike
 from campaign.witness import Diary, Witness
 from domain.chain import Broken
 from service.testing.callers import callers
-from service.testing.loads import (
-    has_room,
-    nothing_is_in_flight,
-)
+from service.testing.loads import has_room, nothing_is_in_flight
 
 CLIENTS = 6
 PATIENCE = 60.0  # seconds until all that was asked has been answered, and settled

@@ -24,14 +24,8 @@ from campaign.seen import busy
 from campaign.storage import VolumeGroups
 from campaign.together import Ask, rested, written
 from campaign.witness import Diary, Witness
-from service.testing.callers import (
-    callers,
-    eventually,
-)
-from service.testing.loads import (
-    has_room,
-    nothing_is_in_flight,
-)
+from service.testing.callers import callers, eventually
+from service.testing.loads import has_room, nothing_is_in_flight
 
 pytestmark = [
     pytest.mark.campaign,

@@ -15,10 +15,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.errors import Error
 
-from service.testing.callers import (
-    Answer,
-    Caller,
-)
+from service.testing.callers import Answer, Caller
 
 TWICE = 0.15  # of all requests are asked twice at once
 

@@ -19,15 +19,8 @@ from domain.volume import Volume
 from service.connecting import connect
 from service.serve import replica
 from service.settings import FILE_DRIVER, database_of, load
-from service.testing.callers import (
-    Caller,
-    caller,
-)
-from service.testing.programs import (
-    AGENT,
-    configuration,
-    program,
-)
+from service.testing.callers import Caller, caller
+from service.testing.programs import AGENT, configuration, program
 
 # A driver that kills its own process before or after it has made a volume, once.
 MORTAL = """

@@ -14,13 +14,7 @@ from service.deciding.room import Measured
 from service.endpoints import attachments, volumes
 from service.endpoints.endpoint import Endpoint
 from service.manager import VolumeManager
-from service.testing.deciding import (
-    WORKING,
-    ask,
-    available,
-    capabilities,
-    live,
-)
+from service.testing.deciding import WORKING, ask, available, capabilities, live
 from service.testing.programs import BACKEND
 
 HOST = {"host": "node-1"}

@@ -21,21 +21,10 @@ from domain import log as language
 from domain.aggregate import Event
 from service.deciding.log import NO_ROOM
 from service.manager import VolumeManager
-from service.testing.callers import (
-    Answer,
-    Caller,
-    caller,
-)
-from service.testing.disks import (
-    fill,
-    tmpfs,
-)
+from service.testing.callers import Answer, Caller, caller
+from service.testing.disks import fill, tmpfs
 from service.testing.loads import published
-from service.testing.programs import (
-    UP,
-    database_of,
-    program,
-)
+from service.testing.programs import UP, database_of, program
 from service.up import as_service
 
 # About as much as one message may carry, and nothing that a database could pack.

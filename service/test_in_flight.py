@@ -33,22 +33,10 @@ from service.testing.at_work import (
     unexported,
     write,
 )
-from service.testing.callers import (
-    caller,
-    eventually,
-)
+from service.testing.callers import caller, eventually
 from service.testing.deciding import capabilities
-from service.testing.loads import (
-    has_room,
-    nothing_is_in_flight,
-)
-from service.testing.programs import (
-    AGENT,
-    BACKEND,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.loads import has_room, nothing_is_in_flight
+from service.testing.programs import AGENT, BACKEND, SERVE, configuration, program
 
 IN_FLIGHT = 1000
 

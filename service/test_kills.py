@@ -16,22 +16,9 @@ from domain import log as language
 from domain.volume import Volume
 from domain.volume_status import Status
 from service.manager import VolumeManager
-from service.testing.callers import (
-    Caller,
-    caller,
-    callers,
-)
-from service.testing.loads import (
-    happened_once,
-    lists_tell,
-    load,
-    nothing_is_in_flight,
-)
-from service.testing.programs import (
-    UP,
-    database_of,
-    program,
-)
+from service.testing.callers import Caller, caller, callers
+from service.testing.loads import happened_once, lists_tell, load, nothing_is_in_flight
+from service.testing.programs import UP, database_of, program
 from service.up import as_service
 
 KILLS = 10

@@ -31,23 +31,10 @@ from service.endpoints.volumes import create, show
 from service.manager import VolumeManager
 from service.settings import FILE_DRIVER, load
 from service.test_agents import created, served, settled
-from service.testing.callers import (
-    Caller,
-    caller,
-    eventually,
-)
-from service.testing.deciding import (
-    ask,
-    live,
-)
+from service.testing.callers import Caller, caller, eventually
+from service.testing.deciding import ask, live
 from service.testing.loads import has_room
-from service.testing.programs import (
-    AGENT,
-    BACKEND,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.programs import AGENT, BACKEND, SERVE, configuration, program
 
 ELSEWHERE = """
 import os

@@ -15,17 +15,9 @@ from adapters.file.driver import FileDriver
 from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
 from service.agents import GRACE
-from service.testing.callers import (
-    caller,
-    eventually,
-)
+from service.testing.callers import caller, eventually
 from service.testing.loads import has_room
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.programs import AGENT, SERVE, configuration, program
 
 
 class Slow(FileDriver):

@@ -31,24 +31,9 @@ from domain import log as language
 from domain.aggregate import Event
 from domain.volume import Volume
 from service.manager import VolumeManager
-from service.testing.callers import (
-    Answer,
-    Caller,
-    caller,
-    callers,
-    eventually,
-)
-from service.testing.loads import (
-    has_room,
-    nothing_is_in_flight,
-    published,
-)
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.callers import Answer, Caller, caller, callers, eventually
+from service.testing.loads import has_room, nothing_is_in_flight, published
+from service.testing.programs import AGENT, SERVE, configuration, program
 
 NOTHING_CHANGED = "nothing was changed"
 NAMED = Volume.Created, Volume.Updated

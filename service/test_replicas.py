@@ -21,17 +21,9 @@ from adapters.postgres.reading import rebuilt, verified
 from domain import log as language
 from domain.volume import Volume
 from service.manager import VolumeManager
-from service.testing.callers import (
-    Caller,
-    caller,
-    callers,
-    eventually,
-)
+from service.testing.callers import Caller, caller, callers, eventually
 from service.testing.deciding import following
-from service.testing.drivers import (
-    Small,
-    Solid,
-)
+from service.testing.drivers import Small, Solid
 from service.testing.loads import (
     happened_once,
     has_room,
@@ -39,12 +31,7 @@ from service.testing.loads import (
     nothing_is_in_flight,
     published,
 )
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.programs import AGENT, SERVE, configuration, program
 
 CLIENTS = 8
 

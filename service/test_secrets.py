@@ -37,10 +37,7 @@ from service.endpoints.endpoint import PREFIX
 from service.permissions import configured, with_password
 from service.telemetry.test_traces import collecting
 from service.telemetry.testing import free_address, page
-from service.testing.callers import (
-    caller,
-    eventually,
-)
+from service.testing.callers import caller, eventually
 from service.testing.canaries import Place, Secrets, files, seen, tables
 from service.testing.everything import Everything, password_in
 from service.testing.loads import has_room

@@ -25,18 +25,9 @@ from domain.volume import Volume
 from service.manager import VolumeManager
 from service.settings import LVM_DRIVER
 from service.testing.at_work import SETTLED, available, carry_out, made, write
-from service.testing.callers import (
-    Caller,
-    caller,
-    eventually,
-)
+from service.testing.callers import Caller, caller, eventually
 from service.testing.loads import nothing_is_in_flight
-from service.testing.programs import (
-    AGENT,
-    BACKEND,
-    SERVE,
-    program,
-)
+from service.testing.programs import AGENT, BACKEND, SERVE, program
 
 pytestmark = [
     pytest.mark.lvm(lio=True, memory="2G", disks=("2T",), seconds=1200),

@@ -34,12 +34,7 @@ from service.permissions import configured, with_password
 from service.replica import Replica
 from service.running import Told, begun, overseen, until_stopped
 from service.serve import replica
-from service.settings import (
-    FILE_DRIVER,
-    BackendSettings,
-    Settings,
-    Unusable,
-)
+from service.settings import FILE_DRIVER, BackendSettings, Settings, Unusable
 from service.telemetry.readiness import Readiness, of_replica
 
 FORMAT = 2  # of the data folder; raised when an older version could not read it

@@ -26,10 +26,7 @@ from domain.ports import (
     UnknownReference,
     VolumeIsBusy,
 )
-from service.testing.disks import (
-    fill,
-    tmpfs,
-)
+from service.testing.disks import fill, tmpfs
 
 MADE_BY = f"made-by {CAUSE.position} {CAUSE.at}"
 

@@ -25,22 +25,11 @@ from domain.capabilities import Capabilities
 from domain.ports import Cause, DriverFailed, Progress, unheard
 from domain.volume import Volume
 from service.manager import VolumeManager
-from service.testing.callers import (
-    caller,
-    eventually,
-)
+from service.testing.callers import caller, eventually
 from service.testing.deciding import capabilities
 from service.testing.house import House, Scenario, lived
-from service.testing.loads import (
-    has_room,
-    nothing_is_in_flight,
-)
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.loads import has_room, nothing_is_in_flight
+from service.testing.programs import AGENT, SERVE, configuration, program
 
 
 class Shelf:

@@ -20,13 +20,7 @@ from service.deciding.command import NotFound
 from service.deciding.log import Log
 from service.endpoints import snapshots, volumes
 from service.manager import VolumeManager
-from service.testing.deciding import (
-    ask,
-    available,
-    live,
-    newest,
-    report,
-)
+from service.testing.deciding import ask, available, live, newest, report
 
 FAILED = NotDone("driver_failed", "the disk is broken")
 Scenario = Callable[[Log], Coroutine[Any, Any, Any]]

@@ -26,10 +26,7 @@ from service.endpoints.volumes import create
 from service.manager import VolumeManager
 from service.settings import Settings, Unusable, load
 from service.testing.callers import eventually
-from service.testing.deciding import (
-    ask,
-    live,
-)
+from service.testing.deciding import ask, live
 
 Told = Callable[[], Awaitable[bool]]
 CHANGED = """

@@ -17,11 +17,7 @@ from domain.volume_status import Status
 from service.deciding.log import Log, replayed
 from service.endpoints.volumes import create, delete, extend
 from service.manager import VolumeManager
-from service.testing.deciding import (
-    ask,
-    live,
-    report,
-)
+from service.testing.deciding import ask, live, report
 
 ROOM = 12  # GiB
 S = Status

@@ -14,14 +14,7 @@ from domain.aggregate import NotDone
 from service.deciding.log import Log
 from service.endpoints import attachments, snapshots, volumes
 from service.manager import VolumeManager
-from service.testing.deciding import (
-    ask,
-    available,
-    live,
-    lives,
-    newest,
-    report,
-)
+from service.testing.deciding import ask, available, live, lives, newest, report
 
 BUSY = NotDone("busy", "something reads it", busy=True)
 FAILED = NotDone("driver_failed", "the disk is broken")

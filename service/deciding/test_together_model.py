@@ -37,10 +37,7 @@ from service.deciding.reactions import follow
 from service.deciding.room import Measured, Room
 from service.endpoints import group_snapshots, groups, snapshots, volumes
 from service.endpoints.endpoint import Endpoint
-from service.testing.deciding import (
-    WORKING,
-    capabilities,
-)
+from service.testing.deciding import WORKING, capabilities
 from service.testing.programs import BACKEND
 
 A = TypeVar("A", bound=Aggregate)

@@ -25,22 +25,9 @@ from service.keeping import keeper
 from service.keeping.keeper import Order, started, stopped
 from service.manager import VolumeManager
 from service.settings import Settings, database_of, load
-from service.testing.callers import (
-    Caller,
-    caller,
-    eventually,
-)
-from service.testing.loads import (
-    has_room,
-    published,
-    settled,
-)
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.callers import Caller, caller, eventually
+from service.testing.loads import has_room, published, settled
+from service.testing.programs import AGENT, SERVE, configuration, program
 
 LONGER_THAN_THE_POOL = 4.0  # seconds that it looks for a connection
 TAKEN_OVER = 5.0  # seconds

@@ -11,10 +11,7 @@ from adapters.postgres.reading import rebuilt
 from domain.volume import Volume
 from service.keeping.projecting import MODELS
 from service.manager import VolumeManager
-from service.testing.callers import (
-    Caller,
-    callers,
-)
+from service.testing.callers import Caller, callers
 from service.testing.loads import (
     has_room,
     listed,
@@ -22,12 +19,7 @@ from service.testing.loads import (
     load,
     nothing_is_in_flight,
 )
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.programs import AGENT, SERVE, configuration, program
 
 CLIENTS = 6
 

@@ -14,11 +14,7 @@ from service.settings import load
 from service.telemetry.testing import told
 from service.testing.callers import caller
 from service.testing.loads import has_room
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    program,
-)
+from service.testing.programs import AGENT, SERVE, program
 
 SECRET = "correct-horse-battery"
 NESTED = b'{"metadata":' * 5_000

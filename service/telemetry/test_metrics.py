@@ -21,11 +21,7 @@ from service.telemetry import metrics
 from service.telemetry.testing import free_address, page, shows, told
 from service.testing.callers import caller
 from service.testing.loads import has_room
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    program,
-)
+from service.testing.programs import AGENT, SERVE, program
 
 UNKNOWN = "4f7df3c0-239b-42d1-ad25-42fbe3a3a96f"
 

@@ -29,22 +29,10 @@ from service.settings import Unusable, load
 from service.telemetry.listening import listening
 from service.telemetry.readiness import Readiness, Unready
 from service.telemetry.testing import free_address, page, says, told, until_wrong
-from service.testing.callers import (
-    caller,
-    eventually,
-)
-from service.testing.disks import (
-    fill,
-    tmpfs,
-)
+from service.testing.callers import caller, eventually
+from service.testing.disks import fill, tmpfs
 from service.testing.loads import published
-from service.testing.programs import (
-    AGENT,
-    ROOT,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.programs import AGENT, ROOT, SERVE, configuration, program
 
 
 @pytest.mark.slow

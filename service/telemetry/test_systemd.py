@@ -17,12 +17,7 @@ from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.table import children_of
 from service.telemetry.systemd import Systemd
 from service.testing.callers import caller
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    configuration,
-    program,
-)
+from service.testing.programs import AGENT, SERVE, configuration, program
 
 WATCHED = 1.0  # seconds
 

@@ -17,16 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from adapters.embedded.nats_server import NatsServer
-from service.testing.callers import (
-    Caller,
-    caller,
-)
+from service.testing.callers import Caller, caller
 from service.testing.loads import has_room
-from service.testing.programs import (
-    AGENT,
-    SERVE,
-    program,
-)
+from service.testing.programs import AGENT, SERVE, program
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 BY_CALLER = f"00-{TRACE}-{SPAN}-01"
