@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
@@ -19,7 +22,13 @@ KEEP_EVERY = 5.0  # seconds of work that a kill may cost
 
 # Told how many bytes are done from the beginning, of how many.
 Told = Callable[[int, int], None]
+# What a thread is asked, and what came of it: a result, or what was raised.
+Results = SimpleQueue[tuple[Any, Exception | None]]
+Asked = SimpleQueue[tuple[Callable[[], Any], Results]]
+
 _until: ContextVar[float] = ContextVar("until")
+_idle: deque[Asked] = deque()  # of threads that have nothing to do
+os.register_at_fork(after_in_child=_idle.clear)  # who has none of them
 
 
 @contextmanager
@@ -44,16 +53,9 @@ def in_time(what: Callable[..., T], *args: Any) -> T:
     What a device holds in the kernel nobody can end: it is left to a thread, which
     ends when the device answers.
     """
-    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-
-    def do() -> None:
-        try:
-            results.put((what(*args), None))
-        except Exception as failure:  # noqa: BLE001 - raised where it is waited for
-            results.put((None, failure))
-
     within_this = copy_context().run  # its limit, and what it is traced below
-    Thread(target=within_this, args=(do,), name="held by a device", daemon=True).start()
+    results: Results = SimpleQueue()
+    hand_over(partial(within_this, what, *args), results)
     try:
         result, failure = results.get(timeout=left())
     except Empty:
@@ -62,6 +64,39 @@ def in_time(what: Callable[..., T], *args: Any) -> T:
         raise failure
     done: T = result
     return done
+
+
+def hand_over(what: Callable[[], Any], results: Results) -> None:
+    """Have it done by a thread that has nothing else to do.
+
+    Another is begun where there is none, which can take longer than all of it.
+    """
+    try:
+        asked = _idle.pop()
+    except IndexError:
+        asked = SimpleQueue()
+        thread = Thread(target=help_out, args=(asked,), daemon=True)
+        thread.name = "held by a device"
+        thread.start()
+    asked.put((what, results))
+
+
+def help_out(asked: Asked) -> None:
+    """Do what is asked for ever."""
+    while True:
+        _do_next(asked)
+
+
+def _do_next(asked: Asked) -> None:
+    # A function of its own, or what was done would be kept until there is more to do.
+    result, failure = None, None
+    what, results = asked.get()
+    try:
+        result = what()
+    except Exception as raised:  # noqa: BLE001 - raised where it is waited for
+        failure = raised
+    _idle.append(asked)  # first, for who waits may ask again at once
+    results.put((result, failure))
 
 
 def in_steps(
