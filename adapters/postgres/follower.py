@@ -94,8 +94,9 @@ class Follower(Thread):
             if page:
                 self._keep(page)
                 self._stopping.wait(min(SLOWEST, PACE + MORE * len(page)))
-            else:
-                # A tenth of a second only bounds how long stopping takes.
+            if len(page) < PAGE:
+                # Those that came meanwhile count. A tenth of a second only bounds how
+                # long stopping takes.
                 for _ in connection.notifies(timeout=0.1, stop_after=1):
                     pass
         connection.execute(sql.SQL("UNLISTEN *"))
