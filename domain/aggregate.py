@@ -8,7 +8,7 @@ refuses a value of the wrong type when a log is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
@@ -96,9 +96,9 @@ class Intent(Event, frozen=True, kw_only=True):
         return False
 
     @property
-    def in_turn_with(self) -> UUID:
-        """The id of the aggregate whose work is done one after another with this."""
-        return self.originator_id
+    def in_turn_with(self) -> Collection[UUID]:
+        """The ids of aggregates whose work is done one after another with this."""
+        return [self.originator_id]
 
     def mutate(self, aggregate: Any) -> Any:
         aggregate = super().mutate(aggregate)

@@ -238,8 +238,8 @@ class Backend(Aggregate):
             return self.remedy is Remedy.REMOVE
 
         @property
-        def in_turn_with(self) -> UUID:
-            return self.turn
+        def in_turn_with(self) -> Collection[UUID]:
+            return [self.turn]
 
         @property
         def key(self) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -72,6 +73,10 @@ class GroupSnapshot(Aggregate):
         members: list[Member]
         name: str = ""
         description: str = ""
+
+        @property
+        def in_turn_with(self) -> Collection[UUID]:
+            return [member.volume_id for member in self.members]
 
         def apply(self, taken: GroupSnapshot) -> None:
             taken.backend = self.backend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypedDict, Unpack
@@ -84,8 +84,8 @@ class Snapshot(Copied):
         metadata: dict[str, str] = {}  # noqa: RUF012 - msgspec copies it
 
         @property
-        def in_turn_with(self) -> UUID:
-            return self.volume_id
+        def in_turn_with(self) -> Collection[UUID]:
+            return [self.volume_id]
 
         def apply(self, snapshot: Snapshot) -> None:
             snapshot.volume_id = self.volume_id
@@ -219,8 +219,8 @@ class Snapshot(Copied):
             return True
 
         @property
-        def in_turn_with(self) -> UUID:
-            return self.volume_id
+        def in_turn_with(self) -> Collection[UUID]:
+            return [self.volume_id]
 
         def apply(self, snapshot: Snapshot) -> None:
             snapshot.in_flight = {}

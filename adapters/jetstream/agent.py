@@ -333,12 +333,12 @@ class Agent:
 
     def _begin(self, asked: Piece) -> None:
         """Begin it when what is asked of the same before is done."""
-        key, turn = asked.key, asked.intent.in_turn_with
+        key, turns = asked.key, asked.intent.in_turn_with
         self._taken.add(key)
         if asked.removes:
             self._going[key.aggregate_id] = asked.position
-        task = asyncio.create_task(self._work(asked, self._turns.last(turn)))
-        self._turns.take(turn, task)
+        task = asyncio.create_task(self._work(asked, self._turns.last(turns)))
+        self._turns.take(turns, task)
 
         def finished(_: asyncio.Task[None]) -> None:
             if self._going.get(key.aggregate_id) == asked.position:
@@ -353,9 +353,9 @@ class Agent:
 
     # Doing it
 
-    async def _work(self, asked: Piece, earlier: asyncio.Task[Any] | None) -> None:
+    async def _work(self, asked: Piece, earlier: set[asyncio.Task[Any]]) -> None:
         if earlier:
-            await asyncio.wait([earlier])
+            await asyncio.wait(earlier)
         ran = noting.begin()
         with self._following(asked) as traceparent:
             result = await self._attempt(asked)

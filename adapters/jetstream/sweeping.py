@@ -144,7 +144,7 @@ class Sweeper:
                     self._passed.add(export.volume_id)
                 continue
             task = asyncio.create_task(self._converge(driver, lease, export))
-            self._turns.take(export.volume_id, task)
+            self._turns.take([export.volume_id], task)
             began = time.perf_counter()
             if outcome := await task:
                 took = time.perf_counter() - began

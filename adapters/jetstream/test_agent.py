@@ -22,6 +22,7 @@ from adapters.noting import noted
 from adapters.postgres.reading import verified
 from domain import log as language
 from domain.capabilities import Capabilities
+from domain.group_snapshot import GroupSnapshot
 from domain.ports import Cause, DriverFailed, Progress, unheard
 from domain.volume import Volume
 from service.manager import VolumeManager
@@ -75,6 +76,15 @@ class Shelf:
                 raise DriverFailed("no room")
         return f"/shelf/{asked.originator_id}"
 
+    def take_group_snapshot(self, asked: GroupSnapshot.Created, _: Cause) -> bool:
+        self.creating.set()
+        assert self.may_create.wait(10)
+        self.done += [("snapshot", member.volume_id) for member in asked.members]
+        return False
+
+    def extend(self, volume_id: UUID, _: int) -> None:
+        self.done.append(("extend", volume_id))
+
     def remove_export(self, volume_id: UUID) -> None:
         pass
 
@@ -120,6 +130,30 @@ def test_an_outcome_says_what_was_run_for_it_and_for_nothing_else(
         ]
 
     assert run(scenario) == [["put 1 GiB on the shelf"], ["put 10 GiB on the shelf"]]
+
+
+def test_a_volume_grows_once_its_group_is_snapshotted(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(house: House) -> list[list[str]]:
+        group = await house.asker.insist("group.create", backend="files")
+        group_id = group["id"]
+        members = [await house.create(group_id=group_id) for _ in range(2)]
+        other = await house.create()
+        await asyncio.gather(*map(house.settled, [*members, other]))
+        house.driver.creating.clear()
+        house.driver.may_create.clear()
+        await house.asker.insist("group_snapshot.create", group_id=group_id)
+        await asyncio.to_thread(house.driver.creating.wait, 30)
+        for each in members:
+            await house.asker.insist("volume.extend", id=each, size_gib=2)
+        await house.asker.insist("volume.delete", id=other)
+        await house.settled(other)  # which was asked last
+        house.driver.may_create.set()
+        await asyncio.gather(*map(house.settled, members))
+        return [house.driver.of(each) for each in members]
+
+    assert run(scenario) == [["create", "snapshot", "extend"]] * 2
 
 
 def test_what_is_asked_while_an_agent_begins_is_done_once(

@@ -89,7 +89,7 @@ def test_what_is_worked_on_is_left_to_the_next_survey() -> None:
 
     async def work() -> None:
         turns.watch()
-        turns.take(ID, asyncio.create_task(asyncio.sleep(0)))
+        turns.take([ID], asyncio.create_task(asyncio.sleep(0)))
 
     asyncio.run(work())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -14,24 +15,25 @@ class Turns:
         self._last: dict[UUID, asyncio.Task[Any]] = {}
         self._met: set[UUID] = set()
 
-    def last(self, aggregate_id: UUID) -> asyncio.Task[Any] | None:
-        """Return what goes on for an aggregate, for which the next has to wait."""
-        return self._last.get(aggregate_id)
+    def last(self, ids: Collection[UUID]) -> set[asyncio.Task[Any]]:
+        """Return what goes on for aggregates, for which the next has to wait."""
+        return {self._last[each] for each in ids if each in self._last}
 
-    def take(self, aggregate_id: UUID, task: asyncio.Task[Any]) -> None:
-        """Let what comes later for an aggregate wait for the task."""
-        self._met.add(aggregate_id)
-        self._last[aggregate_id] = task
+    def take(self, ids: Collection[UUID], task: asyncio.Task[Any]) -> None:
+        """Let what comes later for any of the aggregates wait for the task."""
+        self._met.update(ids)
+        self._last.update(dict.fromkeys(ids, task))
 
         def forget(done: asyncio.Task[Any]) -> None:
-            if self._last.get(aggregate_id) is done:
-                del self._last[aggregate_id]
+            for each in ids:
+                if self._last.get(each) is done:
+                    del self._last[each]
 
         task.add_done_callback(forget)
 
     def all(self) -> list[asyncio.Task[Any]]:
         """Return everything that goes on, the last for each aggregate."""
-        return list(self._last.values())
+        return list(set(self._last.values()))
 
     def watch(self) -> None:
         """Begin to note for which aggregates anything goes on or is begun."""
