@@ -32,9 +32,11 @@ MOST_MEMBERS = 1000
 LIFECYCLE = Lifecycle(GroupStatus, [
     # command              from           to            only if
     ["made",               S.CREATING,    S.AVAILABLE,  "complete"      ],
+    ["made",               S.CREATING,    S.ERROR,      "making_ends"   ],
     ["made",               S.CREATING,    "="                           ],
     ["made",               S.ERROR,       "="                           ],
-    ["making_failed",      S.CREATING,    S.ERROR                       ],
+    ["making_failed",      S.CREATING,    S.ERROR,      "making_ends"   ],
+    ["making_failed",      S.CREATING,    "="                           ],
     ["making_failed",      S.ERROR,       "="                           ],
     ["update",             AT_REST,       "="                           ],
     ["update/members",     S.AVAILABLE,   "="                           ],
@@ -234,13 +236,13 @@ class Group(Aggregate):
         )
 
     def volume_made(self, volume_id: UUID) -> None:
-        """Note that a volume was made; after the last, the group is there."""
+        """Note that a volume was made; after the last, the group is there, or not."""
         if volume_id in self.being_made:
             status = LIFECYCLE.after("made", self)
             self.record(Group.VolumeMade, status=status, volume_id=volume_id)
 
     def making_failed(self, volume_id: UUID, why: NotDone) -> None:
-        """Note that a volume could not be made."""
+        """Note that a volume could not be made; others go on."""
         if volume_id in self.being_made:
             self._note_failure(Group.MakingFailed, "making_failed", volume_id, why)
 
@@ -354,7 +356,12 @@ class Group(Aggregate):
     @property
     def complete(self) -> bool:
         """All but one of its volumes are made, and none has failed."""
-        return len(self.being_made) == 1 and self.error is None
+        return self.making_ends and self.error is None
+
+    @property
+    def making_ends(self) -> bool:
+        """One of its volumes is being made, and no other."""
+        return len(self.being_made) == 1
 
     @property
     def empty(self) -> bool:

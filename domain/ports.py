@@ -241,7 +241,10 @@ class Driver(Protocol):
         """
 
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:
-        """Raise `VolumeIsBusy` if something uses any of the volumes that are there."""
+        """Raise `VolumeIsBusy` if something uses any of the volumes that are there.
+
+        Or whatever else is known to keep one from being removed.
+        """
 
     def manageable_snapshots(self) -> list[Manageable]:
         """Tell of all storage that is or could be a snapshot, sorted by its name."""

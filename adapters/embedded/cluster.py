@@ -12,7 +12,7 @@ from signal import SIGKILL, SIGQUIT
 
 from adapters.embedded.kernel import Account, may_pass_closed_folders
 from adapters.embedded.process import Child, ServerFailed, end_leftover, lines_of, words
-from adapters.embedded.table import process
+from adapters.embedded.table import is_taken
 
 MAJOR = "18"
 INITDB_SECONDS = 120
@@ -109,8 +109,9 @@ def clear(data: Path) -> None:
     if not number.strip().isdigit():
         # Cut off while it was written; PostgreSQL refuses an empty one.
         file.unlink(missing_ok=True)
-    elif process(int(number)):
-        # The number is somebody else's now (in containers it often is), and PostgreSQL
-        # would take them for a running server, but never its parent, us. Deleting the
-        # file would also skip its check that no session of the dead one still writes.
+    elif is_taken(int(number)):
+        # The number is somebody else's now (in containers it often is), or a zombie's,
+        # and PostgreSQL would take them for a running server, but never its parent, us.
+        # Deleting the file would also skip its check that no session of the dead one
+        # still writes.
         file.write_text("\n".join([str(os.getpid()), *rest, ""]))

@@ -31,6 +31,17 @@ def process(pid: int) -> Process | None:
     return next((each for each in processes() if each.pid == pid), None)
 
 
+def is_taken(pid: int) -> bool:
+    """Tell whether a process has the number, a zombie as well."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
 def children_of(parent: int) -> list[int]:
     """Return the processes whose parent it is."""
     return [each.pid for each in processes() if each.parent == parent]

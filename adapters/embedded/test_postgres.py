@@ -196,6 +196,22 @@ def test_a_dead_servers_number_that_is_somebody_elses_now_does_not_matter(
     somebody.wait()
 
 
+def test_a_dead_servers_number_that_is_a_zombies_does_not_matter(
+    server: PostgresServer,
+) -> None:
+    server.kill()
+    zombie = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    file = server.folder / "data/postmaster.pid"
+    _, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([str(zombie.pid), *rest, ""]))
+
+    server.start()
+
+    assert answer(server.settings, "SELECT 1") == 1
+    zombie.wait()
+
+
 def test_an_empty_lock_file_does_not_matter(folder: Path) -> None:
     (folder / "data/postmaster.pid").touch()
 

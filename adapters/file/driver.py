@@ -227,10 +227,10 @@ class FileDriver:
             self._volumes.revert(volume_id, cause)
 
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:
-        """Look whether anything has one of the files open."""
+        """Look whether anything has one of the files open, or lies beside it."""
         with self._at_work(f"see who uses volumes in {self._folder}"):
             for volume_id in volume_ids:
-                self._volumes.check_closed(volume_id)
+                self._volumes.check_removable(volume_id)
 
     def survey(self) -> Survey:
         """Tell of the files, and of what else somebody has put beside them."""

@@ -113,7 +113,8 @@ def emptied_on_failure(home: Path) -> Iterator[None]:
 
 
 def empty(home: Path) -> None:
-    """Remove a directory and the files that we put into it."""
-    for name in filter(is_ours, names(home)):
-        (home / name).unlink(missing_ok=True)
-    home.rmdir()
+    """Remove a directory and the files that we put into it, if nobody else does."""
+    with suppress(FileNotFoundError):
+        for name in filter(is_ours, names(home)):
+            (home / name).unlink(missing_ok=True)
+        home.rmdir()

@@ -16,7 +16,8 @@ from adapters.contracts.adoption import AdoptionContract, wanted
 from adapters.contracts.drivers import CAUSE, GIB, DriverContract, asked, device
 from adapters.contracts.snapshots import SnapshotContract
 from adapters.file.driver import FileDriver
-from adapters.file.failures import NoSpace
+from adapters.file.durable import empty
+from adapters.file.failures import Crowded, NoSpace
 from adapters.file.naming import names
 from domain.ports import (
     AlreadyManaged,
@@ -271,6 +272,32 @@ def test_a_volume_that_is_not_alone_is_not_deleted(driver: FileDriver) -> None:
         driver.delete(volume, CAUSE.at)
 
     assert device(driver, volume).exists()
+
+
+def test_a_volume_that_is_not_alone_is_told_before_others_go(
+    driver: FileDriver, folder: Path
+) -> None:
+    volumes = [created(driver) for _ in range(2)]
+    (folder / str(volumes[1]) / "notes.txt").touch()
+
+    with pytest.raises(Crowded, match=r"notes\.txt"):
+        driver.check_unused(volumes)
+
+
+def test_a_volume_whose_data_somebody_removed_is_deleted(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+    (folder / "incoming").mkdir(exist_ok=True)
+    device(driver, volume).unlink()
+
+    driver.delete(volume, CAUSE.at)
+
+    assert str(volume) not in names(folder)
+
+
+def test_what_somebody_else_removes_meanwhile_is_removed(folder: Path) -> None:
+    empty(folder / "gone")
 
 
 def test_a_link_in_the_datas_place_is_not_followed(

@@ -378,9 +378,13 @@ class Volumes:
             raise Gone(self._called(volume_id), self.path(volume_id)) from error
         self._sizes[volume_id] = grown
 
-    def check_closed(self, volume_id: UUID) -> None:
-        """Raise `StillOpen` if anything uses it; nobody uses an absent one."""
-        self._closed(volume_id, self._home(volume_id))
+    def check_removable(self, volume_id: UUID) -> None:
+        """Raise what `remove` would; an absent one keeps nobody."""
+        home = self._home(volume_id)
+        with suppress(FileNotFoundError):
+            if others := strangers(names(home)):
+                raise Crowded(home, [*map(readable, others)])
+        self._closed(volume_id, home)
 
     def is_reverted(self, volume_id: UUID, cause: Cause) -> bool:
         """Tell whether what it is to hold has been brought, once leftovers are gone."""
@@ -431,9 +435,7 @@ class Volumes:
         Raises `StillOpen` if anything uses it, `Crowded` if it is not alone.
         """
         home, deleting = self._home(volume_id), self._deleting(volume_id)
-        if others := strangers(names(home)):
-            raise Crowded(home, [*map(readable, others)])
-        self._closed(volume_id, home)
+        self.check_removable(volume_id)
         home.rename(deleting)
         try:
             # Out of everyone's reach now; somebody may have opened it just before.
@@ -535,10 +537,10 @@ class Volumes:
 
     def _drop_names(self, home: Path, left: Path | None) -> None:
         """Drop names among what came in that an operation, cut short, has left."""
-        found = (home / DATA).lstat()
         incoming = self.incoming.joinpath(*map(str, said_to_be_of(names(home))))
-        if not incoming.is_dir():
+        if not incoming.is_dir() or not os.path.lexists(home / DATA):
             return
+        found = (home / DATA).lstat()
         with os.scandir(incoming) as entries:
             alike = [Path(entry) for entry in entries if entry.inode() == found.st_ino]
         for path in alike:

@@ -463,13 +463,15 @@ def test_a_group_of_which_a_member_cannot_be_made_says_so(
         made = await ask(log, groups.create_from_source, group_id=group_id)
         first, second = made["volumes"]
         await report(log, first, 1, not_done=FAILED)
+        so_far = await group(log, made["id"])
         await report(log, second, 1, location="/there")
-        seen = await group(log, made["id"])
+        seen = [so_far, await group(log, made["id"])]
         return seen, await ask(log, groups.delete, id=made["id"], delete_volumes=True)
 
     seen, asked = played(manager, scenario)
 
-    assert (seen["status"], seen["error"]["code"]) == ("error", "driver_failed")
+    assert [each["status"] for each in seen] == ["creating", "error"]
+    assert [each["error"]["code"] for each in seen] == ["driver_failed"] * 2
     assert asked["status"] == "deleting"
 
 
