@@ -304,8 +304,12 @@ class Backend(Aggregate):
             raise LeaseLost(self.name, number, self.lease)
 
     def announce(self, host: str, driver: str, protocol: str) -> None:
-        """Note where the backend is served from, if that has changed."""
+        """Note where the backend is served from, if that has changed.
+
+        `protocol`: how hosts reach its volumes, "" where that is not known yet.
+        """
         status = ADMINISTRATION.after("announce", self)
+        protocol = protocol or self.storage_protocol
         if (host, driver, protocol) != (self.host, self.driver, self.storage_protocol):
             self.record(
                 Backend.Announced,

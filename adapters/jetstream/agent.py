@@ -93,7 +93,7 @@ class Agent:
     """Runs one driver for one backend; `noted` is told of each operation."""
 
     _leaving = False
-    _protocol = "local"
+    _protocol = ""  # until the storage has told it
     _were_old = 0
     _pool: Mapping[str, int] = {}
     _failure: str | None = BEING_SET_UP
@@ -244,9 +244,6 @@ class Agent:
 
     async def _announce(self, lease: int) -> int:
         """Tell what we serve; returns the position from which the log knows."""
-        measured = (await self.measurement()).capabilities
-        if measured:
-            self._protocol = measured.storage_protocol
         kind = type(self._driver)
         told = await self._service.tell(
             "agent.announce",
@@ -523,7 +520,15 @@ class Agent:
         with suppress(Error, TimeoutError, Lapsed, Refusal):
             measured = await self.measurement()
             await self._service.publish(subject, measured, to)
+            await self._tell_protocol(measured)
             await self._tell_pool(measured)
+
+    async def _tell_protocol(self, measured: Measurement) -> None:
+        """Have it noted how hosts reach volumes, once the storage has told that."""
+        told = measured.capabilities
+        if told and told.storage_protocol != self._protocol:
+            self._protocol = told.storage_protocol
+            await self._announce(measured.lease)
 
     async def _tell_pool(self, measured: Measurement) -> None:
         """Have it noted where the pool has passed a threshold, or left one."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import count
+from threading import Lock
 
 from adapters.lvm.disks import look_at
 from adapters.lvm.failures import DiskFailed, GroupOutOfSight, LvmFailed
@@ -58,13 +59,15 @@ class Group:
         self._tries = tries
         self._uuid = ""
         self._seen: Seen | None = None
+        self._forgotten = 0  # times
+        self._noting = Lock()
         self._disks: Sequence[str] = ()
         self._doubted = False  # a disk has failed since all took a write
 
     def set_up(self) -> None:
         """Read the group, and remember which it is."""
         self._uuid = ""
-        self._seen = None
+        self.forget()
         self._worker.look_at()
         self._uuid = self.seen().uuid
         self._prove()
@@ -73,12 +76,14 @@ class Group:
         """Return what is in the group, read at most so many seconds ago."""
         seen = self._seen
         if seen is None or time.monotonic() - seen.at > age:
+            before = seen
             with self._worker.alone():
-                # Somebody may have read it while we waited.
-                if self._seen is seen:
-                    self._seen = self._read()
                 seen = self._seen
-        assert seen
+                # Or somebody has read it while we waited.
+                if seen is None or seen is before:
+                    forgotten = self._forgotten
+                    seen = self._read()
+                    self._note(seen, forgotten)
         return seen
 
     def find(self, name: str) -> Lv | None:
@@ -95,8 +100,13 @@ class Group:
         self._prove()
 
     def forget(self) -> None:
-        """Have the group read anew before anything else is decided."""
-        self._seen = None
+        """Have the group read anew before anything else is decided.
+
+        What others have begun to change or to read before counts no more.
+        """
+        with self._noting:
+            self._forgotten += 1
+            self._seen = None
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep LVM from changing anything for a while."""
@@ -116,7 +126,6 @@ class Group:
             try:
                 self._change(name, wanted, *words)
             except LvmFailed as failure:
-                self.forget()
                 self._doubted |= isinstance(failure, DiskFailed)
                 if attempt == 1 and self._is_elsewhere(failure):
                     continue
@@ -138,9 +147,18 @@ class Group:
 
     def _change(self, name: str, wanted: Lv | None, *words: str) -> None:
         with self._worker.alone():
-            seen = self.seen()
-            self._worker.run(*words)
-            self._seen = seen.with_one(name, wanted)
+            forgotten, seen = self._forgotten, self.seen()
+            try:
+                self._worker.run(*words)
+            except LvmFailed:
+                self.forget()
+                raise
+            self._note(seen.with_one(name, wanted), forgotten)
+
+    def _note(self, seen: Seen, forgotten: int) -> None:
+        """Take it for what is there, unless all was forgotten since."""
+        with self._noting:
+            self._seen = seen if self._forgotten == forgotten else None
 
     def _is_elsewhere(self, failure: LvmFailed) -> bool:
         """Tell whether the group may have disks that LVM was not told to look at."""

@@ -99,10 +99,12 @@ class Lvs:
         """
         size = self._group.rounded(size_bytes)
         where = f"{self._group.name}/{lv.name}"
-        held = snapshots.cows(self._group.seen().lvs, lv)
-        unseen = ["--driverloaded", "n"] if held else []
         grown = replace(lv, size_bytes=size)
-        self._group.change(lv.name, grown, "lvextend", *unseen, "-L", f"{size}b", where)
+        with self._group.alone():  # none is taken meanwhile
+            held = snapshots.cows(self._group.seen().lvs, lv)
+            said = ["--driverloaded", "n"] if held else []
+            said += ["-L", f"{size}b", where]
+            self._group.change(lv.name, grown, "lvextend", *said)
         return grown
 
     def tag(self, lv: Lv, tags: frozenset[str], *, keep: bool = True) -> Lv:

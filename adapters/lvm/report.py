@@ -94,7 +94,9 @@ def reply_of(document: bytes) -> Reply | None:
     rows = [row for part in told.report for kind in part.values() for row in kind]
     errors = (line for line in told.log if line.log_type == "error")
     said = [line.log_message.rstrip(".") for line in errors]
-    code = told.log[-1].log_ret_code if told.log else NO_WORD
+    # A program of its own may warn of something after that.
+    codes = [line.log_ret_code for line in told.log if line.log_type == "status"]
+    code = codes[-1] if codes else NO_WORD
     status = 0 if code == DONE else code or NO_WORD
     return Reply(status, rows, "; ".join(dict.fromkeys(said)))
 

@@ -25,6 +25,7 @@ from adapters.lvm.report import Reply, reply_of
 # All that ever has to be said to LVM; nothing in it means anything to its shell.
 WORD = re.compile(r"[\w+.:/=@,%-]+", re.ASCII)
 GRACE = 1.0  # seconds in which a process that was killed should end
+SIGNALLED = 128  # and the number of a signal are the status of what that has ended
 
 
 class TimedOut(Exception):
@@ -108,7 +109,7 @@ class Process:
             self._process.stdin.close()
         os.close(self._reports)
         status = self._process.returncode or 0
-        return 128 - status if status < 0 else status
+        return SIGNALLED - status if status < 0 else status
 
 
 class Shell:
@@ -118,7 +119,7 @@ class Shell:
         self._everywhere = self._environment = environment
         self._disks: Mapping[str, str] = {}  # by the links that LVM is shown
         self._process: Process | None = None
-        self._stays = True
+        self.stays = True  # or each command takes a process of its own
 
     @property
     def looks_everywhere(self) -> bool:
@@ -149,7 +150,7 @@ class Shell:
         return reply._replace(said=said)
 
     def _ask(self, words: Sequence[str], seconds: float) -> Reply:
-        if not self._stays:
+        if not self.stays:
             return self._alone(words, seconds)
         process, self._process = self._process, None  # back when it has answered
         fresh = process is None
@@ -157,12 +158,12 @@ class Shell:
             process = process or Process(self._environment)
             process.say(words)
             reply = process.answer(seconds)
-        except Ended:
-            if not fresh:
+        except Ended as ended:
+            if not fresh or ended.status > SIGNALLED:
                 raise
-            # It never said a word: an lvm that was built without a shell, perhaps.
+            # It left without a word: an lvm that was built without a shell.
             reply = self._alone(words, seconds)
-            self._stays = False
+            self.stays = False
             return reply
         self._process = process
         return reply

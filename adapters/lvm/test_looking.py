@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import pytest
 
 from adapters.contracts.drivers import CAUSE, GIB, asked, size
 from adapters.contracts.targets import KEY
-from adapters.lvm.shell import Shell, environment, write_system_dir
+from adapters.lvm.shell import Ended, Shell, environment, write_system_dir
 from adapters.lvm.testing import QUICK, run
 from domain.ports import Driver
 from service.agents import driver_of
@@ -61,6 +61,50 @@ def test_it_looks_at_nothing_but_the_disks_that_are_named(shell: Shell) -> None:
 
     assert everywhere == [GROUP, OTHER]
     assert there == [GROUP]
+
+
+@pytest.fixture
+def shell_of(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Shell]:
+    """A shell that finds this script in the place of LVM's program."""
+
+    def instead(script: str) -> Shell:
+        program = tmp_path / "bin/lvm"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
+        monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+        return Shell(environment(tmp_path))
+
+    return instead
+
+
+def test_an_lvm_that_is_killed_before_it_answers_is_started_anew(
+    shell_of: Callable[[str], Shell],
+) -> None:
+    shell = shell_of('[ -e "$0-ran" ] && exec /sbin/lvm "$@"; : >"$0-ran"; kill -9 $$')
+
+    with pytest.raises(Ended):
+        shell.run(["vgs"], 30)
+
+    assert [shell.run(["vgs"], 30).done for _ in range(2)] == [True, True]
+    assert shell.stays
+
+
+@pytest.mark.usefixtures("group")
+def test_an_lvm_without_a_shell_makes_what_it_is_asked(
+    shell_of: Callable[[str], Shell],
+) -> None:
+    shell = shell_of('[ $# -gt 0 ] && exec /sbin/lvm "$@"; exit 3')
+
+    made = shell.run(["lvcreate", "-y", "-L", "8m", "-n", "new", GROUP], 30)
+    refused = shell.run(["lvcreate", "-y", "-L", "8m", "-n", "new", GROUP], 30)
+    gone = shell.run(["lvremove", "-y", f"{GROUP}/new"], 30)
+
+    assert (made.done, refused.done, gone.done) == (True, False, True)
+    assert "already exists" in refused.said
+    assert not shell.stays
 
 
 def test_a_disk_that_is_added_is_found_by_the_next_change(group: str) -> None:

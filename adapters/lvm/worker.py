@@ -16,6 +16,7 @@ from adapters.lvm.shell import Ended, Shell, TimedOut
 from adapters.noting import note
 
 KILLED = 137  # the exit status of what is ended by force
+WAITING = 0.8  # of what time is left at most, or LVM would be killed amid its work
 
 
 class Worker:
@@ -29,8 +30,8 @@ class Worker:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep others out, or raise `Hung` when that takes too long."""
-        began, seconds = time.monotonic(), left()
-        if not self._turn.acquire(timeout=seconds):
+        began = time.monotonic()
+        if not self._turn.acquire(timeout=WAITING * left()):
             waited = time.monotonic() - began
             raise Hung(self._group, "waiting for other work", waited)
         try:

@@ -90,7 +90,7 @@ async def release_lease(replica: Replica, name: str, lease: int) -> dict[str, An
 class Announce(Leased):
     host = fields.String(required=True, validate=WORD)
     driver = fields.String(required=True, validate=WORD)
-    storage_protocol = fields.String(required=True, validate=WORD)
+    storage_protocol = fields.String(load_default="")  # "" until it is known
 
 
 @endpoint("agent.announce", takes=Announce(), gives=resources.backend, signed=True)

@@ -1,0 +1,77 @@
+"""What is known of a volume group while others change and forget it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event, Thread
+
+import pytest
+
+from adapters.lvm.group import Group
+from adapters.lvm.report import Lv
+from adapters.lvm.shell import Shell
+from adapters.lvm.worker import Worker
+
+VG = {
+    "vg_uuid": "x",
+    "vg_size": "1",
+    "vg_free": "1",
+    "vg_extent_size": "1",
+    "vg_missing_pv_count": "0",
+    "pv_name": "/dev/x",
+}
+
+
+class Lvm(Worker):
+    """LVM that has no volumes, and makes one as slowly as is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__("group", Shell({}))
+        self.reads = 0
+        self.began, self.may_end = Event(), Event()
+
+    def run(self, *words: str) -> list[dict[str, str]]:
+        with self.alone():
+            if words[0] == "lvcreate":
+                self.began.set()
+                assert self.may_end.wait(30)
+            self.reads += words[0] == "lvs"
+        return [VG] if words[0] == "vgs" else []
+
+    def look_at(self, disks: object = ()) -> None:
+        pass
+
+
+@pytest.fixture
+def lvm() -> Iterator[Lvm]:
+    worker = Lvm()
+    yield worker
+    worker.may_end.set()
+
+
+def test_what_is_changed_meanwhile_does_not_undo_that_all_is_forgotten(
+    lvm: Lvm,
+) -> None:
+    group = Group("group", lvm, 1)
+    group.set_up()
+    making = Thread(target=group.change, args=("new", Lv("new", 1), "lvcreate"))
+    making.start()
+    assert lvm.began.wait(30)
+
+    group.forget()
+    lvm.may_end.set()
+    making.join()
+    group.seen()
+
+    assert lvm.reads == 2
+
+
+def test_what_was_changed_is_known_without_a_look(lvm: Lvm) -> None:
+    group = Group("group", lvm, 1)
+    group.set_up()
+    lvm.may_end.set()
+
+    group.change("new", Lv("new", 1), "lvcreate")
+
+    assert group.find("new") == Lv("new", 1)
+    assert lvm.reads == 1
