@@ -344,7 +344,7 @@ class LogRecorder(PostgresApplicationRecorder):
             conflict, last, allocated = self.call(cursor.connection, arrays(batch))
         except psycopg.errors.DiskFull as full:
             raise Full(*full.args) from full
-        except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
+        except psycopg.Error as lost:
             # It may have happened. Trying again could store everything twice;
             # the log knows.
             if batch.events and cursor.connection.closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,9 +12,17 @@ import pytest
 from eventsourcing.persistence import OperationalError
 from msgspec.structs import replace
 
+from adapters.embedded.postgres import PostgresServer
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt, verified, verify
-from adapters.postgres.recorder import Batch, CommitUnknown, Conflict, Kept, Stored
+from adapters.postgres.recorder import (
+    LOCK,
+    Batch,
+    CommitUnknown,
+    Conflict,
+    Kept,
+    Stored,
+)
 from domain.aggregate import Done
 from domain.chain import Broken
 from domain.volume import Volume
@@ -173,6 +182,29 @@ def test_of_a_connection_lost_while_committing_the_log_knows_the_end(
     stored = manager.recorder.holds(unknown.value)
     assert stored == (Stored(range(1, 3), {}) if committed else None)
     assert manager.recorder.max_notification_id() == (2 if committed else None)
+
+
+def test_of_a_server_killed_while_it_stores_the_log_knows_the_end(
+    postgres: PostgresServer,
+) -> None:
+    with VolumeManager(postgres.settings) as manager, ThreadPoolExecutor() as threads:
+        recorder = manager.recorder
+        with suppress(OperationalError), recorder.datastore.transaction() as turn:
+            turn.execute(recorder.sql(LOCK))
+            storing = threads.submit(recorder.append, batch_of(new_volume()))
+            waits = False
+            while not waits:
+                waits = bool(turn.execute(WAITING).fetchone())
+            postgres.kill()
+        with pytest.raises(CommitUnknown) as unknown:
+            storing.result()
+    postgres.start()
+
+    with VolumeManager(postgres.settings) as manager:
+        assert manager.recorder.holds(unknown.value) is None
+
+
+WAITING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
 def test_what_others_stored_at_the_same_positions_is_not_ours(
