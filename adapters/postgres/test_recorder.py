@@ -12,7 +12,6 @@ import pytest
 from eventsourcing.persistence import OperationalError
 from msgspec.structs import replace
 
-from adapters.embedded.postgres import PostgresServer
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt, verified, verify
 from adapters.postgres.recorder import (
@@ -185,7 +184,7 @@ def test_of_a_connection_lost_while_committing_the_log_knows_the_end(
 
 
 def test_of_a_server_killed_while_it_stores_the_log_knows_the_end(
-    postgres: PostgresServer,
+    postgres: Any,  # a server of the test's own
 ) -> None:
     with VolumeManager(postgres.settings) as manager, ThreadPoolExecutor() as threads:
         recorder = manager.recorder
