@@ -303,10 +303,10 @@ class Backend(Aggregate):
         if number != self.lease:
             raise LeaseLost(self.name, number, self.lease)
 
-    def announce(self, host: str, driver: str, protocol: str) -> None:
+    def announce(self, host: str, driver: str, protocol: str | None) -> None:
         """Note where the backend is served from, if that has changed.
 
-        `protocol`: how hosts reach its volumes, "" where that is not known yet.
+        `protocol`: how hosts reach its volumes, None where that is not known yet.
         """
         status = ADMINISTRATION.after("announce", self)
         protocol = protocol or self.storage_protocol

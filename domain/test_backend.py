@@ -31,6 +31,14 @@ def test_announcing_what_is_known_adds_nothing() -> None:
     assert backend.version == 2
 
 
+def test_what_an_agent_does_not_know_yet_changes_nothing() -> None:
+    backend = announced()
+
+    backend.announce("node-1", "FileDriver", None)
+
+    assert (backend.version, backend.storage_protocol) == (2, "local")
+
+
 def test_a_backend_that_moved_says_so() -> None:
     backend = announced()
 

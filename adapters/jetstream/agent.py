@@ -93,7 +93,7 @@ class Agent:
     """Runs one driver for one backend; `noted` is told of each operation."""
 
     _leaving = False
-    _protocol = ""  # until the storage has told it
+    _protocol: str | None = None  # until the storage has told it
     _were_old = 0
     _pool: Mapping[str, int] = {}
     _failure: str | None = BEING_SET_UP

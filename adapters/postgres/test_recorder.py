@@ -191,9 +191,8 @@ def test_of_a_server_killed_while_it_stores_the_log_knows_the_end(
         with suppress(OperationalError), recorder.datastore.transaction() as turn:
             turn.execute(recorder.sql(LOCK))
             storing = threads.submit(recorder.append, batch_of(new_volume()))
-            waits = False
-            while not waits:
-                waits = bool(turn.execute(WAITING).fetchone())
+            while not turn.execute(WAITING).fetchone():
+                pass
             postgres.kill()
         with pytest.raises(CommitUnknown) as unknown:
             storing.result()

@@ -90,7 +90,8 @@ async def release_lease(replica: Replica, name: str, lease: int) -> dict[str, An
 class Announce(Leased):
     host = fields.String(required=True, validate=WORD)
     driver = fields.String(required=True, validate=WORD)
-    storage_protocol = fields.String(load_default="")  # "" until it is known
+    # None until the storage has told it.
+    storage_protocol = fields.String(load_default=None, allow_none=True, validate=WORD)
 
 
 @endpoint("agent.announce", takes=Announce(), gives=resources.backend, signed=True)
