@@ -7,7 +7,8 @@ processes of other containers. /proc and /sys then give the names.
 
 On a block device there are no leases. What the kernel itself does with it (a
 mount, a target, device-mapper above it) is a claim, which is tried for; processes
-are looked for in /proc alone.
+are looked for in /proc alone. What this process claims for itself it claims here, so
+that it is never in its own way.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ import os
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 
 PROC = Path("/proc")
 BLOCK = Path("/sys/block")
 BY_NUMBER = Path("/sys/dev/block")
 UNSEEN = "something unseen from here (the kernel, or another container)"
+
+_claiming = Lock()
+_claimed: set[int] = set()  # device numbers that this process has claimed
 
 
 def holders(path: Path) -> list[str]:
@@ -44,6 +49,24 @@ def is_held(path: Path) -> bool:
 def is_held_by_others(path: Path) -> bool:
     """Tell whether anybody but this process has it open."""
     return any(not each.startswith(f"process {os.getpid()} ") for each in holders(path))
+
+
+@contextmanager
+def claimed(path: Path, flags: int) -> Iterator[int]:
+    """Have a block device open that nobody else has claimed, or raise `OSError`.
+
+    `EBUSY` says that somebody has.
+    """
+    with _claiming:
+        file = os.open(path, flags | os.O_EXCL)
+        number = os.fstat(file).st_rdev
+        _claimed.add(number)
+    try:
+        yield file
+    finally:
+        with _claiming:
+            _claimed.discard(number)
+            os.close(file)
 
 
 def lease(file: int, kind: int) -> None:
@@ -92,11 +115,14 @@ def _lease(path: Path) -> bool | None:
 
 
 def _claim(path: Path) -> bool | None:
-    """Tell that a block device is claimed; None where it still may be open."""
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_EXCL))
-    except OSError as error:
-        return False if error.errno == errno.EBUSY else None
+    """Tell that others claim a block device; None where it still may be open."""
+    with _claiming:
+        if path.lstat().st_rdev in _claimed:
+            return None
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_EXCL))
+        except OSError as error:
+            return False if error.errno == errno.EBUSY else None
     return None
 
 

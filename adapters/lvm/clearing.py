@@ -12,6 +12,7 @@ import struct
 from functools import partial
 from pathlib import Path
 
+from adapters.holders import claimed
 from adapters.lvm.limits import MIB, Told, in_steps
 from adapters.noting import noted
 
@@ -42,12 +43,9 @@ class Clearing:
 
 def clear(device: Path, request: int, start: int, length: int) -> None:
     """Clear a part of a device that nobody else has open, durably."""
-    file = os.open(device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
-    try:
+    with claimed(device, os.O_RDWR) as file:
         fcntl.ioctl(file, request, RANGE.pack(start, length))
         os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def is_busy(error: OSError) -> bool:

@@ -7,6 +7,8 @@ import mmap
 import os
 from pathlib import Path
 
+from adapters.holders import claimed
+
 BUFFER = 4 * 1024**2
 # What is compared at once: more would be memory that the kernel gives anew each time.
 PIECE = 64 * 1024
@@ -20,12 +22,9 @@ def copy(
     What is written is durable; if `differing`, only what differs is. Nobody else has
     the target open.
     """
-    read, write = os.O_RDONLY, os.O_RDWR | os.O_EXCL
-    always = os.O_DIRECT | os.O_CLOEXEC
-    reading = os.open(source, read | always)
+    reading = os.open(source, os.O_RDONLY | os.O_DIRECT)
     try:
-        writing = os.open(target, write | always)
-        try:
+        with claimed(target, os.O_RDWR | os.O_DIRECT) as writing:
             with mmap.mmap(-1, BUFFER) as wanted, mmap.mmap(-1, BUFFER) as there:
                 for at in range(start, start + length, BUFFER):
                     size = min(BUFFER, start + length - at)
@@ -35,8 +34,6 @@ def copy(
                     if not differing or differ(wanted, there, size):
                         put(wanted, writing, at, size)
             os.fsync(writing)
-        finally:
-            os.close(writing)
     finally:
         os.close(reading)
 

@@ -1,15 +1,19 @@
-"""Where LVM looks: at the group's disks alone, and everywhere once one is missed."""
+"""Where LVM looks, if disks are missing or added, and what looking leaves alone."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from uuid import UUID
 
 import pytest
 
 from adapters.contracts.drivers import CAUSE, GIB, asked, size
 from adapters.contracts.targets import KEY
+from adapters.holders import claimed, is_held_by_others
 from adapters.lvm.shell import Ended, Shell, environment, write_system_dir
 from adapters.lvm.testing import QUICK, run
 from domain.ports import Driver
@@ -122,3 +126,27 @@ def test_a_disk_that_is_added_is_found_when_the_group_is_read(group: str) -> Non
     driver.manageable()
 
     assert driver.capabilities().total_capacity_gb > 7
+
+
+def test_looking_at_who_has_a_device_open_does_not_hinder_claiming_it(
+    group: str,
+) -> None:
+    run("lvcreate", "-qq", "-y", "-L", "4m", "-n", "open", group)
+    device, done, looks = Path("/dev", group, "open").resolve(), Event(), list[bool]()
+
+    def look() -> None:
+        while not done.is_set():
+            looks.append(is_held_by_others(device))
+
+    with ThreadPoolExecutor() as other:
+        looking = other.submit(look)
+        try:
+            for _ in range(500):
+                with claimed(device, os.O_RDWR):
+                    pass
+        finally:
+            done.set()
+        looking.result()
+
+    assert looks
+    assert not any(looks)
