@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import RLock
 
 from adapters.lvm.failures import Crashed, Hung, NoLvm, failure_of
 from adapters.lvm.limits import left
 from adapters.lvm.shell import Ended, Shell, TimedOut
+from adapters.lvm.turn import Turn
 from adapters.noting import note
 
 KILLED = 137  # the exit status of what is ended by force
@@ -25,13 +25,13 @@ class Worker:
     def __init__(self, group: str, shell: Shell) -> None:
         self._group = group
         self._shell = shell
-        self._turn = RLock()
+        self._turn = Turn()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep others out, or raise `Hung` when that takes too long."""
         began = time.monotonic()
-        if not self._turn.acquire(timeout=WAITING * left()):
+        if not self._turn.acquire(WAITING * left()):
             waited = time.monotonic() - began
             raise Hung(self._group, "waiting for other work", waited)
         try:
