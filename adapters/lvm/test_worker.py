@@ -1,0 +1,26 @@
+"""Who has LVM do things, and how long they wait for it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from adapters.lvm.failures import Hung
+from adapters.lvm.limits import left, within
+from adapters.lvm.shell import Shell, environment
+from adapters.lvm.worker import Worker
+
+
+def test_who_waits_for_others_gives_up_while_there_is_time_to_work() -> None:
+    worker = Worker("group", Shell(environment(Path("nowhere"))))
+
+    def wait() -> float:
+        with within(0.5):
+            with pytest.raises(Hung, match="waiting for other work failed in group"):
+                worker.run("vgs")
+            return left()
+
+    with ThreadPoolExecutor() as others, worker.alone():
+        assert others.submit(wait).result() > 0
