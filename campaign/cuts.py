@@ -71,6 +71,14 @@ class Machine:
         """Cut the power, if it is on."""
         self._power.close()
 
+    @property
+    def last(self) -> str:
+        """Return what can be said of its end, or of what it does now."""
+        status, said = self._guest.status, self._guest.last_words
+        ended = not self._guest.running
+        how = f"ended with {status}" if ended else "running"
+        return f"{how}; its kernel has said: {said}"
+
     async def heard(self, seconds: float = PATIENCE) -> dict[str, Any]:
         """Return what it tells once it has come to rest, or that it has not."""
         ends, told = time.monotonic() + seconds, b""
@@ -81,7 +89,7 @@ class Machine:
                 if not told:
                     break
             await asyncio.sleep(LOOK_SECONDS)
-        said = f"it has not come to rest: {self._guest.last_words}"
+        said = f"it has not come to rest: {self.last}"
         answer: dict[str, Any] = json.loads(told or json.dumps({"findings": [said]}))
         return answer
 
@@ -114,7 +122,7 @@ async def strike(
     notes = dice.randint(*(NOTES_OF_ONE if amid else NOTES))
     lingering = dice.uniform(0, LINGERING)
     if not await machine.work(notes):
-        return {"findings": ["it has ended by itself, or stands still"]}
+        return {"findings": [f"it works no more: {machine.last}"]}
     await asyncio.sleep(lingering)
     machine.cut()
     struck.append(f"the power, after {notes} notes of {amid or 'everything'}")

@@ -9,7 +9,7 @@ but its disks from then on, until one of them is missed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -63,6 +63,8 @@ class Group:
         self._noting = Lock()
         self._disks: Sequence[str] = ()
         self._doubted = False  # a disk has failed since all took a write
+        # Does what an LVM was kept from that has made a change, and was then killed.
+        self.after_kill: Callable[[], None] = lambda: None
 
     def set_up(self) -> None:
         """Read the group, and remember which it is."""
@@ -135,6 +137,7 @@ class Group:
                     raise
                 time.sleep(attempt**2)
                 if is_as(self.find(wanted.name if wanted else name), wanted):
+                    self.after_kill()
                     return
             else:
                 return

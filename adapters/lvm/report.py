@@ -51,6 +51,7 @@ class Lv:
     pool: str = ""
     origin: str = ""
     origin_bytes: int = 0  # what a thick snapshot's origin had when it was taken
+    transaction_id: int = 0  # of what LVM had a thin pool do last
 
     @property
     def is_open(self) -> bool:
@@ -79,7 +80,7 @@ class Lv:
 
 
 COW = "swi-a-s---"  # the attributes of a thick snapshot
-LV_FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,origin_size"
+LV_FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,origin_size,transaction_id"
 VG_FIELDS = "vg_size,vg_free,vg_extent_size,vg_missing_pv_count"
 
 
@@ -115,4 +116,5 @@ def lv_of(row: dict[str, str]) -> Lv:
         pool=row["pool_lv"],
         origin=row["origin"],
         origin_bytes=int(row["origin_size"] or 0),
+        transaction_id=int(row["transaction_id"] or 0),
     )

@@ -7,8 +7,9 @@ from threading import Event, Thread
 
 import pytest
 
+from adapters.lvm.failures import Crashed
 from adapters.lvm.group import Group
-from adapters.lvm.report import Lv
+from adapters.lvm.report import LV_FIELDS, Lv
 from adapters.lvm.shell import Shell
 from adapters.lvm.worker import Worker
 
@@ -20,6 +21,10 @@ VG = {
     "vg_missing_pv_count": "0",
     "pv_name": "/dev/x",
 }
+
+
+NEW = dict.fromkeys(LV_FIELDS.split(","), "") | {"lv_name": "new", "lv_size": "1"}
+NEW["lv_attr"] = Lv.attr
 
 
 class Lvm(Worker):
@@ -75,3 +80,22 @@ def test_what_was_changed_is_known_without_a_look(lvm: Lvm) -> None:
 
     assert group.find("new") == Lv("new", 1)
     assert lvm.reads == 1
+
+
+def test_after_an_lvm_that_was_killed_what_it_left_is_done(
+    lvm: Lvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had made the volume, and did not come to tell."""
+    group, done = Group("group", lvm, 2), list[str]()
+    group.set_up()
+    group.after_kill = lambda: done.append("after the kill")
+
+    def kill(*words: str) -> list[dict[str, str]]:
+        if words[0] == "lvcreate":
+            raise Crashed("group", "lvcreate", 137)
+        return [VG] if words[0] == "vgs" else [NEW]
+
+    monkeypatch.setattr(lvm, "run", kill)
+    group.change("new", Lv("new", 1), "lvcreate")
+
+    assert done == ["after the kill"]

@@ -20,6 +20,7 @@ ROW = {
     "pool_lv": "pool",
     "origin": "",
     "origin_size": "",
+    "transaction_id": "",
 }
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
+from itertools import islice
+from logging import getLogger
 from typing import NamedTuple
 
-from adapters.lvm.failures import NoPool, PoolIsBroken, PoolIsFull
+from adapters.lvm.failures import LvmFailed, NoPool, PoolIsBroken, PoolIsFull
 from adapters.lvm.group import Group
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
 from domain.pool import FULL
+
+logger = getLogger(__name__)
 
 
 class Usage(NamedTuple):
@@ -28,6 +33,7 @@ class ThinPool:
         self.name = f"{group.name}-pool"
         self.where = f"{group.name}/{self.name}"
         self._mapped = mapped(group.name, self.name)
+        group.after_kill = self._after_kill
 
     @property
     def lv(self) -> Lv | None:
@@ -47,6 +53,7 @@ class ThinPool:
                 self._group.change(lv.name, lv, "lvchange", "-Zy", "-y", self.where)
                 self._group.forget()
             self._wake()
+            self._catch_up()
 
     def usage(self) -> Usage:
         """Ask the kernel how full the pool is: LVM would look at every volume.
@@ -63,7 +70,7 @@ class ThinPool:
             return self._usage()
 
     def _usage(self) -> Usage:
-        status = self._mapper.status(self._device())[0].parameters
+        status = self._status()
         usage = usage_in(status)
         if usage is None or is_read_only(status):
             raise PoolIsBroken(self.where, usage and usage.metadata)
@@ -85,6 +92,10 @@ class ThinPool:
         if max(usage) >= FULL:
             raise PoolIsFull(self.where, *usage)
 
+    def _status(self) -> str:
+        """Return what the kernel says of it: its transaction, or that it has failed."""
+        return self._mapper.status(self._device())[0].parameters
+
     def _device(self) -> str:
         """Return what the kernel calls the pool, another name once it is in use."""
         used = f"{self._mapped}-tpool"
@@ -97,6 +108,31 @@ class ThinPool:
             self._group.change(self.name, lv, "lvchange", "-ay", "-y", self.where)
         elif device.is_suspended:
             self._group.change(self.name, lv, "lvchange", "--refresh", self.where)
+
+    def _after_kill(self) -> None:
+        with self._group.alone():
+            self._group.forget()
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Let LVM tell the pool what a kill, or a power cut, has kept it from telling.
+
+        Until then the pool has no volume of what was being made, and keeps the blocks
+        of what was removed. LVM tells it with its next change of the pool, or when a
+        volume that is active is made active anew.
+        """
+        lvs = self._group.seen().lvs
+        told, *rest = self._status().split()
+        if not rest or int(told) == lvs[self.name].transaction_id:
+            return
+        those = (lv for lv in lvs.values() if lv.pool == self.name)
+        for lv in islice(those, 2):  # the pool has all of them but one at most
+            where = f"{self._group.name}/{lv.name}"
+            with suppress(LvmFailed):
+                self._group.change(lv.name, lv, "lvchange", "-ay", "-K", "-y", where)
+                self._group.change(lv.name, lv, "lvchange", "--refresh", where)
+                logger.warning("thin pool %s was told what it had missed", self.where)
+                return
 
     def _make(self) -> None:
         kind = ["--type", "thin-pool", "-l", "95%FREE", "-Zy", "-n", self.name]

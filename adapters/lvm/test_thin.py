@@ -1,0 +1,84 @@
+"""A pool that was not told what LVM has written down: LVM ended in between."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from adapters.contracts.drivers import CAUSE, asked, device, read
+from adapters.lvm import volumes
+from adapters.lvm.driver import LvmDriver
+from adapters.lvm.mapper import mapped
+from adapters.lvm.test_driver import fresh
+from adapters.lvm.testing import DISKS, GROUP, POOL, run
+
+pytestmark = pytest.mark.lvm(disks=DISKS)
+
+TOLD = f"{mapped(GROUP, POOL)}-tpool"
+STRAY = "77"
+Write = Callable[[str], None]
+
+
+@pytest.fixture
+def kind() -> str:
+    return "thin"
+
+
+@pytest.fixture
+def other(driver: LvmDriver, volume: UUID) -> UUID:
+    """A volume beside another."""
+    event = asked()
+    driver.create(event, CAUSE)
+    assert event.originator_id != volume
+    return event.originator_id
+
+
+@pytest.fixture
+def write_down(tmp_path: Path) -> Write:
+    """Write down what LVM is to tell the pool, as it does before it tells it."""
+
+    def written(message: str) -> None:
+        file = tmp_path / "group"
+        run("vgcfgbackup", "-qq", "-f", str(file), GROUP)
+        head, known, rest = file.read_text().partition("transaction_id = ")
+        number, _, rest = rest.partition("\n")
+        told = f"{known}{int(number) + 1}\nmessage1 {{\n{message}\n}}\n"
+        file.write_text(f"{head}{told}{rest}")
+        run("vgcfgrestore", "-qq", "-y", "--force", "-f", str(file), GROUP)
+
+    return written
+
+
+def test_a_volume_that_the_pool_does_not_have_is_made(
+    other: UUID, write_down: Write
+) -> None:
+    name = volumes.name(other)
+    number = run("lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}").strip()
+    run("lvchange", "-qq", "-an", f"{GROUP}/{name}")
+    run("dmsetup", "message", TOLD, "0", f"delete {number}")
+    write_down(f'create = "{name}"')
+    with pytest.raises(subprocess.CalledProcessError):
+        run("lvchange", "-qq", "-ay", f"{GROUP}/{name}")
+
+    driver = fresh("thin")
+    run("lvchange", "-qq", "-ay", f"{GROUP}/{name}")
+
+    assert read(device(driver, other), 0, 6) == bytes(6)
+
+
+@pytest.mark.usefixtures("other")
+def test_what_was_removed_leaves_the_pool(write_down: Write) -> None:
+    make = "dmsetup", "message", TOLD, "0", f"create_thin {STRAY}"
+    run(*make)
+    with pytest.raises(subprocess.CalledProcessError):
+        run(*make)
+    write_down(f"delete = {STRAY}")
+
+    fresh("thin")
+    run(*make)
+
+    run("dmsetup", "message", TOLD, "0", f"delete {STRAY}")
