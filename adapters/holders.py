@@ -18,6 +18,7 @@ import fcntl
 import os
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,9 @@ PROC = Path("/proc")
 BLOCK = Path("/sys/block")
 BY_NUMBER = Path("/sys/dev/block")
 UNSEEN = "something unseen from here (the kernel, or another container)"
+
+PATIENCE = 2.0  # seconds that a claim of others is waited for
+AGAIN = 0.02  # seconds
 
 _claiming = Lock()
 _claimed: set[int] = set()  # device numbers that this process has claimed
@@ -55,18 +59,34 @@ def is_held_by_others(path: Path) -> bool:
 def claimed(path: Path, flags: int) -> Iterator[int]:
     """Have a block device open that nobody else has claimed, or raise `OSError`.
 
-    `EBUSY` says that somebody has.
+    `EBUSY` says that somebody has, and not for a moment alone.
     """
-    with _claiming:
-        file = os.open(path, flags | os.O_EXCL)
-        number = os.fstat(file).st_rdev
-        _claimed.add(number)
+    file = _claimed_soon(path, flags, time.monotonic() + PATIENCE)
+    number = os.fstat(file).st_rdev
     try:
         yield file
     finally:
         with _claiming:
             _claimed.discard(number)
             os.close(file)
+
+
+def _claimed_soon(path: Path, flags: int, until: float) -> int:
+    """Claim it, once others let go of it.
+
+    A program that is being started has all that we had open, until it is one.
+    """
+    while True:
+        with _claiming:
+            try:
+                file = os.open(path, flags | os.O_EXCL)
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > until:
+                    raise
+            else:
+                _claimed.add(os.fstat(file).st_rdev)
+                return file
+        time.sleep(AGAIN)
 
 
 def lease(file: int, kind: int) -> None:

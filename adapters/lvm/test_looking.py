@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from adapters.contracts.drivers import CAUSE, GIB, asked, size
 from adapters.contracts.targets import KEY
-from adapters.holders import claimed, is_held_by_others
+from adapters.holders import PATIENCE, claimed, is_held_by_others
 from adapters.lvm.shell import Ended, Shell, environment, write_system_dir
 from adapters.lvm.testing import QUICK, run
 from domain.ports import Driver
@@ -150,3 +151,27 @@ def test_looking_at_who_has_a_device_open_does_not_hinder_claiming_it(
 
     assert looks
     assert not any(looks)
+
+
+def test_what_is_claimed_for_a_moment_is_waited_for(group: str) -> None:
+    """As by a program that is being started: it has what we had open."""
+    run("lvcreate", "-qq", "-y", "-L", "4m", "-n", "open", group)
+    device, held = Path("/dev", group, "open"), Event()
+
+    def hold() -> None:
+        with claimed(device, os.O_RDWR) as file:
+            other = os.dup(file)
+        held.set()
+        time.sleep(PATIENCE / 4)
+        os.close(other)
+
+    with ThreadPoolExecutor() as others:
+        holding = others.submit(hold)
+        assert held.wait(30)
+        with claimed(device, os.O_RDWR):
+            pass
+        holding.result()
+
+    raises = pytest.raises(OSError, match="busy")
+    with claimed(device, os.O_RDWR), raises, claimed(device, os.O_RDWR):
+        pass
