@@ -41,7 +41,10 @@ def holders(path: Path) -> list[str]:
     alone = _alone(path)
     if alone:
         return []
-    return list(_named(path)) or ([UNSEEN] if alone is False else [])
+    named = list(_named(path))
+    # Asked again, for who is not to be seen may have had it for a moment.
+    unseen = alone is False and not named and _alone(path) is False
+    return [UNSEEN] if unseen else named
 
 
 def is_held(path: Path) -> bool:

@@ -114,6 +114,15 @@ def test_a_file_on_which_another_has_a_lease_is_in_use(path: Path) -> None:
         assert holders(path)
 
 
+def test_who_had_it_for_a_moment_has_it_no_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter([False, True])
+    monkeypatch.setattr(module, "_alone", lambda _: next(told))
+
+    assert holders(path) == []
+
+
 def test_looking_leaves_nothing_open(path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
 
