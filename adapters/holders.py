@@ -64,8 +64,7 @@ def claimed(path: Path, flags: int) -> Iterator[int]:
 
     `EBUSY` says that somebody has, and not for a moment alone.
     """
-    file = _claimed_soon(path, flags, time.monotonic() + PATIENCE)
-    number = os.fstat(file).st_rdev
+    file, number = _claimed_soon(path, flags, time.monotonic() + PATIENCE)
     try:
         yield file
     finally:
@@ -74,8 +73,8 @@ def claimed(path: Path, flags: int) -> Iterator[int]:
             os.close(file)
 
 
-def _claimed_soon(path: Path, flags: int, until: float) -> int:
-    """Claim it, once others let go of it.
+def _claimed_soon(path: Path, flags: int, until: float) -> tuple[int, int]:
+    """Claim it, once others let go of it; returns it, open, and its number.
 
     A program that is being started has all that we had open, until it is one.
     """
@@ -87,8 +86,9 @@ def _claimed_soon(path: Path, flags: int, until: float) -> int:
                 if error.errno != errno.EBUSY or time.monotonic() > until:
                     raise
             else:
-                _claimed.add(os.fstat(file).st_rdev)
-                return file
+                number = os.fstat(file).st_rdev
+                _claimed.add(number)
+                return file, number
         time.sleep(AGAIN)
 
 

@@ -12,9 +12,11 @@ import pytest
 from adapters.contracts.drivers import CAUSE, asked, device, read
 from adapters.lvm import volumes
 from adapters.lvm.driver import LvmDriver
+from adapters.lvm.failures import Crashed
 from adapters.lvm.mapper import mapped
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, POOL, run
+from adapters.lvm.worker import Worker
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
 
@@ -82,3 +84,25 @@ def test_what_was_removed_leaves_the_pool(write_down: Write) -> None:
     run(*make)
 
     run("dmsetup", "message", TOLD, "0", f"delete {STRAY}")
+
+
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("kind", ["thin", "default"])
+def test_an_lvm_that_was_killed_when_it_had_made_a_volume_is_no_failure(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, event = fresh(kind), asked()
+    run_lvm, killed = Worker.run, list[str]()
+
+    def run_and_die(worker: Worker, *words: str) -> list[dict[str, str]]:
+        told = run_lvm(worker, *words)
+        if words[0] == "lvcreate" and not killed:
+            killed.append(words[0])
+            raise Crashed(GROUP, words[0], 137)
+        return told
+
+    monkeypatch.setattr(Worker, "run", run_and_die)
+    driver.create(event, CAUSE)
+
+    assert killed
+    assert read(device(driver, event.originator_id), 0, 6) == bytes(6)

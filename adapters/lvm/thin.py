@@ -33,7 +33,6 @@ class ThinPool:
         self.name = f"{group.name}-pool"
         self.where = f"{group.name}/{self.name}"
         self._mapped = mapped(group.name, self.name)
-        group.after_kill = self._after_kill
 
     @property
     def lv(self) -> Lv | None:
@@ -54,6 +53,7 @@ class ThinPool:
                 self._group.forget()
             self._wake()
             self._catch_up()
+        self._group.after_kill = self._after_kill
 
     def usage(self) -> Usage:
         """Ask the kernel how full the pool is: LVM would look at every volume.
