@@ -26,7 +26,7 @@ from signal import SIGKILL
 from typing import IO, Self
 
 from adapters.embedded.kernel import die_with_parent
-from bed.machine import kernel, path, require
+from bed.machine import kernel, path, preloaded, require
 
 HERE = Path(__file__).parent
 TIMED_OUT, DIED = 124, 125
@@ -255,7 +255,12 @@ def boot(
             stdin=subprocess.DEVNULL,
             stdout=output[0],
             stderr=output[1],
-            env={"PATH": os.defpath, "HOME": str(room), "TMPDIR": str(room)},
+            env={
+                "PATH": os.defpath,
+                "HOME": str(room),
+                "TMPDIR": str(room),
+                **preloaded(room),
+            },
             pass_fds=(held, log.fileno(), *processor.kept),
             start_new_session=True,
             preexec_fn=prepare,  # noqa: PLW1509

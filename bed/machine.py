@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
+HERE = Path(__file__).parent
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 # fmt: off
@@ -23,6 +25,7 @@ PROGRAMS = {  # and the Debian package that has it
     "qemu-storage-daemon": "qemu-system-common",
     "mkfs.ext4":           "e2fsprogs",
 }
+COMPILER = {"gcc": "gcc libc6-dev"}
 # fmt: on
 
 
@@ -35,6 +38,23 @@ def kernel() -> Path:
     return Path(os.environ.get("BED_KERNEL", "/usr/bin/linux.uml"))
 
 
+def wide() -> bool:
+    """Tell whether the processor has registers that the kernel has no room for."""
+    return " amx_tile" in Path("/proc/cpuinfo").read_text()
+
+
+def preloaded(room: Path) -> dict[str, str]:
+    """Return what of the environment lets the kernel run here; made in `room`."""
+    if not wide():
+        return {}
+    library = room / "registers.so"
+    source = HERE / "registers.c"
+    subprocess.run(
+        ["gcc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True
+    )
+    return {"LD_PRELOAD": str(library)}
+
+
 def path(given: str = os.defpath) -> str:
     """Return a PATH that leads to the administrator's programs as well."""
     return f"{given}:{SBIN}"
@@ -44,9 +64,10 @@ def missing() -> list[str]:
     """Return the Debian packages that are still to be installed."""
     absent = [] if os.access(kernel(), os.X_OK) else ["user-mode-linux"]
     searched = path(os.environ.get("PATH", os.defpath))
+    needed = PROGRAMS | (COMPILER if wide() else {})
     return absent + [
         package
-        for program, package in PROGRAMS.items()
+        for program, package in needed.items()
         if shutil.which(program, path=searched) is None
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -53,6 +54,19 @@ def test_output_and_errors_come_out_as_they_were_said() -> None:
 
     assert ended.stdout == b"a\n\0\r\n"
     assert ended.stderr == b"b\n"
+
+
+def test_processes_keep_their_registers_apart() -> None:
+    # A hash has its state in them from its beginning to its end.
+    said = "import hashlib; print(hashlib.sha512(bytes(100 << 20)).hexdigest())"
+    hashed = [sys.executable, "-c", said]
+    outside = subprocess.check_output(hashed, text=True)
+    several = f"{shlex.join(hashed)} & " * 3 + "wait"
+
+    with Guest(["sh", "-c", several], stdout=PIPE) as guest:
+        told = guest.stdout.read().decode()
+
+    assert told == outside * 3
 
 
 def test_output_is_streamed() -> None:
