@@ -24,6 +24,7 @@ PROGRAMS = {  # and the Debian package that has it
     "qemu-img":            "qemu-utils",
     "qemu-storage-daemon": "qemu-system-common",
     "mkfs.ext4":           "e2fsprogs",
+    "strace":              "strace",
 }
 COMPILER = {"gcc": "gcc libc6-dev"}
 # fmt: on

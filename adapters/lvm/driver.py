@@ -125,6 +125,7 @@ class LvmDriver:
             if self._thin:
                 self._set_up_pool()
             self._go_on()
+            self._group.after_kill = self._after_kill
             self._target.set_up()
 
     def capabilities(self) -> Capabilities:
@@ -532,11 +533,22 @@ class LvmDriver:
         self._lvs.active(lv)
         return self._fronts.make(volume_id, lv.name)
 
+    def _after_kill(self) -> None:
+        """Do what an LVM was kept from that had made its change."""
+        with self._group.alone():
+            self._group.forget()
+            if self._thin:
+                self._pool.catch_up()
+            self._lvs.go_on()
+
     def _go_on(self) -> None:
-        """Let hosts go on writing that an agent held up which was killed."""
-        lvs, served = self._group.seen().lvs, set[UUID]()
-        with suppress(NoMapper):  # there has never been a device
+        """Let hosts go on writing that an agent or an LVM held up which was killed."""
+        try:
             served = self._fronts.volumes()
+        except NoMapper:  # there has never been a device
+            return
+        self._lvs.go_on()
+        lvs = self._group.seen().lvs
         for volume_id in served:
             lv, front = volumes.of(lvs, volume_id), self._fronts.device(volume_id)
             if lv and front and front.is_suspended:

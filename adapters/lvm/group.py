@@ -63,7 +63,7 @@ class Group:
         self._noting = Lock()
         self._disks: Sequence[str] = ()
         self._doubted = False  # a disk has failed since all took a write
-        # Does what an LVM was kept from that has made a change, and was then killed.
+        # Does what an LVM was kept from that had made its change, and was killed.
         self.after_kill: Callable[[], None] = lambda: None
 
     def set_up(self) -> None:

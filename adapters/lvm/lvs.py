@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from logging import getLogger
 from pathlib import Path
 
 from adapters.lvm import snapshots, volumes
 from adapters.lvm.clearing import Clearing, is_busy
-from adapters.lvm.failures import ENLARGE, GIB, CutShort, InUse, NoSpace
+from adapters.lvm.failures import ENLARGE, GIB, CutShort, InUse, LvmFailed, NoSpace
 from adapters.lvm.group import Group
 from adapters.lvm.limits import within
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import COW, Lv
 from adapters.lvm.thin import ThinPool
 from domain.ports import Progress, unheard
+
+logger = getLogger(__name__)
 
 
 class Lvs:
@@ -139,6 +142,15 @@ class Lvs:
         elif device.is_suspended or self._mapper.size_bytes(name) < lv.reads_bytes:
             self._group.change(lv.name, lv, "lvchange", "--refresh", where)
         return self.path(lv.name)
+
+    def go_on(self) -> None:
+        """Let those go on that an LVM held up which was killed."""
+        for lv in self._group.seen().lvs.values():
+            device = self._mapper.device(mapped(self._group.name, lv.name))
+            if device and device.is_suspended:
+                with suppress(LvmFailed):  # the next that needs it tries again
+                    self.active(lv)
+                logger.warning("%s was held up, and goes on", lv.name)
 
     def keep(self, name: str, what: str, done: int) -> None:
         """Have the logical volume say how much of it is done."""

@@ -24,6 +24,7 @@ CONTROL = Path("/dev/mapper/control")
 HEADER = struct.Struct("=3I3Ii3IQ128s129s7x")  # struct dm_ioctl
 TARGET = struct.Struct("=QQiI16s")  # struct dm_target_spec
 NAMED = struct.Struct("=QI")  # struct dm_name_list
+SECTOR_OF_TARGET = struct.Struct("=Q")  # the head of struct dm_target_msg
 SECTOR = 512
 # Bytes of an answer, doubled until it has room. With more than 1024, Python holds all
 # of its threads up for as long as the kernel takes.
@@ -46,6 +47,7 @@ class Verb(IntEnum):
     DEV_STATUS = 7
     TABLE_LOAD = 9
     TABLE_STATUS = 12
+    TARGET_MSG = 14
 
 
 class Device(NamedTuple):
@@ -68,6 +70,11 @@ class Row(NamedTuple):
     sectors: int
     kind: str
     parameters: str
+
+    @property
+    def end(self) -> int:
+        """The sector behind its last one."""
+        return self.start + self.sectors
 
 
 class Answer(NamedTuple):
@@ -103,9 +110,8 @@ class Mapper:
         return rows_in(self._ask(Verb.TABLE_STATUS, name, flags=STATUS_TABLE))
 
     def size_bytes(self, name: str) -> int:
-        """Return how large a device is."""
-        last = self.table(name)[-1]
-        return (last.start + last.sectors) * SECTOR
+        """Return how large a device is; one that has no table yet holds nothing."""
+        return max((row.end for row in self.table(name)), default=0) * SECTOR
 
     def status(self, name: str) -> list[Row]:
         """Return how a device is, as far as the kernel knows.
@@ -121,7 +127,12 @@ class Mapper:
 
     def load(self, name: str, row: Row) -> None:
         """Give a device a table, which it has from when it is resumed."""
-        self._change("load", Verb.TABLE_LOAD, name, row=row)
+        self._change("load", Verb.TABLE_LOAD, name, rows=1, said=target(row))
+
+    def message(self, name: str, words: str) -> None:
+        """Tell something to a device's first target, a thin pool for example."""
+        said = SECTOR_OF_TARGET.pack(0) + words.encode() + b"\0"
+        self._change(f"message {words}", Verb.TARGET_MSG, name, said=said)
 
     def suspend(self, name: str) -> None:
         """Hold up what comes to a device; what is under way ends first."""
@@ -152,14 +163,14 @@ class Mapper:
         *,
         uuid: str = "",
         flags: int = 0,
-        row: Row | None = None,
+        rows: int = 0,
+        said: bytes = b"",
     ) -> Answer:
-        said = target(row) if row else b""
         room = ROOM
         while True:
             head = HEADER.pack(
                 *(4, 0, 0),
-                *(room, HEADER.size, int(row is not None)),
+                *(room, HEADER.size, rows),
                 *(0, flags, UDEV, 0, 0),
                 *(name.encode(), uuid.encode()),
             )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -30,8 +35,9 @@ from adapters.contracts.snapshots import wanted as snapshot_of
 from adapters.lvm.copies import LATER, names
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import HalfReverted
-from adapters.lvm.mapper import Mapper, Verb
-from adapters.lvm.shell import Process
+from adapters.lvm.mapper import CONTROL, Mapper, Verb
+from adapters.lvm.report import Reply
+from adapters.lvm.shell import Ended, Process
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, clear, lvcreate, lvm
 from domain.group_snapshot import Member
@@ -251,6 +257,23 @@ def test_a_reversion_that_was_killed_shows_nobody_a_mixture(
             assert read(there, 4096, 6) in (b"before", b"behind")
 
 
+@pytest.mark.parametrize(("kind", "before", "operation", "done"), CASES)
+def test_what_lvm_was_killed_amid_is_finished_when_asked_again(
+    group: str,
+    kind: str,
+    before: Operation,
+    operation: Operation,
+    done: Callable[[LvmDriver], bool],
+) -> None:
+    for _ in killed(before, operation, kind, die_with_lvm):
+        driver = fresh(kind)
+
+        operation(driver)
+
+        assert done(driver)
+        assert read(device_of_bystander(driver), 0, 6) == bytes(6)
+
+
 def device_of_bystander(driver: LvmDriver) -> Any:
     event = asked(volume_id=OTHER)
     driver.create(event, CAUSE)
@@ -261,13 +284,21 @@ def killed_around_each_change(
     kind: str, before: Operation, operation: Operation, when: str
 ) -> Iterator[None]:
     """Yield after each change at which the operation was killed, and once after it."""
+    return killed(before, operation, kind, partial(die, when=when))
+
+
+def killed(
+    before: Operation, operation: Operation, kind: str, die: Callable[..., None]
+) -> Iterator[None]:
+    """Yield after each step at which the operation was killed, and once after it."""
     for step in count(1):
         before(fresh(kind))
         child = os.fork()
         if not child:
-            die(step, kind, operation, when)
+            die(step, kind, operation)
         _, status = os.waitpid(child, 0)
         yield
+        gc.collect()  # an LVM ends with its driver
         clear()
         if os.waitstatus_to_exitcode(status) == 0:
             assert step > 1, "nothing was ever killed"
@@ -310,3 +341,39 @@ def die(step: int, kind: str, operation: Operation, when: str) -> None:
         operation(driver)
     finally:
         os._exit(0)
+
+
+def die_with_lvm(step: int, kind: str, operation: Operation) -> None:
+    """Do it, and die with an LVM that is killed before it asks the kernel again."""
+    driver, process, traced = fresh(kind), cast("Any", Process), set[int]()
+    say, answer = Process.say, Process.answer
+
+    def say_traced(self: Process, words: list[str]) -> None:
+        if not traced:
+            traced.add(self.pid)
+            kill_at(self.pid, step)
+        say(self, words)
+
+    def answer_or_die(self: Process, seconds: float) -> Reply:
+        try:
+            return answer(self, seconds)
+        except Ended:
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise
+
+    process.say, process.answer = say_traced, answer_or_die
+    try:
+        operation(driver)
+    finally:
+        os._exit(0)
+
+
+def kill_at(pid: int, step: int) -> None:
+    """Have a process killed when it would ask device-mapper for the nth time."""
+    kernel = "-e", "trace=ioctl", "-P", str(CONTROL)
+    kill = "-e", f"inject=ioctl:signal=KILL:when={step}"
+    strace = "strace", "-qq", "-o", "/dev/null", *kernel, *kill, "-p", str(pid)
+    subprocess.Popen(strace)
+    status = Path("/proc", str(pid), "status")
+    while "TracerPid:\t0" in status.read_text():
+        time.sleep(0.001)

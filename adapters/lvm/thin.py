@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from logging import getLogger
 from typing import NamedTuple
@@ -13,6 +15,8 @@ from adapters.lvm.group import Group
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
 from domain.pool import FULL
+
+MADE_ALREADY = os.strerror(errno.EEXIST)
 
 logger = getLogger(__name__)
 
@@ -52,8 +56,7 @@ class ThinPool:
                 self._group.change(lv.name, lv, "lvchange", "-Zy", "-y", self.where)
                 self._group.forget()
             self._wake()
-            self._catch_up()
-        self._group.after_kill = self._after_kill
+            self.catch_up()
 
     def usage(self) -> Usage:
         """Ask the kernel how full the pool is: LVM would look at every volume.
@@ -104,35 +107,54 @@ class ThinPool:
     def _wake(self) -> None:
         """Have the kernel know the pool; an LVM that was killed may have held it up."""
         lv, device = self.lv, self._mapper.device(self._device())
+        assert lv
         if device is None:
             self._group.change(self.name, lv, "lvchange", "-ay", "-y", self.where)
         elif device.is_suspended:
-            self._group.change(self.name, lv, "lvchange", "--refresh", self.where)
+            self._change(lv, "--refresh", self.where)
 
-    def _after_kill(self) -> None:
-        with self._group.alone():
-            self._group.forget()
-            self._catch_up()
-
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """Let LVM tell the pool what a kill, or a power cut, has kept it from telling.
 
         Until then the pool has no volume of what was being made, and keeps the blocks
         of what was removed. LVM tells it with its next change of the pool, or when a
         volume that is active is made active anew.
         """
-        lvs = self._group.seen().lvs
-        told, *rest = self._status().split()
-        if not rest or int(told) == lvs[self.name].transaction_id:
+        told, written = self._transactions()
+        if told is None or told == written:
             return
-        those = (lv for lv in lvs.values() if lv.pool == self.name)
+        lvs = self._group.seen().lvs.values()
+        those = (lv for lv in lvs if lv.pool == self.name)
         for lv in islice(those, 2):  # the pool has all of them but one at most
             where = f"{self._group.name}/{lv.name}"
             with suppress(LvmFailed):
-                self._group.change(lv.name, lv, "lvchange", "-ay", "-K", "-y", where)
-                self._group.change(lv.name, lv, "lvchange", "--refresh", where)
+                self._change(lv, "-ay", "-K", "-y", where)
+                self._change(lv, "--refresh", where)
                 logger.warning("thin pool %s was told what it had missed", self.where)
                 return
+
+    def _change(self, lv: Lv, *words: str) -> None:
+        """Have LVM change what the kernel has; it first tells the pool what it missed.
+
+        A pool that has made a volume already refuses to make it: then LVM was killed
+        before it told it that this was all, and would now fail for ever.
+        """
+        change = partial(self._group.change, lv.name, lv, "lvchange", *words)
+        try:
+            change()
+        except LvmFailed as failure:
+            told, written = self._transactions()
+            if MADE_ALREADY not in failure.said or told != written - 1:
+                raise
+            done = f"set_transaction_id {told} {written}"
+            self._mapper.message(self._device(), done)
+            change()
+
+    def _transactions(self) -> tuple[int | None, int]:
+        """Return how far the pool is, unless it has failed, and how far LVM is."""
+        told, *rest = self._status().split()
+        written = self._group.seen().lvs[self.name].transaction_id
+        return int(told) if rest else None, written
 
     def _make(self) -> None:
         kind = ["--type", "thin-pool", "-l", "95%FREE", "-Zy", "-n", self.name]
