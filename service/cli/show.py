@@ -51,8 +51,9 @@ CHAIN = {
     "TAKEN AT": "created_at", "AFTER": "taken_after", "VOLUMES MADE OF IT": "volumes",
 }
 MANAGEABLE_SNAPSHOTS = {
-    "SNAPSHOT" if heading == "VOLUME" else heading: key
-    for heading, key in MANAGEABLE.items()
+    "REFERENCE": "reference.source-name", "VOLUME": "source_reference.id",
+    "GIB": "size_gib", "SAFE": "safe_to_manage", "SNAPSHOT": "id",
+    "WHY NOT": "reason_not_safe",
 }
 GROUPS = {
     "ID": "id", "NAME": "name", "STATUS": "status", "BACKEND": "backend",

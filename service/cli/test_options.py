@@ -147,6 +147,18 @@ def test_a_wait_may_stand_alone(said: list[str], taken: list[str]) -> None:
     assert waiting(said) == taken
 
 
+def test_what_could_be_a_snapshot_is_shown_beside_its_volume() -> None:
+    found = [
+        {"reference": {"source-name": "nightly"}, "source_reference": {"id": volume}}
+        for volume in (ONE, OTHER)
+    ]
+
+    table = show.listed(show.MANAGEABLE_SNAPSHOTS)({"items": found, "next": None})
+
+    column = table.headings.index("VOLUME")
+    assert [row[column] for row in table.rows] == [ONE, OTHER]
+
+
 def test_a_wait_that_ends_in_an_error_says_why() -> None:
     failed = {"id": ONE, "status": "error", "error": {"message": "no room on /data"}}
 
