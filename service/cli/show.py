@@ -48,7 +48,7 @@ SNAPSHOTS = {
 # The snapshots of one volume, oldest first.
 CHAIN = {
     "ID": "id", "NAME": "name", "GIB": "size_gib", "STATUS": "status",
-    "TAKEN AT": "created_at", "AFTER": "taken_after", "VOLUMES MADE OF IT": "volumes",
+    "TAKEN AT": "taken_at", "AFTER": "taken_after", "VOLUMES MADE OF IT": "volumes",
 }
 MANAGEABLE_SNAPSHOTS = {
     "REFERENCE": "reference.source-name", "VOLUME": "source_reference.id",

@@ -22,6 +22,8 @@ from service.endpoints import ENDPOINTS
 
 ONE, OTHER = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "ab")
 
+TAKEN = {"status": "available", "progress": "100%", "created_at": "then"}
+
 
 class Known:
     """A service that knows a few things, by their noun."""
@@ -33,7 +35,7 @@ class Known:
         found = [
             item
             for item in self._items.get(subject.removesuffix(".list"), [])
-            if asked.get("status") == item.get("status")
+            if (asked.get("status") == "deleted") == (item.get("status") == "deleted")
             if asked.get("name") in (None, item["name"])
             if asked.get("volume_id") in (None, item.get("volume_id"))
         ]
@@ -120,7 +122,7 @@ def test_of_two_nouns_the_one_that_is_there_is_meant() -> None:
 
 
 def test_a_chain_tells_what_stands_before_and_what_was_made() -> None:
-    of = {"name": "", "volume_id": "db"}
+    of = {"name": "", "volume_id": "db"} | TAKEN
     told = {"items": [of | {"id": ONE}, of | {"id": OTHER, "name": "then"}]}
     copy = {"id": "copy", "name": "copy", "source": {"snapshot": ONE}}
     other = {"id": "db", "name": "db", "source": None}
@@ -129,6 +131,31 @@ def test_a_chain_tells_what_stands_before_and_what_was_made() -> None:
     shown = seen(chained(service, "db", told | {"next": None}))
 
     assert [row[5:] for row in shown.rows] == [["", "copy"], [ONE[:8], ""]]
+
+
+@pytest.mark.parametrize(
+    "became",
+    [
+        {"status": "creating", "progress": "0%"},
+        {"status": "error", "progress": "100%"},  # and then it failed
+        {"status": "error_deleting", "progress": "0%"},
+    ],
+)
+def test_what_was_never_taken_has_no_time_and_nothing_was_taken_after_it(
+    became: dict[str, str],
+) -> None:
+    of = {"volume_id": "db"} | TAKEN
+    items = [
+        of | {"id": "1", "name": "monday"},
+        of | {"id": "2", "name": "tuesday"} | became,
+        of | {"id": "3", "name": "wednesday"},
+    ]
+    service: Any = Known(snapshot=items)
+
+    shown = seen(chained(service, "db", {"items": items, "next": None}))
+
+    told = [row[4:6] for row in shown.rows]
+    assert told == [["then", ""], ["", ""], ["then", "monday"]]
 
 
 # fmt: off
