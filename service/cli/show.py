@@ -96,6 +96,7 @@ LISTS = {
 INTERNAL = {"status", "intent", "volume_id", "commands", "considered"}
 # Fields of a resource that say again what an event says.
 UNTOLD = {"id", "volume_id", "created_at"}
+LABEL = "metadata."  # what the field of one begins with
 ID_LENGTH, ID_DASHES = 36, 4
 SHORT = 8  # characters of an id that tell it from others, as a rule
 
@@ -132,9 +133,9 @@ def drift(told: dict[str, Any]) -> Table:
 
 
 def fields(told: dict[str, Any]) -> Table:
-    """Show one thing: what it says of itself and is not empty."""
+    """Show one thing: what it says of itself and is not empty, and all its labels."""
     pairs = [(key, words(value)) for key, value in flattened(told)]
-    return Table([[key, said] for key, said in pairs if said])
+    return Table([[key, said] for key, said in pairs if said or key.startswith(LABEL)])
 
 
 def history(told: dict[str, Any]) -> Table:

@@ -174,6 +174,12 @@ def test_a_wait_may_stand_alone(said: list[str], taken: list[str]) -> None:
     assert waiting(said) == taken
 
 
+def test_a_label_without_a_value_is_shown_and_other_fields_only_with_one() -> None:
+    told = {"name": "", "error": None, "metadata": {"c": "", "d": "1"}}
+
+    assert show.fields(told).rows == [["metadata.c", ""], ["metadata.d", "1"]]
+
+
 def test_what_could_be_a_snapshot_is_shown_beside_its_volume() -> None:
     found = [
         {"reference": {"source-name": "nightly"}, "source_reference": {"id": volume}}
@@ -208,6 +214,8 @@ def test_metadata_are_pairs() -> None:
     assert metadata_of(["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
     with pytest.raises(typer.BadParameter):
         metadata_of(["a"])
+    with pytest.raises(typer.BadParameter, match="'=d' has no key before its ="):
+        metadata_of(["a=b", "=d"])
 
 
 def test_a_trace_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
