@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain import reference
 from domain.capabilities import Capabilities
 from domain.group_snapshot import GroupSnapshot
 from domain.snapshot import Snapshot
@@ -51,6 +52,32 @@ class Manageable(msgspec.Struct, frozen=True):
     safe_to_manage: bool
     reason_not_safe: str | None = None
     id: UUID | None = None
+
+    @property
+    def place(self) -> str:
+        """Return where it stands in the list; each has one of its own."""
+        return reference.name_in(self.reference)
+
+
+class SourceReference(msgspec.Struct, frozen=True):
+    """The volume that a snapshot is of."""
+
+    id: UUID
+
+
+class ManageableSnapshot(Manageable, frozen=True):
+    """Storage that is or could be a snapshot, and of which volume.
+
+    Several may have one name, if they are of different volumes.
+    """
+
+    source_reference: SourceReference | None = None
+
+    @property
+    def place(self) -> str:
+        """Return where it stands in the list: by its name, then by its volume."""
+        of = self.source_reference
+        return f"{super().place}\0{of.id}" if of else super().place
 
 
 class Object(msgspec.Struct, frozen=True):
@@ -180,7 +207,7 @@ class Driver(Protocol):
         """
 
     def manageable(self) -> list[Manageable]:
-        """Tell of all storage that is or could be a volume, sorted by its name."""
+        """Tell of all storage that is or could be a volume, sorted by its place."""
 
     def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
         """Make the storage that `asked.reference` names the volume's, data and all.
@@ -246,13 +273,15 @@ class Driver(Protocol):
         Or whatever else is known to keep one from being removed.
         """
 
-    def manageable_snapshots(self) -> list[Manageable]:
-        """Tell of all storage that is or could be a snapshot, sorted by its name."""
+    def manageable_snapshots(self) -> list[ManageableSnapshot]:
+        """Tell of all storage that is or could be a snapshot, sorted by its place."""
 
     def adopt_snapshot(self, asked: Snapshot.ManagingStarted, cause: Cause) -> Adopted:
         """Take over what `asked.reference` names as a snapshot of `asked.volume_id`.
 
-        As `adopt`; what is no snapshot of that volume is an `UnknownReference`.
+        As `adopt`, but it is not grown: it is as large as the volume was when it was
+        taken. What has no whole GiB, or more than the volume, or is otherwise no
+        snapshot of that volume is an `UnknownReference`.
         """
 
     def unmanage_snapshot(

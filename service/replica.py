@@ -21,7 +21,7 @@ from adapters.jetstream.telling import Service as Agents
 from adapters.postgres.leases import Leases
 from adapters.postgres.writable import try_writing
 from domain.backend import Backend, id_of
-from domain.reference import SOURCE_NAME
+from domain.ports import Manageable, ManageableSnapshot
 from projections import resources
 from projections.resources import BackendSeen
 from service.audit import history
@@ -116,8 +116,11 @@ class Replica:
         if failure := told["failure"]:
             raise Unavailable(f"backend {name}: {failure}")
         items = told["items"]
-        last = items[-1]["reference"][SOURCE_NAME] if told["more"] else None
-        return {"items": items, "next": last and history.covered(last)}
+        if not told["more"]:
+            return {"items": items, "next": None}
+        kind = ManageableSnapshot if snapshots else Manageable
+        last = msgspec.convert(items[-1], kind)
+        return {"items": items, "next": history.covered(last.place)}
 
     async def listen(self) -> None:
         """Take in what agents and the keeper tell, and told before we started."""

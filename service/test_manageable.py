@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,7 +15,7 @@ from adapters.jetstream.signing import SIGNATURE, signature
 from adapters.tasks import ended
 from domain import reference
 from domain.capabilities import Capabilities
-from domain.ports import Manageable
+from domain.ports import Manageable, ManageableSnapshot, SourceReference
 from service.connecting import connect
 from service.testing.deciding import capabilities
 from service.testing.house import House, Run, Scenario
@@ -32,8 +33,17 @@ class Shelf:
         return capabilities(10_000)
 
     def manageable(self) -> list[Manageable]:
-        names = (f"{'disk-' * 20}{number:04}" for number in range(2500))
+        names = (f"{'a disk, ' * 31}{number:04}" for number in range(2500))
         return [Manageable(reference.to(n), 1, safe_to_manage=True) for n in names]
+
+    def manageable_snapshots(self) -> list[ManageableSnapshot]:
+        those = (SourceReference(UUID(int=number)) for number in range(1, 2501))
+        return [
+            ManageableSnapshot(
+                reference.to("nightly"), 1, safe_to_manage=True, source_reference=of
+            )
+            for of in those
+        ]
 
 
 class Bare(Shelf):
@@ -57,6 +67,16 @@ def test_more_than_a_message_holds_comes_in_pages(
 
     found = [item["reference"] for item in run(scenario)]
     assert found == [each.reference for each in Shelf().manageable()]
+
+
+def test_snapshots_of_one_name_are_all_told_each_with_its_volume(
+    run: Callable[[Scenario], Any],
+) -> None:
+    async def scenario(house: House) -> Any:
+        return await house.asker.all("snapshot.manageable", backend="files")
+
+    found = [item["source_reference"] for item in run(scenario)]
+    assert found == [{"id": str(UUID(int=number))} for number in range(1, 2501)]
 
 
 def test_only_who_serves_a_backend_tells_what_it_has(

@@ -29,7 +29,8 @@ from domain.ports import (
     Cause,
     Driver,
     DriverFailed,
-    Manageable,
+    ManageableSnapshot,
+    SourceReference,
     UnknownReference,
     VolumeIsBusy,
 )
@@ -38,6 +39,7 @@ from domain.volume import Volume
 from domain.volume_status import Status
 
 LATER = Cause(8, "2026-02-03T04:05:06+00:00")
+MIB = 1024**2
 PLACES = (0, 4096, GIB // 2, GIB - 4096)
 
 
@@ -92,12 +94,16 @@ def together(*volume_ids: UUID, consistent: bool = True) -> GroupSnapshot.Create
 
 
 def managed(
-    volume_id: UUID, name: str, snapshot_id: UUID | None = None
+    volume_id: UUID, name: str, snapshot_id: UUID | None = None, size_gib: int = 1
 ) -> Snapshot.ManagingStarted:
     """Return the event that asks for storage to be taken over as a snapshot."""
-    said = {"volume_id": volume_id, "size_gib": 1, "reference": reference.to(name)}
     return intent(
-        Snapshot.ManagingStarted, SnapshotStatus.CREATING, snapshot_id, **said
+        Snapshot.ManagingStarted,
+        SnapshotStatus.CREATING,
+        snapshot_id,
+        volume_id=volume_id,
+        size_gib=size_gib,
+        reference=reference.to(name),
     )
 
 
@@ -527,7 +533,7 @@ class SnapshotContract(Suite):
 
         assert told
         assert driver.manageable_snapshots() == [
-            Manageable(told, 1, safe_to_manage=True)
+            offered(written, reference.name_in(told))
         ]
         again = managed(written, reference.name_in(told))
         assert driver.adopt_snapshot(again, LATER).size_gib == 1
@@ -590,7 +596,7 @@ class SnapshotContract(Suite):
         assert driver.manageable_snapshots() == []
 
     def test_what_is_no_snapshot_of_that_volume_is_not_taken_over(
-        self, driver: Driver, volume: UUID, snapshot: UUID
+        self, driver: Driver, volume: UUID, written: UUID, snapshot: UUID
     ) -> None:
         told = driver.unmanage_snapshot(snapshot, CAUSE.at)
         assert told
@@ -600,7 +606,7 @@ class SnapshotContract(Suite):
                 driver.adopt_snapshot(managed(volume, name), LATER)
 
         assert driver.manageable_snapshots() == [
-            Manageable(told, 1, safe_to_manage=True)
+            offered(written, reference.name_in(told))
         ]
 
     def test_what_there_is_none_of_says_where_those_are_listed(
@@ -634,6 +640,68 @@ class SnapshotContract(Suite):
         ]
         assert not any(each.safe_to_manage for each in listed)
         assert {each.reason_not_safe for each in listed} == {"already managed"}
+        assert {each.source_reference for each in listed} == {SourceReference(written)}
+
+
+class AnySizeContract(Suite):
+    """The promises about what came as a snapshot and can have any size."""
+
+    def bring_snapshot(
+        self, driver: Driver, volume_id: UUID, name: str, size_bytes: int
+    ) -> None:
+        """Put a snapshot of a volume there that is nobody's."""
+        raise NotImplementedError
+
+    @pytest.mark.parametrize(
+        ("size_bytes", "why"),
+        [
+            (4 * MIB, "no whole GiB"),
+            (GIB - 4 * MIB, "no whole GiB"),
+            (GIB + GIB // 2, "no whole GiB"),
+            (2 * GIB + 4 * MIB, "larger than"),
+            (3 * GIB, "larger than"),
+        ],
+    )
+    def test_what_has_a_size_that_its_volume_never_had_is_no_snapshot_of_it(
+        self, driver: Driver, size_bytes: int, why: str
+    ) -> None:
+        volume = asked(size_gib=2)
+        driver.create(volume, CAUSE)
+        self.bring_snapshot(driver, volume.originator_id, "monday", size_bytes)
+
+        with pytest.raises(UnknownReference, match=why):
+            driver.adopt_snapshot(
+                managed(volume.originator_id, "monday", None, 2), LATER
+            )
+
+        [listed] = driver.manageable_snapshots()
+        assert not listed.safe_to_manage
+        assert why in str(listed.reason_not_safe)
+        assert listed.source_reference == SourceReference(volume.originator_id)
+
+    def test_what_is_smaller_was_taken_before_its_volume_grew(
+        self, driver: Driver
+    ) -> None:
+        volume = asked(size_gib=2)
+        driver.create(volume, CAUSE)
+        self.bring_snapshot(driver, volume.originator_id, "monday", GIB)
+
+        [listed] = driver.manageable_snapshots()
+        event = managed(volume.originator_id, "monday", None, 2)
+        adopted = driver.adopt_snapshot(event, LATER)
+
+        assert listed == offered(volume.originator_id, "monday")
+        assert adopted.size_gib == 1
+
+
+def offered(volume_id: UUID, name: str) -> ManageableSnapshot:
+    """Return what is said of a snapshot of 1 GiB that can be taken over."""
+    return ManageableSnapshot(
+        reference.to(name),
+        1,
+        safe_to_manage=True,
+        source_reference=SourceReference(volume_id),
+    )
 
 
 def kept(driver: Driver, snapshot_id: UUID) -> set[bytes]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any
 from uuid import UUID
 
 from adapters.file.copying import copy, copy_held, held
-from adapters.file.failures import GIB, NoRoom, NoSpace, TooLarge, in_words
+from adapters.file.failures import GIB, Gone, NoRoom, NoSnapshot, NoSpace, in_words
 from adapters.file.naming import names, readable, size_of
 from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
 from adapters.holders import is_held, is_held_by_others
@@ -27,14 +28,17 @@ from domain.ports import (
     DriverFailed,
     Export,
     Manageable,
+    ManageableSnapshot,
     Object,
     Progress,
+    SourceReference,
     Survey,
     unheard,
 )
 from domain.snapshot import Snapshot
 from domain.volume import Volume
 
+MANAGED = "already managed"
 OF_FILESYSTEMS = frozenset({"lost+found"})
 
 
@@ -125,13 +129,31 @@ class FileDriver:
     def manageable(self) -> list[Manageable]:
         """Tell of the volumes, and of the files in `incoming`."""
         with self._at_work(f"list what {self._folder} has"):
-            return listed(self._volumes, reference.name_of, [self._volumes.incoming])
+            found = [
+                told(name, size, said(why))
+                for name, size, why in self._volumes.offers(self._volumes.incoming)
+            ]
+            found += [
+                told(reference.name_of(its_id), size, MANAGED, its_id)
+                for its_id, size in self._volumes.managed().items()
+            ]
+        return sorted(found, key=attrgetter("place"))
 
-    def manageable_snapshots(self) -> list[Manageable]:
+    def manageable_snapshots(self) -> list[ManageableSnapshot]:
         """Tell of the snapshots, and of the files in `incoming-snapshots`."""
         with self._at_work(f"list what snapshots {self._folder} has"):
-            came_in = map(self._of, self._snapshots.expected())
-            return listed(self._snapshots, reference.name_of_snapshot, came_in)
+            found = [
+                snapshot_told(name, size, said(why), of)
+                for of in self._snapshots.expected()
+                for name, size, why in self._snapshots.offers(
+                    self._of(of), partial(self._check_snapshot, of)
+                )
+            ]
+            for its_id, size in self._snapshots.managed().items():
+                name = reference.name_of_snapshot(its_id)
+                said_of = self._snapshots.said_of(its_id)
+                found.append(snapshot_told(name, size, MANAGED, said_of, its_id))
+        return sorted(found, key=attrgetter("place"))
 
     def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
         """Move a file from `incoming` to where volumes are."""
@@ -146,7 +168,7 @@ class FileDriver:
         of, name = asked.volume_id, reference.name_in(asked.reference)
         with self._at_work(f"take {name} over as snapshot {asked.originator_id}"):
             return self._take_in(
-                self._snapshots, asked.originator_id, self._of(of), name, cause, asked
+                self._snapshots, asked.originator_id, self._of(of), name, cause, of
             )
 
     def unmanage(self, volume_id: UUID, made_at: str | None) -> dict[str, str] | None:
@@ -303,6 +325,20 @@ class FileDriver:
     def _of(self, volume_id: UUID) -> Path:
         return self._snapshots.incoming / str(volume_id)
 
+    def _check_snapshot(self, volume_id: UUID, path: Path, size_bytes: int) -> None:
+        """Raise `NoSnapshot` where a file is none of that volume."""
+        try:
+            most = self._volumes.size(volume_id)
+        except Gone as error:
+            why = f"there is no volume {volume_id}"
+            raise NoSnapshot(path, why) from error
+        if size_bytes > most:
+            why = f"it has {size_bytes} bytes and is larger than {volume_id}"
+            raise NoSnapshot(path, why)
+        if size_bytes % GIB or not size_bytes:
+            why = f"it has {size_bytes} bytes, no whole GiB as every volume has"
+            raise NoSnapshot(path, why)
+
     def _take_in(
         self,
         kept: Volumes,
@@ -310,17 +346,17 @@ class FileDriver:
         incoming: Path,
         name: str,
         cause: Cause,
-        of: Snapshot.ManagingStarted | None = None,
+        of: UUID | None = None,
     ) -> Adopted:
         if not kept.is_made(its_id, cause):
             with self._taking_in:  # or two would take the same file
                 size_bytes = kept.check(incoming, name)
-                if of and whole_gib(size_bytes) > of.size_gib:
-                    raise TooLarge(incoming / name, size_bytes, of.volume_id)
+                if of:
+                    self._check_snapshot(of, incoming / name, size_bytes)
                 grown = whole_gib(size_bytes) * GIB
                 self._make_room(grown - size_bytes)
                 fill = partial(os.link, incoming / name)
-                kept.make(its_id, grown, cause, fill, of.volume_id if of else None)
+                kept.make(its_id, grown, cause, fill, of)
         size_bytes = kept.settle_in(its_id, incoming / name)
         return Adopted(str(kept.path(its_id)), whole_gib(size_bytes))
 
@@ -391,28 +427,33 @@ class FileDriver:
             raise NoRoom(self._folder, more_bytes, free, self._ratio)
 
 
-def listed(
-    kept: Volumes, name_of: Callable[[UUID], str], came_in: Iterable[Path]
-) -> list[Manageable]:
-    """Tell of what is kept, and of what came in, by name."""
-    found = [
-        Manageable(
-            reference.to(name), whole_gib(size), not why, str(why) if why else None
-        )
-        for incoming in came_in
-        for name, size, why in kept.offers(incoming)
-    ]
-    found += [
-        Manageable(
-            reference.to(name_of(its_id)),
-            whole_gib(size),
-            safe_to_manage=False,
-            reason_not_safe="already managed",
-            id=its_id,
-        )
-        for its_id, size in kept.managed().items()
-    ]
-    return sorted(found, key=lambda each: reference.name_in(each.reference))
+def told(
+    name: str, size_bytes: int, why: str | None, its_id: UUID | None = None
+) -> Manageable:
+    """Tell of what could be a volume, and why not, if so."""
+    return Manageable(
+        reference.to(readable(name)), whole_gib(size_bytes), not why, why, its_id
+    )
+
+
+def snapshot_told(
+    name: str,
+    size_bytes: int,
+    why: str | None,
+    of: UUID | None,
+    its_id: UUID | None = None,
+) -> ManageableSnapshot:
+    """Tell of what could be a snapshot of a volume, likewise."""
+    source = SourceReference(of) if of else None
+    size_gib = whole_gib(size_bytes)
+    return ManageableSnapshot(
+        reference.to(readable(name)), size_gib, not why, why, its_id, source
+    )
+
+
+def said(why: DriverFailed | None) -> str | None:
+    """Return why not, if so."""
+    return str(why) if why else None
 
 
 def in_gib(size_bytes: int) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 from adapters.refused import SystemRefused, in_words_of
 from domain.ports import (
@@ -198,20 +197,16 @@ class NotThere(UnknownReference):
         )
 
 
-class TooLarge(UnknownReference):
-    """A file is larger than the volume whose snapshot it is to be."""
+class NoSnapshot(UnknownReference):
+    """A file came in for a volume, and is no snapshot of it."""
 
-    def __init__(self, path: Path, size_bytes: int, volume_id: UUID) -> None:
-        super().__init__(path, size_bytes, volume_id)
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(path, why)
         self.path = path
-        self.size_bytes = size_bytes
-        self.volume_id = volume_id
+        self.why = why
 
     def __str__(self) -> str:
-        return (
-            f"{self.path} has {self.size_bytes} bytes, more than volume "
-            f"{self.volume_id}: it is no snapshot of it"
-        )
+        return f"{self.path} is no snapshot of its volume: {self.why}"
 
 
 class Misnamed(UnknownReference):

@@ -14,11 +14,12 @@ import pytest
 
 from adapters.contracts.adoption import AdoptionContract, wanted
 from adapters.contracts.drivers import CAUSE, GIB, DriverContract, asked, device
-from adapters.contracts.snapshots import SnapshotContract
+from adapters.contracts.snapshots import AnySizeContract, SnapshotContract
 from adapters.file.driver import FileDriver
 from adapters.file.durable import empty
 from adapters.file.failures import Crowded, NoSpace
 from adapters.file.naming import names
+from domain import reference
 from domain.ports import (
     AlreadyManaged,
     Cause,
@@ -32,7 +33,9 @@ from service.testing.disks import fill, tmpfs
 MADE_BY = f"made-by {CAUSE.position} {CAUSE.at}"
 
 
-class TestFileDriver(DriverContract, AdoptionContract, SnapshotContract):
+class TestFileDriver(
+    DriverContract, AdoptionContract, SnapshotContract, AnySizeContract
+):
     def restarted(self, driver: Driver) -> Driver:
         assert isinstance(driver, FileDriver)
         again = FileDriver(driver._folder)
@@ -43,11 +46,28 @@ class TestFileDriver(DriverContract, AdoptionContract, SnapshotContract):
         assert isinstance(driver, FileDriver)
         return came_in(driver._folder, name, size_bytes)
 
+    def bring_snapshot(
+        self, driver: Driver, volume_id: UUID, name: str, size_bytes: int
+    ) -> None:
+        assert isinstance(driver, FileDriver)
+        snapshot_came_in(driver._folder, volume_id, name, size_bytes)
+
 
 def came_in(folder: Path, name: str, size_bytes: int = GIB) -> Path:
     """Put a file where one that is to become a volume is looked for."""
     path = folder / "incoming" / name
     path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size_bytes)
+    return path
+
+
+def snapshot_came_in(
+    folder: Path, volume_id: UUID, name: str, size_bytes: int = GIB
+) -> Path:
+    """Put a file where one that is to become a volume's snapshot is looked for."""
+    path = folder / "incoming-snapshots" / str(volume_id) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.truncate(size_bytes)
     return path
@@ -633,6 +653,18 @@ def test_a_file_that_no_reference_can_name_is_listed_with_what_to_do(
     [listed] = driver.manageable()
 
     assert "rename the file" in str(listed.reason_not_safe)
+
+
+def test_a_file_whose_name_is_no_text_is_listed_as_it_can_be_told(
+    driver: FileDriver, folder: Path
+) -> None:
+    came_in(folder, os.fsdecode(b"\xffdb"))
+    snapshot_came_in(folder, created(driver), os.fsdecode(b"\xffdb"))
+
+    for [listed, *_] in (driver.manageable(), driver.manageable_snapshots()):
+        assert listed.reference == reference.to("\\xffdb")
+        assert not listed.safe_to_manage
+        assert "rename the file" in str(listed.reason_not_safe)
 
 
 def test_what_cannot_grow_to_whole_gib_is_left_as_it_is(tmp_path: Path) -> None:

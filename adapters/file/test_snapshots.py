@@ -23,6 +23,7 @@ from adapters.contracts.snapshots import (
     held,
     kept,
     managed,
+    offered,
     reversion,
     together,
     wanted,
@@ -31,8 +32,8 @@ from adapters.file import copying, still
 from adapters.file.driver import FileDriver
 from adapters.file.failures import CutShort, NoSpace
 from adapters.file.naming import names
-from domain import reference
-from domain.ports import Manageable, UnknownReference, VolumeIsBusy
+from adapters.file.test_driver import snapshot_came_in
+from domain.ports import SourceReference, UnknownReference, VolumeIsBusy
 from service.testing.disks import tmpfs
 
 LOCKS = Path("/proc/locks")
@@ -394,59 +395,80 @@ def test_a_volume_opened_while_it_is_being_reverted_holds_what_it_did(
 def test_a_file_that_was_put_there_becomes_a_snapshot_of_its_volume(
     driver: FileDriver, folder: Path, volume: UUID
 ) -> None:
-    path = folder / "incoming-snapshots" / str(volume) / "monday"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    os.truncate(path, GIB)
+    path = snapshot_came_in(folder, volume, "monday")
     fill(path, b"monday")
 
-    [listed] = driver.manageable_snapshots()
+    listed = driver.manageable_snapshots()
     event = managed(volume, "monday")
     driver.adopt_snapshot(event, CAUSE)
 
-    assert listed == Manageable(reference.to("monday"), 1, safe_to_manage=True)
+    assert listed == [offered(volume, "monday")]
     assert kept(driver, event.originator_id) == {b"monday"}
     assert names(path.parent) == set()
 
 
-def test_a_snapshot_of_odd_size_has_whole_gib_from_then_on(
+@pytest.mark.parametrize("size_bytes", [0, 1, 5_000, GIB - 1, GIB + 1])
+def test_a_file_that_has_no_whole_gib_becomes_no_snapshot(
+    driver: FileDriver, folder: Path, size_bytes: int
+) -> None:
+    event = asked(2)
+    driver.create(event, CAUSE)
+    path = snapshot_came_in(folder, event.originator_id, "monday", size_bytes)
+
+    with pytest.raises(UnknownReference, match=f"has {size_bytes} bytes, no whole GiB"):
+        driver.adopt_snapshot(managed(event.originator_id, "monday"), CAUSE)
+
+    assert not driver.manageable_snapshots()[0].safe_to_manage
+    assert path.stat().st_size == size_bytes
+
+
+def test_a_file_that_is_a_byte_larger_than_the_volume_is_no_snapshot_of_it(
     driver: FileDriver, folder: Path, volume: UUID
 ) -> None:
-    path = folder / "incoming-snapshots" / str(volume) / "monday"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    os.truncate(path, GIB - 512)
-    event = managed(volume, "monday")
+    snapshot_came_in(folder, volume, "monday", GIB + 1)
 
-    driver.adopt_snapshot(event, CAUSE)
-
-    driver.create(copy_of(event.originator_id), CAUSE)
-    driver.revert(reversion(volume, event.originator_id), LATER)
-    assert held(device(driver, volume)) == {bytes(6)}
-
-
-def test_a_file_that_is_larger_than_the_volume_becomes_no_snapshot_of_it(
-    driver: FileDriver, folder: Path, volume: UUID
-) -> None:
-    path = folder / "incoming-snapshots" / str(volume) / "monday"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    os.truncate(path, GIB + 1)
-
-    with pytest.raises(UnknownReference, match=f"more than volume {volume}"):
+    with pytest.raises(UnknownReference, match=f"larger than {volume}") as why:
         driver.adopt_snapshot(managed(volume, "monday"), CAUSE)
 
-    assert path.stat().st_size == GIB + 1
-    assert driver.manageable_snapshots()[0].id is None
+    [listed] = driver.manageable_snapshots()
+    assert listed.reason_not_safe == str(why.value)
+
+
+def test_a_file_is_no_snapshot_of_a_volume_that_is_not_there(
+    driver: FileDriver, folder: Path
+) -> None:
+    nobody = uuid4()
+    snapshot_came_in(folder, nobody, "monday")
+
+    with pytest.raises(UnknownReference, match=f"no volume {nobody}") as why:
+        driver.adopt_snapshot(managed(nobody, "monday"), CAUSE)
+
+    [listed] = driver.manageable_snapshots()
+    assert not listed.safe_to_manage
+    assert listed.reason_not_safe == str(why.value)
+    assert listed.source_reference == SourceReference(nobody)
+
+
+def test_files_of_one_name_are_told_apart_by_their_volumes(
+    driver: FileDriver, folder: Path
+) -> None:
+    volumes = [asked() for _ in range(2)]
+    for event in volumes:
+        driver.create(event, CAUSE)
+        snapshot_came_in(folder, event.originator_id, "nightly")
+
+    listed = driver.manageable_snapshots()
+
+    ids = sorted((event.originator_id for event in volumes), key=str)
+    assert listed == [offered(volume_id, "nightly") for volume_id in ids]
 
 
 def test_a_file_in_use_becomes_no_snapshot(
     driver: FileDriver, folder: Path, volume: UUID
 ) -> None:
-    path = folder / "incoming-snapshots" / str(volume) / "monday"
-    path.parent.mkdir(parents=True)
+    path = snapshot_came_in(folder, volume, "monday")
 
-    with path.open("wb"), pytest.raises(VolumeIsBusy):
+    with path.open("rb"), pytest.raises(VolumeIsBusy):
         driver.adopt_snapshot(managed(volume, "monday"), CAUSE)
 
     assert path.exists()

@@ -90,10 +90,15 @@ INCOMING = "incoming"
 VOLUME = re.compile(ID)
 
 Fill = Callable[[Path], None]
+Fits = Callable[[Path, int], None]
 
 
 def blank(path: Path) -> None:
     """Leave it to others to make a file that reads as zeros."""
+
+
+def whatever(path: Path, size_bytes: int) -> None:
+    """Raise nothing: a volume may have been of any size."""
 
 
 class Kind(NamedTuple):
@@ -304,10 +309,15 @@ class Volumes:
 
     def of(self, snapshot_id: UUID) -> UUID:
         """Return which volume a snapshot that is there is of."""
-        home = self._home(snapshot_id)
-        for volume_id in said_to_be_of(names(home)):
+        if volume_id := self.said_of(snapshot_id):
             return volume_id
-        raise Unexplained(home)
+        raise Unexplained(self._home(snapshot_id))
+
+    def said_of(self, snapshot_id: UUID) -> UUID | None:
+        """Return which volume a snapshot says that it is of, if it says so."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return next(iter(said_to_be_of(names(self._home(snapshot_id)))), None)
+        return None
 
     def expected(self) -> Iterator[UUID]:
         """Tell of which volumes a snapshot may have come in."""
@@ -363,12 +373,17 @@ class Volumes:
         self._names.sync()
         self.remove(volume_id, left)
 
-    def offers(self, incoming: Path) -> Iterator[tuple[str, int, DriverFailed | None]]:
-        """Tell of what came in: its name and bytes, and why it must stay there."""
+    def offers(
+        self, incoming: Path, fits: Fits = whatever
+    ) -> Iterator[tuple[str, int, DriverFailed | None]]:
+        """Tell of what came in: its name and bytes, and why it must stay there.
+
+        `fits` raises for what is known of it elsewhere.
+        """
         for name in names(incoming) if incoming.is_dir() else ():
             with suppress(FileNotFoundError):
                 found = (incoming / name).lstat()
-                yield name, found.st_size, self._why(incoming, name)
+                yield name, found.st_size, self._why(incoming, name, fits)
 
     def grow(self, volume_id: UUID, size_bytes: int) -> None:
         """Make the volume at least that large, durably, or raise `Gone`."""
@@ -528,9 +543,9 @@ class Volumes:
     def _reverted_by(self, volume_id: UUID, cause: Cause) -> Path:
         return self._home(volume_id) / f"reverted-by {cause.position} {cause.at}"
 
-    def _why(self, incoming: Path, name: str) -> DriverFailed | None:
+    def _why(self, incoming: Path, name: str, fits: Fits) -> DriverFailed | None:
         try:
-            self.check(incoming, name)
+            fits(incoming / name, self.check(incoming, name))
         except DriverFailed as why:
             return why
         return None

@@ -14,11 +14,10 @@ from adapters.jetstream.operation import in_words
 from adapters.jetstream.sweeping import Touch
 from adapters.jetstream.telling import PREFIX, Service
 from domain.ports import Driver, Manageable
-from domain.reference import name_in
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Which page of what could be managed: so many, behind a name."""
+    """Which page of what could be managed: so many, behind a place."""
 
     after: str
     limit: int
@@ -61,7 +60,7 @@ class Offering:
                     await self._service.answer(self._subject, message, told)
 
     async def _page(self, driver: Driver, asked: Asked) -> Told:
-        """Return a page of what is or could be a volume; raise `Lapsed`."""
+        """Return a page of what is or could be managed; raise `Lapsed`."""
         lease = self._lease.number
         if not self._lease.is_good(lease):
             raise Lapsed  # whoever has it answers
@@ -74,5 +73,5 @@ class Offering:
             raise
         except Exception as failed:  # noqa: BLE001 - told, and asked again
             return Told(failure=in_words(failed))
-        later = [each for each in found if name_in(each.reference) > asked.after]
+        later = [each for each in found if each.place > asked.after]
         return Told(later[: asked.limit], more=len(later) > asked.limit)

@@ -55,6 +55,7 @@ from domain.ports import (
     DriverFailed,
     Export,
     Manageable,
+    ManageableSnapshot,
     Progress,
     Survey,
     Target,
@@ -278,7 +279,7 @@ class LvmDriver:
             self._withdraw(volume_id, lv)
             self._reverting.revert(volume_id, lv, snapshot, cause, progress)
 
-    def manageable_snapshots(self) -> list[Manageable]:
+    def manageable_snapshots(self) -> list[ManageableSnapshot]:
         """Tell of the snapshots, and of logical volumes that could become some."""
         with self._at_work("list"):
             return self._snapshots.manageable()

@@ -253,17 +253,17 @@ class Gone(DriverFailed):
 class CutShort(DriverFailed):
     """The logical volume of a volume or a snapshot has lost its end."""
 
-    def __init__(self, path: str, found_gib: int, expected_gib: int) -> None:
-        super().__init__(path, found_gib, expected_gib)
+    def __init__(self, path: str, found: int, expected: int) -> None:
+        super().__init__(path, found, expected)
         self.path = path
-        self.found_gib = found_gib
-        self.expected_gib = expected_gib
+        self.found_bytes = found
+        self.expected_bytes = expected
 
     def __str__(self) -> str:
         return (
             f"{self.path} is cut short, so nothing was made of it: it has "
-            f"{self.found_gib} GiB, and {self.expected_gib} GiB are expected; have it "
-            "back from a copy, or use another"
+            f"{self.found_bytes} bytes, and {self.expected_bytes} are expected; have "
+            "it back from a copy, or use another"
         )
 
 

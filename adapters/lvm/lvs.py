@@ -86,13 +86,10 @@ class Lvs:
             raise NoSpace(self._group.name, "a snapshot", said, ENLARGE)
 
     def check_whole(self, lv: Lv, size_gib: int | None) -> None:
-        """Raise `CutShort` where less can be read of it than there should be.
-
-        What was taken over as a snapshot need not be of whole GiB.
-        """
-        found = volumes.whole_gib(lv.reads_bytes)
-        if size_gib and found < size_gib:
-            raise CutShort(self.path(lv.name), found, size_gib)
+        """Raise `CutShort` where less can be read of it than there should be."""
+        expected = (size_gib or 0) * GIB
+        if lv.reads_bytes < expected:
+            raise CutShort(self.path(lv.name), lv.reads_bytes, expected)
 
     def grow(self, lv: Lv, size_bytes: int) -> Lv:
         """Grow a logical volume that may be in use.

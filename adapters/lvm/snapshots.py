@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from adapters.lvm import volumes
+from adapters.lvm.failures import GIB
 from adapters.lvm.report import Lv
 from adapters.lvm.volumes import OURS
 from domain import reference
-from domain.ports import Cause, Manageable
+from domain.ports import Cause, ManageableSnapshot, SourceReference
 
 IT_IS = re.compile(r"holdfast\.snapshot=(.+)")
 CHUNK, A_METADATA_CHUNK = 4096, 256  # bytes; chunks that one more tells of
@@ -61,14 +62,47 @@ def cow_bytes(size_bytes: int) -> int:
     return (chunks + -(-chunks // A_METADATA_CHUNK) + 2) * CHUNK
 
 
-def offered(lv: Lv) -> Manageable:
+def offered(lvs: Mapping[str, Lv], lv: Lv) -> ManageableSnapshot:
     """Return what can be said of it to those who look for snapshots to take over."""
-    told, size_gib = reference.to(lv.name), volumes.whole_gib(lv.reads_bytes)
-    for said in filter(None, map(IT_IS.fullmatch, lv.tags)):
-        whose = UUID(said[1])
-        return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
-    why = "something has it open" if lv.is_open else None
-    return Manageable(told, size_gib, not why, why)
+    whose = next(filter(None, map(IT_IS.fullmatch, lv.tags)), None)
+    of = said_of(lv) if whose else origin(lvs, lv)
+    open_ = "something has it open" if lv.is_open else None
+    why = "already managed" if whose else unfit(lvs, lv) or open_
+    return ManageableSnapshot(
+        reference.to(lv.name),
+        volumes.whole_gib(lv.reads_bytes),
+        safe_to_manage=not why,
+        reason_not_safe=why,
+        id=UUID(whose[1]) if whose else None,
+        source_reference=SourceReference(of) if of else None,
+    )
+
+
+def unfit(lvs: Mapping[str, Lv], lv: Lv) -> str | None:
+    """Return why it can be no snapshot of what it was taken of, whoever has it open."""
+    volume_id = origin(lvs, lv)
+    if volume_id is None:
+        return f"it is one of {lv.origin}, which is no volume"
+    if lv.reads_bytes > lvs[lv.origin].size_bytes:
+        return f"it is larger than {volume_id}"
+    if lv.reads_bytes % GIB:
+        return f"it has {lv.reads_bytes} bytes, no whole GiB as every volume has"
+    return None
+
+
+def origin(lvs: Mapping[str, Lv], lv: Lv) -> UUID | None:
+    """Return the volume that it was taken of, as LVM knows."""
+    taken_of = lvs.get(lv.origin)
+    said = map(volumes.VOLUME.fullmatch, taken_of.tags if taken_of else ())
+    ids = (UUID(found[1]) for found in said if found and volumes.is_id(found[1]))
+    return next((each for each in ids if volumes.of(lvs, each) is taken_of), None)
+
+
+def said_of(lv: Lv) -> UUID | None:
+    """Return which volume it says that it is of."""
+    of = f"{OURS}of="
+    those = (tag.removeprefix(of) for tag in lv.tags if tag.startswith(of))
+    return next((UUID(each) for each in those if volumes.is_id(each)), None)
 
 
 def could_be(lv: Lv) -> bool:

@@ -20,7 +20,7 @@ from adapters.lvm.group import Group
 from adapters.lvm.lvs import Lvs
 from adapters.lvm.report import Lv
 from domain import reference
-from domain.ports import Adopted, Cause, Manageable, Progress
+from domain.ports import Adopted, Cause, ManageableSnapshot, Progress
 from domain.snapshot import Snapshot
 
 
@@ -79,12 +79,12 @@ class Snapshots:
         self._lvs.check_closed(lv)
         return self._lvs.remove(lv, progress)
 
-    def manageable(self) -> list[Manageable]:
+    def manageable(self) -> list[ManageableSnapshot]:
         """Tell of the snapshots, and of logical volumes that could become some."""
         self._group.forget()  # others make them, and have them open
         lvs = self._group.seen().lvs
         those = filter(snapshots.could_be, (lvs[name] for name in sorted(lvs)))
-        return [snapshots.offered(lv) for lv in those]
+        return [snapshots.offered(lvs, lv) for lv in those]
 
     def adopt(self, asked: Snapshot.ManagingStarted, cause: Cause) -> Adopted:
         """Give a snapshot of the volume our tags, and then our name."""
@@ -139,8 +139,8 @@ class Snapshots:
         origin = volumes.of(lvs, volume_id)
         if origin is None or lv.origin != origin.name or not snapshots.could_be(lv):
             raise NoSnapshot(self._group.name, name, f"it is none of {volume_id}")
-        if lv.reads_bytes > origin.size_bytes:
-            raise NoSnapshot(self._group.name, name, f"it is larger than {volume_id}")
+        if why := snapshots.unfit(lvs, lv):
+            raise NoSnapshot(self._group.name, name, why)
         self._lvs.check_closed(lv)
         return lv
 

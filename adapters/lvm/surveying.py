@@ -98,7 +98,7 @@ def lacking(lv: Lv, claim: Claim) -> Iterator[str]:
         yield said
     if not volumes.cause(lv):
         yield f"{volumes.OURS}made-by"
-    if claim.noun == SNAPSHOT and not said_of(lv):
+    if claim.noun == SNAPSHOT and not snapshots.said_of(lv):
         yield f"{volumes.OURS}of"
 
 
@@ -107,11 +107,4 @@ def parent(lvs: Mapping[str, Lv], snapshot: Lv) -> UUID | None:
     origin = lvs.get(snapshot.origin)
     claim = claimed(origin) if origin else None
     known = claim.id if claim and claim.noun == VOLUME else None
-    return known or said_of(snapshot)
-
-
-def said_of(lv: Lv) -> UUID | None:
-    """Return which volume it says that it is of."""
-    of = f"{volumes.OURS}of="
-    those = (tag.removeprefix(of) for tag in lv.tags if tag.startswith(of))
-    return next((UUID(each) for each in those if volumes.is_id(each)), None)
+    return known or snapshots.said_of(snapshot)

@@ -21,7 +21,7 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
-from adapters.contracts.snapshots import SnapshotContract
+from adapters.contracts.snapshots import AnySizeContract, SnapshotContract
 from adapters.contracts.targets import KEY, MIB
 from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
@@ -60,8 +60,14 @@ class LvmContract(DriverContract, AdoptionContract, SnapshotContract):
         return [each for each in driver.manageable() if each.reference != pool]
 
 
-class TestThin(LvmContract):
+class TestThin(LvmContract, AnySizeContract):  # a thick one is as large as its origin
     kind = "thin"
+
+    def bring_snapshot(
+        self, driver: Driver, volume_id: UUID, name: str, size_bytes: int
+    ) -> None:
+        lvm("lvcreate", "-y", "-s", "-n", name, f"{GROUP}/volume-{volume_id}")
+        lvm("lvresize", "-f", "-y", "-L", f"{size_bytes}b", f"{GROUP}/{name}")
 
     def test_a_full_pool_takes_no_new_volume(
         self, driver: LvmDriver, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ from adapters.contracts.drivers import (
     read,
     write,
 )
-from adapters.contracts.snapshots import copy_of, managed
+from adapters.contracts.snapshots import copy_of, managed, offered
 from adapters.lvm.copies import (
     LATER,
     held,
@@ -25,7 +25,7 @@ from adapters.lvm.testing import DISKS, GROUP, lvm
 from domain import reference
 from domain.ports import (
     AlreadyManaged,
-    Manageable,
+    SourceReference,
     UnknownReference,
     VolumeIsBusy,
 )
@@ -82,17 +82,19 @@ def test_what_is_no_snapshot_of_the_volume_is_not_taken_over(
     assert names() == before
 
 
-@pytest.mark.parametrize("kind", ["thin"])  # a thick one is as large as its origin
-def test_what_is_larger_than_the_volume_is_no_snapshot_of_it(
+def test_a_snapshot_of_what_is_no_volume_cannot_be_taken_over(
     driver: LvmDriver, volume: UUID, kind: str
 ) -> None:
     bring(kind, volume)
-    lvm("lvextend", "-L", "2g", f"{GROUP}/nightly")
+    driver.unmanage(volume, CAUSE.at)
 
-    with pytest.raises(UnknownReference, match=f"it is larger than {volume}"):
+    [listed] = driver.manageable_snapshots()
+
+    assert not listed.safe_to_manage
+    assert listed.reason_not_safe == f"it is one of volume-{volume}, which is no volume"
+    assert listed.source_reference is None
+    with pytest.raises(UnknownReference):
         driver.adopt_snapshot(managed(volume, "nightly"), CAUSE)
-
-    assert "nightly" in names()
 
 
 def test_a_snapshot_in_use_is_neither_taken_over_nor_let_go(
@@ -126,7 +128,7 @@ def test_what_is_let_go_can_be_taken_over_again(
     assert told == reference.to(f"_snapshot-{snapshot}")
     assert driver.unmanage_snapshot(snapshot, CAUSE.at) == told
     assert driver.unmanage_snapshot(uuid4(), CAUSE.at) is None
-    assert driver.manageable_snapshots() == [Manageable(told, 1, safe_to_manage=True)]
+    assert driver.manageable_snapshots() == [offered(volume, f"_snapshot-{snapshot}")]
     assert driver.delete_snapshot(snapshot, CAUSE.at) is None
     again = managed(volume, f"_snapshot-{snapshot}")
     driver.adopt_snapshot(again, CAUSE)
@@ -144,6 +146,7 @@ def test_snapshots_are_listed_by_name_and_clones_are_none(
     ours, theirs = driver.manageable_snapshots()
 
     assert (ours.id, ours.reason_not_safe) == (snapshot, "already managed")
-    assert theirs == Manageable(reference.to("nightly"), 1, safe_to_manage=True)
-    offered = {m.id for m in driver.manageable() if m.safe_to_manage}
-    assert offered <= {None}
+    assert ours.source_reference == SourceReference(volume)
+    assert theirs == offered(volume, "nightly")
+    free = {m.id for m in driver.manageable() if m.safe_to_manage}
+    assert free <= {None}

@@ -14,7 +14,7 @@ from adapters.contracts.drivers import (
     read,
     write,
 )
-from adapters.contracts.snapshots import copy_of, wanted
+from adapters.contracts.snapshots import copy_of, reversion, wanted
 from adapters.lvm import limits
 from adapters.lvm.copies import (
     ENDS,
@@ -26,6 +26,7 @@ from adapters.lvm.copies import (
 )
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import (
+    CutShort,
     HasSnapshots,
 )
 from adapters.lvm.mapper import mapped
@@ -63,6 +64,22 @@ def test_a_snapshot_in_use_is_not_removed(
 
     assert read(path, 4096, 6) == b"before"
     driver.delete_snapshot(snapshot, CAUSE.at)
+
+
+@pytest.mark.parametrize("kind", ["thin"])  # a thick one is as large as its origin
+def test_nothing_is_made_of_a_snapshot_that_has_lost_a_part_of_a_gib(
+    driver: LvmDriver, volume: UUID, snapshot: UUID, kind: str
+) -> None:
+    size = GIB - 4 * MIB
+    lvm("lvresize", "-f", "-y", "-L", f"{size}b", f"{GROUP}/_snapshot-{snapshot}")
+    driver = fresh(kind)
+
+    with pytest.raises(CutShort, match=f"has {size} bytes, and {GIB} are expected"):
+        driver.create(copy_of(snapshot), CAUSE)
+    with pytest.raises(CutShort):
+        driver.revert(reversion(volume, snapshot), CAUSE)
+
+    assert held(driver, volume) == {b"behind"}
 
 
 def test_a_volume_with_snapshots_is_not_deleted(

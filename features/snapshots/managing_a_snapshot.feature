@@ -35,6 +35,12 @@ Feature: Managing a snapshot
       When "old" is managed as the snapshot "monday" of "db"
       Then the snapshot "monday" is error because "there is no plain file"
 
+    Scenario: It has lost its end
+      Given an available volume "db"
+      And a storage "old" that is the beginning of a snapshot of "db"
+      When "old" is managed as the snapshot "monday" of "db"
+      Then the snapshot "monday" is error because "no whole GiB"
+
   Rule: What is unmanaged leaves its storage, with all that is on it
 
     Scenario: It is taken over again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from uuid import UUID
 
@@ -257,6 +258,17 @@ def has_snapshot(world: World, storage: str, name: str, text: str) -> None:
     with path.open("wb") as file:
         file.truncate(GIB)
     fill(path, text)
+
+
+@given(
+    says(
+        'a storage "{storage:Name}" that is the beginning'
+        ' of a snapshot of "{name:Name}"'
+    )
+)
+def has_beginning(world: World, storage: str, name: str) -> None:
+    has_snapshot(world, storage, name, "orders")
+    os.truncate(stored(world, name) / called(world, storage), GIB // 2)
 
 
 @when(

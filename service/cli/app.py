@@ -66,7 +66,10 @@ def options(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0 done, 1 refused, 2 wrong usage, 3 nobody there."""
+    """Run one command; return 0 done, 1 refused, 2 wrong usage, 3 nobody there.
+
+    And 130 where Ctrl-C ended the waiting.
+    """
     try:
         code = app(arguments, prog_name="holdfast", standalone_mode=False) or 0
         sys.stdout.flush()

@@ -80,5 +80,7 @@ def metadata_of(pairs: list[str] | None) -> dict[str, str] | None:
     """Return KEY=VALUE pairs as an object; None if there are none."""
     if wrong := [pair for pair in pairs or () if "=" not in pair]:
         raise typer.BadParameter(f"{wrong[0]!r} is not KEY=VALUE")
+    if wrong := [pair for pair in pairs or () if pair.startswith("=")]:
+        raise typer.BadParameter(f"{wrong[0]!r} has no key before its =")
     split = (pair.partition("=") for pair in pairs or ())
     return {key: value for key, _, value in split} or None

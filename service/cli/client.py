@@ -28,6 +28,7 @@ PREFIX = "holdfast.v1."
 DESCRIPTION = "holdfast.json"  # service.up's, which is slow to import for one word
 CONNECT_SECONDS = 5.0
 PATIENCE = 12.0  # a little more than a backend has to answer
+LEAVING_SECONDS = 2.0  # to find out what is left behind
 MARGIN = 5.0  # seconds that the way takes at most, beyond the wait asked for
 START = "start one with `holdfast up`, or name another with --nats URL"
 PAGE = 100  # lines of a list in one answer
@@ -49,6 +50,12 @@ class Unreachable(Ended):
     """Nobody answers."""
 
     code = 3
+
+
+class Left(Ended):
+    """Ctrl-C: whoever asked waits no longer, and the work goes on."""
+
+    code = 130
 
 
 class Lost(Exception):
@@ -167,9 +174,16 @@ class Service:
     def ask(self, subject: str, **message: Any) -> dict[str, Any]:
         """Return the answer; fields that are None are left out.
 
-        Raises `Problem` for a refusal, `Unreachable` where none answers.
+        Raises `Problem` for a refusal, `Unreachable` where none answers, and `Left` on
+        Ctrl-C while it waits for the work.
         """
-        return self._ask(subject, message, self.caller.headers, self._patience)
+        headers = self.caller.headers
+        try:
+            return self._ask(subject, message, headers, self._patience)
+        except KeyboardInterrupt:
+            if "Holdfast-Wait" not in headers:
+                raise
+        raise Left(self._goes_on(subject, message, headers))
 
     def patient(self, seconds: float) -> Self:
         """Wait so long for answers, for they take longer than others."""
@@ -196,6 +210,25 @@ class Service:
             return self.ask(subject, limit=limit, **message)
         pages = list(self.pages(subject, **message))
         return pages[-1] | {"items": [item for page in pages for item in page["items"]]}
+
+    def _goes_on(
+        self, subject: str, message: Mapping[str, Any], headers: dict[str, str]
+    ) -> str:
+        """Return what to say of work that is no longer waited for.
+
+        What it is about is in the first answer, which the same key gives at once.
+        """
+        del headers["Holdfast-Wait"]
+        with suppress(Unreachable):
+            if key := self._ask(subject, message, headers, LEAVING_SECONDS).get("id"):
+                return (
+                    f"the work on {key} goes on; `holdfast audit history {key}` shows "
+                    "what becomes of it"
+                )
+        return (
+            "the work may go on; ask again with --request-id "
+            f"{headers['Holdfast-Request-Id']} to see what becomes of it"
+        )
 
     def _ask(
         self,

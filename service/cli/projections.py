@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from service.cli import show
-from service.cli.client import Ended, Service
+from service.cli.client import Ended, Left, Service
 from service.cli.options import Answer, command, question
 
 LOOK_EVERY = 0.3  # seconds
@@ -44,7 +44,7 @@ def rebuild(service: Service, name: Name) -> Answer:
                 advance(found["progress"])
                 time.sleep(LOOK_EVERY)
     except KeyboardInterrupt:
-        raise Ended(
+        raise Left(
             f"{name} goes on being rebuilt; `holdfast projections list` shows how far "
             "it is"
         ) from None

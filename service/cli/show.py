@@ -48,11 +48,12 @@ SNAPSHOTS = {
 # The snapshots of one volume, oldest first.
 CHAIN = {
     "ID": "id", "NAME": "name", "GIB": "size_gib", "STATUS": "status",
-    "TAKEN AT": "created_at", "AFTER": "taken_after", "VOLUMES MADE OF IT": "volumes",
+    "TAKEN AT": "taken_at", "AFTER": "taken_after", "VOLUMES MADE OF IT": "volumes",
 }
 MANAGEABLE_SNAPSHOTS = {
-    "SNAPSHOT" if heading == "VOLUME" else heading: key
-    for heading, key in MANAGEABLE.items()
+    "REFERENCE": "reference.source-name", "VOLUME": "source_reference.id",
+    "GIB": "size_gib", "SAFE": "safe_to_manage", "SNAPSHOT": "id",
+    "WHY NOT": "reason_not_safe",
 }
 GROUPS = {
     "ID": "id", "NAME": "name", "STATUS": "status", "BACKEND": "backend",
@@ -95,6 +96,7 @@ LISTS = {
 INTERNAL = {"status", "intent", "volume_id", "commands", "considered"}
 # Fields of a resource that say again what an event says.
 UNTOLD = {"id", "volume_id", "created_at"}
+LABEL = "metadata."  # what the field of one begins with
 ID_LENGTH, ID_DASHES = 36, 4
 SHORT = 8  # characters of an id that tell it from others, as a rule
 
@@ -131,9 +133,9 @@ def drift(told: dict[str, Any]) -> Table:
 
 
 def fields(told: dict[str, Any]) -> Table:
-    """Show one thing: what it says of itself and is not empty."""
+    """Show one thing: what it says of itself and is not empty, and all its labels."""
     pairs = [(key, words(value)) for key, value in flattened(told)]
-    return Table([[key, said] for key, said in pairs if said])
+    return Table([[key, said] for key, said in pairs if said or key.startswith(LABEL)])
 
 
 def history(told: dict[str, Any]) -> Table:

@@ -30,6 +30,8 @@ Unfinished = Annotated[bool, typer.Option("--force",
     help="Even one that is being taken.")]
 # fmt: on
 
+NOTHING_YET, WHOLE = {"creating", "error"}, "100%"
+
 app = typer.Typer(
     name="snapshot", help="What volumes held at one moment.", no_args_is_help=True
 )
@@ -107,8 +109,11 @@ def find(  # noqa: PLR0913 - one option for each filter
 
 
 def chained(service: Service, volume_id: str, told: Answer) -> Answer:
-    """Return snapshots of a volume with what each was taken after, and its copies."""
-    chain = names.listed(service, "snapshot", volume_id=volume_id)
+    """Return snapshots of a volume with when and after what each was taken, and copies.
+
+    What was never taken holds nothing, and stands in no chain.
+    """
+    chain = filter(is_taken, names.listed(service, "snapshot", volume_id=volume_id))
     before = {later["id"]: brief(earlier) for earlier, later in pairwise(chain)}
     made: dict[str, list[Answer]] = {item["id"]: [] for item in told["items"]}
     home = service.look("volume.show", id=volume_id)["backend"]
@@ -117,10 +122,17 @@ def chained(service: Service, volume_id: str, told: Answer) -> Answer:
         if source in made:
             made[source].append(brief(copy))
     items = [
-        item | {"taken_after": before.get(item["id"]), "volumes": made[item["id"]]}
+        item
+        | {"taken_at": item["created_at"] if is_taken(item) else None}
+        | {"taken_after": before.get(item["id"]), "volumes": made[item["id"]]}
         for item in told["items"]
     ]
     return told | {"items": items, "volume_id": volume_id}
+
+
+def is_taken(item: Answer) -> bool:
+    """Tell whether a snapshot holds something: it has been taken, and whole."""
+    return item["status"] not in NOTHING_YET and item["progress"] == WHOLE
 
 
 def brief(item: Answer) -> Answer:

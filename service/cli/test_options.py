@@ -22,6 +22,8 @@ from service.endpoints import ENDPOINTS
 
 ONE, OTHER = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "ab")
 
+TAKEN = {"status": "available", "progress": "100%", "created_at": "then"}
+
 
 class Known:
     """A service that knows a few things, by their noun."""
@@ -33,7 +35,7 @@ class Known:
         found = [
             item
             for item in self._items.get(subject.removesuffix(".list"), [])
-            if asked.get("status") == item.get("status")
+            if (asked.get("status") == "deleted") == (item.get("status") == "deleted")
             if asked.get("name") in (None, item["name"])
             if asked.get("volume_id") in (None, item.get("volume_id"))
         ]
@@ -120,7 +122,7 @@ def test_of_two_nouns_the_one_that_is_there_is_meant() -> None:
 
 
 def test_a_chain_tells_what_stands_before_and_what_was_made() -> None:
-    of = {"name": "", "volume_id": "db"}
+    of = {"name": "", "volume_id": "db"} | TAKEN
     told = {"items": [of | {"id": ONE}, of | {"id": OTHER, "name": "then"}]}
     copy = {"id": "copy", "name": "copy", "source": {"snapshot": ONE}}
     other = {"id": "db", "name": "db", "source": None}
@@ -129,6 +131,31 @@ def test_a_chain_tells_what_stands_before_and_what_was_made() -> None:
     shown = seen(chained(service, "db", told | {"next": None}))
 
     assert [row[5:] for row in shown.rows] == [["", "copy"], [ONE[:8], ""]]
+
+
+@pytest.mark.parametrize(
+    "became",
+    [
+        {"status": "creating", "progress": "0%"},
+        {"status": "error", "progress": "100%"},  # and then it failed
+        {"status": "error_deleting", "progress": "0%"},
+    ],
+)
+def test_what_was_never_taken_has_no_time_and_nothing_was_taken_after_it(
+    became: dict[str, str],
+) -> None:
+    of = {"volume_id": "db"} | TAKEN
+    items = [
+        of | {"id": "1", "name": "monday"},
+        of | {"id": "2", "name": "tuesday"} | became,
+        of | {"id": "3", "name": "wednesday"},
+    ]
+    service: Any = Known(snapshot=items)
+
+    shown = seen(chained(service, "db", {"items": items, "next": None}))
+
+    told = [row[4:6] for row in shown.rows]
+    assert told == [["then", ""], ["", ""], ["then", "monday"]]
 
 
 # fmt: off
@@ -145,6 +172,24 @@ WAITS = [
 @pytest.mark.parametrize(("said", "taken"), WAITS)
 def test_a_wait_may_stand_alone(said: list[str], taken: list[str]) -> None:
     assert waiting(said) == taken
+
+
+def test_a_label_without_a_value_is_shown_and_other_fields_only_with_one() -> None:
+    told = {"name": "", "error": None, "metadata": {"c": "", "d": "1"}}
+
+    assert show.fields(told).rows == [["metadata.c", ""], ["metadata.d", "1"]]
+
+
+def test_what_could_be_a_snapshot_is_shown_beside_its_volume() -> None:
+    found = [
+        {"reference": {"source-name": "nightly"}, "source_reference": {"id": volume}}
+        for volume in (ONE, OTHER)
+    ]
+
+    table = show.listed(show.MANAGEABLE_SNAPSHOTS)({"items": found, "next": None})
+
+    column = table.headings.index("VOLUME")
+    assert [row[column] for row in table.rows] == [ONE, OTHER]
 
 
 def test_a_wait_that_ends_in_an_error_says_why() -> None:
@@ -169,6 +214,8 @@ def test_metadata_are_pairs() -> None:
     assert metadata_of(["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
     with pytest.raises(typer.BadParameter):
         metadata_of(["a"])
+    with pytest.raises(typer.BadParameter, match="'=d' has no key before its ="):
+        metadata_of(["a=b", "=d"])
 
 
 def test_a_trace_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

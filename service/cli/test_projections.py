@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.cli import projections
-from service.cli.client import Ended
+from service.cli.client import Ended, Left
 from service.cli.projections import rebuild
 
 OLD = {"name": "volumes", "generation": 1, "progress": 0.5, "error": None}
@@ -49,7 +49,7 @@ def test_it_ends_when_the_new_one_is_read() -> None:
 
 
 def test_who_will_not_wait_is_told_that_it_goes_on() -> None:
-    with pytest.raises(Ended, match="volumes goes on being rebuilt"):
+    with pytest.raises(Left, match="volumes goes on being rebuilt"):
         rebuilt(OLD, interrupt)
 
 

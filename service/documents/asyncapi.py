@@ -21,7 +21,7 @@ from marshmallow import Schema, fields
 from adapters.jetstream import checkpoints
 from adapters.jetstream.stream import SUBJECTS
 from domain import log
-from domain.ports import Manageable
+from domain.ports import Manageable, ManageableSnapshot
 from projections import resources
 from service.endpoints import ENDPOINTS
 from service.endpoints.endpoint import PATIENCE, Endpoint, Query
@@ -247,6 +247,7 @@ SEEN = (
     resources.AttachmentSeen,
     resources.BackendSeen,
     Manageable,
+    ManageableSnapshot,
     Standing,
 )
 CLOUD_EVENT = [

@@ -226,6 +226,8 @@ def unmanage(log: Decision, volume_id: UUID) -> Volume:
 
 
 class FindManageable(Page):
+    # Some files have names of 255 bytes.
+    cursor = fields.String(load_default=None, allow_none=True, validate=TEXT)
     backend = fields.String(required=True, validate=WORD)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from marshmallow import ValidationError
 
 from domain.aggregate import OutOfOrder
 from domain.chain import Broken
@@ -33,6 +34,14 @@ def test_a_changed_log_is_told_of_with_the_position() -> None:
     assert problem["detail"] == (
         f"the log is not what was written at position 7; {VERIFY}"
     )
+
+
+def test_a_key_without_characters_can_be_seen() -> None:
+    wrong = ValidationError({"metadata": {"": {"key": ["Must have 1."]}}})
+
+    problem = msgspec.json.decode(problem_of(wrong).body)
+
+    assert problem["detail"] == 'metadata: "": key: Must have 1.'
 
 
 def test_any_other_mistake_is_ours() -> None:

@@ -8,6 +8,7 @@ from unicodedata import category
 
 # Joiners are spelling in Persian and in Hindi, and make one emoji of several.
 JOINERS = "\u200c\u200d"
+EMPTY = '""'  # a name without characters, as it can be seen
 
 
 def is_text(value: str) -> bool:
@@ -27,7 +28,9 @@ def is_text(value: str) -> bool:
 def words(why: Any) -> str:
     """Return messages, nested as they may be, as one line."""
     if isinstance(why, dict):
-        return ", ".join(f"{name}: {words(inner)}" for name, inner in why.items())
+        return ", ".join(
+            f"{name or EMPTY}: {words(inner)}" for name, inner in why.items()
+        )
     if isinstance(why, list):
         return " ".join(map(words, why))
     return str(why)
