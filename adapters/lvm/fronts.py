@@ -78,9 +78,10 @@ class Fronts:
         """Let go of the volume: who has the front device open gets errors."""
         front = name(volume_id)
         with self._turn(volume_id):
-            sectors = self._mapper.size_bytes(front) // SECTOR
-            self._mapper.load(front, Row(0, sectors, "error", ""))
-            self._mapper.resume(front)
+            # Where an agent was killed before it gave it a table, nobody can read it.
+            if sectors := self._mapper.size_bytes(front) // SECTOR:
+                self._mapper.load(front, Row(0, sectors, "error", ""))
+                self._mapper.resume(front)
 
     def remove(self, volume_id: UUID) -> bool:
         """Remove it, if there is one, or raise `StillOpen`."""

@@ -26,7 +26,8 @@ from adapters.contracts.targets import KEY, MIB
 from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import NoSpace, PoolIsFull
-from adapters.lvm.testing import DISKS, GROUP, POOL, lvcreate, lvm, run
+from adapters.lvm.mapper import mapped
+from adapters.lvm.testing import DISKS, FRONTS, GROUP, MAPPER, POOL, lvcreate, lvm, run
 from adapters.lvm.volumes import CLEARED
 from domain import reference
 from domain.ports import Driver, DriverFailed, Manageable, VolumeIsBusy
@@ -214,6 +215,28 @@ class TestThick(LvmContract):
         device(driver, volume)
 
         assert read(front, 0, 6) == bytes(6)
+
+    def test_a_device_that_an_lvm_was_killed_before_it_gave_a_table_gets_one(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        lv = f"volume-{volume}"
+        told = run("lvs", "--noheadings", "-o", "vg_uuid,lv_uuid", f"{GROUP}/{lv}")
+        run("lvchange", "-qq", "-an", f"{GROUP}/{lv}")
+        uuid = "".join(told.split()).replace("-", "")
+        MAPPER.create(mapped(GROUP, lv), f"LVM-{uuid}")
+
+        front = device(driver, volume)
+
+        assert read(front, 0, 6) == bytes(6)
+
+    def test_a_front_device_that_an_agent_was_killed_before_it_gave_a_table_is_cut(
+        self, volume: UUID
+    ) -> None:
+        MAPPER.create(FRONTS.path(volume).name, f"HOLDFAST-{volume}")
+
+        FRONTS.cut(volume)
+
+        assert FRONTS.remove(volume)
 
     def test_a_volume_that_was_switched_off_is_switched_on(
         self, driver: LvmDriver, volume: UUID
