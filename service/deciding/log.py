@@ -26,7 +26,7 @@ from collections.abc import (
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from logging import getLogger
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -117,14 +117,14 @@ class Log:
         self._live: Live = {}
         self._positions: dict[UUID, int] = {}
         self._waiting: list[Command] = []
+        self._storing: list[Command] = []  # unless it may come to nothing
         self._set_aside: list[Command] = []
         self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
         self._late = self._crowded = False
         # Told of each batch that was stored, and how many seconds that took.
         self.stored: list[Callable[[list[Command], float], None]] = []
-        self._decided = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self._decided, self._wanted = asyncio.Event(), asyncio.Event()
         self._watchers: dict[UUID, dict[asyncio.Event, Look]] = {}
         self._away: str | None = None
         self._confirmed = time.monotonic()
@@ -306,6 +306,7 @@ class Log:
         while True:
             await self._decided.wait()
             batch, began = self._next_batch(), time.monotonic()
+            self._storing = batch
             try:
                 stored = await self._patiently(batch, self._store, batch)
             except IntegrityError as conflict:
@@ -382,6 +383,7 @@ class Log:
 
     def _answer(self, batch: list[Command], stored: Stored) -> None:
         self._reached()
+        self._storing = []
         if self._crowded:
             logger.warning("there is room on the database's disk again")
             self._crowded = False
@@ -459,18 +461,38 @@ class Log:
                     self._decide(command)
 
     async def _bring(self, keys: Iterable[Key]) -> None:
-        """Bring things into memory; one that does not exist is None there."""
+        """Bring things into memory; one that does not exist is None there.
+
+        What was taken back may hold what others have decided. It is brought with
+        that, or not at all where that was stored meanwhile: it is wanted again.
+        """
         wanted = [key for key in keys if key not in self._live]
         ids = [key for key in wanted if isinstance(key, UUID)]
         parts = [UUID(int=key) for key in wanted if isinstance(key, int)]
+        known = [self._positions.get(aggregate_id) for aggregate_id in ids]
         found, wholes = await self._loaded(self._replay, ids, parts)
-        for aggregate_id in ids:
-            if aggregate_id not in self._live:
+        decided = self._not_stored(ids)
+        for aggregate_id, was in zip(ids, known, strict=True):
+            if (
+                aggregate_id not in self._live
+                and self._positions.get(aggregate_id) == was
+            ):
                 aggregate, position = found.get(aggregate_id, (None, 0))
-                self._live[aggregate_id] = aggregate
-                self._positions[aggregate_id] = position
+                with suppress(OutOfOrder):  # the batch is stored, or in conflict
+                    now = brought_up(aggregate, decided[aggregate_id])
+                    self._live[aggregate_id] = now
+                    self._positions[aggregate_id] = position
         for part_id in parts:
             self._live.setdefault(Part(part_id.int), wholes.get(part_id))
+
+    def _not_stored(self, ids: Iterable[UUID]) -> dict[UUID, list[Event]]:
+        """Return what was decided about aggregates and is not stored yet."""
+        decided: dict[UUID, list[Event]] = {aggregate_id: [] for aggregate_id in ids}
+        for command in chain(self._storing, self._waiting):
+            for event in command.events:
+                if event.originator_id in decided:
+                    decided[event.originator_id].append(event)
+        return decided
 
     async def _loaded(self, what: Callable[..., K], *args: Any) -> K:
         """Return what commands wait for; `OperationalError` if that takes long."""
@@ -564,7 +586,7 @@ class Log:
 
     def _forget(self, batch: list[Command]) -> list[Command]:
         """Drop every aggregate that holds what was not stored."""
-        undone, self._waiting = batch + self._waiting, []
+        undone, self._waiting, self._storing = batch + self._waiting, [], []
         self._decided.clear()
         for command in undone:
             self.room.give_back(command.taken)
@@ -711,6 +733,16 @@ def replayed(history: Iterable[Written]) -> dict[UUID, tuple[Aggregate, int]]:
         before, _ = found.get(event.originator_id, (None, 0))
         found[event.originator_id] = event.mutate(before), position
     return found
+
+
+def brought_up(known: Any, events: Iterable[Event]) -> Any:
+    """Return an aggregate with what follows, or raise `OutOfOrder` if that does not."""
+    for event in events:
+        version = known.version if isinstance(known, Aggregate) else 0
+        if isinstance(known, Unreadable) or event.originator_version != version + 1:
+            raise OutOfOrder(event.originator_id, version, event.originator_version)
+        known = event.mutate(known)
+    return known
 
 
 def decoded(history: Iterable[Written]) -> list[tuple[Event, int]]:

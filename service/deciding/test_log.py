@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -31,12 +32,12 @@ from service.deciding.command import (
     Unavailable,
     asking,
 )
-from service.deciding.log import NOTHING_CHANGED, Log
+from service.deciding.log import NOTHING_CHANGED, Log, decoded
 from service.deciding.room import Measured, Room
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
 from service.endpoints.attachments import show as show_attachment
-from service.endpoints.endpoint import endpoint
+from service.endpoints.endpoint import Endpoint, endpoint
 from service.endpoints.volumes import One, create, delete, extend, show, update
 from service.manager import VolumeManager
 from service.testing.callers import eventually
@@ -666,8 +667,61 @@ async def asked_in_turn(*asks: Awaitable[Any]) -> list[asyncio.Future[Any]]:
     return going
 
 
+@pytest.mark.parametrize("stage", ["being stored", "waiting"])
+def test_what_is_read_again_has_what_was_decided_and_is_not_stored(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            volume_id, other = await available(log), await available(log)
+            append = Held(monkeypatch, manager.recorder, "append")
+            first = other if stage == "waiting" else volume_id
+            going = await asked_in_turn(ask(log, update, id=first, name="new"))
+            await until(append.reached)
+            going += await asked_in_turn(
+                ask(log, update, id=volume_id, name="new"),
+                ask(log, reserve_twice, id=volume_id),
+            )
+            looking = log.submit(sighted(volume_id, seen))
+            await eventually(partial(known, log, volume_id))
+            append.let_go.set()
+            await asyncio.gather(looking, *going)
+
+    asyncio.run(scenario())
+
+    assert seen == [(3, "new")]
+
+
 async def known(log: Log, volume_id: str) -> bool:
     return UUID(volume_id) in log._live
+
+
+def test_what_was_stored_while_it_was_read_is_read_again(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            append = Held(monkeypatch, manager.recorder, "append")
+            histories = Held(monkeypatch, manager.recorder, "histories", after=True)
+            renaming, refused = await asked_in_turn(
+                ask(log, update, id=volume_id, name="new"),
+                ask(log, reserve_twice, id=volume_id),
+            )
+            looking = log.submit(sighted(volume_id, seen))
+            await until(histories.reached)
+            append.let_go.set()
+            await renaming
+            histories.let_go.set()
+            await asyncio.gather(looking, refused)
+
+    asyncio.run(scenario())
+
+    assert seen == [(3, "new")]
 
 
 def test_a_look_is_confirmed_whatever_else_its_batch_has_changed(
@@ -695,6 +749,50 @@ def test_a_look_is_confirmed_whatever_else_its_batch_has_changed(
 
     assert shown["name"] == "told"
     assert told["version"] <= shown["version"] < later["version"]
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["alone", "of two"])
+def test_callers_that_race_read_what_they_wrote_and_nothing_that_never_was(
+    manager: VolumeManager, number: int
+) -> None:
+    dice = Random(number)
+    told: list[tuple[int, str]] = []
+
+    async def insist(logs: list[Log], endpoint: Endpoint, **message: Any) -> Any:
+        while True:
+            try:
+                return await ask(dice.choice(logs), endpoint, **message)
+            except Contended:
+                if number == 1:
+                    raise  # by whom?
+
+    async def client(logs: list[Log], volume_id: str, name: str) -> None:
+        for turn in range(25):
+            asked = {"id": volume_id, "name": f"{name}-{turn}"}
+            written, refused = await asyncio.gather(
+                insist(logs, update, **asked),
+                insist(logs, reserve_twice, id=volume_id),
+            )
+            shown = await insist(logs, show, id=volume_id)
+            assert refused["type"] == "refused"
+            assert shown["version"] >= written["version"]
+            assert shown["position"] >= written["position"]
+            told.extend((each["version"], each["name"]) for each in (written, shown))
+
+    async def scenario() -> str:
+        async with lives(manager.recorder, number) as logs:
+            volume_id = await available(logs[0])
+            clients = (client(logs, volume_id, name) for name in "abcdef")
+            await asyncio.gather(*clients)
+            return volume_id
+
+    history = manager.recorder.history(UUID(asyncio.run(scenario())))
+    names = {
+        event.originator_version: event.name
+        for event, _ in decoded(history)
+        if isinstance(event, Volume.Updated)
+    }
+    assert told == [(version, names[version]) for version, _ in told]
 
 
 def test_who_watches_sees_nothing_that_was_decided_beside_a_late_commit(
