@@ -289,6 +289,7 @@ class Command(msgspec.Struct, eq=False):
     # What has been decided, last.
     decision: Decision = msgspec.UNSET  # type: ignore[assignment]
     reply: Reply = msgspec.UNSET  # type: ignore[assignment]
+    raised: Exception | None = None
     events: Sequence[Event] = ()
     taken: dict[str, int] = {}
     seen: dict[str, int] = {}

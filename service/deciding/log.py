@@ -26,7 +26,7 @@ from collections.abc import (
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from logging import getLogger
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -79,6 +79,7 @@ AWAY_AFTER = 3.0  # seconds that a batch may take before no other waits for it
 PROBE_EVERY = 0.2  # seconds
 SOON = 1.0  # seconds that a command may have waited when others are still taken
 NO_LIMIT = 2**62  # GiB: what is given back is under none
+REFUSED = Reply(b"", 500)  # what stands for an exception until that is confirmed
 TOO_MANY = "too many commands are waiting; ask again later"
 STUCK_AFTER = 30.0  # seconds, ten times as many as a batch may take
 NO_ROOM = "the database's disk is full; nothing was changed"
@@ -116,14 +117,14 @@ class Log:
         self._live: Live = {}
         self._positions: dict[UUID, int] = {}
         self._waiting: list[Command] = []
+        self._storing: list[Command] = []  # unless it may come to nothing
         self._set_aside: list[Command] = []
         self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
         self._late = self._crowded = False
         # Told of each batch that was stored, and how many seconds that took.
         self.stored: list[Callable[[list[Command], float], None]] = []
-        self._decided = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self._decided, self._wanted = asyncio.Event(), asyncio.Event()
         self._watchers: dict[UUID, dict[asyncio.Event, Look]] = {}
         self._away: str | None = None
         self._confirmed = time.monotonic()
@@ -257,6 +258,7 @@ class Log:
     def _decide(self, command: Command) -> None:
         command.decision = decision = Decision(self._live, self.room)
         MOMENT.set(command.moment)
+        command.raised = None
         try:
             command.reply = command.decide(decision)
         except NotLive as missing:
@@ -267,9 +269,7 @@ class Log:
             self._wanted.set()
             return
         except Exception as problem:  # noqa: BLE001 - nobody else's command may suffer
-            self._take_back(decision)
-            self._fail(command, problem)
-            return
+            command.reply, command.raised = REFUSED, problem
         self._note(command, decision)
         self._waiting.append(command)
         self._decided.set()
@@ -306,6 +306,7 @@ class Log:
         while True:
             await self._decided.wait()
             batch, began = self._next_batch(), time.monotonic()
+            self._storing = batch
             try:
                 stored = await self._patiently(batch, self._store, batch)
             except IntegrityError as conflict:
@@ -357,15 +358,12 @@ class Log:
 
     def _store(self, batch: list[Command]) -> Stored:
         """Write one batch, in the writer's thread."""
-        based_on: dict[UUID, int] = {}
         events: list[Event] = []
         keys: list[tuple[Kept, int]] = []
         asked: list[str] = []
         parts: dict[UUID, UUID] = {}
         seen: dict[str, int] = {}
         for command in batch:
-            for aggregate_id, (_, version, _) in command.decision.touched.items():
-                based_on.setdefault(aggregate_id, version)
             events += command.events
             parts |= command.decision.parts
             for backend, gib in command.seen.items():
@@ -380,11 +378,12 @@ class Log:
         stored = list(map(self._mapper.to_stored_event, events))
         room = room_of(batch)
         return self.recorder.append(
-            Batch(stored, based_on, keys, asked, parts, *room, seen)
+            Batch(stored, based_on(batch), keys, asked, parts, *room, seen)
         )
 
     def _answer(self, batch: list[Command], stored: Stored) -> None:
         self._reached()
+        self._storing = []
         if self._crowded:
             logger.warning("there is room on the database's disk again")
             self._crowded = False
@@ -394,24 +393,28 @@ class Log:
                 position += 1
                 self._positions[event.originator_id] = position
             shown = command.reply.aggregate_id
-            if command.reply.code or shown is None:
+            if command.raised:
+                self._fail(command, command.raised)
+            elif command.reply.code or shown is None:
                 self._reply(command, command.reply)
             else:
                 self._reply(command, command.reply.at(self._positions.get(shown, 0)))
             self.room.give_back(command.taken)
             if self._watchers:
-                self._show(command.events)
+                self._show(command)
                 self.tell(event.originator_id for event in command.events)
         self.room.allocated |= stored.allocated
         self._forget_oldest()
 
-    def _show(self, events: Iterable[Event]) -> None:
+    def _show(self, command: Command) -> None:
         """Let those who watch look, unless more was decided than is stored."""
-        for event in events:
-            aggregate = self._live.get(event.originator_id)
+        for event in command.events:
+            aggregate, _, _ = command.decision.touched[event.originator_id]
             for look in self._watchers.get(event.originator_id, {}).values():
+                # Another of its version may be what a decision made that conflicts.
                 if (
-                    isinstance(aggregate, Aggregate)
+                    aggregate
+                    and aggregate is self._live.get(aggregate.id)
                     and aggregate.version == event.originator_version
                 ):
                     look(aggregate, self._positions[aggregate.id])
@@ -424,15 +427,16 @@ class Log:
         if isinstance(why, Conflict):
             answered = why.answered
             self.room.allocated |= why.allocated
-        wanted: set[Key] = {i for c in undone for i in c.decision.touched}
-        wanted |= {p for c in undone for p in parts_of(c.decision.parts)}
-        if isinstance(why, Conflict):
-            wanted |= why.moved_on | set(parts_of(why.moved_on))
+        wanted = concerning(undone, why)
         try:
             await self._bring(wanted)
         except PersistenceError as failure:
             self._give_up(undone, failure)
             return
+        # Another replica may add a part at any time: nobody may believe later that
+        # there is none.
+        absent = {p for p in wanted if isinstance(p, int) and not self._live.get(p)}
+        self._forget_keys(absent)
         for command in undone:
             command.attempts += concerned(command, why)
             if first := answered.get(command.request_id):
@@ -457,18 +461,38 @@ class Log:
                     self._decide(command)
 
     async def _bring(self, keys: Iterable[Key]) -> None:
-        """Bring things into memory; one that does not exist is None there."""
+        """Bring things into memory; one that does not exist is None there.
+
+        What was taken back may hold what others have decided. It is brought with
+        that, or not at all where that was stored meanwhile: it is wanted again.
+        """
         wanted = [key for key in keys if key not in self._live]
         ids = [key for key in wanted if isinstance(key, UUID)]
         parts = [UUID(int=key) for key in wanted if isinstance(key, int)]
+        known = [self._positions.get(aggregate_id) for aggregate_id in ids]
         found, wholes = await self._loaded(self._replay, ids, parts)
-        for aggregate_id in ids:
-            if aggregate_id not in self._live:
+        decided = self._not_stored(ids)
+        for aggregate_id, was in zip(ids, known, strict=True):
+            if (
+                aggregate_id not in self._live
+                and self._positions.get(aggregate_id) == was
+            ):
                 aggregate, position = found.get(aggregate_id, (None, 0))
-                self._live[aggregate_id] = aggregate
-                self._positions[aggregate_id] = position
+                with suppress(OutOfOrder):  # the batch is stored, or in conflict
+                    now = brought_up(aggregate, decided[aggregate_id])
+                    self._live[aggregate_id] = now
+                    self._positions[aggregate_id] = position
         for part_id in parts:
             self._live.setdefault(Part(part_id.int), wholes.get(part_id))
+
+    def _not_stored(self, ids: Iterable[UUID]) -> dict[UUID, list[Event]]:
+        """Return what was decided about aggregates and is not stored yet."""
+        decided: dict[UUID, list[Event]] = {aggregate_id: [] for aggregate_id in ids}
+        for command in chain(self._storing, self._waiting):
+            for event in command.events:
+                if event.originator_id in decided:
+                    decided[event.originator_id].append(event)
+        return decided
 
     async def _loaded(self, what: Callable[..., K], *args: Any) -> K:
         """Return what commands wait for; `OperationalError` if that takes long."""
@@ -562,7 +586,7 @@ class Log:
 
     def _forget(self, batch: list[Command]) -> list[Command]:
         """Drop every aggregate that holds what was not stored."""
-        undone, self._waiting = batch + self._waiting, []
+        undone, self._waiting, self._storing = batch + self._waiting, [], []
         self._decided.clear()
         for command in undone:
             self.room.give_back(command.taken)
@@ -633,6 +657,27 @@ class Log:
         command.answer.is_now(why)
 
 
+def based_on(batch: Iterable[Command]) -> dict[UUID, int]:
+    """Return the version of every aggregate that a batch began with.
+
+    The database confirms that one, or what is written right after it. So `Conflict`
+    is raised where an aggregate was read anew in between, and is not as it was left.
+    """
+    first: dict[UUID, int] = {}
+    latest: dict[UUID, int] = {}
+    moved_on: set[UUID] = set()
+    for command in batch:
+        for aggregate_id, (_, version, _) in command.decision.touched.items():
+            first.setdefault(aggregate_id, version)
+            if latest.setdefault(aggregate_id, version) != version:
+                moved_on.add(aggregate_id)
+        for event in command.events:
+            latest[event.originator_id] = event.originator_version
+    if moved_on:
+        raise Conflict(moved_on)
+    return first
+
+
 def age_of(command: Command) -> float:
     """Return how many seconds ago a command was asked for."""
     return (datetime.now(UTC) - command.moment.timestamp).total_seconds()
@@ -646,6 +691,15 @@ def last_of(aggregate_id: UUID | None, events: Sequence[Event]) -> int:
     indexes = reversed(range(len(events)))
     of = (i for i in indexes if events[i].originator_id == aggregate_id)
     return next(of, -1)
+
+
+def concerning(undone: Sequence[Command], why: IntegrityError) -> set[Key]:
+    """Return what commands have looked at, and what others have changed of it."""
+    keys: set[Key] = {i for c in undone for i in c.decision.touched}
+    keys |= {p for c in undone for p in parts_of(c.decision.parts)}
+    if isinstance(why, Conflict):
+        keys |= why.moved_on | set(parts_of(why.moved_on))
+    return keys
 
 
 def concerned(command: Command, why: IntegrityError) -> bool:
@@ -679,6 +733,16 @@ def replayed(history: Iterable[Written]) -> dict[UUID, tuple[Aggregate, int]]:
         before, _ = found.get(event.originator_id, (None, 0))
         found[event.originator_id] = event.mutate(before), position
     return found
+
+
+def brought_up(known: Any, events: Iterable[Event]) -> Any:
+    """Return an aggregate with what follows, or raise `OutOfOrder` if that does not."""
+    for event in events:
+        version = known.version if isinstance(known, Aggregate) else 0
+        if isinstance(known, Unreadable) or event.originator_version != version + 1:
+            raise OutOfOrder(event.originator_id, version, event.originator_version)
+        known = event.mutate(known)
+    return known
 
 
 def decoded(history: Iterable[Written]) -> list[tuple[Event, int]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,6 +23,8 @@ from domain.volume import Volume
 from projections import resources
 from service.deciding import log as module
 from service.deciding.command import (
+    Command,
+    Contended,
     Decision,
     KeyReused,
     NotFound,
@@ -29,12 +32,12 @@ from service.deciding.command import (
     Unavailable,
     asking,
 )
-from service.deciding.log import NOTHING_CHANGED, Log
+from service.deciding.log import NOTHING_CHANGED, Log, decoded
 from service.deciding.room import Measured, Room
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
 from service.endpoints.attachments import show as show_attachment
-from service.endpoints.endpoint import endpoint
+from service.endpoints.endpoint import Endpoint, endpoint
 from service.endpoints.volumes import One, create, delete, extend, show, update
 from service.manager import VolumeManager
 from service.testing.callers import eventually
@@ -613,6 +616,254 @@ def test_what_may_come_to_nothing_is_shown_to_nobody(
 
     monkeypatch.setattr(module, "PROBE_EVERY", 0.5)
     assert asyncio.run(scenario()) == ["available", "new" if stored else "", stored]
+
+
+# What was taken back, and is read again
+
+
+class Held:
+    """A function of the recorder that is held up, before its work or after it."""
+
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        recorder: Any,
+        name: str,
+        *,
+        after: bool = False,
+    ) -> None:
+        self.reached, self.let_go = threading.Event(), threading.Event()
+        self._do, self._after = getattr(recorder, name), after
+        patch.setattr(recorder, name, self)
+
+    def __call__(self, *args: Any) -> Any:
+        done = self._do(*args) if self._after else None
+        self.reached.set()
+        self.let_go.wait(10)
+        return done if self._after else self._do(*args)
+
+
+async def until(flag: threading.Event) -> None:
+    assert await asyncio.to_thread(flag.wait, 5)
+
+
+def sighted(volume_id: str, seen: list[tuple[int, str]]) -> Command:
+    """Return a look at a volume that tells each time which it was shown."""
+
+    def look(decision: Decision) -> Reply:
+        volume = decision.get(Volume, UUID(volume_id))
+        seen.append((volume.version, volume.name))
+        return Reply(b"{}", 0, volume.id, volume.version)
+
+    return asking(look)
+
+
+async def asked_in_turn(*asks: Awaitable[Any]) -> list[asyncio.Future[Any]]:
+    """Return what becomes of commands, which are asked one after another."""
+    going: list[asyncio.Future[Any]] = []
+    for each in asks:
+        going.append(asyncio.ensure_future(each))
+        await asyncio.sleep(0)
+    return going
+
+
+@pytest.mark.parametrize("stage", ["being stored", "waiting"])
+def test_what_is_read_again_has_what_was_decided_and_is_not_stored(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            volume_id, other = await available(log), await available(log)
+            append = Held(monkeypatch, manager.recorder, "append")
+            first = other if stage == "waiting" else volume_id
+            going = await asked_in_turn(ask(log, update, id=first, name="new"))
+            await until(append.reached)
+            going += await asked_in_turn(
+                ask(log, update, id=volume_id, name="new"),
+                ask(log, reserve_twice, id=volume_id),
+            )
+            looking = log.submit(sighted(volume_id, seen))
+            await eventually(partial(known, log, volume_id))
+            append.let_go.set()
+            await asyncio.gather(looking, *going)
+
+    asyncio.run(scenario())
+
+    assert seen == [(3, "new")]
+
+
+async def known(log: Log, volume_id: str) -> bool:
+    return UUID(volume_id) in log._live
+
+
+def test_what_was_stored_while_it_was_read_is_read_again(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            append = Held(monkeypatch, manager.recorder, "append")
+            histories = Held(monkeypatch, manager.recorder, "histories", after=True)
+            renaming, refused = await asked_in_turn(
+                ask(log, update, id=volume_id, name="new"),
+                ask(log, reserve_twice, id=volume_id),
+            )
+            looking = log.submit(sighted(volume_id, seen))
+            await until(histories.reached)
+            append.let_go.set()
+            await renaming
+            histories.let_go.set()
+            await asyncio.gather(looking, refused)
+
+    asyncio.run(scenario())
+
+    assert seen == [(3, "new")]
+
+
+def test_a_look_is_confirmed_whatever_else_its_batch_has_changed(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            volume_id = await available(one)
+            await ask(two, show, id=volume_id)
+            told = await ask(one, update, id=volume_id, name="told")
+            append = Held(monkeypatch, manager.recorder, "append")
+            going = await asked_in_turn(ask(two, create, size_gib=1))
+            await until(append.reached)
+            going += await asked_in_turn(
+                ask(two, show, id=volume_id),
+                ask(two, reserve_twice, id=volume_id),
+                ask(two, update, id=volume_id, description="later"),
+            )
+            await eventually(partial(known, two, volume_id))
+            append.let_go.set()
+            _, shown, _, later = await asyncio.gather(*going)
+            return [told, shown, later]
+
+    told, shown, later = asyncio.run(scenario())
+
+    assert shown["name"] == "told"
+    assert told["version"] <= shown["version"] < later["version"]
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["alone", "of two"])
+def test_callers_that_race_read_what_they_wrote_and_nothing_that_never_was(
+    manager: VolumeManager, number: int
+) -> None:
+    dice = Random(number)
+    told: list[tuple[int, str]] = []
+
+    async def insist(logs: list[Log], endpoint: Endpoint, **message: Any) -> Any:
+        while True:
+            try:
+                return await ask(dice.choice(logs), endpoint, **message)
+            except Contended:
+                if number == 1:
+                    raise  # by whom?
+
+    async def client(logs: list[Log], volume_id: str, name: str) -> None:
+        for turn in range(25):
+            asked = {"id": volume_id, "name": f"{name}-{turn}"}
+            written, refused = await asyncio.gather(
+                insist(logs, update, **asked),
+                insist(logs, reserve_twice, id=volume_id),
+            )
+            shown = await insist(logs, show, id=volume_id)
+            assert refused["type"] == "refused"
+            assert shown["version"] >= written["version"]
+            assert shown["position"] >= written["position"]
+            told.extend((each["version"], each["name"]) for each in (written, shown))
+
+    async def scenario() -> str:
+        async with lives(manager.recorder, number) as logs:
+            volume_id = await available(logs[0])
+            clients = (client(logs, volume_id, name) for name in "abcdef")
+            await asyncio.gather(*clients)
+            return volume_id
+
+    history = manager.recorder.history(UUID(asyncio.run(scenario())))
+    names = {
+        event.originator_version: event.name
+        for event, _ in decoded(history)
+        if isinstance(event, Volume.Updated)
+    }
+    assert told == [(version, names[version]) for version, _ in told]
+
+
+def test_who_watches_sees_nothing_that_was_decided_beside_a_late_commit(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    def look(now: Any, _: int) -> None:
+        seen.append((now.version, now.name))
+
+    async def lost(log: Log) -> bool:
+        return log.age > 0
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            append = Held(monkeypatch, manager.recorder, "append")
+            monkeypatch.setattr(module, "AWAY_AFTER", 0.05)
+            going = await asked_in_turn(ask(log, update, id=volume_id, name="late"))
+            await eventually(partial(lost, log))
+            monkeypatch.setattr(module, "AWAY_AFTER", 10.0)
+            await asyncio.sleep(0.1)
+            await back(log)
+            with log.watching(UUID(volume_id), look):
+                going += await asked_in_turn(
+                    ask(log, update, id=volume_id, name="beside")
+                )
+                await eventually(partial(known, log, volume_id))
+                append.let_go.set()
+                await asyncio.gather(*going)
+
+    asyncio.run(scenario())
+
+    assert seen == [(4, "beside")]
+
+
+def test_what_a_look_raises_is_confirmed_like_any_answer(
+    manager: VolumeManager,
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    async def scenario() -> None:
+        volume_id = str(uuid4())
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            with pytest.raises(NotFound):
+                await two.submit(sighted(volume_id, seen))
+            await ask(one, create, id=volume_id, size_gib=1)
+            await two.submit(sighted(volume_id, seen))
+
+    asyncio.run(scenario())
+
+    assert seen == [(1, "")]
+
+
+def test_an_attachment_that_was_not_there_is_looked_for_anew(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as one, live(manager.recorder) as two:
+            volume_id, chosen = await available(one), str(uuid4())
+            await ask(two, show, id=volume_id)
+            await ask(one, update, id=volume_id, name="new")
+            asked = {"id": chosen, "volume_id": volume_id, "host": "node-1"}
+            with monkeypatch.context() as patch:
+                patch.setattr(Log, "MOST_ATTEMPTS", 0)
+                with pytest.raises(Contended):
+                    await ask(two, reserve, **asked)
+            await ask(one, reserve, **asked)
+            return await ask(two, show_attachment, id=chosen)
+
+    assert asyncio.run(scenario())["status"] == "reserved"
 
 
 # Room
