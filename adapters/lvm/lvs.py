@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ from adapters.lvm.clearing import Clearing, is_busy
 from adapters.lvm.failures import ENLARGE, GIB, CutShort, InUse, LvmFailed, NoSpace
 from adapters.lvm.group import Group
 from adapters.lvm.limits import within
-from adapters.lvm.mapper import Mapper, mapped
+from adapters.lvm.mapper import Device, Mapper, mapped
 from adapters.lvm.report import COW, Lv
 from adapters.lvm.thin import ThinPool
 from domain.ports import Progress, unheard
@@ -128,17 +129,21 @@ class Lvs:
     def active(self, lv: Lv) -> str:
         """Return a logical volume's device, which the kernel has, whole, from now on.
 
-        It has none after a reboot, and one that is suspended or too small after an
-        LVM command that was killed.
+        It has none after a reboot, and one that is suspended, too small, or not where
+        it should be after an LVM command that was killed.
         """
-        name = mapped(self._group.name, lv.name)
+        name, path = mapped(self._group.name, lv.name), self.path(lv.name)
         device = self._mapper.device(name)
         where = f"{self._group.name}/{lv.name}"
         if device is None:
             self._group.change(lv.name, lv, "lvchange", "-ay", "-K", "-y", where)
-        elif device.is_suspended or self._mapper.size_bytes(name) < lv.reads_bytes:
+        elif (
+            device.is_suspended
+            or self._mapper.size_bytes(name) < lv.reads_bytes
+            or not leads_to(path, device)
+        ):
             self._group.change(lv.name, lv, "lvchange", "--refresh", where)
-        return self.path(lv.name)
+        return path
 
     def go_on(self) -> None:
         """Let those go on that an LVM held up which was killed."""
@@ -213,3 +218,11 @@ class Lvs:
                 raise InUse(str(device)) from error
             raise
         return self._clearing.how
+
+
+def leads_to(path: str, device: Device) -> bool:
+    """Tell whether it is the device, and not one that is gone or another one."""
+    try:
+        return os.stat(path).st_rdev == device.number  # noqa: PTH116 - no path is made
+    except OSError:
+        return False

@@ -229,6 +229,21 @@ class TestThick(LvmContract):
 
         assert read(front, 0, 6) == bytes(6)
 
+    def test_what_leads_to_another_device_is_mended_before_it_is_opened(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        """Without udev, an LVM that is killed leaves nodes of what is gone."""
+        other = asked()
+        place = Path(driver.create(other, CAUSE))
+        write(place, 4096, b"other")
+        node = Path("/dev", GROUP, f"volume-{volume}")
+        node.unlink()
+        node.symlink_to(place)
+
+        driver.delete(volume, CAUSE.at)
+
+        assert read(place, 4096, 5) == b"other"
+
     def test_a_front_device_that_an_agent_was_killed_before_it_gave_a_table_is_cut(
         self, volume: UUID
     ) -> None:
