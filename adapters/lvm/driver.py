@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging import getLogger
+from math import ceil, floor
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -142,10 +143,11 @@ class LvmDriver:
             others = (lv for lv in seen.lvs.values() if lv.name != pool.name)
             promised = sum(lv.size_bytes for lv in others)
         else:
-            total, free = seen.size_bytes, seen.free_bytes
-            # What snapshots need to keep what they do is promised to nobody.
+            # What snapshots need to keep what they do is room for nobody.
             kept = (lv for lv in seen.lvs.values() if lv.is_cow)
-            promised = total - free - sum(c.size_bytes - c.reads_bytes for c in kept)
+            total = seen.size_bytes - sum(c.size_bytes - c.reads_bytes for c in kept)
+            free = seen.free_bytes
+            promised = total - free
         reserved, ratio = self._limits
         return Capabilities(
             volume_backend_name=self._name,
@@ -154,7 +156,7 @@ class LvmDriver:
             storage_protocol=self._target.storage_protocol,
             total_capacity_gb=in_gib(total),
             free_capacity_gb=in_gib(free),
-            provisioned_capacity_gb=in_gib(promised),
+            provisioned_capacity_gb=in_gib(promised, ceil),
             total_volumes=sum(map(volumes.is_ours, seen.lvs.values())),
             thin_provisioning_support=self._thin,
             thick_provisioning_support=not self._thin,
@@ -610,6 +612,6 @@ class LvmDriver:
             self._pool.usage()
 
 
-def in_gib(size_bytes: float) -> float:
-    """Return bytes as GiB, to the hundredth."""
-    return round(size_bytes / GIB, 2)
+def in_gib(size_bytes: float, rounded: Callable[[float], int] = floor) -> float:
+    """Return bytes as GiB, to the hundredth: no more than there is."""
+    return rounded(size_bytes / GIB * 100) / 100

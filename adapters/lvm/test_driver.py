@@ -21,7 +21,7 @@ from adapters.contracts.drivers import (
     size,
     write,
 )
-from adapters.contracts.snapshots import AnySizeContract, SnapshotContract
+from adapters.contracts.snapshots import AnySizeContract, SnapshotContract, wanted
 from adapters.contracts.targets import KEY, MIB
 from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
@@ -228,6 +228,19 @@ class TestThick(LvmContract):
         front = device(driver, volume)
 
         assert read(front, 0, 6) == bytes(6)
+
+    def test_no_more_room_is_told_of_than_there_is(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        before = driver.capabilities()
+
+        driver.take_snapshot(wanted(volume), CAUSE)
+
+        after = driver.capabilities()
+        size = int(lvm("vgs", "-o", "vg_size", GROUP)[0]["vg_size"])
+        assert before.total_capacity_gb <= size / GIB
+        assert after.total_capacity_gb < before.total_capacity_gb
+        assert after.provisioned_capacity_gb == before.provisioned_capacity_gb + 1
 
     def test_what_leads_to_another_device_is_mended_before_it_is_opened(
         self, driver: LvmDriver, volume: UUID
