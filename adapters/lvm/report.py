@@ -52,6 +52,7 @@ class Lv:
     origin: str = ""
     origin_bytes: int = 0  # what a thick snapshot's origin had when it was taken
     transaction_id: int = 0  # of what LVM had a thin pool do last
+    thin_id: int = 0  # what its pool calls it
 
     @property
     def is_open(self) -> bool:
@@ -80,7 +81,9 @@ class Lv:
 
 
 COW = "swi-a-s---"  # the attributes of a thick snapshot
-LV_FIELDS = "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,origin_size,transaction_id"
+LV_FIELDS = (
+    "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,origin_size,transaction_id,thin_id"
+)
 VG_FIELDS = "vg_size,vg_free,vg_extent_size,vg_missing_pv_count"
 
 
@@ -117,4 +120,5 @@ def lv_of(row: dict[str, str]) -> Lv:
         origin=row["origin"],
         origin_bytes=int(row["origin_size"] or 0),
         transaction_id=int(row["transaction_id"] or 0),
+        thin_id=int(row["thin_id"] or 0),
     )

@@ -21,6 +21,7 @@ ROW = {
     "origin": "",
     "origin_size": "",
     "transaction_id": "",
+    "thin_id": "",
 }
 
 

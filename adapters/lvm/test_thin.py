@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from adapters.contracts.drivers import CAUSE, asked, device, read
+from adapters.contracts.snapshots import wanted
 from adapters.lvm import volumes
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import Crashed
@@ -70,6 +71,36 @@ def test_a_volume_that_the_pool_does_not_have_is_made(
     run("lvchange", "-qq", "-ay", f"{GROUP}/{name}")
 
     assert read(device(driver, other), 0, 6) == bytes(6)
+
+
+def test_the_only_volume_of_a_pool_that_does_not_have_it_is_made(
+    driver: LvmDriver, write_down: Write
+) -> None:
+    event = asked()
+    name = Path(driver.create(event, CAUSE)).name
+    number = run("lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}").strip()
+    run("lvchange", "-qq", "-an", f"{GROUP}/{name}")
+    run("lvchange", "-qq", "-ay", f"{GROUP}/{POOL}")
+    run("dmsetup", "message", TOLD, "0", f"delete {number}")
+    write_down(f'create = "{name}"')
+
+    there = device(fresh("thin"), event.originator_id)
+
+    assert read(there, 0, 6) == bytes(6)
+
+
+def test_a_snapshot_that_the_pool_has_made_already_is_not_made_again(
+    driver: LvmDriver, other: UUID, write_down: Write
+) -> None:
+    name = Path(driver.take_snapshot(wanted(other), CAUSE)).name
+    write_down(f'create = "{name}"')
+    with pytest.raises(subprocess.CalledProcessError):
+        run("lvcreate", "-qq", "-V", "1g", "-n", "x", "--thinpool", f"{GROUP}/{POOL}")
+
+    driver = fresh("thin")
+
+    assert read(device(driver, other), 0, 6) == bytes(6)
+    driver.create(asked(), CAUSE)
 
 
 @pytest.mark.usefixtures("other")

@@ -6,7 +6,6 @@ import errno
 import os
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from logging import getLogger
 from typing import NamedTuple
 
@@ -124,14 +123,18 @@ class ThinPool:
         if told is None or told == written:
             return
         lvs = self._group.seen().lvs.values()
-        those = (lv for lv in lvs if lv.pool == self.name)
-        for lv in islice(those, 2):  # the pool has all of them but one at most
+        those = [lv for lv in lvs if lv.pool == self.name]
+        for lv in those[:2]:  # the pool has all of them but one at most
             where = f"{self._group.name}/{lv.name}"
             with suppress(LvmFailed):
                 self._change(lv, "-ay", "-K", "-y", where)
                 self._change(lv, "--refresh", where)
                 logger.warning("thin pool %s was told what it had missed", self.where)
                 return
+        if len(those) == 1:  # and none is active that LVM could make active anew
+            with suppress(OSError):  # or the pool has it, and something else is wrong
+                self._tell(f"create_thin {those[0].thin_id}")
+                self._tell(f"set_transaction_id {told} {written}")
 
     def _change(self, lv: Lv, *words: str) -> None:
         """Have LVM change what the kernel has; it first tells the pool what it missed.
@@ -146,9 +149,11 @@ class ThinPool:
             told, written = self._transactions()
             if MADE_ALREADY not in failure.said or told != written - 1:
                 raise
-            done = f"set_transaction_id {told} {written}"
-            self._mapper.message(self._device(), done)
+            self._tell(f"set_transaction_id {told} {written}")
             change()
+
+    def _tell(self, message: str) -> None:
+        self._mapper.message(self._device(), message)
 
     def _transactions(self) -> tuple[int | None, int]:
         """Return how far the pool is, unless it has failed, and how far LVM is."""
