@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from logging import getLogger
@@ -129,30 +129,34 @@ class Lvs:
     def active(self, lv: Lv) -> str:
         """Return a logical volume's device, which the kernel has, whole, from now on.
 
-        It has none after a reboot, and one that is suspended, too small, or not where
-        it should be after an LVM command that was killed.
+        It has none after a reboot, and one that is not whole after an LVM command that
+        was killed. Of what was to become another LVM makes nothing whole.
         """
-        name, path = mapped(self._group.name, lv.name), self.path(lv.name)
+        name = mapped(self._group.name, lv.name)
         device = self._mapper.device(name)
         where = f"{self._group.name}/{lv.name}"
+        if device and not self._is_whole(device, lv):
+            self._group.change(lv.name, lv, "lvchange", "--refresh", where)
+            device = self._mapper.device(name)
+            if device and not self._is_whole(device, lv):
+                self._mapper.remove(name)
+                device = None
         if device is None:
             self._group.change(lv.name, lv, "lvchange", "-ay", "-K", "-y", where)
-        elif (
-            device.is_suspended
-            or self._mapper.size_bytes(name) < lv.reads_bytes
-            or not leads_to(path, device)
-        ):
-            self._group.change(lv.name, lv, "lvchange", "--refresh", where)
-        return path
+        return self.path(lv.name)
 
     def go_on(self) -> None:
-        """Let those go on that an LVM held up which was killed."""
-        for lv in self._group.seen().lvs.values():
-            device = self._mapper.device(mapped(self._group.name, lv.name))
-            if device and device.is_suspended:
-                with suppress(LvmFailed):  # the next that needs it tries again
-                    self.active(lv)
-                logger.warning("%s was held up, and goes on", lv.name)
+        """Let those go on that an LVM was at work on which was killed.
+
+        The kernel may have held them up, or call them by the name that they had.
+        """
+        left = list(self._left())
+        # One has its name only when the one before has another.
+        for lv in (*left, *left):
+            with suppress(LvmFailed):  # the next that needs it tries again
+                self.active(lv)
+        for lv in left:
+            logger.warning("%s was held up, and goes on", lv.name)
 
     def keep(self, name: str, what: str, done: int) -> None:
         """Have the logical volume say how much of it is done."""
@@ -183,6 +187,31 @@ class Lvs:
             where = f"{self._group.name}/{lv.name}"
             self._group.change(lv.name, None, "lvremove", "-f", "-y", where)
         return cleared
+
+    def _left(self) -> Iterator[Lv]:
+        """Yield what the kernel does not have as it should, whatever it calls it."""
+        seen = self._group.seen()
+        lvs = {dm_uuid(seen.uuid, lv.uuid): lv for lv in seen.lvs.values()}
+        ours = filter(self._is_ours, self._mapper.names())
+        for name, device in ((name, self._mapper.device(name)) for name in ours):
+            if device and (lv := lvs.get(device.uuid)):
+                is_called = mapped(self._group.name, lv.name)
+                if device.is_suspended or device.waits or name != is_called:
+                    yield lv
+
+    def _is_ours(self, device: str) -> bool:
+        return device.startswith(mapped(self._group.name, ""))
+
+    def _is_whole(self, device: Device, lv: Lv) -> bool:
+        """Tell whether the kernel has what LVM has written down, and it can be opened.
+
+        An LVM that was killed leaves one that is suspended, or has not begun with its
+        table, has none, or another's; without udev, also a node that leads elsewhere.
+        """
+        if device.is_suspended or device.waits:
+            return False
+        has = self._mapper.size_bytes(mapped(self._group.name, lv.name))
+        return has >= lv.reads_bytes and leads_to(self.path(lv.name), device)
 
     def _create(self, lv: Lv, kind: Iterable[str], where: str) -> Lv:
         said = [f"--addtag={tag}" for tag in sorted(lv.tags)]
@@ -218,6 +247,11 @@ class Lvs:
                 raise InUse(str(device)) from error
             raise
         return self._clearing.how
+
+
+def dm_uuid(group: str, lv: str) -> str:
+    """Return what device-mapper knows a logical volume by, of LVM's two uuids."""
+    return "LVM-" + f"{group}{lv}".replace("-", "")
 
 
 def leads_to(path: str, device: Device) -> bool:

@@ -30,7 +30,7 @@ SECTOR = 512
 # of its threads up for as long as the kernel takes.
 ROOM = 1024
 
-SUSPENDED, STATUS_TABLE = 1 << 1, 1 << 4
+SUSPENDED, STATUS_TABLE, INACTIVE_PRESENT = 1 << 1, 1 << 4, 1 << 6
 BUFFER_FULL, SKIP_LOCKFS, NO_FLUSH = 1 << 8, 1 << 10, 1 << 11
 
 # To udevd: the node is made here, and what is on the device is not to be looked at.
@@ -56,6 +56,8 @@ class Device(NamedTuple):
     number: int
     open_count: int
     is_suspended: bool
+    waits: bool  # a table is loaded, and not resumed with
+    uuid: str
 
     @property
     def numbers(self) -> str:
@@ -207,7 +209,8 @@ def answer_in(buffer: bytearray) -> Answer:
     """Return what the kernel has written over a question."""
     told = HEADER.unpack_from(buffer)
     size, start, rows, open_count, flags, number = *told[3:8], told[10]
-    device = Device(number, open_count, bool(flags & SUSPENDED))
+    is_suspended, waits = bool(flags & SUSPENDED), bool(flags & INACTIVE_PRESENT)
+    device = Device(number, open_count, is_suspended, waits, text(told[12]))
     return Answer(device, rows, flags, bytes(buffer[start:size]))
 
 

@@ -53,6 +53,7 @@ class Lv:
     origin_bytes: int = 0  # what a thick snapshot's origin had when it was taken
     transaction_id: int = 0  # of what LVM had a thin pool do last
     thin_id: int = 0  # what its pool calls it
+    uuid: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -82,7 +83,8 @@ class Lv:
 
 COW = "swi-a-s---"  # the attributes of a thick snapshot
 LV_FIELDS = (
-    "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,origin_size,transaction_id,thin_id"
+    "lv_name,lv_size,lv_attr,lv_tags,pool_lv,origin,origin_size,transaction_id,thin_id,"
+    "lv_uuid"
 )
 VG_FIELDS = "vg_size,vg_free,vg_extent_size,vg_missing_pv_count"
 
@@ -121,4 +123,5 @@ def lv_of(row: dict[str, str]) -> Lv:
         origin_bytes=int(row["origin_size"] or 0),
         transaction_id=int(row["transaction_id"] or 0),
         thin_id=int(row["thin_id"] or 0),
+        uuid=row["lv_uuid"],
     )

@@ -22,6 +22,7 @@ ROW = {
     "origin_size": "",
     "transaction_id": "",
     "thin_id": "",
+    "lv_uuid": "",
 }
 
 
