@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -48,6 +48,8 @@ VOLUME, OTHER, COPY, SNAPSHOT = (UUID(int=each) for each in range(1, 5))
 GROUP_SNAPSHOT = together_of(VOLUME, OTHER)
 GROUP_SNAPSHOT.members[0] = Member(SNAPSHOT, VOLUME, 1)
 LOOKS = {"vgs", "lvs", *(Verb.LIST_DEVICES, Verb.DEV_STATUS, Verb.TABLE_STATUS)}
+
+PARTS = 6
 
 Operation = Callable[[LvmDriver], object]
 
@@ -257,6 +259,7 @@ def test_a_reversion_that_was_killed_shows_nobody_a_mixture(
             assert read(there, 4096, 6) in (b"before", b"behind")
 
 
+@pytest.mark.parametrize("part", range(PARTS))  # each takes minutes on slow machines
 @pytest.mark.parametrize(("kind", "before", "operation", "done"), CASES)
 def test_what_lvm_was_killed_amid_is_finished_when_asked_again(
     group: str,
@@ -264,8 +267,9 @@ def test_what_lvm_was_killed_amid_is_finished_when_asked_again(
     before: Operation,
     operation: Operation,
     done: Callable[[LvmDriver], bool],
+    part: int,
 ) -> None:
-    for _ in killed(before, operation, kind, die_with_lvm):
+    for _ in killed(before, operation, kind, die_with_lvm, count(1 + part, PARTS)):
         driver = fresh(kind)
 
         operation(driver)
@@ -282,26 +286,31 @@ def device_of_bystander(driver: LvmDriver) -> Any:
 
 def killed_around_each_change(
     kind: str, before: Operation, operation: Operation, when: str
-) -> Iterator[None]:
-    """Yield after each change at which the operation was killed, and once after it."""
-    return killed(before, operation, kind, partial(die, when=when))
+) -> Iterator[int]:
+    """Yield each change at which the operation was killed, and the one behind them."""
+    for step in killed(before, operation, kind, partial(die, when=when), count(1)):
+        yield step
+    assert step > 1, "nothing was ever killed"
 
 
 def killed(
-    before: Operation, operation: Operation, kind: str, die: Callable[..., None]
-) -> Iterator[None]:
-    """Yield after each step at which the operation was killed, and once after it."""
-    for step in count(1):
+    before: Operation,
+    operation: Operation,
+    kind: str,
+    die: Callable[..., None],
+    steps: Iterable[int],
+) -> Iterator[int]:
+    """Yield each step at which the operation was killed, and the first behind it."""
+    for step in steps:
         before(fresh(kind))
         child = os.fork()
         if not child:
             die(step, kind, operation)
         _, status = os.waitpid(child, 0)
-        yield
+        yield step
         gc.collect()  # an LVM ends with its driver
         clear()
         if os.waitstatus_to_exitcode(status) == 0:
-            assert step > 1, "nothing was ever killed"
             return
         assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
 
