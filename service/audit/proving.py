@@ -48,7 +48,7 @@ class Proving:
         except (Error, TimeoutError):
             raise Unavailable("the stream of checkpoints cannot be read") from None
         if not kept:
-            raise Unavailable("nothing is signed yet; ask again later")
+            raise Unavailable("nothing is signed yet")
         checkpoint = kept.checkpoint
         return {
             "note": kept.note,
