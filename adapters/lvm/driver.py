@@ -136,16 +136,15 @@ class LvmDriver:
             self._group.look()
             seen = self._group.seen(age=SWEEP)
             usage = self._pool.usage() if self._thin else None
-            pool = self._pool.lv
-        if usage and pool:
-            total = pool.size_bytes
+            total = self._pool.size_bytes() if self._thin else seen.size_bytes
+        if usage:
             free = total * (1 - usage.data / 100)
-            others = (lv for lv in seen.lvs.values() if lv.name != pool.name)
+            others = (lv for lv in seen.lvs.values() if lv.name != self._pool.name)
             promised = sum(lv.size_bytes for lv in others)
         else:
             # What snapshots need to keep what they do is room for nobody.
             kept = (lv for lv in seen.lvs.values() if lv.is_cow)
-            total = seen.size_bytes - sum(c.size_bytes - c.reads_bytes for c in kept)
+            total -= sum(lv.size_bytes - lv.reads_bytes for lv in kept)
             free = seen.free_bytes
             promised = total - free
         reserved, ratio = self._limits

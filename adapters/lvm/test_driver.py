@@ -111,6 +111,15 @@ class TestThin(LvmContract, AnySizeContract):  # a thick one is as large as its 
 
         assert driver.create(event, CAUSE) == location
 
+    def test_a_pool_that_was_extended_has_more_room_at_once(
+        self, driver: LvmDriver
+    ) -> None:
+        before = driver.capabilities().total_capacity_gb
+
+        run("lvextend", "-qq", "-L", "+128m", f"{GROUP}/{POOL}")
+
+        assert driver.capabilities().total_capacity_gb > before
+
 
 class TestThick(LvmContract):
     kind = "default"

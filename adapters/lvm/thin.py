@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from logging import getLogger
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from adapters.lvm.failures import LvmFailed, NoPool, PoolIsBroken, PoolIsFull
 from adapters.lvm.group import Group
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
 from domain.pool import FULL
+
+T = TypeVar("T")
 
 MADE_ALREADY = os.strerror(errno.EEXIST)
 
@@ -62,14 +65,21 @@ class ThinPool:
 
         Raises `PoolIsBroken` where it takes no writes.
         """
+        return self._asked(self._usage)
+
+    def size_bytes(self) -> int:
+        """Ask the kernel how large the pool is: somebody may have extended it."""
+        return self._asked(lambda: self._mapper.size_bytes(self._device()))
+
+    def _asked(self, ask: Callable[[], T]) -> T:
         try:
-            return self._usage()
+            return ask()
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
         # For a moment a pool has no name, when its first volume becomes active.
         with self._group.alone():
-            return self._usage()
+            return ask()
 
     def _usage(self) -> Usage:
         status = self._status()
