@@ -153,7 +153,8 @@ class Lvs:
         left = list(self._left())
         # One has its name only when the one before has another.
         for lv in (*left, *left):
-            with suppress(LvmFailed):  # the next that needs it tries again
+            # Or something has it open: the next that needs it tries again.
+            with suppress(LvmFailed, OSError):
                 self.active(lv)
         for lv in left:
             logger.warning("%s was held up, and goes on", lv.name)
