@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
@@ -57,6 +57,8 @@ FEW, MANY = 10, 1000  # logical volumes
 ALONE, TOGETHER = 12, 48  # operations, one at a time and 32 at a time
 IN_FLIGHT = 32
 WAIT = "Holdfast-Wait: 60"
+# An agent that has died since had begun what is in flight.
+BEFORE = timedelta(minutes=5)
 AGAIN = 0.05  # seconds until what has no answer yet is asked again
 
 LOOK_EVERY = 0.5  # seconds; looking is work for the same processor
@@ -180,7 +182,7 @@ def populate(on: Bed, storage: Storage, number: int) -> None:
     """Have so many volumes; of many, half are at work, in every way."""
     kinds = [kind for kind in SETTLED if kind is not managing]
     busy = number // 2 if number == MANY else 0
-    MOMENT.set(Moment(datetime.now(UTC), Provenance(actor="bench")))
+    MOMENT.set(Moment(datetime.now(UTC) - BEFORE, Provenance(actor="bench")))
     begun = [kinds[n % len(kinds)](storage.kind) for n in range(busy)]
     begun += [available(storage.kind) for _ in range(number - busy)]
     with VolumeManager(on.database) as manager:

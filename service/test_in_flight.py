@@ -33,7 +33,7 @@ from service.testing.at_work import (
     unexported,
     write,
 )
-from service.testing.callers import caller, eventually
+from service.testing.callers import Caller, caller, eventually
 from service.testing.deciding import capabilities
 from service.testing.loads import has_room, nothing_is_in_flight
 from service.testing.programs import AGENT, BACKEND, SERVE, configuration, program
@@ -187,28 +187,16 @@ def test_a_thousand_in_flight_are_settled_in_time_whatever_the_log_has(
 def test_new_work_is_done_before_a_thousand_in_flight_are_settled(
     config: Path, broker: NatsServer, manager: VolumeManager
 ) -> None:
-    def large(backend: str) -> Volume:
-        return Volume.create(uuid4(), size_gib=2, backend=backend)
-
-    kinds = [large, deleting, deleting_by_force, large, unexported]
-    begun = [kinds[n % len(kinds)](BACKEND) for n in range(IN_FLIGHT)]
-    config.write_text(config.read_text().replace(FILE_DRIVER, f"{__name__}.Slow"))
-
     async def first() -> tuple[float, Any, int]:
         async with asyncio.timeout(60), caller(broker.url) as asker:
             await has_room(asker)
             asked = time.monotonic()
-            made = await asker.insist("volume.create", "key-1", size_gib=1)
-            await asker.until("volume.show", is_available, id=made["id"])
+            left = await left_when_made(asker, await small(asker))
             took = time.monotonic() - asked
-            working = await asker.insist("backend.is_working", name=BACKEND)
-            left = await asker.insist("agent.in_flight", "", name=BACKEND, after=0)
-            return took, working, len(left["items"])
+            return took, await asker.insist("backend.is_working", name=BACKEND), left
 
-    def is_available(volume: Any) -> bool:
-        return bool(volume["status"] == "available")
-
-    write(manager.recorder, begun)
+    slow(config)
+    write(manager.recorder, at_work())
     with program(SERVE, config), program(AGENT, config):
         took, working, left = asyncio.run(first())
 
@@ -216,3 +204,60 @@ def test_new_work_is_done_before_a_thousand_in_flight_are_settled(
     assert left > 100
     assert working["working"]
     assert re.fullmatch(r"settling \d+ of 1000 in flight", working["reason"])
+
+
+@pytest.mark.slow
+def test_what_was_asked_while_there_was_no_agent_waits_for_nothing_older(
+    config: Path, broker: NatsServer, manager: VolumeManager
+) -> None:
+    async def known() -> None:
+        async with caller(broker.url) as asker:
+            await has_room(asker)
+
+    async def asked() -> str:
+        async with caller(broker.url) as asker:
+            return await small(asker)
+
+    async def left(volume_id: str) -> int:
+        async with asyncio.timeout(60), caller(broker.url) as asker:
+            return await left_when_made(asker, volume_id)
+
+    slow(config)
+    begun = at_work()
+    with program(SERVE, config):
+        with program(AGENT, config):
+            asyncio.run(known())
+        write(manager.recorder, begun)
+        volume_id = asyncio.run(asked())
+        with program(AGENT, config):
+            assert asyncio.run(left(volume_id)) > 100
+
+
+def slow(config: Path) -> None:
+    """Have a storage that takes its time."""
+    config.write_text(config.read_text().replace(FILE_DRIVER, f"{__name__}.Slow"))
+
+
+def at_work() -> list[Aggregate]:
+    """Return a thousand volumes with which such a storage takes its time."""
+
+    def large(backend: str) -> Volume:
+        return Volume.create(uuid4(), size_gib=2, backend=backend)
+
+    kinds = [large, deleting, deleting_by_force, large, unexported]
+    return [kinds[n % len(kinds)](BACKEND) for n in range(IN_FLIGHT)]
+
+
+async def small(asker: Caller) -> str:
+    """Ask for a volume that is made quickly."""
+    asked = await asker.insist("volume.create", "key-1", size_gib=1)
+    return str(asked["id"])
+
+
+async def left_when_made(asker: Caller, volume_id: str) -> int:
+    """Return how much was in flight once a volume was there."""
+    await asker.until(
+        "volume.show", lambda volume: volume["status"] == "available", id=volume_id
+    )
+    left = await asker.insist("agent.in_flight", "", name=BACKEND, after=0)
+    return len(left["items"])

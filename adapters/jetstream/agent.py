@@ -260,7 +260,8 @@ class Agent:
     async def _take_what_is_in_flight(self, lease: int, since: int) -> int:
         """Take it in the order of the log, and return the position it reaches.
 
-        What was asked since we serve the backend is new, though it is in flight.
+        What was asked since the agent before us was last heard of is new, though it is
+        in flight: nobody has begun it.
         """
         # What is finished from now on may be in flight in an answer that is older.
         self._finished.clear()
@@ -274,11 +275,18 @@ class Agent:
             for item in answer["items"]:
                 topic, event = item["topic"], msgspec.json.encode(item["event"])
                 after = item["position"]
-                kind = Kind.OLD if begins and after < since else Kind.NEW
+                asked_at = datetime.fromisoformat(item["event"]["timestamp"])
+                old = begins and after < since and not self._is_unserved(asked_at)
+                kind = Kind.OLD if old else Kind.NEW
                 self._take(topic, event, after, lease, kind)
             position = answer["position"] if position is None else position
             if not answer["more"]:
                 return int(position)
+
+    def _is_unserved(self, asked_at: datetime) -> bool:
+        """Tell whether nobody has begun what was asked then, as far as clocks agree."""
+        since = self._lease.unserved_since
+        return since is not None and asked_at > since
 
     async def _subscribe(self, position: int) -> JetStreamContext.PullSubscription:
         stream = self._client.jetstream()

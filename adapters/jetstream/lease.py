@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime
 from logging import getLogger
 from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Any
@@ -43,6 +44,8 @@ class Lease:
         self._until = self._term = 0.0
         self._granted = asyncio.Condition()
         self.waits_for = ""  # why it is not had, as far as anybody has said so
+        # When the lease before was last heard of, if there was one.
+        self.unserved_since: datetime | None = None
 
     def is_good(self, number: int) -> bool:
         """Tell whether the storage may be touched under that number, in any thread."""
@@ -115,6 +118,9 @@ class Lease:
         if self.waits_for:
             logger.warning("this agent serves backend %s now", self._name)
             self.waits_for = ""
+        # A service of an earlier version does not tell.
+        since = told.get("unserved_since")
+        self.unserved_since = datetime.fromisoformat(since) if since else None
         await self._grant(asked, told)
 
     async def _renew(self, number: int) -> None:

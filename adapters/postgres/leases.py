@@ -7,6 +7,8 @@ Each time its number grows, also when nothing comes of it.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from eventsourcing.postgres import PostgresDatastore
 from psycopg import Cursor
 from psycopg.rows import DictRow
@@ -22,16 +24,17 @@ CREATE = SQL("""
         holder     text        NOT NULL,
         host       text        NOT NULL,
         renewed_at timestamptz
-    )
+    );
+    ALTER TABLE {leases} ADD COLUMN IF NOT EXISTS given_back_at timestamptz
 """)
 # `clock_timestamp`, for a statement may have waited for the row since it began.
 TAKE = SQL("""
     INSERT INTO {leases} AS known (backend, number, holder, host, renewed_at)
     VALUES (%(backend)s, %(last)s + 1, %(holder)s, %(host)s, clock_timestamp())
     ON CONFLICT (backend) DO UPDATE SET
-        (number, holder, host, renewed_at) = (
+        (number, holder, host, renewed_at, given_back_at) = (
             greatest(known.number + 1, excluded.number),
-            excluded.holder, excluded.host, clock_timestamp())
+            excluded.holder, excluded.host, clock_timestamp(), NULL)
     WHERE known.holder = excluded.holder OR known.renewed_at IS NULL
         OR known.renewed_at < clock_timestamp() - make_interval(secs => %(silent)s)
     RETURNING number
@@ -41,7 +44,11 @@ RENEW = SQL("""
     WHERE backend = %s AND number = %s AND renewed_at IS NOT NULL RETURNING number
 """)
 RELEASE = SQL("""
-    UPDATE {leases} SET renewed_at = NULL WHERE backend = %s AND number = %s
+    UPDATE {leases} SET renewed_at = NULL, given_back_at = clock_timestamp()
+    WHERE backend = %s AND number = %s AND renewed_at IS NOT NULL
+""")
+HEARD_OF = SQL("""
+    SELECT coalesce(renewed_at, given_back_at) AS at FROM {leases} WHERE backend = %s
 """)
 HELD = SQL("SELECT number, host FROM {leases} WHERE backend = %s")
 
@@ -103,6 +110,13 @@ class Leases:
         """Let anybody have it, if it is still that one."""
         with self._datastore.transaction(commit=True) as cursor:
             cursor.execute(RELEASE.format(leases=self._name), (backend, number))
+
+    def last_heard_of(self, backend: str) -> datetime | None:
+        """Return when the lease was last taken, renewed or given back, if ever."""
+        with self._datastore.transaction(commit=False) as cursor:
+            cursor.execute(HEARD_OF.format(leases=self._name), (backend,))
+            found = cursor.fetchone()
+        return found["at"] if found else None
 
     def _held(self, cursor: Cursor[DictRow], backend: str) -> tuple[int, str]:
         cursor.execute(HELD.format(leases=self._name), (backend,))

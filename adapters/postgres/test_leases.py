@@ -105,6 +105,26 @@ def test_what_was_given_back_is_anybody_s_and_renewed_no_more(leases: Table) -> 
     assert leases.take("files", "two", "node-2", 1) == 2
 
 
+def test_when_a_lease_was_last_heard_of_is_known_until_the_next_has_it(
+    leases: Table,
+) -> None:
+    def heard_of() -> Any:
+        return leases.last_heard_of("files")
+
+    assert heard_of() is None
+    number = leases.take("files", "one", "node-1", 0)
+    taken = heard_of()
+    leases.renew("files", number)
+    renewed = heard_of()
+    leases.release("files", number)
+    given_back = heard_of()
+    leases.release("files", number)
+
+    assert taken < renewed < given_back == heard_of()
+    leases.take("files", "two", "node-2", 1)
+    assert given_back < heard_of()
+
+
 def test_nobody_gives_back_what_is_another_s(leases: Table) -> None:
     old = leases.take("files", "one", "node-1", 0)
     leases.later(SILENT)

@@ -43,7 +43,11 @@ class TakeLease(Message):
 async def take_lease(
     replica: Replica, name: str, holder: str, host: str
 ) -> dict[str, Any] | Reply:
-    """Let an agent serve a backend, unless another one does."""
+    """Let an agent serve a backend, unless another one does.
+
+    It is told when the one before was last heard of: what was asked of the backend
+    since then, nobody has begun.
+    """
     last = 0
 
     def look(log: Decision) -> None:
@@ -52,11 +56,14 @@ async def take_lease(
         last = known.lease if known else 0
 
     await replica.log.submit(asking(answered(look)))
+    heard_of = await replica.log.lease(replica.leases.last_heard_of, name)
     # A number that comes to nothing is never given again.
     number = await replica.log.lease(replica.leases.take, name, holder, host, last)
     taking = from_agent(name, lambda log: take_over(log, name, number, holder, host))
     reply = await replica.log.submit(taking)
-    return reply if reply.code else {"lease": number, "term": TERM}
+    if reply.code:
+        return reply
+    return {"lease": number, "term": TERM, "unserved_since": heard_of}
 
 
 def take_over(log: Decision, name: str, number: int, holder: str, host: str) -> None:
