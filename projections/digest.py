@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec.structs import asdict
@@ -55,13 +56,18 @@ def bucket_hashes(aggregates: Iterable[Aggregate]) -> dict[int, bytes]:
     """Return the hash of each bucket that has one of these aggregates."""
     sorted_into: dict[int, list[tuple[bytes, bytes]]] = {}
     for aggregate in aggregates:
-        key = _encode(aggregate.id)[1:-1]  # in a tenth of the time that `str` takes
+        key = spelt(aggregate.id)
         hashed = sha256(line(key, aggregate)).digest()
-        sorted_into.setdefault(aggregate.id.bytes[-1], []).append((key, hashed))
+        sorted_into.setdefault(aggregate.id.int % BUCKETS, []).append((key, hashed))
     return {
         bucket: sha256(b"".join(hashed for _, hashed in sorted(found))).digest()
         for bucket, found in sorted_into.items()
     }
+
+
+def spelt(its_id: UUID) -> bytes:
+    """Return an id as it is written, in a tenth of the time that `str` takes."""
+    return _encode(its_id)[1:-1]
 
 
 def joined(buckets: Mapping[int, bytes]) -> str:
@@ -84,12 +90,13 @@ def _reader(
 
     An attribute that was never assigned is empty.
     """
-    named = frozenset(names)
-    spelt = [(name, _SPELT[name]) for name in named if name in _SPELT]
+    named = sorted(names)
+    otherwise = [(name, _SPELT[name]) for name in named if name in _SPELT]
 
     def read(seen: Any) -> dict[str, Any]:
-        state = {name: v for name, v in told(seen).items() if v and name in named}
-        for name, spell in spelt:
+        known = told(seen)
+        state = {name: v for name in named if (v := known.get(name))}
+        for name, spell in otherwise:
             if name in state:
                 state[name] = spell(state[name])
         return state

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from domain import log
 from domain.aggregate import Aggregate, Event, OutOfOrder
 from domain.chain import GENESIS, packed
 from domain.chain import link as chained
-from projections.digest import BUCKETS, bucket_hashes
+from projections.digest import BUCKETS, bucket_hashes, spelt
 
 LONGEST = 4 * 1024 * 1024  # bytes of a line; NATS carries an event in less than one MiB
 # Where a line has them, so that whose it is shows before it is taken apart.
@@ -175,15 +175,15 @@ def take(
     link, key, place, version, topic, state = found.groups()
     at_version = int(version)
     row = packed(unhexlify(key.replace(b"-", b"")), at_version, topic, state)
-    if int(place) != position or link != chained(unhexlify(before), row).hex().encode():
+    if int(place) != position or link != hexlify(chained(unhexlify(before), row)):
         raise Wrong("the log is not what was written there")
     event = decoded(topic, state)
     known = aggregates.get(key)
     # An aggregate that is known had its id spelt out when it began.
     same = (
-        str(event.originator_id).encode() == key
+        spelt(event.originator_id) == key
         if known is None
-        else event.originator_id == known.id
+        else event.originator_id.int == known.id.int
     )
     if not same or event.originator_version != at_version:
         raise Wrong("the event is of something else than the line says")

@@ -556,7 +556,7 @@ class LvmDriver:
             if lv and front and front.is_suspended:
                 with suppress(DriverFailed, OSError):  # the next sweep tries again
                     self._front(lv, volume_id)
-                logger.warning("%s was held up, and goes on", lv.name)
+                logger.warning("%s was held up by an agent that was killed", lv.name)
 
     def _withdraw(self, volume_id: UUID, lv: Lv) -> None:
         """Take an unused volume away from every host, or raise `StillOpen`."""

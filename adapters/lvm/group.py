@@ -59,7 +59,7 @@ class Group:
         self._tries = tries
         self._uuid = ""
         self._seen: Seen | None = None
-        self._forgotten = 0  # times
+        self.forgotten = 0  # times
         self._noting = Lock()
         self._disks: Sequence[str] = ()
         self._doubted = False  # a disk has failed since all took a write
@@ -83,7 +83,7 @@ class Group:
                 seen = self._seen
                 # Or somebody has read it while we waited.
                 if seen is None or seen is before:
-                    forgotten = self._forgotten
+                    forgotten = self.forgotten
                     seen = self._read()
                     self._note(seen, forgotten)
         return seen
@@ -107,7 +107,7 @@ class Group:
         What others have begun to change or to read before counts no more.
         """
         with self._noting:
-            self._forgotten += 1
+            self.forgotten += 1
             self._seen = None
 
     def alone(self) -> AbstractContextManager[None]:
@@ -150,7 +150,7 @@ class Group:
 
     def _change(self, name: str, wanted: Lv | None, *words: str) -> None:
         with self._worker.alone():
-            forgotten, seen = self._forgotten, self.seen()
+            forgotten, seen = self.forgotten, self.seen()
             try:
                 self._worker.run(*words)
             except LvmFailed:
@@ -161,7 +161,7 @@ class Group:
     def _note(self, seen: Seen, forgotten: int) -> None:
         """Take it for what is there, unless all was forgotten since."""
         with self._noting:
-            self._seen = seen if self._forgotten == forgotten else None
+            self._seen = seen if self.forgotten == forgotten else None
 
     def _is_elsewhere(self, failure: LvmFailed) -> bool:
         """Tell whether the group may have disks that LVM was not told to look at."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
@@ -157,7 +157,7 @@ class Lvs:
             with suppress(LvmFailed, OSError):
                 self.active(lv)
         for lv in left:
-            logger.warning("%s was held up, and goes on", lv.name)
+            logger.warning("%s was held up by an LVM that was killed", lv.name)
 
     def keep(self, name: str, what: str, done: int) -> None:
         """Have the logical volume say how much of it is done."""
@@ -184,9 +184,12 @@ class Lvs:
             with suppress(OSError):  # what LVM leaves of a split
                 self._mapper.remove(f"{mapped(self._group.name, lv.name)}-cow")
             cleared = self._clear(lv, progress)
+        where = f"{self._group.name}/{lv.name}"
         with within():
-            where = f"{self._group.name}/{lv.name}"
-            self._group.change(lv.name, None, "lvremove", "-f", "-y", where)
+            if lv.pool:
+                self._pool.let_go(lv)
+            with self._telling(lv):
+                self._group.change(lv.name, None, "lvremove", "-f", "-y", where)
         return cleared
 
     def _left(self) -> Iterator[Lv]:
@@ -217,8 +220,12 @@ class Lvs:
     def _create(self, lv: Lv, kind: Iterable[str], where: str) -> Lv:
         said = [f"--addtag={tag}" for tag in sorted(lv.tags)]
         words = "lvcreate", "-y", *kind, "-n", lv.name, *said, where
-        self._group.change(lv.name, lv, *words)
+        with self._telling(lv):
+            self._group.change(lv.name, lv, *words)
         return lv
+
+    def _telling(self, lv: Lv) -> AbstractContextManager[None]:
+        return self._pool.telling() if lv.pool else nullcontext()
 
     def _split(self, lv: Lv) -> Lv:
         """Leave of a thick snapshot what it has kept, which can then be cleared.

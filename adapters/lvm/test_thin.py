@@ -16,7 +16,7 @@ from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import Crashed
 from adapters.lvm.mapper import mapped
 from adapters.lvm.test_driver import fresh
-from adapters.lvm.testing import DISKS, GROUP, POOL, run
+from adapters.lvm.testing import DISKS, GROUP, MAPPER, POOL, run
 from adapters.lvm.worker import Worker
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
@@ -115,6 +115,24 @@ def test_what_was_removed_leaves_the_pool(write_down: Write) -> None:
     run(*make)
 
     run("dmsetup", "message", TOLD, "0", f"delete {STRAY}")
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_is_removed_leaves_a_pool_for_which_something_was_written_down(
+    other: UUID, volume: UUID, write_down: Write, *, is_told: bool
+) -> None:
+    name = volumes.name(other)
+    number = run("lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}").strip()
+    write_down(f'create = "{volumes.name(volume)}"')
+    if is_told:
+        told = int(MAPPER.status(TOLD)[0].parameters.split()[0])
+        run("dmsetup", "message", TOLD, "0", f"set_transaction_id {told} {told + 1}")
+
+    fresh("thin").delete(other, CAUSE.at)
+
+    make = "dmsetup", "message", TOLD, "0", f"create_thin {number}"
+    run(*make)
+    run("dmsetup", "message", TOLD, "0", f"delete {number}")
 
 
 @pytest.mark.usefixtures("group")

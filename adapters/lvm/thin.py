@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from logging import getLogger
 from typing import NamedTuple, TypeVar
@@ -39,6 +39,8 @@ class ThinPool:
         self.name = f"{group.name}-pool"
         self.where = f"{group.name}/{self.name}"
         self._mapped = mapped(group.name, self.name)
+        # How often the group had been forgotten when LVM last told the pool all.
+        self._all_told = -1
 
     @property
     def lv(self) -> Lv | None:
@@ -145,6 +147,33 @@ class ThinPool:
             with suppress(OSError):  # or the pool has it, and something else is wrong
                 self._tell(f"create_thin {those[0].thin_id}")
                 self._tell(f"set_transaction_id {told} {written}")
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Note that LVM has told the pool all when what is done now is done."""
+        forgotten = self._group.forgotten
+        yield
+        self._all_told = forgotten
+
+    def let_go(self, lv: Lv) -> None:
+        """Have the pool delete an unused volume before LVM does, if need be.
+
+        What an LVM that was killed had written down for the pool may still be there,
+        long done. To that the next one adds that a volume goes, without a transaction
+        of its own, and believes that the pool has heard of it.
+        """
+        if self._all_told == self._group.forgotten:
+            return
+        self._group.forget()
+        known = self._group.find(lv.name)
+        assert known
+        where = f"{self._group.name}/{lv.name}"
+        self._group.change(lv.name, known, "lvchange", "-an", "-y", where)
+        try:
+            self._tell(f"delete {known.thin_id}")
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # what it does not have is deleted
+                raise
 
     def _change(self, lv: Lv, *words: str) -> None:
         """Have LVM change what the kernel has; it first tells the pool what it missed.
