@@ -16,6 +16,7 @@ from adapters.file.volumes import Volumes
 from adapters.lvm import limits, snapshots, together, volumes
 from adapters.lvm.report import LV_FIELDS, Lv, lv_of
 from adapters.lvm.reverting import BY
+from adapters.lvm.testing import thin_ids
 from adapters.targets.configfs import inside
 from campaign.disk import CLEARED, text_in
 from domain.ports import Cause
@@ -200,7 +201,11 @@ class VolumeGroups:
         for pool in (row for row in rows if row["lv_attr"][0] == "t"):
             group, name = pool["vg_name"], pool["lv_name"]
             known = {row["thin_id"] for row in rows if row["pool_lv"] == name}
-            strays |= {f"thin volume {n}" for n in known ^ thin_ids(group, name)}
+            has = thin_ids(group, name)
+            strays |= {f"thin volume {n}, which only LVM has," for n in known - has}
+            strays |= {
+                f"thin volume {n}, which only the pool has," for n in has - known
+            }
         return strays
 
 
@@ -250,20 +255,6 @@ def suspended() -> set[str]:
     told = said("dmsetup", "info", "-c", "--noheadings", "-o", "name,suspended")
     pairs = (line.rpartition(":") for line in told.splitlines() if ":" in line)
     return {f"{name}, suspended" for name, _, how in pairs if how == "Suspended"}
-
-
-def thin_ids(group: str, pool: str) -> set[str]:
-    """Return the numbers of the thin volumes that a pool's metadata has."""
-    mapped = "-".join(part.replace("-", "--") for part in (group, pool))
-    used = f"{mapped}-tpool"  # its name while a thin volume is active
-    if not Path("/dev/mapper", used).exists():
-        used = mapped
-    said("dmsetup", "message", used, "0", "reserve_metadata_snap")
-    try:
-        listed = ("thin_ls", "--metadata-snap", "--no-headers", "-o", "DEV")
-        return set(said(*listed, f"/dev/mapper/{mapped}_tmeta").split())
-    finally:
-        said("dmsetup", "message", used, "0", "release_metadata_snap")
 
 
 @contextmanager

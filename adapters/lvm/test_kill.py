@@ -39,7 +39,15 @@ from adapters.lvm.mapper import CONTROL, Mapper, Verb
 from adapters.lvm.report import Reply
 from adapters.lvm.shell import Ended, Process
 from adapters.lvm.test_driver import fresh
-from adapters.lvm.testing import DISKS, GROUP, clear, lvcreate, lvm
+from adapters.lvm.testing import (
+    DISKS,
+    GROUP,
+    POOL,
+    clear,
+    lvcreate,
+    lvm,
+    thin_ids,
+)
 from domain.group_snapshot import Member
 
 pytestmark = [pytest.mark.lvm(disks=DISKS), pytest.mark.slow]
@@ -275,7 +283,14 @@ def test_what_lvm_was_killed_amid_is_finished_when_asked_again(
         operation(driver)
 
         assert done(driver)
+        assert kind != "thin" or thin_ids(GROUP, POOL) == known_ids()
         assert read(device_of_bystander(driver), 0, 6) == bytes(6)
+
+
+def known_ids() -> set[str]:
+    """Return the numbers of the thin volumes that LVM knows of."""
+    rows = lvm("lvs", "-o", "thin_id", GROUP)
+    return {row["thin_id"] for row in rows if row["thin_id"]}
 
 
 def device_of_bystander(driver: LvmDriver) -> Any:

@@ -88,6 +88,20 @@ def blank(volume: Path) -> None:
         write(volume, min(start + GIB, size(volume)) - EDGE, bytes(EDGE))
 
 
+def thin_ids(group: str, pool: str) -> set[str]:
+    """Return the numbers of the thin volumes that a pool itself has."""
+    is_called = mapped(group, pool)
+    used = f"{is_called}-tpool"  # its name while a thin volume is active
+    if not MAPPER.device(used):
+        used = is_called
+    run("dmsetup", "message", used, "0", "reserve_metadata_snap")
+    try:
+        listed = ("thin_ls", "--metadata-snap", "--no-headers", "-o", "DEV")
+        return set(run(*listed, f"/dev/mapper/{is_called}_tmeta").split())
+    finally:
+        run("dmsetup", "message", used, "0", "release_metadata_snap")
+
+
 def fill(group: str, lvs: Iterable[Lv]) -> None:
     """Have thick logical volumes behind what is there, all at once.
 
