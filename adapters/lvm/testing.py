@@ -74,8 +74,9 @@ def clear() -> None:
         if lv["lv_attr"].startswith("s"):  # what it has kept is under no name before
             lvm("lvconvert", "-y", "--splitsnapshot", f"{GROUP}/{lv['lv_name']}")
             MAPPER.remove(f"{mapped(GROUP, lv['lv_name'])}-cow")
+    names = {lv["lv_name"] for lv in left}
     for device in Path("/dev", GROUP).glob("*"):
-        if device.name != POOL:
+        if device.name in names:  # an LVM that was killed leaves others without udev
             blank(device)
     if left:
         lvm("lvremove", "-ff", "-y", *(f"{GROUP}/{lv['lv_name']}" for lv in left))
