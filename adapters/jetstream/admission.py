@@ -76,6 +76,7 @@ class Admission:
     async def _turn(self, kind: Kind) -> AsyncIterator[None]:
         """Let new work, once it waits, pass what is old, unless there is no end."""
         if Kind.OLD in kind:
+            await self.usable.wait()  # new work may come meanwhile
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._nothing_new.wait(), POLITE)
         new = not kind

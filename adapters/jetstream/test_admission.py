@@ -41,6 +41,24 @@ def test_old_work_waits_for_its_time_and_no_longer(
     assert asyncio.run(admitted(Kind.NEW, Kind.OLD)) == [Kind.NEW, Kind.OLD]
 
 
+def test_new_work_that_came_later_is_first_where_all_had_to_wait() -> None:
+    async def scenario() -> list[Kind]:
+        admits, found = Admission(), list[Kind]()
+
+        async def come(kind: Kind) -> None:
+            async with admits.beside_others(kind):
+                found.append(kind)
+
+        async with asyncio.timeout(10), asyncio.TaskGroup() as coming:
+            for kind in (Kind.OLD, Kind.OLD | Kind.LONG, Kind.NEW):
+                coming.create_task(come(kind))
+                await asyncio.sleep(SOON)
+            admits.usable.set()
+        return found
+
+    assert asyncio.run(scenario())[0] is Kind.NEW
+
+
 def test_old_work_goes_on_when_new_work_is_done() -> None:
     async def scenario() -> None:
         admits = usable()
