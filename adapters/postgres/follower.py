@@ -11,12 +11,13 @@ from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
 from adapters.postgres.recorder import LogRecorder, Written
+from domain.log import INTENTS
 
 PAGE = 1000
 KEPT = 2 * PAGE  # events in memory
 AGAIN = 0.2  # seconds until the database is looked for again
-# After each page it waits, longer after a longer one: what is written meanwhile
-# makes one page, which costs little more than one event.
+# After a page that asks for work it waits, longer after a longer one: what is written
+# meanwhile makes one page, which costs little more than one event.
 PACE = 0.01  # seconds
 MORE = 0.0005  # seconds for each event
 SLOWEST = 0.03  # seconds
@@ -93,7 +94,9 @@ class Follower(Thread):
             page = self._read(connection, self.reached)
             if page:
                 self._keep(page)
-                self._stopping.wait(min(SLOWEST, PACE + MORE * len(page)))
+                # Behind outcomes alone comes what those ask next who waited for them.
+                if any(each.topic in INTENTS for each in page):
+                    self._stopping.wait(min(SLOWEST, PACE + MORE * len(page)))
             if len(page) < PAGE:
                 # Those that came meanwhile count. A tenth of a second only bounds how
                 # long stopping takes.
