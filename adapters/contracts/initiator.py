@@ -19,6 +19,7 @@ SESSIONS = Path("/sys/class/iscsi_session")
 NAME = Path("/etc/iscsi/initiatorname.iscsi")
 GROUP = 1
 STARTING = Lock()  # or two hosts would each start the daemon
+RECORDS = Lock()  # or one would take away what another looks through
 PATIENCE = 30.0  # seconds
 # A login that is refused is not tried again, or a test would wait for two minutes.
 IMPATIENT = {
@@ -68,11 +69,11 @@ class Initiator:
         iscsid()
         data = connection["data"]
         self._interface()
-        self._node(data, "-o", "new")
+        self._record(data, "new")
         settings = IMPATIENT | {PATIENCE_WITH_SESSION: self._patience}
         settings |= {n: data[k] for n, k in CREDENTIALS.items() if k in data}
         pairs = [word for n, v in settings.items() for word in ("-n", n, "-v", v)]
-        self._node(data, "-o", "update", *pairs)
+        self._record(data, "update", *pairs)
         self._node(data, "--login")
         return self.disk(connection)
 
@@ -81,7 +82,7 @@ class Initiator:
         data = connection["data"]
         if self.session(connection):
             self._node(data, "--logout")
-        self._node(data, "-o", "delete")
+        self._record(data, "delete")
 
     def rescan(self, connection: dict[str, Any]) -> None:
         """Look at the disk again: how large it is, for example."""
@@ -121,6 +122,10 @@ class Initiator:
             iscsiadm(*interface, "-o", "new")
             name = ["-n", "iface.initiatorname", "-v", self.initiator]
             iscsiadm(*interface, "-o", "update", *name)
+
+    def _record(self, data: dict[str, Any], what: str, *arguments: str) -> None:
+        with RECORDS:
+            self._node(data, "-o", what, *arguments)
 
     def _node(self, data: dict[str, Any], *arguments: str) -> None:
         # With the number of its group, a portal has a record for each interface.

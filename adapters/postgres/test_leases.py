@@ -27,6 +27,9 @@ class Table(Leases):
             "UPDATE {leases} SET renewed_at = renewed_at - %s * interval '1s'", seconds
         )
 
+    def age(self) -> None:
+        self._do("ALTER TABLE {leases} DROP COLUMN given_back_at")
+
     def forget(self) -> None:
         self._do("DELETE FROM {leases}")
 
@@ -123,6 +126,16 @@ def test_when_a_lease_was_last_heard_of_is_known_until_the_next_has_it(
     assert taken < renewed < given_back == heard_of()
     leases.take("files", "two", "node-2", 1)
     assert given_back < heard_of()
+
+
+def test_a_table_of_an_earlier_version_is_used_further(leases: Table) -> None:
+    number = leases.take("files", "one", "node-1", 0)
+    leases.age()
+
+    leases.create_table()
+    leases.release("files", number)
+
+    assert leases.last_heard_of("files")
 
 
 def test_nobody_gives_back_what_is_another_s(leases: Table) -> None:
