@@ -151,6 +151,8 @@ class Hung(LvmFailed, TimedOut):
     ) -> None:
         whose = f" from {device}" if device else ""
         said = f"no answer{whose} within {seconds:.0f} s"
+        if not round(seconds):  # what was done before has taken the rest
+            said = f"no time was left for an answer{whose}"
         advice = "see whether a disk below it is slow or suspended; then ask again"
         super().__init__(group, doing, said, advice)
         self.seconds = seconds

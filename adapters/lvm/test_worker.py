@@ -24,3 +24,13 @@ def test_who_waits_for_others_gives_up_while_there_is_time_to_work() -> None:
 
     with ThreadPoolExecutor() as others, worker.alone():
         assert others.submit(wait).result() > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(25.0, "no answer within 25 s"), (0.0, "no time was left for an answer")],
+)
+def test_who_gives_up_says_how_long_there_was_an_answer_to_come(
+    seconds: float, said: str
+) -> None:
+    assert said in str(Hung("group", "lvcreate", seconds))
