@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.campaign, pytest.mark.lvm(outside=True)]
 # fmt: off
 # Of `ON_LVM`, those that are found: amid what, and by which of `CHECKS`.
 SHOWN = [
-    ("durable is said too early",             "",                         "acknowledged"),
+    ("durable is said too early",             "",             "acknowledged"),
     ("volumes say nothing of their cause",    "group_snapshot.create",    "kept"),
     ("what LVM is to revert stays as it is",  "volume.revert",            "written"),
     ("hosts are not held up",                 "group.create_from_source", "at_once"),

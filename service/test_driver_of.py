@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from adapters.targets import lio
 from adapters.targets.local import LocalTarget
 from domain.ports import Target
 from service.agents import driver_of
@@ -40,6 +43,17 @@ def test_a_driver_that_exports_is_given_the_target_that_is_chosen() -> None:
 def test_a_target_that_there_is_not_is_unusable() -> None:
     with pytest.raises(Unusable, match="backend lvm: there is no target"):
         driver_of(backend(target_helper="scstadmin"), KEY)
+
+
+def test_a_target_is_not_changed_while_hosts_may_use_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lio.stores_of("lvm", tmp_path).joinpath("a volume").mkdir(parents=True)
+    monkeypatch.setattr(lio.served, "__defaults__", (tmp_path,))
+
+    driver_of(backend(target_helper="lioadm"), KEY)
+    with pytest.raises(Unusable, match="may reach 1 of its volumes by the kernel's"):
+        driver_of(backend(target_helper="local"), KEY)
 
 
 def test_a_key_that_nobody_knows_is_unusable() -> None:

@@ -19,6 +19,7 @@ from adapters.lvm.failures import (
     GIB,
     VAGUE,
     AlreadyThere,
+    AnothersToo,
     DeviceFailed,
     Gone,
     HasSnapshots,
@@ -234,7 +235,7 @@ class LvmDriver:
         with self._at_work("adopt", volume_id), self._adopting:
             lv = self._find(volume_id)
             if lv is None:
-                lv = self._whole(self._stranger(name))
+                lv = self._whole(self._stranger(name, volume_id))
                 lv = self._lvs.tag(lv, volumes.tags(volume_id, cause))
             elif (made_by := self._made_by(lv)) != cause:
                 raise MadeForAnother(self._lvs.path(lv.name), made_by)
@@ -425,10 +426,16 @@ class LvmDriver:
         return volumes.of(self._group.seen().lvs, volume_id)
 
     def _there(self, volume_id: UUID) -> Lv:
-        """Return the volume's logical volume, or raise `Gone`."""
+        """Return the volume's logical volume; raise `Gone` or `AnothersToo`."""
         if lv := self._find(volume_id):
+            self._check_nobody_elses(lv, volume_id)
             return lv
         raise Gone(volume_id, self._lvs.path(volumes.name(volume_id)))
+
+    def _check_nobody_elses(self, lv: Lv, volume_id: UUID) -> None:
+        """Raise `AnothersToo` for one that may hold what another volume does."""
+        if other := volumes.whose_else(lv, volume_id):
+            raise AnothersToo(self._lvs.path(lv.name), volume_id, other)
 
     def _made_by(self, lv: Lv) -> Cause:
         if cause := volumes.cause(lv):
@@ -475,12 +482,12 @@ class LvmDriver:
         if any(each not in own for each in held):
             raise HasSnapshots(volume_id)
 
-    def _stranger(self, name: str) -> Lv:
+    def _stranger(self, name: str, volume_id: UUID) -> Lv:
         """Return the logical volume that is to become a volume, or raise why not."""
         lv = self._group.find(name) if reference.NAME.fullmatch(name) else None
         if lv is None:
             raise NotThere(self._group.name, name, "there is none")
-        if volumes.cause(lv):
+        if volumes.cause(lv) or volumes.tagged(lv) - {volume_id}:
             raise Taken(self._lvs.path(name))
         copied = volumes.copied(self._group.seen().lvs.values())
         if why := volumes.unfit(lv, copied):
@@ -531,6 +538,7 @@ class LvmDriver:
 
     def _front(self, lv: Lv, volume_id: UUID) -> Path:
         """Return the front device, which is made if need be."""
+        self._check_nobody_elses(lv, volume_id)
         self._reverting.check_whole(volume_id, lv)
         self._lvs.active(lv)
         return self._fronts.make(volume_id, lv.name)

@@ -252,6 +252,23 @@ class Gone(DriverFailed):
         return f"volume {self.volume_id} is gone: there is no {self.path}"
 
 
+class AnothersToo(DriverFailed):
+    """A logical volume says that it is a volume, and another one besides."""
+
+    def __init__(self, path: str, volume_id: UUID, other: UUID) -> None:
+        super().__init__(path, volume_id, other)
+        self.path = path
+        self.volume_id = volume_id
+        self.other = other
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} has the tag of volume {self.volume_id}, and the name or the "
+            f"tag of volume {self.other}, so nobody is let in; take away the tag that "
+            "is wrong (`lvchange --deltag`)"
+        )
+
+
 class CutShort(DriverFailed):
     """The logical volume of a volume or a snapshot has lost its end."""
 

@@ -8,13 +8,22 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.contracts.adoption import LATER, wanted
-from adapters.contracts.drivers import CAUSE, GIB, asked, device, read, write
+from adapters.contracts.drivers import (
+    CAUSE,
+    GIB,
+    NODE_1,
+    asked,
+    device,
+    read,
+    write,
+)
 from adapters.lvm import worker
 from adapters.lvm.driver import LvmDriver
+from adapters.lvm.failures import AnothersToo
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, POOL, lvcreate, lvm
 from domain import reference
-from domain.ports import UnknownReference
+from domain.ports import AlreadyManaged, Export, UnknownReference
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
 
@@ -86,6 +95,53 @@ def test_a_thick_snapshot_and_its_origin_are_listed_with_why_not(
 
     assert "it is a snapshot" in why_not(thick, "copy")
     assert "it has snapshots" in why_not(thick, "db")
+
+
+def test_what_is_read_only_in_lvm_is_listed_with_how_it_is_not(
+    thick: LvmDriver,
+) -> None:
+    lvcreate("default", "kept", GIB)
+    lvm("lvchange", "-pr", f"{GROUP}/kept")
+
+    assert "lvchange -prw" in why_not(thick, "kept")
+    lvm("lvchange", "-prw", f"{GROUP}/kept")
+    assert thick.adopt(wanted("kept"), CAUSE)
+
+
+def test_what_says_that_it_is_another_volume_is_not_taken_over(
+    thick: LvmDriver,
+) -> None:
+    lvcreate("default", "theirs", GIB)
+    lvm("lvchange", f"--addtag=holdfast.volume={uuid4()}", f"{GROUP}/theirs")
+
+    with pytest.raises(AlreadyManaged):
+        thick.adopt(wanted("theirs"), CAUSE)
+
+
+@pytest.mark.parametrize("other", ["the name", "the tag"])
+def test_nobody_reaches_what_may_be_another_volume(
+    thick: LvmDriver, other: str
+) -> None:
+    mine, theirs = (asked(volume_id=uuid4()) for _ in range(2))
+    for each in (mine, theirs):
+        thick.create(each, CAUSE)
+    its, said = (f"volume-{e.originator_id}" for e in (theirs, mine))
+    wrong = f"holdfast.volume={mine.originator_id}"
+    lvm("lvchange", f"--deltag={wrong}", f"{GROUP}/{said}")
+    lvm("lvchange", f"--addtag={wrong}", f"{GROUP}/{its}")
+    if other == "the name":
+        own = f"holdfast.volume={theirs.originator_id}"
+        lvm("lvchange", f"--deltag={own}", f"{GROUP}/{its}")
+
+    again = fresh("default")
+
+    for change in (
+        lambda: again.connect(mine.originator_id, NODE_1),
+        lambda: again.extend(mine.originator_id, 2),
+        lambda: again.converge(Export(mine.originator_id, (NODE_1,))),
+    ):
+        with pytest.raises(AnothersToo):
+            change()
 
 
 def test_a_clone_of_cinders_is_a_volume_like_others(thin: LvmDriver) -> None:

@@ -22,6 +22,7 @@ MENDED = f"{OURS}mended="
 
 # What can become a volume: linear, thin, mirrored, raid, cached.
 FIT = frozenset("-VmMrRC")
+READ_ONLY = frozenset("rR")
 SNAPSHOT = "_snapshot-"  # what Cinder's names begin with
 
 
@@ -70,6 +71,18 @@ def is_helper(lv: Lv) -> bool:
     return any(tag.startswith(FOR) for tag in lv.tags)
 
 
+def whose_else(lv: Lv, volume_id: UUID) -> UUID | None:
+    """Return the other volume whose name or tag it has, if there is one."""
+    named = reference.volume_of(lv.name)
+    return next(iter({*tagged(lv), named} - {None, volume_id}), None)
+
+
+def tagged(lv: Lv) -> set[UUID]:
+    """Return the volumes that it says it is; it should be one at most."""
+    those = (m[1] for m in map(VOLUME.fullmatch, lv.tags) if m)
+    return set(map(UUID, filter(is_id, those)))
+
+
 def let_go(lv: Lv) -> Lv:
     """Return it without what says that it is a volume."""
     return without(lv, OURS)
@@ -95,6 +108,8 @@ def unfit(lv: Lv, copied: Container[str]) -> str | None:
         return "it has snapshots; delete them first"
     if lv.attr[0] not in FIT:
         return "it is what volumes are made of, as a pool is"
+    if lv.attr[1] in READ_ONLY:
+        return "it is read-only in LVM; `lvchange -prw` makes it writable"
     return None
 
 

@@ -54,10 +54,10 @@ class Iscsi:
         )
 
     def connection(
-        self, volume_id: UUID, connector: dict[str, Any], lun: int
+        self, iqn: str, volume_id: UUID, connector: dict[str, Any], lun: int
     ) -> dict[str, Any]:
         """Return Cinder's connection_info, without the secret."""
-        iqn, count = self.iqn(volume_id), len(self.portals)
+        count = len(self.portals)
         data: dict[str, Any] = {
             "target_discovered": False,
             "target_portal": self.portals[0],

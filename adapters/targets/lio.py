@@ -44,6 +44,16 @@ ATTRIBUTES = {
 # fmt: on
 
 
+def served(owner: str, root: Path = ROOT) -> int:
+    """Return how many volumes of a backend hosts may reach by this target."""
+    return len(inside(stores_of(owner, root)))
+
+
+def stores_of(owner: str, root: Path) -> Path:
+    """Return where the backstores of a backend are, apart from others'."""
+    return root / "core" / f"iblock_{crc32(owner.encode())}"
+
+
 class LioTarget:
     """The kernel's iSCSI target.
 
@@ -57,7 +67,7 @@ class LioTarget:
         """Keep the backstores of `owner`, a backend, apart from others'."""
         self._iscsi = iscsi
         self._root = root
-        self._stores = root / "core" / f"iblock_{crc32(owner.encode())}"
+        self._stores = stores_of(owner, root)
 
     def set_up(self) -> None:
         """Look whether the modules are there; the kernel loads them for a folder."""
@@ -89,7 +99,8 @@ class LioTarget:
             if writes(connector):
                 self._let_write(visit, volume_id, initiator, may=True)
             self._open(visit, volume_id)
-        return self._iscsi.connection(volume_id, connector, LUN)
+        iqn = self._iqn(volume_id)
+        return self._iscsi.connection(iqn, volume_id, connector, LUN)
 
     def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
         """Let the initiator in no more; with the last one the target goes, too."""
@@ -149,8 +160,22 @@ class LioTarget:
             self._open(visit, volume_id)
             return bool(visit.changes)
 
+    def _iqn(self, volume_id: UUID) -> str:
+        """Return the name of the volume's target; one that is there keeps its name.
+
+        The prefix may have been another when its hosts were let in.
+        """
+        iqn, targets = self._iscsi.iqn(volume_id), self._root / "iscsi"
+        store = self._stores / str(volume_id)
+        if not (targets / iqn).is_dir() and store.is_dir():
+            for target in targets.glob(f"*{volume_id}"):
+                link = target / "tpgt_1" / "lun" / f"lun_{LUN}" / "volume"
+                if link.is_symlink() and link.samefile(store):
+                    return target.name
+        return iqn
+
     def _group(self, volume_id: UUID) -> Path:
-        return self._root / "iscsi" / self._iscsi.iqn(volume_id) / "tpgt_1"
+        return self._root / "iscsi" / self._iqn(volume_id) / "tpgt_1"
 
     def _acl(self, volume_id: UUID, initiator: str) -> Path:
         return self._group(volume_id) / "acls" / initiator

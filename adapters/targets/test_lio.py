@@ -181,6 +181,25 @@ def test_a_portal_is_there_though_the_last_other_target_lets_go_of_it(
         list(pool.map(come_and_go, range(2)))
 
 
+def test_a_target_that_is_there_keeps_its_name_when_the_prefix_changes(
+    connect: Any, device: Disk, volume: UUID, node_1: Initiator
+) -> None:
+    other, export = lio(target_prefix="iqn.2026-01.example:"), (volume, device.path)
+    connection = connect(node_1)
+    with node_1.using(connection):
+        assert not other.converge(Export(volume, (node_1.connector,)), device.path)
+        again = other.connect(*export, node_1.connector)
+        assert again["data"]["target_iqn"] == connection["data"]["target_iqn"]
+        assert other.has_session(*export, None)
+        other.remove(volume)
+        eventually(lambda: not node_1.logged_in(connection))
+
+    assert not other.exports()
+    named = other.connect(*export, node_1.connector)["data"]["target_iqn"]
+    assert named == f"iqn.2026-01.example:{volume}"
+    other.remove(volume)
+
+
 def test_a_portal_that_is_no_more_is_closed(
     target: LioTarget, device: Disk, volume: UUID, node_1: Initiator
 ) -> None:

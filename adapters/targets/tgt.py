@@ -68,7 +68,8 @@ class TgtTarget:
         with self._at_work(f"export volume {volume_id}"):
             target, _ = self._show(volume_id, device)
             self._admit(target, volume_id, initiator)
-        return self._iscsi.connection(volume_id, connector, LUN)
+        iqn = self._iscsi.iqn(volume_id)
+        return self._iscsi.connection(iqn, volume_id, connector, LUN)
 
     def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
         """Let the initiator in no more; with the last one the target goes, too."""
