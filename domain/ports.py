@@ -14,6 +14,7 @@ from domain.capabilities import Capabilities
 from domain.group_snapshot import GroupSnapshot
 from domain.snapshot import Snapshot
 from domain.volume import Volume
+from domain.volume_status import ALREADY_MANAGED
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class UnknownReference(DriverFailed):
 class AlreadyManaged(DriverFailed):
     """The storage is a volume already."""
 
-    code = "already_managed"
+    code = ALREADY_MANAGED
 
 
 class Driver(Protocol):

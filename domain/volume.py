@@ -13,7 +13,7 @@ from domain.aggregate import Done, NotDone
 from domain.holding import Held
 from domain.lifecycle import Refused
 from domain.placement import Basis
-from domain.volume_status import GOING, HELD, NOT_OURS, Status
+from domain.volume_status import ALREADY_MANAGED, GOING, HELD, NOT_OURS, Status
 
 NOT_TAKEN_OVER = (
     "manage it again under this id, or delete this volume, which touches no storage"
@@ -385,13 +385,11 @@ class Volume(Held):
         *,
         force: bool = False,
     ) -> None:
-        self._intend(
-            event,
-            status,
-            previous_status=previous,
-            made_at=self.created_at,
-            force=force,
-        )
+        asked: dict[str, Any] = {"previous_status": previous, "force": force}
+        if event.LETS_GO:
+            refused = self.error is not None and self.error.code == ALREADY_MANAGED
+            asked["left_alone"] = refused
+        self._intend(event, status, made_at=self.created_at, **asked)
 
     def _check_free(self, command: str, unmet: list[str]) -> None:
         """Refuse what others would suffer from; `unmet` names them."""

@@ -390,11 +390,12 @@ class VolumeEvents(Copied):
 
         TOPIC = "volume.unmanaging_started"
         LETS_GO: ClassVar[bool] = True
+        left_alone: bool = False  # taking it over was refused: it is somebody else's
 
         @property
         def never_ours(self) -> bool:
             """It was not known to be taken over, though it may have been."""
-            return self.previous_status in NOT_OURS
+            return self.previous_status in NOT_OURS and not self.left_alone
 
     class Unmanaged(Deleted, frozen=True, kw_only=True):
         """The volume is forgotten; its storage goes by this name, if there was any."""

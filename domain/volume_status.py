@@ -35,6 +35,7 @@ AT_REST = [S.AVAILABLE, *HELD]
 FAILED = [S.ERROR, S.ERROR_EXTENDING, S.ERROR_DELETING, S.ERROR_UNMANAGING]
 # Its storage is whole, as far as anybody knows, and may be left to others.
 OWN = [S.AVAILABLE, S.ERROR, S.ERROR_EXTENDING, S.ERROR_UNMANAGING]
+ALREADY_MANAGED = "already_managed"  # the code of storage that somebody has
 NOT_OURS = [S.MANAGING, S.ERROR_MANAGING]
 # A backend is at work on the volume as a whole, and says when that has ended.
 UNDER_WAY = [

@@ -168,7 +168,10 @@ class Replica:
 
 def no_answer(name: str) -> Unavailable:
     """Return what callers are told of an agent that says nothing."""
-    return Unavailable(f"the agent of backend {name} does not answer; is it up?")
+    return Unavailable(
+        f"the agent of backend {name} does not answer; is it up, and do its disks "
+        f"answer (`holdfast backend is-working {name}`)?"
+    )
 
 
 def measured(body: bytes) -> Measured:

@@ -122,7 +122,7 @@ class Unexplained(DriverFailed):
         )
 
 
-class MadeForAnother(DriverFailed):
+class MadeForAnother(AlreadyManaged):
     """A volume of that name is there, made for another event."""
 
     def __init__(self, path: Path, cause: Cause) -> None:

@@ -12,6 +12,7 @@ from adapters.jetstream.work import WORK
 from domain.aggregate import Done, NotDone
 from domain.ports import Adopted, unheard
 from domain.volume import Volume
+from domain.volume_status import ALREADY_MANAGED
 
 VOLUME = UUID(int=1)
 NAMED = {"source-name": "db"}
@@ -79,3 +80,13 @@ def test_what_was_never_ours_is_let_go_of_whenever_it_was_taken(command: str) ->
     getattr(volume, command)()
 
     assert asked_for(volume) == ["remove_export", ("unmanage", None)]
+
+
+@pytest.mark.parametrize("command", ["unmanage", "delete"])
+def test_what_was_left_alone_since_others_have_it_stays_theirs(command: str) -> None:
+    volume = managing()
+    volume.report(1, NotDone(ALREADY_MANAGED, "made for another event"))
+    asked_at = volume.created_at.isoformat()
+    getattr(volume, command)()
+
+    assert asked_for(volume) == [("unmanage", asked_at)]

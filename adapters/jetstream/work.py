@@ -106,7 +106,8 @@ def adopt(driver: Driver, event: Volume.ManagingStarted, cause: Cause, *_: Any) 
 
 def unmanage(driver: Driver, event: Volume.UnmanagingStarted, *_: Any) -> Done:
     """Let go of the storage, and before it of every way to reach it."""
-    driver.remove_export(event.originator_id)
+    if not event.left_alone:
+        driver.remove_export(event.originator_id)
     made_at = None if event.never_ours else event.made_at.isoformat()
     return Done(reference=driver.unmanage(event.originator_id, made_at))
 

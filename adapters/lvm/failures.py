@@ -312,7 +312,7 @@ class Unexplained(DriverFailed):
         )
 
 
-class MadeForAnother(DriverFailed):
+class MadeForAnother(AlreadyManaged):
     """A volume of that name is there, made for another event."""
 
     def __init__(self, path: str, cause: Cause) -> None:

@@ -105,7 +105,7 @@ def test_what_is_read_only_in_lvm_is_listed_with_how_it_is_not(
 
     assert "lvchange -prw" in why_not(thick, "kept")
     lvm("lvchange", "-prw", f"{GROUP}/kept")
-    assert thick.adopt(wanted("kept"), CAUSE)
+    assert thick.adopt(wanted("kept"), CAUSE).size_gib == 1
 
 
 def test_what_says_that_it_is_another_volume_is_not_taken_over(

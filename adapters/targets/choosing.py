@@ -66,4 +66,6 @@ def in_url(address: str) -> str:
         known = ip_address(address)
     except ValueError as error:
         raise Unusable(f"{address!r} is no IP address") from error
+    if known.is_unspecified:
+        raise Unusable(f"{address} is no address that hosts could be told to go to")
     return f"[{known}]" if known.version == 6 else str(known)  # noqa: PLR2004

@@ -37,6 +37,7 @@ def test_a_helper_and_a_protocol_choose(options: dict[str, Any], kind: type) -> 
         {"target_protocol": "iser"},
         {"target_helper": "local", "target_protocol": "iscsi"},
         {"target_ip_address": "storage-1"},
+        {"target_ip_address": "0.0.0.0"},
         {"target_secondary_ip_addresses": ["10.0.0.1", ""]},
     ],
 )
