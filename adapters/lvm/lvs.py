@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
@@ -186,9 +186,8 @@ class Lvs:
             cleared = self._clear(lv, progress)
         where = f"{self._group.name}/{lv.name}"
         with within():
-            if lv.pool:
-                self._pool.let_go(lv)
-            with self._telling(lv):
+            self._pool.let_go(lv)
+            with self._pool.telling(lv):
                 self._group.change(lv.name, None, "lvremove", "-f", "-y", where)
         return cleared
 
@@ -220,12 +219,9 @@ class Lvs:
     def _create(self, lv: Lv, kind: Iterable[str], where: str) -> Lv:
         said = [f"--addtag={tag}" for tag in sorted(lv.tags)]
         words = "lvcreate", "-y", *kind, "-n", lv.name, *said, where
-        with self._telling(lv):
+        with self._pool.telling(lv):
             self._group.change(lv.name, lv, *words)
         return lv
-
-    def _telling(self, lv: Lv) -> AbstractContextManager[None]:
-        return self._pool.telling() if lv.pool else nullcontext()
 
     def _split(self, lv: Lv) -> Lv:
         """Leave of a thick snapshot what it has kept, which can then be cleared.

@@ -44,6 +44,7 @@ from adapters.lvm.testing import (
     GROUP,
     POOL,
     clear,
+    known_ids,
     lvcreate,
     lvm,
     thin_ids,
@@ -285,12 +286,6 @@ def test_what_lvm_was_killed_amid_is_finished_when_asked_again(
         assert done(driver)
         assert kind != "thin" or thin_ids(GROUP, POOL) == known_ids()
         assert read(device_of_bystander(driver), 0, 6) == bytes(6)
-
-
-def known_ids() -> set[str]:
-    """Return the numbers of the thin volumes that LVM knows of."""
-    rows = lvm("lvs", "-o", "thin_id", GROUP)
-    return {row["thin_id"] for row in rows if row["thin_id"]}
 
 
 def device_of_bystander(driver: LvmDriver) -> Any:

@@ -9,20 +9,22 @@ from uuid import UUID
 
 import pytest
 
-from adapters.contracts.drivers import CAUSE, asked, device, read
+from adapters.contracts.adoption import wanted as adopting
+from adapters.contracts.drivers import CAUSE, asked, device, read, write
 from adapters.contracts.snapshots import wanted
 from adapters.lvm import volumes
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import Crashed
 from adapters.lvm.mapper import mapped
 from adapters.lvm.test_driver import fresh
-from adapters.lvm.testing import DISKS, GROUP, MAPPER, POOL, run
+from adapters.lvm.testing import DISKS, GROUP, MAPPER, POOL, known_ids, run, thin_ids
 from adapters.lvm.worker import Worker
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
 
 TOLD = f"{mapped(GROUP, POOL)}-tpool"
 STRAY = "77"
+OTHER = UUID(int=2)
 Write = Callable[[str], None]
 
 
@@ -133,6 +135,40 @@ def test_what_is_removed_leaves_a_pool_for_which_something_was_written_down(
     make = "dmsetup", "message", TOLD, "0", f"create_thin {number}"
     run(*make)
     run("dmsetup", "message", TOLD, "0", f"delete {number}")
+
+
+def test_what_is_removed_from_another_pool_is_left_in_ours(
+    driver: LvmDriver, volume: UUID
+) -> None:
+    others, name = f"{POOL}-of-others", f"volume-{volume}"
+    write(device(driver, volume), 4096, b"before")
+    driver.remove_export(volume)
+    run("lvchange", "-qq", "-an", f"{GROUP}/{name}")
+    make = "lvcreate", "-qq", "-y", "--type", "thin-pool", "-Zy", "-L", "64m"
+    run(*make, "-n", others, GROUP)
+    run("lvcreate", "-qq", "-V", "1g", "-n", "x", "--thinpool", f"{GROUP}/{others}")
+    numbers = run(
+        "lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}", f"{GROUP}/x"
+    )
+    assert len(set(numbers.split())) == 1
+    driver.adopt(adopting("x", OTHER), CAUSE)
+
+    fresh("thin").delete(OTHER, CAUSE.at)
+
+    assert read(device(fresh("thin"), volume), 4096, 6) == b"before"
+    run("lvremove", "-qq", "-y", f"{GROUP}/{others}")
+
+
+def test_a_thin_volume_is_removed_from_a_group_that_is_thick_now(
+    driver: LvmDriver, other: UUID, volume: UUID
+) -> None:
+    driver.remove_export(volume)
+    for each in (volumes.name(other), volumes.name(volume), POOL):
+        run("lvchange", "-qq", "-an", f"{GROUP}/{each}")
+
+    fresh("default").delete(other, CAUSE.at)
+
+    assert thin_ids(GROUP, POOL) == known_ids()
 
 
 @pytest.mark.usefixtures("group")

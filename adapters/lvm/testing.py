@@ -103,6 +103,12 @@ def thin_ids(group: str, pool: str) -> set[str]:
         run("dmsetup", "message", used, "0", "release_metadata_snap")
 
 
+def known_ids() -> set[str]:
+    """Return the numbers of the thin volumes that LVM knows of."""
+    rows = lvm("lvs", "-o", "thin_id", GROUP)
+    return {row["thin_id"] for row in rows if row["thin_id"]}
+
+
 def fill(group: str, lvs: Iterable[Lv]) -> None:
     """Have thick logical volumes behind what is there, all at once.
 

@@ -149,25 +149,27 @@ class ThinPool:
                 self._tell(f"set_transaction_id {told} {written}")
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
-        """Note that LVM has told the pool all when what is done now is done."""
+    def telling(self, lv: Lv) -> Iterator[None]:
+        """Note that LVM tells the pool all with what it does to a volume of it."""
         forgotten = self._group.forgotten
         yield
-        self._all_told = forgotten
+        if lv.pool == self.name:
+            self._all_told = forgotten
 
     def let_go(self, lv: Lv) -> None:
-        """Have the pool delete an unused volume before LVM does, if need be.
+        """Have the pool delete an unused volume of it before LVM does, if need be.
 
         What an LVM that was killed had written down for the pool may still be there,
         long done. To that the next one adds that a volume goes, without a transaction
         of its own, and believes that the pool has heard of it.
         """
-        if self._all_told == self._group.forgotten:
+        if lv.pool != self.name or self._all_told == self._group.forgotten:
             return
         self._group.forget()
         known = self._group.find(lv.name)
         assert known
         where = f"{self._group.name}/{lv.name}"
+        self._wake()  # in thick groups nobody has
         self._group.change(lv.name, known, "lvchange", "-an", "-y", where)
         try:
             self._tell(f"delete {known.thin_id}")
