@@ -167,7 +167,8 @@ class ThinPool:
             return
         self._group.forget()
         known = self._group.find(lv.name)
-        assert known
+        if known is None:
+            return  # which LVM will say
         where = f"{self._group.name}/{lv.name}"
         self._wake()  # in thick groups nobody has
         self._group.change(lv.name, known, "lvchange", "-an", "-y", where)

@@ -179,7 +179,8 @@ class Reference(Message):
         data_key=reference.SOURCE_NAME,
         validate=validate.Regexp(
             rf"(?:{reference.NAME.pattern})\Z",
-            error="Letters, digits, _ and +; after the first one . and - as well.",
+            error="Letters, digits, _ and +; after the first one . and - as well; "
+            "127 at most.",
         ),
     )
 
