@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import nats
 import pytest
@@ -23,9 +24,9 @@ SUBJECT = "holdfast.v1.events.volume.x.created"
 Try = Callable[[Client], Awaitable[object]]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    server = NatsServer(tmp_path_factory.mktemp("nats"), config=configured("secret"))
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path, config=configured("secret"))
     server.start()
     yield server
     server.stop()
@@ -60,10 +61,8 @@ def as_caller(server: NatsServer, attempt: Try) -> list[str]:
         await service.stop()
         info = await stream.stream_info(STREAM)
         assert info.state.messages == 1
-        await stream.delete_stream(STREAM)
         signed = await stream.stream_info(CHECKPOINTS)
         assert signed.state.messages == 1
-        await stream.delete_stream(CHECKPOINTS)
         await caller.close()
         await ours.close()
         return refused
