@@ -16,9 +16,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from adapters.jetstream.agent import Agent
-from adapters.targets import lio
 from adapters.targets.choosing import target_of
-from adapters.targets.lio import LioTarget
 from adapters.tasks import ended
 from domain.ports import Driver, DriverFailed, Target
 from service.connecting import connect
@@ -178,17 +176,9 @@ def targeted(options: dict[str, Any], owner: str, key: bytes) -> Target:
     known = signature(target_of).parameters.keys() - {"owner", "key"}
     chosen = {name: options.pop(name) for name in known & options.keys()}
     try:
-        target = target_of(owner=owner, key=key, **chosen)
+        return target_of(owner=owner, key=key, **chosen)
     except DriverFailed as error:
         raise Unusable(f"backend {owner}: {error}") from error
-    # Another target would neither know nor end what hosts have by the kernel's.
-    if not isinstance(target, LioTarget) and (number := lio.served(owner)):
-        raise Unusable(
-            f"backend {owner}: hosts may reach {number} of its volumes by the kernel's "
-            "target (LIO); set target_helper to lioadm again, detach them, and change "
-            "it then"
-        )
-    return target
 
 
 def found(dotted: str) -> Any:

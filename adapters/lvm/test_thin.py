@@ -58,11 +58,16 @@ def write_down(tmp_path: Path) -> Write:
     return written
 
 
+def number_of(name: str) -> str:
+    """Return what its pool calls a thin volume."""
+    return run("lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}").strip()
+
+
 def test_a_volume_that_the_pool_does_not_have_is_made(
     other: UUID, write_down: Write
 ) -> None:
     name = volumes.name(other)
-    number = run("lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}").strip()
+    number = number_of(name)
     run("lvchange", "-qq", "-an", f"{GROUP}/{name}")
     run("dmsetup", "message", TOLD, "0", f"delete {number}")
     write_down(f'create = "{name}"')
@@ -80,7 +85,7 @@ def test_the_only_volume_of_a_pool_that_does_not_have_it_is_made(
 ) -> None:
     event = asked()
     name = Path(driver.create(event, CAUSE)).name
-    number = run("lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}").strip()
+    number = number_of(name)
     run("lvchange", "-qq", "-an", f"{GROUP}/{name}")
     run("lvchange", "-qq", "-ay", f"{GROUP}/{POOL}")
     run("dmsetup", "message", TOLD, "0", f"delete {number}")
@@ -124,7 +129,7 @@ def test_what_is_removed_leaves_a_pool_for_which_something_was_written_down(
     other: UUID, volume: UUID, write_down: Write, *, is_told: bool
 ) -> None:
     name = volumes.name(other)
-    number = run("lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}").strip()
+    number = number_of(name)
     write_down(f'create = "{volumes.name(volume)}"')
     if is_told:
         told = int(MAPPER.status(TOLD)[0].parameters.split()[0])
@@ -147,10 +152,7 @@ def test_what_is_removed_from_another_pool_is_left_in_ours(
     make = "lvcreate", "-qq", "-y", "--type", "thin-pool", "-Zy", "-L", "64m"
     run(*make, "-n", others, GROUP)
     run("lvcreate", "-qq", "-V", "1g", "-n", "x", "--thinpool", f"{GROUP}/{others}")
-    numbers = run(
-        "lvs", "--noheadings", "-o", "thin_id", f"{GROUP}/{name}", f"{GROUP}/x"
-    )
-    assert len(set(numbers.split())) == 1
+    assert number_of(name) == number_of("x")
     driver.adopt(adopting("x", OTHER), CAUSE)
 
     fresh("thin").delete(OTHER, CAUSE.at)

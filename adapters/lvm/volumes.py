@@ -91,8 +91,7 @@ def let_go(lv: Lv) -> Lv:
 def offered(lv: Lv, copied: Container[str]) -> Manageable:
     """Return what can be said of it to those who look for storage to take over."""
     told, size_gib = reference.to(lv.name), whole_gib(lv.size_bytes)
-    for said in () if is_helper(lv) else filter(None, map(VOLUME.fullmatch, lv.tags)):
-        whose = UUID(said[1])
+    for whose in () if is_helper(lv) else tagged(lv):
         return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
     why = unfit(lv, copied) or ("something has it open" if lv.is_open else None)
     return Manageable(told, size_gib, not why, why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 
+from adapters.targets import lio
 from adapters.targets.failures import Unusable
 from adapters.targets.iscsi import Iscsi
 from adapters.targets.lio import LioTarget
@@ -53,6 +54,12 @@ def target_of(  # noqa: PLR0913 - Cinder's options
         raise Unusable(
             f"there is no target for {target_protocol or 'any protocol'} by "
             f"{target_helper}; there are {known}"
+        )
+    # Another target would neither know nor end what hosts have by the kernel's.
+    if TARGETS[chosen] is not LioTarget and (number := lio.served(owner)):
+        raise Unusable(
+            f"hosts may reach {number} of its volumes by the kernel's target (LIO); "
+            "set target_helper to lioadm again, detach them, and change it then"
         )
     port = PORTS[protocol] if target_port is None else target_port
     addresses = (target_ip_address, *target_secondary_ip_addresses)
