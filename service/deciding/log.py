@@ -73,7 +73,7 @@ from service.deciding.room import Room
 
 A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")
-Look = Callable[[Aggregate, int], None]
+Look = Callable[[Aggregate, Event, int], None]
 
 AWAY_AFTER = 3.0  # seconds that a batch may take before no other waits for it
 PROBE_EVERY = 0.2  # seconds
@@ -232,7 +232,7 @@ class Log:
         """Yield what is set when something may have happened to the aggregate.
 
         Here or on another replica, once or twice. What was stored here can be looked
-        at first, with its position.
+        at first: what became of the aggregate, by which event, at which position.
         """
         happened = asyncio.Event()
         watchers = self._watchers.setdefault(aggregate_id, {})
@@ -417,7 +417,7 @@ class Log:
                     and aggregate is self._live.get(aggregate.id)
                     and aggregate.version == event.originator_version
                 ):
-                    look(aggregate, self._positions[aggregate.id])
+                    look(aggregate, event, self._positions[aggregate.id])
 
     async def _decide_again(self, batch: list[Command], why: IntegrityError) -> None:
         """Decide anew all that is not stored, on what others have stored."""

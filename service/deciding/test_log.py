@@ -101,7 +101,8 @@ def test_who_watches_sees_what_was_stored_and_nothing_before_it_is(
 
     answers = asyncio.run(scenario())
 
-    [(volume, position)] = seen
+    [(volume, event, position)] = seen
+    assert event.originator_version == volume.version
     assert (volume.name, volume.version) == ("c", answers[-1]["version"])
     assert position == answers[-1]["position"]
 
@@ -800,7 +801,7 @@ def test_who_watches_sees_nothing_that_was_decided_beside_a_late_commit(
 ) -> None:
     seen: list[tuple[int, str]] = []
 
-    def look(now: Any, _: int) -> None:
+    def look(now: Any, _: Any, __: int) -> None:
         seen.append((now.version, now.name))
 
     async def lost(log: Log) -> bool:

@@ -180,13 +180,22 @@ class Endpoint:
     async def _outcome(self, replica: Replica, asked: Reply, wait: float) -> Reply:
         """Return the answer that follows from what the backend did."""
         assert asked.aggregate_id
-        event, position = await outcome_of(replica.log, asked, wait)
+        log, part_id = replica.log, asked.part_id
+        shown: list[Reply] = []  # of what was stored here
+
+        def look(aggregate: Aggregate, position: int) -> None:
+            if self.outcome is None:
+                shown.append(self._shown(aggregate, part_id, log.room).at(position))
+
+        event, position = await outcome_of(log, asked, wait, look)
         if isinstance(event, Failure):
             raise BackendFailed(event.message, event.code, position)
-        if self.outcome is None:
-            return await self._look(replica.log, asked.aggregate_id, asked.part_id)
-        body = self.outcome(event) | {"version": event.originator_version}
-        return Reply(encode(body)).at(position)
+        if self.outcome:
+            body = self.outcome(event) | {"version": event.originator_version}
+            return Reply(encode(body)).at(position)
+        if shown:
+            return shown.pop()
+        return await self._look(log, asked.aggregate_id, part_id)
 
     async def _settled(self, log: Log, reply: Reply, wait: float) -> Reply:
         """Return what is shown once no backend works on it, or the time is up."""
@@ -194,7 +203,7 @@ class Endpoint:
         part_id, shown = reply.part_id, reply
         seen: list[tuple[Reply, bool]] = []  # of what was stored here meanwhile
 
-        def look(aggregate: Aggregate, position: int) -> None:
+        def look(aggregate: Aggregate, _: Event, position: int) -> None:
             seen.clear()
             with suppress(Exception):  # asked for once more, it says what is wrong
                 now = self._shown(aggregate, part_id, log.room).at(position)
@@ -203,13 +212,7 @@ class Endpoint:
         with log.watching(reply.aggregate_id, look) as happened:
             try:
                 async with asyncio.timeout(wait):
-                    if reply.intent and log.is_in_flight(
-                        reply.aggregate_id, reply.intent
-                    ):
-                        # Looking now would cost a transaction to learn nothing.
-                        with suppress(TimeoutError):
-                            async with asyncio.timeout(LOOK_AGAIN):
-                                await happened.wait()
+                    await first_word(log, reply, happened)
                     while True:
                         happened.clear()
                         shown, works = (
@@ -332,29 +335,66 @@ def busy(aggregate: Aggregate, part_id: UUID | None) -> bool:
     )
 
 
-async def outcome_of(log: Log, asked: Reply, wait: float) -> tuple[Event, int]:
-    """Return the event that settles an intent, and its position in the log."""
-    aggregate_id, intent = asked.aggregate_id, asked.intent
-    assert aggregate_id
-    assert intent
+async def outcome_of(
+    log: Log, asked: Reply, wait: float, look: Callable[[Aggregate, int], None]
+) -> tuple[Event, int]:
+    """Return the event that settles an intent, and its position in the log.
 
-    with log.watching(aggregate_id) as happened:
+    Of what settles it here, the aggregate can be looked at as it was then.
+    """
+    assert asked.aggregate_id
+    seen: list[tuple[Event, int]] = []
+
+    def stored(aggregate: Aggregate, event: Event, position: int) -> None:
+        if ends(event, asked.intent):
+            seen.append((event, position))
+            with suppress(Exception):  # asked for once more, it says what is wrong
+                look(aggregate, position)
+
+    with log.watching(asked.aggregate_id, stored) as happened:
         try:
             async with asyncio.timeout(wait):
-                while True:
+                await first_word(log, asked, happened)
+                while not seen:
                     happened.clear()
-                    history = await log.read(log.recorder.history, aggregate_id, intent)
-                    for event, position in decoded(history):
-                        if isinstance(event, Outcome) and event.intent == intent:
-                            return event, position
-                        if isinstance(event, Volume.DeletionStarted):
-                            raise Refused("finish", Status(event.status), [])
-                    await happened.wait()
+                    seen += await ended_by(log, asked)
+                    if not seen:
+                        await happened.wait()
         except TimeoutError:
             raise Unavailable(
                 f"the backend's agent has not answered within {wait:g} s; "
                 "it goes on with the work when it can"
             ) from None
+    event, position = seen[0]
+    if isinstance(event, Volume.DeletionStarted):
+        raise Refused("finish", Status(event.status), [])
+    return event, position
+
+
+async def ended_by(log: Log, asked: Reply) -> list[tuple[Event, int]]:
+    """Return what has ended an intent by now, oldest first, as the log has it."""
+    assert asked.aggregate_id
+    history = await log.read(log.recorder.history, asked.aggregate_id, asked.intent)
+    return [each for each in decoded(history) if ends(each[0], asked.intent)]
+
+
+def ends(event: Event, intent: int | None) -> bool:
+    """Tell whether an intent is settled by an event, or moot from it on."""
+    if isinstance(event, Outcome):
+        return event.intent == intent
+    return isinstance(event, Volume.DeletionStarted)
+
+
+async def first_word(log: Log, asked: Reply, happened: asyncio.Event) -> None:
+    """Wait while memory knows that a backend is at work: the log would say no more.
+
+    Words of other replicas may get lost, so the log is looked at soon all the same.
+    """
+    assert asked.aggregate_id
+    if asked.intent and log.is_in_flight(asked.aggregate_id, asked.intent):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN):
+                await happened.wait()
 
 
 def check_signature(replica: Replica, subject: str, request: Request) -> None:
