@@ -10,14 +10,15 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
-from adapters.postgres.recorder import LogRecorder, Written
+from adapters.postgres.recorder import TOLD, LogRecorder, Written
 from domain.log import INTENTS
 
 PAGE = 1000
 KEPT = 2 * PAGE  # events in memory
 AGAIN = 0.2  # seconds until the database is looked for again
 # After a page that asks for work it waits, longer after a longer one: what is written
-# meanwhile makes one page, which costs little more than one event.
+# meanwhile makes one page, which costs little more than one event. What came of work is
+# as patient, for it goes with what those ask next who waited for it.
 PACE = 0.01  # seconds
 MORE = 0.0005  # seconds for each event
 SLOWEST = 0.03  # seconds
@@ -94,14 +95,10 @@ class Follower(Thread):
             page = self._read(connection, self.reached)
             if page:
                 self._keep(page)
-                # Behind outcomes alone comes what those ask next who waited for them.
                 if any(each.topic in INTENTS for each in page):
                     self._stopping.wait(min(SLOWEST, PACE + MORE * len(page)))
             if len(page) < PAGE:
-                # Those that came meanwhile count. A tenth of a second only bounds how
-                # long stopping takes.
-                for _ in connection.notifies(timeout=0.1, stop_after=1):
-                    pass
+                until_told(connection)
         connection.execute(sql.SQL("UNLISTEN *"))
 
     def _keep(self, page: list[Written]) -> None:
@@ -114,3 +111,13 @@ class Follower(Thread):
         with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
             cursor.execute(self.recorder.sql(PAGES), (position, PAGE))
             return list(map(Written._make, cursor.fetchall()))
+
+
+def until_told(connection: Connection[Any]) -> None:
+    """Return when something was written: at once where it asks for work."""
+    # A tenth of a second only bounds how long stopping takes.
+    heard = [each.payload for each in connection.notifies(timeout=0.1, stop_after=1)]
+    if heard and all(payload == TOLD for payload in heard):
+        for each in connection.notifies(timeout=PACE):
+            if each.payload != TOLD:
+                return

@@ -29,9 +29,10 @@ from psycopg import Connection, Cursor
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 from psycopg.rows import DictRow
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from adapters.postgres.arrays import Array, bigints, blobs, texts, uuids
+from domain.log import INTENTS
 
 CREATE_LOG = SQL("""
     CREATE TABLE IF NOT EXISTS {log} (
@@ -157,7 +158,8 @@ CREATE_APPEND = SQL("""
             RETURNING backend, gib)
         SELECT coalesce(jsonb_object_agg(backend, gib), '{{}}') INTO allocated FROM now;
         IF ids <> '{{}}' THEN
-            NOTIFY {channel};
+            PERFORM pg_notify(
+                {channel}, CASE WHEN topics && {intents} THEN '' ELSE {told} END);
         END IF;
     END $append$
 """)
@@ -185,6 +187,8 @@ HISTORY = """
 """
 PARTS = "SELECT part_id, whole_id FROM {parts} WHERE part_id = ANY (%s)"
 
+# The word of a commit that asks no backend for work, and tells what came of some.
+TOLD = "told"
 FIRST_SECONDS = 4.0
 
 
@@ -293,7 +297,9 @@ class LogRecorder(PostgresApplicationRecorder):
                 name: Identifier(datastore.schema, f"{self.events_table_name}_{name}")
                 for name in ("keys", "parts", "allocations", "append")
             },
-            "channel": Identifier(self.channel_name),
+            "channel": Literal(self.channel_name),
+            "intents": Literal(list(INTENTS)),
+            "told": Literal(TOLD),
         }
         # Naming costs more than sending, so each statement is named once.
         self.sql = cache(self._named)

@@ -2,8 +2,9 @@
 
 A marshmallow schema spends some 30 us on a message, most of it on questions a
 valid message does not raise. `quickly` makes a msgspec struct of the schema that
-takes only what is plainly valid; whatever it does not take goes to the schema, so
-results and error messages are the schema's own. `test_quick` holds the two together.
+takes only what is plainly valid, and asks those fields that have judgement of their
+own; whatever these do not take goes to the schema, so results and error messages are
+the schema's own. `test_quick` holds the two together.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
+import marshmallow
 from marshmallow import Schema, fields, missing, validate
-from msgspec import UNSET, Meta, UnsetType, ValidationError, convert, defstruct, field
+from msgspec import UNSET, Meta, ValidationError, convert, defstruct, field
 from msgspec.structs import asdict
 
 from service.messages.schema import Printable, StrictBoolean, StrictInteger, StrictUUID
@@ -21,7 +23,6 @@ from service.messages.schema import Printable, StrictBoolean, StrictInteger, Str
 Load = Callable[[dict[str, Any]], dict[str, Any]]
 
 USUAL = 36  # characters of a UUID; msgspec takes one without hyphens as well
-NEVER = UnsetType  # no message has one: the field is the schema's to judge
 # Of each kind of field what a plainly valid value is, of each validator its bounds.
 PLAIN: dict[type[fields.Field[Any]], type] = {
     fields.String: str,
@@ -53,11 +54,19 @@ def plainly(schema: Schema) -> Load:
     )
     ids = {of.data_key or n for n, of in known.items() if type(of) is StrictUUID}
     omissible = [name for name, of in known.items() if of.load_default is missing]
+    judging = [
+        (name, of.data_key or name, of.deserialize)
+        for name, of in known.items()
+        if plain_value(of) is Any
+    ]
 
     def load(message: dict[str, Any]) -> dict[str, Any]:
         try:
             loaded = asdict(convert(message, plain))
-        except ValidationError:
+            for name, key, judge in judging:
+                if key in message:
+                    loaded[name] = judge(message[key], key, message)
+        except (ValidationError, marshmallow.ValidationError):
             return dict(schema.load(message))
         text = "".join([value for value in message.values() if type(value) is str])
         unusual = not ids.isdisjoint(message) and any(
@@ -74,10 +83,10 @@ def plainly(schema: Schema) -> Load:
 
 
 def plain_value(of: fields.Field[Any]) -> Any:
-    """Return the type of what a field plainly takes."""
-    kind = PLAIN.get(type(of), NEVER)
-    if kind is NEVER or any(type(each) not in BOUNDS for each in of.validators):
-        return NEVER
+    """Return the type of what a field plainly takes, Any where it judges itself."""
+    kind = PLAIN.get(type(of))
+    if kind is None or any(type(each) not in BOUNDS for each in of.validators):
+        return Any
     bounds = [BOUNDS[type(each)](each) for each in of.validators]
     return Annotated[kind, *bounds] if bounds else kind
 

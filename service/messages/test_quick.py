@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from service.endpoints.volumes import Create, Update
+from service.endpoints.agents import Reports
+from service.endpoints.volumes import Connect, Create, Update
 from service.messages.quick import quickly
 
-SCHEMAS = [Create(), Update()]
+SCHEMAS = [Create(), Update(), Connect(), Reports()]
 QUICK = [quickly(schema) for schema in SCHEMAS]
 
+ID = "6b1c0000-0000-4000-8000-000000000001"
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -26,10 +28,20 @@ VALUES = st.one_of(
         st.text("ab", max_size=2), st.one_of(st.text("ab", max_size=2), st.integers())
     ),
     st.lists(st.integers(), max_size=1),
+    st.sampled_from(
+        [
+            {"host": "node-1"},
+            {"initiator": "iqn.2026-01.example:node-1"},
+            {"initiator": "node 1"},
+            [{"noun": "volume", "id": ID, "intent": 1, "causation_id": "1"}],
+            [{"noun": "volume", "id": "1", "intent": 1, "causation_id": "1"}],
+        ]
+    ),
 )
-MESSAGES = st.dictionaries(
-    st.sampled_from(["id", "size_gib", "name", "multiattach", "metadata", "typo"]),
-    VALUES,
+KEYS = [{field.data_key or name for name, field in s.fields.items()} for s in SCHEMAS]
+# Of one schema, so that it has a chance, and what none knows.
+MESSAGES = st.sampled_from(KEYS).flatmap(
+    lambda keys: st.dictionaries(st.sampled_from([*sorted(keys), "typo"]), VALUES)
 )
 
 
