@@ -275,7 +275,7 @@ class Group(Aggregate):
         """Stay as long as a snapshot of all members does."""
         status = LIFECYCLE.after("snapshot", self)
         if not self.volumes:
-            raise Refused("snapshot", self.status, ["with members"])
+            raise Refused("snapshot", self.status, ["with any member"])
         told = {"status": status, "group_snapshot_id": group_snapshot_id}
         self.record(Group.SnapshotAdded, **told)
 
@@ -289,7 +289,7 @@ class Group(Aggregate):
         """Raise `Refused` unless another group can be made of its members."""
         LIFECYCLE.after("copy", self)
         if not self.volumes:
-            raise Refused("copy", self.status, ["with members"])
+            raise Refused("copy", self.status, ["with any member"])
 
     def delete(self, *, delete_volumes: bool) -> None:
         """Ask for the group to go; with its volumes, or it has to be empty.

@@ -239,7 +239,7 @@ class Volume(Held):
         elif snapshot_id != latest:
             unmet.append(f"its latest snapshot, which is {latest}")
         elif size_gib != self.size_gib:
-            unmet.append("as large as the snapshot")
+            unmet.append("of the snapshot's size any more")
         status = self._after("revert")
         self._check_free("revert", unmet)
         self._intend(

@@ -22,7 +22,7 @@ Feature: Snapshotting a group
     Scenario: A group without members
       Given a group "app"
       When a group snapshot "night" of "app" is taken
-      Then the request is refused with "not with members"
+      Then the request is refused with "not with any member"
       And nothing is recorded
 
   Rule: All members are kept, or none

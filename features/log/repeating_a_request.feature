@@ -17,6 +17,14 @@ Feature: Repeating a request
       Then the answer is the first one again
       And nothing is recorded
 
+    Scenario: What was reserved has changed since
+      Given an available volume "db"
+      And "web-1" has reserved "db" under the key "order 7"
+      And "db" was given another name since
+      When the same is asked again
+      Then the answer is the first one again
+      And nothing is recorded
+
     Scenario: Both are asked in the same moment
       When 10 times, the same is asked twice at once
       Then each time both are given the same answer

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from pytest_bdd import given, then, when
 
-from features.steps.attachments import attach
+from features.steps.attachments import attach, hold, succeeded
 from features.steps.sentences import says
 from features.steps.service import Published
 from features.steps.world import World
@@ -74,6 +74,17 @@ def created_under(world: World, name: str, key: str) -> None:
     world.volumes[name] = answer["id"]
     world.earlier = answer
     world.soon(lambda: world.volume(name)["status"], "available")
+
+
+@given(says('"{holder:Name}" has reserved "{name:Name}" under the key "{key:Name}"'))
+def reserved_under(world: World, holder: str, name: str, key: str) -> None:
+    asks_under(world, key)
+    world.earlier = succeeded(hold(world, holder, name))
+
+
+@given(says('"{name:Name}" was given another name since'))
+def renamed(world: World, name: str) -> None:
+    world.do("volume.update", id=world.volumes[name], name="another")
 
 
 @given(says('"{name:Name}" was refused to "{holder:Name}" under the key "{key:Name}"'))

@@ -67,7 +67,7 @@ Feature: Reverting a volume
       And a snapshot "monday" of "db"
       And "db" was extended to 2 GiB
       When "db" is reverted to "monday"
-      Then the request is refused with "not as large as the snapshot"
+      Then the request is refused with "not of the snapshot's size any more"
 
   Rule: Nobody's data is changed under their hands
 

@@ -72,8 +72,9 @@ class Reply(msgspec.Struct):
     """What a caller is told: JSON, and a code unless all is well.
 
     `aggregate_id`, `version` and `part_id` say what it shows, `intent` which
-    version of that asked a backend for work, and `age` how many seconds ago this
-    was known to be so where the log cannot be reached.
+    version of that asked a backend for work, `works` whether one is at work that the
+    answer waits for, and `age` how many seconds ago this was known to be so where the
+    log cannot be reached.
     """
 
     body: bytes
@@ -83,6 +84,7 @@ class Reply(msgspec.Struct):
     part_id: UUID | None = None
     intent: int | None = None
     age: float | None = None
+    works: bool = False
 
     @property
     def detail(self) -> str:

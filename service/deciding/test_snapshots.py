@@ -419,7 +419,7 @@ def test_a_snapshot_that_is_taken_over_is_as_large_as_its_storage(
     seen, refused = played(manager, scenario)
 
     assert seen["size_gib"] == 3
-    assert "as large as the snapshot" in str(refused["unmet"])
+    assert "of the snapshot's size" in str(refused["unmet"])
 
 
 @pytest.mark.parametrize(("why", "status"), [(FAILED, "error"), (BUSY, "available")])

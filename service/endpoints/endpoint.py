@@ -167,7 +167,7 @@ class Endpoint:
             reply = await answer
             if self.waits and reply.intent and not reply.code:
                 reply = await self._outcome(replica, reply, wait or PATIENCE)
-            elif (wait or self.waits) and not reply.code:
+            elif (wait or reply.works) and not reply.code:
                 # What somebody has asked for already is waited for alike.
                 reply = await self._settled(replica.log, reply, wait or PATIENCE)
             if self.connects and not reply.code:
@@ -252,7 +252,8 @@ class Endpoint:
 
     def _shown(self, aggregate: Aggregate, part_id: UUID | None, room: Room) -> Reply:
         body = encode(self.gives(aggregate, part_id, room))
-        return Reply(body, 0, aggregate.id, aggregate.version, part_id)
+        works = self.waits and busy(aggregate, part_id)
+        return Reply(body, 0, aggregate.id, aggregate.version, part_id, works=works)
 
 
 @dataclass(frozen=True)
