@@ -16,6 +16,7 @@ from nats.micro.service import Service
 
 from adapters.jetstream.agent import Measurement
 from adapters.jetstream.signing import is_signed
+from adapters.jetstream.taking import Request, subscribe
 from adapters.jetstream.telling import PREFIX
 from adapters.jetstream.telling import Service as Agents
 from adapters.postgres.leases import Leases
@@ -126,12 +127,12 @@ class Replica:
         """Take in what agents and the keeper tell, and told before we started."""
         await self.reading.begin()
         await self.log.read(self.leases.create_table)
-        await self.client.subscribe(REACHED, cb=self._reached)
+        await subscribe(self.client, REACHED, self._reached)
         for name, body in (await self.log.read(self.reading.tables.measured)).items():
             self.log.room.measured[name] = measured(body)
         await self.client.subscribe(f"{PREFIX}agents.*.measured", cb=self._measured)
 
-    async def _reached(self, message: Msg) -> None:
+    def _reached(self, message: Request) -> None:
         if is_signed(self.key, message.subject, message.data, message.headers):
             told = msgspec.json.decode(message.data, type=Reached)
             self.reading.arrived(told)

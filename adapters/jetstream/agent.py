@@ -33,10 +33,8 @@ from uuid import UUID
 
 import msgspec
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.client import JetStreamContext
 
 from adapters import noting
 from adapters.hands import Hands
@@ -46,10 +44,12 @@ from adapters.jetstream.offering import Offering
 from adapters.jetstream.operation import CalledOff, Operation, code_of, in_words
 from adapters.jetstream.piece import Key, Piece
 from adapters.jetstream.progress import News
+from adapters.jetstream.pulling import pulling, sequence_of
 from adapters.jetstream.reporting import Report, Reporter, discreet
 from adapters.jetstream.signing import is_published
 from adapters.jetstream.stream import STREAM, SUBJECTS
 from adapters.jetstream.sweeping import Sweeper
+from adapters.jetstream.taking import Request
 from adapters.jetstream.telling import AGAIN, PREFIX, Refusal, Service
 from adapters.jetstream.turns import Turns
 from adapters.jetstream.wire import until_closed
@@ -68,7 +68,6 @@ MEASURE_EVERY = 5.0  # seconds
 LOOK_AGAIN = 30.0  # seconds until what is in flight is asked for anew
 SET_UP_AGAIN = 5.0  # seconds until a storage that is not usable is tried again
 GRACE = 2.0  # seconds that operations have to end when we stop
-FETCH = 256
 BEING_SET_UP = "is being set up"
 SOON = 1.0  # seconds that setting up may take without a word
 
@@ -224,23 +223,15 @@ class Agent:
         position = await self._take_what_is_in_flight(lease, since)
         if self._old:
             await self._tell_measurement()  # before new work, which comes by stream
-        subscription = await self._subscribe(position)
-        self._sweeper.know(lease)
-        self.at_work.set()
-        looked = asyncio.get_running_loop().time()
-        try:
+        take = partial(self._take_message, lease)
+        async with pulling(self._client, STREAM, behind(position), take) as pull:
+            self._sweeper.know(lease)
+            self.at_work.set()
+            looked = asyncio.get_running_loop().time()
             while self._lease.number == lease and (
                 asyncio.get_running_loop().time() - looked < LOOK_AGAIN
             ):
-                try:
-                    for message in await subscription.fetch(FETCH, timeout=5):
-                        self._take_message(message, lease)
-                except TimeoutError:
-                    # It may have gone, with the broker's memory of it.
-                    await subscription.consumer_info()
-        finally:
-            with suppress(Error, TimeoutError):
-                await subscription.unsubscribe()
+                await pull.more()
 
     async def _announce(self, lease: int) -> int:
         """Tell what we serve; returns the position from which the log knows."""
@@ -288,20 +279,7 @@ class Agent:
         since = self._lease.unserved_since
         return since is not None and asked_at > since
 
-    async def _subscribe(self, position: int) -> JetStreamContext.PullSubscription:
-        stream = self._client.jetstream()
-        subjects = [f"{SUBJECTS}.{topic.replace('.', '.*.')}" for topic in WORK]
-        config = ConsumerConfig(
-            filter_subjects=subjects,
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=position + 1,
-            ack_policy=AckPolicy.NONE,
-            inactive_threshold=60,
-        )
-        made = await stream.add_consumer(STREAM, config)
-        return await stream.pull_subscribe_bind(made.name, STREAM)
-
-    def _take_message(self, message: Msg, lease: int) -> None:
+    def _take_message(self, lease: int, message: Request) -> None:
         position = sequence_of(message)
         signed = message.subject, message.data, message.headers, position
         if not is_published(self._key, *signed):
@@ -606,9 +584,12 @@ class Agent:
             raise Lapsed
 
 
-def sequence_of(message: Msg) -> int:
-    """Return a message's place in the stream, without the rest of its metadata."""
-    match message.reply.split("."):
-        case ["$JS", "ACK", _, _, _, sequence, _, _, _]:
-            return int(sequence)
-    return message.metadata.sequence.stream
+def behind(position: int) -> ConsumerConfig:
+    """Return a consumer of what the stream has behind a position that is work."""
+    return ConsumerConfig(
+        filter_subjects=[f"{SUBJECTS}.{topic.replace('.', '.*.')}" for topic in WORK],
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=position + 1,
+        ack_policy=AckPolicy.NONE,
+        inactive_threshold=60,
+    )

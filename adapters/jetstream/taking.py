@@ -1,4 +1,4 @@
-"""Taking requests as they are read: all of one read in one turn of the loop.
+"""Taking messages as they are read: all of one read in one turn of the loop.
 
 nats-py reads messages one by one and has each go through a queue and a task, which
 for a request costs as much as deciding it.
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
 from nats.micro import request as micro
 from nats.micro.service import EndpointConfig, Service
@@ -25,7 +27,7 @@ logger = getLogger(__name__)
 
 
 class Request(msgspec.Struct, eq=False):
-    """A request as it came; whoever wants no answer names no place for it."""
+    """A message as it came; whoever wants no answer names no place for it."""
 
     client: Client
     subject: str
@@ -38,7 +40,7 @@ Take = Callable[[Request], None]
 
 
 class QuickParser(Parser):
-    """Gives requests to whoever takes them; all else that comes is nats-py's."""
+    """Gives messages to whoever takes them; all else that comes is nats-py's."""
 
     nc: QuickClient
 
@@ -92,9 +94,7 @@ async def add_endpoint(service: Service, take: Take, **described: Any) -> None:
     """Add an endpoint to a service; its requests are counted as nats-py counts."""
 
     async def late(asked: micro.Request) -> None:
-        # One that came before we were known as its taker.
-        msg = asked._msg
-        take(Request(msg._client, msg.subject, msg.reply, msg.headers, msg.data))
+        take(as_request(asked._msg))
 
     def counted(request: Request) -> None:
         began = time.perf_counter_ns()
@@ -109,8 +109,43 @@ async def add_endpoint(service: Service, take: Take, **described: Any) -> None:
         average = endpoint._processing_time // endpoint._num_requests
         endpoint._average_processing_time = average
 
-    client: QuickClient = service._client  # type: ignore[assignment]
     await service.add_endpoint(EndpointConfig(handler=late, **described))
     endpoint = service._endpoints[-1]
     assert endpoint._subscription
-    client.takers[b"%d" % endpoint._subscription._id] = counted
+    give(endpoint._subscription, counted)
+
+
+async def subscribe(client: Client, subject: str, take: Take) -> Subscription:
+    """Have the messages of a subject taken; what one raises harms no other."""
+
+    async def late(message: Msg) -> None:
+        guarded(as_request(message))
+
+    def guarded(message: Request) -> None:
+        try:
+            take(message)
+        except Exception:
+            logger.exception("a message on %s is not taken", message.subject)
+
+    subscription = await client.subscribe(subject, cb=late)
+    give(subscription, guarded)
+    return subscription
+
+
+async def unsubscribe(subscription: Subscription) -> None:
+    """Have a subscription's messages taken no more."""
+    client: QuickClient = subscription._conn
+    client.takers.pop(b"%d" % subscription._id, None)
+    await subscription.unsubscribe()
+
+
+def give(subscription: Subscription, take: Take) -> None:
+    """Have a subscription's messages taken from now on."""
+    client: QuickClient = subscription._conn
+    client.takers[b"%d" % subscription._id] = take
+
+
+def as_request(message: Msg) -> Request:
+    """Return a message that came before anybody was known as its taker."""
+    about = message.subject, message.reply, message.headers, message.data
+    return Request(message._client, *about)
