@@ -115,9 +115,8 @@ class Agent:
         self._host = socket.gethostname()
         self._service = Service(client, key)
         self._lease = Lease(self._service, name, holder, self._host)
-        self._reporter = Reporter(self._service, name)
-        self._changed = asyncio.Event()
-        self._looked = asyncio.Event()
+        self._reporter = Reporter(self._service, name, lambda: bool(self._quick))
+        self._changed, self._looked = asyncio.Event(), asyncio.Event()
         self._turns = Turns()
         self._offering = Offering(
             self._service, name, self._lease, self._touch, lambda: self._failure
@@ -129,6 +128,7 @@ class Agent:
         # What is to be removed, and the position at which that was asked.
         self._going: dict[UUID, int] = {}
         self._old: set[Key] = set()  # what was in flight before we began
+        self._quick: set[Key] = set()  # what is not done yet, and does not take long
         self._admission = Admission()
         self._hands = Hands(AT_ONCE, f"agent-{name}")
 
@@ -318,6 +318,8 @@ class Agent:
         """Begin it when what is asked of the same before is done."""
         key, turns = asked.key, asked.intent.in_turn_with
         self._taken.add(key)
+        if Kind.LONG not in asked.kind:
+            self._quick.add(key)
         if asked.removes:
             self._going[key.aggregate_id] = asked.position
         task = asyncio.create_task(self._work(asked, self._turns.last(turns)))
@@ -342,6 +344,7 @@ class Agent:
         ran = noting.begin()
         with self._following(asked) as traceparent:
             result = await self._attempt(asked)
+        self._quick.discard(asked.key)
         if result is None:
             return
         if asked.sets_up:
@@ -498,7 +501,7 @@ class Agent:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), MEASURE_EVERY)
                 # What changes often is told now and then, and at no great cost.
-                await asyncio.sleep(min(MEASURE_EVERY, max(AGAIN, 20 * took)))
+                await asyncio.sleep(min(MEASURE_EVERY, max(AGAIN, 50 * took)))
 
     async def _tell_measurement(self, to: str = "") -> None:
         """Measure, and tell every replica that listens, or the one who asked."""

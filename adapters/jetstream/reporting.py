@@ -1,10 +1,15 @@
-"""Reporting what came of intents: what gathers behind one message makes the next."""
+"""Reporting what came of intents: what gathers behind one message makes the next.
+
+A message costs the service a transaction, and the keeper a page, however many reports
+are in it. So one does not follow another closely while more is to come.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from logging import getLogger
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,6 +24,7 @@ from domain.provenance import Ran
 
 HIDDEN = b"(secret)"
 LARGEST = 48 * 1024  # bytes of reports in one message; a message may have 64 KiB
+APART = 0.05  # seconds between two messages, while something else will soon be done
 
 logger = getLogger(__name__)
 
@@ -67,25 +73,38 @@ class Unanswered(NamedTuple):
 
 
 class Reporter:
-    """Tells the service what came of intents, many in one message."""
+    """Tells the service what came of intents, many in one message.
 
-    def __init__(self, service: Service, name: str) -> None:
+    `soon` tells whether more is being done that does not take long.
+    """
+
+    def __init__(
+        self, service: Service, name: str, soon: Callable[[], bool] = lambda: False
+    ) -> None:
         self._service = service
         self._name = name
+        self._soon = soon
         self._waiting: deque[Unanswered] = deque()
-        self._some = asyncio.Event()
+        self._some, self._more = asyncio.Event(), asyncio.Event()
 
     async def report(self, lease: int, report: Report) -> None:
         """Return when the service has answered; a refusal is an answer."""
         answered = asyncio.get_running_loop().create_future()
         self._waiting.append(Unanswered(lease, msgspec.json.encode(report), answered))
         self._some.set()
+        self._more.set()
         await answered
 
     async def run(self) -> None:
         """Report for ever."""
+        time, last = asyncio.get_running_loop().time, float("-inf")
         while True:
             await self._some.wait()
+            while self._soon() and (left := last + APART - time()) > 0:
+                self._more.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._more.wait(), left)
+            last = time()
             batch = self._next()
             try:
                 await self._send(batch)

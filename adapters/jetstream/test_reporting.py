@@ -81,6 +81,27 @@ def test_what_gathers_while_one_message_is_under_way_is_the_next() -> None:
     assert told(listener, scenario) == [(1, [0]), (1, [1, 2, 3])]
 
 
+def test_a_message_waits_for_what_will_soon_be_done_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "APART", 600.0)
+    to_come = [3]
+
+    async def done(reporter: Reporter, number: int) -> None:
+        to_come[0] -= 1
+        await reporter.report(1, report(number))
+
+    async def scenario(reporter: Reporter) -> None:
+        reporter._soon = lambda: to_come[0] > 0
+        await reporter.report(1, report(0))  # nothing was told before it
+        for number in (1, 2, 3):
+            doing = asyncio.ensure_future(done(reporter, number))
+            await asyncio.wait([doing], timeout=0.01)
+        await doing
+
+    assert told(Listener(), scenario) == [(1, [0]), (1, [1, 2, 3])]
+
+
 def test_a_message_is_of_one_lease() -> None:
     async def scenario(reporter: Reporter) -> None:
         await all_of(reporter, (1, report(1)), (1, report(2)), (2, report(3)))
