@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
 from logging import getLogger
 
 import msgspec
@@ -72,18 +74,37 @@ class Publisher:
         met = stats["reconnects"]
         inbox = self._client.new_inbox()
         acks = await self._client.subscribe(inbox)
-        after = self.follower.after
         try:
-            while stats["reconnects"] == met:
-                page = await asyncio.to_thread(after, reached, AGAIN)
-                if page:
-                    await self._publish(page, inbox)
-                    check(await acks.next_msg(PATIENCE))
-                    self.reached = reached = page[-1].position
-                    self.failing = ""
+            async with aclosing(self._pages(reached)) as pages:
+                async for page in pages:
+                    if stats["reconnects"] != met:
+                        break
+                    if page:
+                        await self._publish(page, inbox)
+                        check(await acks.next_msg(PATIENCE))
+                        self.reached = page[-1].position
+                        self.failing = ""
         finally:
             if not self._client.is_closed:
                 await acks.unsubscribe()
+
+    async def _pages(self, reached: int) -> AsyncIterator[Sequence[Written]]:
+        """Yield what follows a position, and now and then that there is nothing."""
+        follower, loop = self.follower, asyncio.get_running_loop()
+        moved = asyncio.Event()
+        with follower.telling(partial(loop.call_soon_threadsafe, moved.set)):
+            while True:
+                moved.clear()
+                if follower.remembers(reached):
+                    page = follower.after(reached, 0)
+                else:
+                    page = await asyncio.to_thread(follower.after, reached, 0)
+                if page:
+                    reached = page[-1].position
+                else:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(moved.wait(), AGAIN)
+                yield page
 
     async def _last_sequence(self) -> int:
         stream = self._client.jetstream()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from threading import Condition, Event, Thread
 from typing import Any
 
@@ -42,6 +43,7 @@ class Follower(Thread):
         self.reached = after
         self._kept: list[Written] = []
         self._moved = Condition()
+        self._told: list[Callable[[], object]] = []
         self._stopping = Event()
         self._failure: Exception | None = None
 
@@ -70,11 +72,24 @@ class Follower(Thread):
                 raise self._failure
             if self.reached <= position:
                 return ()
-        first = self.reached + 1 - len(kept)
-        if position + 1 >= first:
-            return kept[position + 1 - first :]
+        if (seen := position + len(kept) - self.reached) >= 0:
+            return kept[seen:]
         with self.recorder.datastore.get_connection() as connection:
             return self._read(connection, position)
+
+    def remembers(self, position: int) -> bool:
+        """Tell whether what follows a position is in memory, or is still to come."""
+        with self._moved:
+            return position + len(self._kept) >= self.reached
+
+    @contextmanager
+    def telling(self, moved: Callable[[], object]) -> Iterator[None]:
+        """Have somebody told in our thread, as long as this lasts, that there is more."""
+        self._told.append(moved)
+        try:
+            yield
+        finally:
+            self._told.remove(moved)
 
     def _beyond(self, position: int) -> Callable[[], bool]:
         return lambda: self.reached > position or self._failure is not None
@@ -106,6 +121,9 @@ class Follower(Thread):
             self._kept = [*self._kept, *page][-KEPT:]
             self.reached = page[-1].position
             self._moved.notify_all()
+        for tell in list(self._told):
+            with suppress(RuntimeError):  # an event loop that has ended since
+                tell()
 
     def _read(self, connection: Connection[Any], position: int) -> list[Written]:
         with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
