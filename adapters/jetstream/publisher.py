@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from logging import getLogger
@@ -88,7 +88,7 @@ class Publisher:
             if not self._client.is_closed:
                 await acks.unsubscribe()
 
-    async def _pages(self, reached: int) -> AsyncIterator[Sequence[Written]]:
+    async def _pages(self, reached: int) -> AsyncGenerator[Sequence[Written]]:
         """Yield what follows a position, and now and then that there is nothing."""
         follower, loop = self.follower, asyncio.get_running_loop()
         moved = asyncio.Event()

@@ -84,7 +84,7 @@ class Follower(Thread):
 
     @contextmanager
     def telling(self, moved: Callable[[], object]) -> Iterator[None]:
-        """Have somebody told in our thread, as long as this lasts, that there is more."""
+        """Have somebody told meanwhile, in our thread, that there is more."""
         self._told.append(moved)
         try:
             yield
