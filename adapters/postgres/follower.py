@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from select import select
 from threading import Condition, Event, Thread
+from time import monotonic
 from typing import Any
 
 from eventsourcing.persistence import InterfaceError, OperationalError
@@ -134,8 +136,19 @@ class Follower(Thread):
 def until_told(connection: Connection[Any]) -> None:
     """Return when something was written: at once where it asks for work."""
     # A tenth of a second only bounds how long stopping takes.
-    heard = [each.payload for each in connection.notifies(timeout=0.1, stop_after=1)]
-    if heard and all(payload == TOLD for payload in heard):
-        for each in connection.notifies(timeout=PACE):
-            if each.payload != TOLD:
-                return
+    heard = words(connection, 0.1)
+    until = monotonic() + PACE
+    while set(heard) == {TOLD} and (left := until - monotonic()) > 0:
+        heard = words(connection, left)
+
+
+def words(connection: Connection[Any], seconds: float) -> list[str]:
+    """Return the words of commits, of the next ones where there was none since.
+
+    psycopg alone would spin through the last millisecond of the wait.
+    """
+    for wait in (0.0, seconds):
+        select([connection], [], [], wait)
+        if heard := [each.payload for each in connection.notifies(timeout=0)]:
+            return heard
+    return []
