@@ -1,0 +1,96 @@
+"""Waiting for what comes of a command: told here, or found in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.postgres.recorder import LogRecorder
+from domain.aggregate import Aggregate
+from domain.lifecycle import Refused
+from service.deciding.command import Reply
+from service.deciding.log import Log
+from service.endpoints.endpoint import outcome_of
+from service.endpoints.volumes import delete, initialize_connection
+from service.manager import VolumeManager
+from service.messages.headers import NOTHING
+from service.testing.deciding import ask, available, live, lives, newest, report
+
+HOST = {"host": "node-1"}
+
+
+async def connecting(log: Log, volume_id: str) -> Reply:
+    """Ask for a connection, and return the answer before its backend has worked."""
+    body = json.dumps({"id": volume_id, "connector": HOST}).encode()
+    return await log.submit(initialize_connection.command(body, NOTHING, log.room))
+
+
+def outcome(log: Log, asked: Reply, seen: list[Any]) -> asyncio.Task[Any]:
+    """Wait for what comes of it, beside others."""
+
+    def look(aggregate: Aggregate, position: int) -> None:
+        seen.append((aggregate.version, position))
+
+    return asyncio.create_task(outcome_of(log, asked, 20, look))
+
+
+def test_what_is_settled_here_is_told_without_a_look_at_the_log(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asked = await connecting(log, volume_id)
+            monkeypatch.delattr(LogRecorder, "history")
+            waiting = outcome(log, asked, seen)
+            await asyncio.sleep(0)
+            assert asked.intent
+            await report(log, volume_id, asked.intent, connection={"data": {}})
+            return await waiting
+
+    event, position = asyncio.run(scenario())
+
+    assert event.TOPIC == "volume.export_finished"
+    assert seen == [(event.originator_version, position)]
+
+
+def test_what_is_settled_elsewhere_is_found_in_the_log(
+    manager: VolumeManager,
+) -> None:
+    seen: list[Any] = []
+
+    async def scenario() -> Any:
+        async with lives(manager.recorder, 2) as (here, other):
+            volume_id = await available(here)
+            asked = await connecting(here, volume_id)
+            waiting = outcome(here, asked, seen)
+            assert asked.intent
+            await report(other, volume_id, asked.intent, connection={"data": {}})
+            here.tell([UUID(volume_id)])  # as the keeper's word has it told
+            return await waiting
+
+    event, _ = asyncio.run(scenario())
+
+    assert event.TOPIC == "volume.export_finished"
+    assert seen == []
+
+
+def test_a_deletion_ends_the_waiting(manager: VolumeManager) -> None:
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asked = await connecting(log, volume_id)
+            waiting = outcome(log, asked, [])
+            await asyncio.sleep(0)
+            await ask(log, delete, id=volume_id, force=True)
+            assert newest(log, volume_id) > (asked.intent or 0)
+            with pytest.raises(Refused):
+                await waiting
+
+    asyncio.run(scenario())
