@@ -13,15 +13,15 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
-from adapters.postgres.recorder import TOLD, LogRecorder, Written
+from adapters.postgres.recorder import NO_WORK, LogRecorder, Written
 from domain.log import INTENTS
 
 PAGE = 1000
 KEPT = 2 * PAGE  # events in memory
 AGAIN = 0.2  # seconds until the database is looked for again
 # After a page that asks for work it waits, longer after a longer one: what is written
-# meanwhile makes one page, which costs little more than one event. What came of work is
-# as patient, for it goes with what those ask next who waited for it.
+# meanwhile makes one page, which costs little more than one event. What asks for none
+# waits too: it goes with what those ask next who have waited for what came of some.
 PACE = 0.01  # seconds
 MORE = 0.0005  # seconds for each event
 SLOWEST = 0.03  # seconds
@@ -115,7 +115,7 @@ class Follower(Thread):
                 if any(each.topic in INTENTS for each in page):
                     self._stopping.wait(min(SLOWEST, PACE + MORE * len(page)))
             if len(page) < PAGE:
-                until_told(connection)
+                until_written(connection)
         connection.execute(sql.SQL("UNLISTEN *"))
 
     def _keep(self, page: list[Written]) -> None:
@@ -133,12 +133,12 @@ class Follower(Thread):
             return list(map(Written._make, cursor.fetchall()))
 
 
-def until_told(connection: Connection[Any]) -> None:
+def until_written(connection: Connection[Any]) -> None:
     """Return when something was written: at once where it asks for work."""
     # A tenth of a second only bounds how long stopping takes.
     heard = words(connection, 0.1)
     until = monotonic() + PACE
-    while set(heard) == {TOLD} and (left := until - monotonic()) > 0:
+    while set(heard) == {NO_WORK} and (left := until - monotonic()) > 0:
         heard = words(connection, left)
 
 

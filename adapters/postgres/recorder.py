@@ -159,7 +159,7 @@ CREATE_APPEND = SQL("""
         SELECT coalesce(jsonb_object_agg(backend, gib), '{{}}') INTO allocated FROM now;
         IF ids <> '{{}}' THEN
             PERFORM pg_notify(
-                {channel}, CASE WHEN topics && {intents} THEN '' ELSE {told} END);
+                {channel}, CASE WHEN topics && {intents} THEN '' ELSE {no_work} END);
         END IF;
     END $append$
 """)
@@ -187,8 +187,8 @@ HISTORY = """
 """
 PARTS = "SELECT part_id, whole_id FROM {parts} WHERE part_id = ANY (%s)"
 
-# The word of a commit that asks no backend for work, and tells what came of some.
-TOLD = "told"
+# The word of a commit that asks no backend for work, and so is in no hurry.
+NO_WORK = "no work"
 FIRST_SECONDS = 4.0
 
 
@@ -299,7 +299,7 @@ class LogRecorder(PostgresApplicationRecorder):
             },
             "channel": Literal(self.channel_name),
             "intents": Literal(list(INTENTS)),
-            "told": Literal(TOLD),
+            "no_work": Literal(NO_WORK),
         }
         # Naming costs more than sending, so each statement is named once.
         self.sql = cache(self._named)

@@ -10,8 +10,8 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres import follower as module
-from adapters.postgres.follower import Follower, until_told, words
-from adapters.postgres.recorder import TOLD, Batch
+from adapters.postgres.follower import Follower, until_written, words
+from adapters.postgres.recorder import NO_WORK, Batch
 from service.manager import VolumeManager
 
 INTENT, OUTCOME = "volume.created", "volume.creation_finished"
@@ -23,7 +23,7 @@ def event(topic: str, version: int = 1, key: UUID | None = None) -> StoredEvent:
 
 @pytest.mark.parametrize(
     ("topics", "word"),
-    [([OUTCOME], TOLD), ([INTENT], ""), ([OUTCOME, INTENT, OUTCOME], "")],
+    [([OUTCOME], NO_WORK), ([INTENT], ""), ([OUTCOME, INTENT, OUTCOME], "")],
     ids=["outcome", "intent", "both"],
 )
 def test_a_commit_says_whether_it_asks_for_work(
@@ -44,8 +44,8 @@ def test_a_commit_says_whether_it_asks_for_work(
     [
         ([[""], ["later"]], [["later"]]),
         ([[], ["later"]], [["later"]]),
-        ([[TOLD], [TOLD, TOLD], [TOLD, ""], ["later"]], [["later"]]),
-        ([[TOLD], [], ["later"]], [["later"]]),
+        ([[NO_WORK], [NO_WORK, NO_WORK], [NO_WORK, ""], ["later"]], [["later"]]),
+        ([[NO_WORK], [], ["later"]], [["later"]]),
     ],
     ids=["asked for work", "nothing", "told, then asked", "told, then nothing"],
 )
@@ -56,7 +56,7 @@ def test_what_came_of_work_waits_for_what_is_asked_next(
     monkeypatch.setattr(module, "PACE", 600.0)
     connection: Any = None
 
-    until_told(connection)
+    until_written(connection)
 
     assert said == left
 
