@@ -53,7 +53,6 @@ MODELS = (
 )
 REACHED = f"{PREFIX}keeper.reached"
 LOOK_EVERY = 0.5  # seconds between two looks at what is to be rebuilt
-APART = 0.03  # seconds between two pages: storing costs much the same for any number
 # What may end somebody's waiting: outcomes, what makes them moot, and what a process
 # learns of others.
 SETTLING = {
@@ -131,7 +130,7 @@ class Projecting(Thread):
         self._stopping = Flag()
         self._ahead = Lane(self._new_fold(), 0)
         self._behind: list[Lane] = []
-        self._looked = self._began = 0.0
+        self._looked = 0.0
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -183,10 +182,7 @@ class Projecting(Thread):
         """Store a page of each lane, or wait for one."""
         self._look()
         patience = 0.0 if self._behind else 0.1
-        if not self._behind:
-            self._stopping.wait(max(0.0, self._began + APART - monotonic()))
         if page := self._follower.after(self._ahead.position, patience):
-            self._began = monotonic()
             self._store(self._ahead, page)
             settled = {_id_in(seen.state) for seen in page if seen.topic in SETTLING}
             self._tell(self.reached, list(settled))
