@@ -154,7 +154,7 @@ class Replica:
 
     async def _measure(self, name: str) -> None:
         subject = f"{PREFIX}agents.{name}.measure"
-        away = no_answer(name)
+        away, before = no_answer(name), self.log.room.measured.get(name)
         try:
             answer = await self.client.request(subject, timeout=PATIENCE)
         except (Error, TimeoutError):
@@ -162,9 +162,10 @@ class Replica:
         if not is_signed(self.key, subject, answer.data, answer.headers):
             raise away
         told, known = measured(answer.data), self.log.room.measured.get(name)
-        if known and told.order <= known.order:
+        if known is None or told.order > known.order:
+            self.log.room.know(name, told)
+        elif known is before:
             raise away  # somebody has sent an old one again
-        self.log.room.know(name, told)
 
 
 def no_answer(name: str) -> Unavailable:

@@ -1,0 +1,61 @@
+"""Asking an agent to measure now, while it tells all replicas as well."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from adapters.jetstream.agent import Measurement
+from adapters.jetstream.signing import SIGNATURE, signature
+from service.deciding.command import Unavailable
+from service.deciding.room import Room
+from service.replica import Replica, measured
+
+KEY = b"key"
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def told(seconds: int) -> bytes:
+    at = NOON + timedelta(seconds=seconds)
+    return msgspec.json.encode(
+        Measurement(
+            "files", working=True, reason=None, capabilities=None, reported_at=at
+        )
+    )
+
+
+def asked(room: Room, answer: bytes, meanwhile: bytes | None) -> None:
+    """Have a replica ask; it is answered, and hears something else before that."""
+
+    async def request(subject: str, **_: Any) -> Any:
+        if meanwhile:
+            room.know("files", measured(meanwhile))
+        signed = {SIGNATURE: signature(KEY, subject, answer)}
+        return SimpleNamespace(subject=subject, data=answer, headers=signed)
+
+    replica: Any = SimpleNamespace(
+        client=SimpleNamespace(request=request), key=KEY, log=SimpleNamespace(room=room)
+    )
+    asyncio.run(Replica._measure(replica, "files"))
+
+
+def test_something_newer_that_was_told_meanwhile_is_an_answer() -> None:
+    room = Room()
+    room.know("files", measured(told(0)))
+
+    asked(room, told(1), meanwhile=told(2))
+
+    assert room.measured["files"] == measured(told(2))
+
+
+def test_an_old_answer_that_is_sent_again_is_none() -> None:
+    room = Room()
+    room.know("files", measured(told(1)))
+
+    with pytest.raises(Unavailable):
+        asked(room, told(1), meanwhile=None)
