@@ -30,7 +30,7 @@ from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import Hung, NoSpace, PoolIsBroken, PoolIsFull
 from adapters.lvm.faulty import MODULES, FaultyDisk
 from adapters.lvm.mapper import CONTROL, HEADER, ROOM, mapped
-from adapters.lvm.testing import QUICK, run
+from adapters.lvm.testing import FRONTS, QUICK, run
 from domain.ports import DriverFailed, Export
 from service.agents import driver_of
 from service.settings import LVM_DRIVER, BackendSettings
@@ -353,10 +353,11 @@ def test_a_host_whose_writes_are_held_up_is_taken_away_when_the_disk_lets_go(
     driver = exporting("default")
     driver.create(asked(volume_id=KEPT), CAUSE)
     connection = proven(KEPT, NODE, driver.connect(KEPT, NODE.connector))
+    front = FRONTS.path(KEPT).resolve()
     with NODE.using(connection) as remote:
         disk.suffer("suspended")
         writing = fill(remote, mib=8)
-        eventually(lambda: held(remote))
+        eventually(lambda: held(front))  # at the target, not on the way to it
 
         with in_a_hurry(), pytest.raises(Hung, match="no answer within"):
             driver.remove_export(KEPT)
