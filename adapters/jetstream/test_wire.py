@@ -62,3 +62,18 @@ def test_a_client_that_is_closed_for_good_is_noticed(nats_url: str) -> None:
 
     with pytest.raises(ClosedForGood):
         asyncio.run(scenario())
+
+
+def test_an_answer_that_comes_too_late_ends_no_reading(nats_url: str) -> None:
+    async def scenario() -> None:
+        client = QuickClient()
+        await client.connect(nats_url)
+        asking = asyncio.ensure_future(client.flush())
+        while not client._pongs:  # noqa: ASYNC110 - that it is asked is not told
+            await asyncio.sleep(0)
+        asking.cancel()
+        async with asyncio.timeout(10):
+            await client.flush()
+        await client.close()
+
+    asyncio.run(scenario())

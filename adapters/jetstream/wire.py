@@ -44,6 +44,15 @@ class QuickClient(Client):
         self.takers: dict[bytes, Take] = {}  # by the number of a subscription
         self._ps = QuickParser(self)
 
+    async def _process_pong(self) -> None:
+        """Take the answer to a `flush`, also where that has given up waiting.
+
+        nats-py would never read again, and still count as connected.
+        """
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.Future()
+        await super()._process_pong()
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         """Return headers as `Client` does; `test_wire` holds the two together."""

@@ -182,6 +182,32 @@ def test_an_agent_is_ready_while_its_storage_and_the_broker_are_there(
         asyncio.run(scenario())
 
 
+def test_a_broker_that_stood_still_while_it_was_asked_is_heard_again(
+    broker: NatsServer, config: Path
+) -> None:
+    addresses = free_address(), free_address()
+    serves, works = (told(config, each, metrics_listen=each) for each in addresses)
+
+    async def scenario() -> None:
+        for address in addresses:
+            await until_wrong(address)
+        assert broker.pid
+        os.kill(broker.pid, SIGSTOP)
+        for address in addresses:
+            await says(address, "broker", "does not answer within")
+        os.kill(broker.pid, SIGCONT)
+        for address in addresses:
+            await until_wrong(address)
+        async with caller(broker.url) as asker:
+            made = await asker.insist("volume.create", size_gib=1)
+            await asker.until(
+                "volume.show", lambda v: v["status"] == "available", id=made["id"]
+            )
+
+    with program(SERVE, serves), program(AGENT, works):
+        asyncio.run(scenario())
+
+
 QUICKLY = "import service.connecting as it; it.SAY_EVERY = 0.2\n"
 
 
