@@ -45,18 +45,21 @@ class Reverting:
         progress: Progress,
     ) -> None:
         """Revert an unused volume, or go on where that was left."""
+        if volume.name != volumes.name(volume_id):  # as far as an earlier one came
+            volume = self.finish(volume_id, volume, progress)
         way = self._swap if volume.pool and snapshot.pool else self._overwrite
         volume = way(volume_id, volume, snapshot, by(cause), progress)
         self.finish(volume_id, volume, progress)
 
-    def finish(self, volume_id: UUID, volume: Lv, progress: Progress) -> None:
+    def finish(self, volume_id: UUID, volume: Lv, progress: Progress) -> Lv:
         """Give a volume that was reverted its name, and remove what it held before."""
         name = volumes.name(volume_id)
         if volume.name != name:
             if before := self._group.find(name):
                 self._lvs.rename(before, f"{BEFORE}{volume_id}")
-            self._lvs.rename(volume, name)
+            volume = self._lvs.rename(volume, name)
         self._filling.tidy(volume_id, progress, 100)
+        return volume
 
     def check_whole(self, volume_id: UUID, volume: Lv) -> None:
         """Raise `HalfReverted` while it may hold a mixture."""

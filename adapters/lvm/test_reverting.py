@@ -86,6 +86,23 @@ def test_a_volume_can_be_reverted_again_and_is_what_it_was(
     assert not {name for name in names() if str(volume) in name}
 
 
+def test_a_reversion_that_something_was_in_the_way_of_can_be_asked_for_again(
+    driver: LvmDriver, volume: UUID, snapshot: UUID
+) -> None:
+    before, obstacle = names(), f"_reverting-{volume}"
+    run("lvcreate", "-qq", "-y", "-L", "4m", "-Wn", "-Zn", "-n", obstacle, GROUP)
+    for position in (LATER.position, 10, 11):
+        with pytest.raises(DriverFailed, match=f"{obstacle}.* already exists"):
+            driver.revert(reversion(volume, snapshot), Cause(position, LATER.at))
+        assert len(held(driver, volume)) == 1
+    run("lvremove", "-qq", "-y", f"{GROUP}/{obstacle}")
+
+    driver.revert(reversion(volume, snapshot), Cause(12, LATER.at))
+
+    assert held(driver, volume) == {b"before"}
+    assert names() == before
+
+
 def test_a_volume_that_has_grown_keeps_its_size(
     driver: LvmDriver, volume: UUID, snapshot: UUID
 ) -> None:
