@@ -23,6 +23,7 @@ from adapters.lvm.failures import (
     DeviceFailed,
     Gone,
     HasSnapshots,
+    HasUnmanaged,
     Hung,
     LvmFailed,
     MadeForAnother,
@@ -226,8 +227,7 @@ class LvmDriver:
         with self._at_work("list"):
             self._group.forget()  # others make them, and have them open
             lvs = self._group.seen().lvs
-        copied = volumes.copied(lvs.values())
-        return [volumes.offered(lvs[name], copied) for name in sorted(lvs)]
+        return [volumes.offered(lvs[name]) for name in sorted(lvs)]
 
     def adopt(self, asked: Volume.ManagingStarted, cause: Cause) -> Adopted:
         """Give a logical volume the volume's tags, and then its name."""
@@ -305,6 +305,7 @@ class LvmDriver:
             for volume_id in volume_ids:
                 if lv := self._find(volume_id):
                     self._check_unused(volume_id, lv, exported)
+                    self._check_known(volume_id, lv)
 
     def survey(self) -> Survey:
         """Read the group anew, and look at who reaches and uses its volumes."""
@@ -480,7 +481,15 @@ class LvmDriver:
         own = volumes.helpers(lvs, volume_id)
         held = snapshots.cows(lvs, lv) + snapshots.of_volume(lvs, volume_id)
         if any(each not in own for each in held):
+            self._check_known(volume_id, lv)
             raise HasSnapshots(volume_id)
+
+    def _check_known(self, volume_id: UUID, lv: Lv) -> None:
+        """Raise `HasUnmanaged` where a snapshot that nobody manages depends on it."""
+        cows = snapshots.cows(self._group.seen().lvs, lv)
+        names = [each.name for each in cows if snapshots.is_strange(each)]
+        if names:
+            raise HasUnmanaged(volume_id, sorted(names))
 
     def _stranger(self, name: str, volume_id: UUID) -> Lv:
         """Return the logical volume that is to become a volume, or raise why not."""
@@ -489,8 +498,7 @@ class LvmDriver:
             raise NotThere(self._group.name, name, "there is none")
         if volumes.cause(lv) or volumes.tagged(lv) - {volume_id}:
             raise Taken(self._lvs.path(name))
-        copied = volumes.copied(self._group.seen().lvs.values())
-        if why := volumes.unfit(lv, copied):
+        if why := volumes.unfit(lv):
             raise NotThere(self._group.name, name, why)
         self._lvs.check_closed(lv)
         return lv

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from adapters.refused import SystemRefused
@@ -365,6 +365,22 @@ class HasSnapshots(VolumeIsBusy):
 
     def __str__(self) -> str:
         return f"volume {self.volume_id} has snapshots; delete them first"
+
+
+class HasUnmanaged(VolumeIsBusy):
+    """The volume has snapshots that are somebody's, by these names."""
+
+    def __init__(self, volume_id: UUID, names: Sequence[str]) -> None:
+        super().__init__(volume_id, names)
+        self.volume_id = volume_id
+        self.names = names
+
+    def __str__(self) -> str:
+        return (
+            f"volume {self.volume_id} has snapshots that are not managed: "
+            f"{', '.join(self.names)}; take them over (`holdfast snapshot manage`), "
+            "or remove them with `lvremove`"
+        )
 
 
 class NotThere(UnknownReference):

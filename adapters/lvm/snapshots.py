@@ -105,6 +105,11 @@ def said_of(lv: Lv) -> UUID | None:
     return next((UUID(each) for each in those if volumes.is_id(each)), None)
 
 
+def is_strange(lv: Lv) -> bool:
+    """Tell whether it is neither a snapshot that is managed nor there for a while."""
+    return not volumes.is_helper(lv) and not any(map(IT_IS.fullmatch, lv.tags))
+
+
 def could_be(lv: Lv) -> bool:
     """Tell whether it is a snapshot, or could be one.
 

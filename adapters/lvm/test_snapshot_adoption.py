@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import (
     CAUSE,
     device,
@@ -135,6 +137,44 @@ def test_what_is_let_go_can_be_taken_over_again(
     copy = copy_of(again.originator_id)
     driver.create(copy, CAUSE)
     assert held(driver, copy.originator_id) == {b"before"}
+
+
+def test_a_volume_is_taken_over_with_the_snapshots_that_were_let_go(
+    driver: LvmDriver, volume: UUID, snapshot: UUID, kind: str
+) -> None:
+    driver.unmanage_snapshot(snapshot, CAUSE.at)
+    driver.unmanage(volume, CAUSE.at)
+    by_name = {reference.name_in(each.reference): each for each in driver.manageable()}
+    assert by_name[f"volume-{volume}"].safe_to_manage
+
+    driver.adopt(wanted(f"volume-{volume}", volume), LATER)
+    again = managed(volume, f"_snapshot-{snapshot}")
+    driver.adopt_snapshot(again, LATER)
+
+    driver.extend(volume, 2)
+    copy = copy_of(again.originator_id)
+    driver.create(copy, CAUSE)
+    assert held(driver, copy.originator_id) == {b"before"}
+    assert held(driver, volume) == {b"behind"}
+    driver.delete_snapshot(again.originator_id, LATER.at)
+    driver.delete(volume, LATER.at)
+
+
+def test_what_nobody_manages_keeps_a_thick_volume_and_is_named(
+    driver: LvmDriver, volume: UUID, snapshot: UUID, kind: str
+) -> None:
+    driver.unmanage_snapshot(snapshot, CAUSE.at)
+    if kind == "thin":
+        driver.check_unused([volume])
+        driver.delete(volume, CAUSE.at)
+        return
+    for refused in (
+        partial(driver.check_unused, [volume]),
+        partial(driver.delete, volume, CAUSE.at),
+    ):
+        with pytest.raises(VolumeIsBusy, match=rf"not managed: _snapshot-{snapshot}"):
+            refused()
+    assert held(driver, volume) == {b"behind"}
 
 
 def test_snapshots_are_listed_by_name_and_clones_are_none(

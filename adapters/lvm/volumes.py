@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -20,8 +20,8 @@ FOR = f"{OURS}for="  # which volume it helps for a while; it is none itself
 CLEARED, COPIED = f"{OURS}cleared=", f"{OURS}copied="
 MENDED = f"{OURS}mended="
 
-# What can become a volume: linear, thin, mirrored, raid, cached.
-FIT = frozenset("-VmMrRC")
+# What can become a volume: linear, thin, mirrored, raid, cached, with thick snapshots.
+FIT = frozenset("-VmMrRCo")
 READ_ONLY = frozenset("rR")
 SNAPSHOT = "_snapshot-"  # what Cinder's names begin with
 
@@ -88,33 +88,26 @@ def let_go(lv: Lv) -> Lv:
     return without(lv, OURS)
 
 
-def offered(lv: Lv, copied: Container[str]) -> Manageable:
+def offered(lv: Lv) -> Manageable:
     """Return what can be said of it to those who look for storage to take over."""
     told, size_gib = reference.to(lv.name), whole_gib(lv.size_bytes)
     for whose in () if is_helper(lv) else tagged(lv):
         return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
-    why = unfit(lv, copied) or ("something has it open" if lv.is_open else None)
+    why = unfit(lv) or ("something has it open" if lv.is_open else None)
     return Manageable(told, size_gib, not why, why)
 
 
-def unfit(lv: Lv, copied: Container[str]) -> str | None:
+def unfit(lv: Lv) -> str | None:
     """Return why it can be no volume, whoever has it open."""
     if is_helper(lv):
         return "a volume needs it for a while"
     if is_snapshot(lv):
         return "it is a snapshot"
-    if lv.name in copied:
-        return "it has snapshots; delete them first"
     if lv.attr[0] not in FIT:
         return "it is what volumes are made of, as a pool is"
     if lv.attr[1] in READ_ONLY:
         return "it is read-only in LVM; `lvchange -prw` makes it writable"
     return None
-
-
-def copied(lvs: Iterable[Lv]) -> frozenset[str]:
-    """Return the names of those that have snapshots."""
-    return frozenset(lv.origin for lv in lvs if is_snapshot(lv))
 
 
 def is_snapshot(lv: Lv) -> bool:
