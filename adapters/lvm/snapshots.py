@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from adapters.lvm import volumes
@@ -14,6 +15,7 @@ from domain import reference
 from domain.ports import Cause, ManageableSnapshot, SourceReference
 
 IT_IS = re.compile(r"holdfast\.snapshot=(.+)")
+WAS_OF = f"{OURS}was-of="  # a thin one that is managed no more: LVM may forget
 CHUNK, A_METADATA_CHUNK = 4096, 256  # bytes; chunks that one more tells of
 
 
@@ -81,9 +83,11 @@ def offered(lvs: Mapping[str, Lv], lv: Lv) -> ManageableSnapshot:
 def unfit(lvs: Mapping[str, Lv], lv: Lv) -> str | None:
     """Return why it can be no snapshot of what it was taken of, whoever has it open."""
     volume_id = origin(lvs, lv)
-    if volume_id is None:
-        return f"it is one of {lv.origin}, which is no volume"
-    if lv.reads_bytes > lvs[lv.origin].size_bytes:
+    volume = volumes.of(lvs, volume_id) if volume_id else None
+    if volume is None:
+        of = lv.origin or next(iter(was_of(lv)), "something")
+        return f"it is one of {of}, which is no volume"
+    if lv.reads_bytes > volume.size_bytes:
         return f"it is larger than {volume_id}"
     if lv.reads_bytes % GIB:
         return f"it has {lv.reads_bytes} bytes, no whole GiB as every volume has"
@@ -91,11 +95,26 @@ def unfit(lvs: Mapping[str, Lv], lv: Lv) -> str | None:
 
 
 def origin(lvs: Mapping[str, Lv], lv: Lv) -> UUID | None:
-    """Return the volume that it was taken of, as LVM knows."""
+    """Return the volume that it was taken of, as LVM knows or as it says itself."""
     taken_of = lvs.get(lv.origin)
     said = map(volumes.VOLUME.fullmatch, taken_of.tags if taken_of else ())
     ids = (UUID(found[1]) for found in said if found and volumes.is_id(found[1]))
-    return next((each for each in ids if volumes.of(lvs, each) is taken_of), None)
+    known = next((each for each in ids if volumes.of(lvs, each) is taken_of), None)
+    return known or next((each for each in was_of(lv) if volumes.of(lvs, each)), None)
+
+
+def was_of(lv: Lv) -> list[UUID]:
+    """Return which volume it was of when it was managed, as it says."""
+    those = (t.removeprefix(WAS_OF) for t in lv.tags if t.startswith(WAS_OF))
+    return [UUID(each) for each in those if volumes.is_id(each)]
+
+
+def let_go(lv: Lv) -> Lv:
+    """Return it without what says that it is a snapshot."""
+    of, free = said_of(lv), volumes.let_go(lv)
+    if not (lv.pool and of):
+        return free
+    return replace(free, tags=free.tags | {f"{WAS_OF}{of}"})
 
 
 def said_of(lv: Lv) -> UUID | None:
@@ -116,6 +135,8 @@ def could_be(lv: Lv) -> bool:
     Cinder's clones are thin snapshots, too, and volumes.
     """
     if any(map(IT_IS.fullmatch, lv.tags)):
+        return True
+    if was_of(lv):
         return True
     ours = any(tag.startswith(OURS) for tag in lv.tags)
     return bool(lv.origin) and not ours and not reference.volume_of(lv.name)

@@ -93,8 +93,9 @@ class Snapshots:
             lv = self.find(snapshot_id)
             if lv is None:
                 lv = self._stranger(name, asked.volume_id)
-                tags = snapshots.tags(snapshot_id, asked.volume_id, cause)
-                lv = self._lvs.tag(lv, tags)
+                kept = volumes.without(lv, snapshots.WAS_OF).tags
+                tags = kept | snapshots.tags(snapshot_id, asked.volume_id, cause)
+                lv = self._lvs.tag(lv, tags, keep=False)
             elif (made_by := self.made_by(lv)) != cause:
                 raise MadeForAnother(self._lvs.path(lv.name), made_by)
             lv = self._lvs.rename(lv, snapshots.name(snapshot_id))
@@ -109,7 +110,7 @@ class Snapshots:
         if self.made_by(lv).at != made_at:
             return None
         self._lvs.check_closed(lv)
-        self._lvs.tag(lv, volumes.let_go(lv).tags, keep=False)
+        self._lvs.tag(lv, snapshots.let_go(lv).tags, keep=False)
         return reference.to(lv.name)
 
     def made_by(self, lv: Lv) -> Cause:
@@ -136,8 +137,7 @@ class Snapshots:
             raise NoSnapshot(self._group.name, name, "there is none")
         if volumes.cause(lv):
             raise Taken(self._lvs.path(name))
-        origin = volumes.of(lvs, volume_id)
-        if origin is None or lv.origin != origin.name or not snapshots.could_be(lv):
+        if snapshots.origin(lvs, lv) != volume_id or not snapshots.could_be(lv):
             raise NoSnapshot(self._group.name, name, f"it is none of {volume_id}")
         if why := snapshots.unfit(lvs, lv):
             raise NoSnapshot(self._group.name, name, why)

@@ -15,7 +15,8 @@ from adapters.contracts.drivers import (
     read,
     write,
 )
-from adapters.contracts.snapshots import copy_of, managed, offered
+from adapters.contracts.snapshots import copy_of, managed, offered, reversion
+from adapters.contracts.snapshots import wanted as taken
 from adapters.lvm.copies import (
     LATER,
     held,
@@ -137,6 +138,30 @@ def test_what_is_let_go_can_be_taken_over_again(
     copy = copy_of(again.originator_id)
     driver.create(copy, CAUSE)
     assert held(driver, copy.originator_id) == {b"before"}
+
+
+def test_what_was_let_go_is_its_volumes_after_a_reversion(
+    driver: LvmDriver, volume: UUID, snapshot: UUID, kind: str
+) -> None:
+    driver.unmanage_snapshot(snapshot, CAUSE.at)
+    latest = taken(volume)
+    driver.take_snapshot(latest, CAUSE)
+    driver.revert(reversion(volume, latest.originator_id), LATER)
+    name = f"_snapshot-{snapshot}"
+    assert offered(volume, name) in fresh(kind).manageable_snapshots()
+
+    again = managed(volume, name)
+    driver.adopt_snapshot(again, LATER)
+
+    copy = copy_of(again.originator_id)
+    driver.create(copy, CAUSE)
+    assert held(driver, copy.originator_id) == {b"before"}
+    driver.delete_snapshot(latest.originator_id, CAUSE.at)
+    driver.unmanage_snapshot(again.originator_id, LATER.at)
+    if kind == "thin":
+        driver.delete(volume, CAUSE.at)
+        [left] = driver.manageable_snapshots()
+        assert left.reason_not_safe == f"it is one of {volume}, which is no volume"
 
 
 def test_a_volume_is_taken_over_with_the_snapshots_that_were_let_go(

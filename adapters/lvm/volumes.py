@@ -90,7 +90,7 @@ def let_go(lv: Lv) -> Lv:
 
 def offered(lv: Lv) -> Manageable:
     """Return what can be said of it to those who look for storage to take over."""
-    told, size_gib = reference.to(lv.name), whole_gib(lv.size_bytes)
+    told, size_gib = reference.to(lv.name), whole_gib(lv.reads_bytes)
     for whose in () if is_helper(lv) else tagged(lv):
         return Manageable(told, size_gib, False, "already managed", whose)  # noqa: FBT003
     why = unfit(lv) or ("something has it open" if lv.is_open else None)
