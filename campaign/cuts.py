@@ -96,7 +96,8 @@ class Machine:
     def said(self, seed: str) -> Iterator[str]:
         """Keep what the programs said, if any of them has begun; yield where."""
         with suppress(FileNotFoundError):
-            kept = Path(gettempdir(), f"holdfast-cuts-{seed}.log")
+            about = "-".join(filter(None, (seed, self.amid, self._broken)))
+            kept = Path(gettempdir(), f"holdfast-cuts-{about.replace(' ', '-')}.log")
             shutil.copy(self.notes / SAID, kept)
             yield f"what the programs said is in {kept}"
 

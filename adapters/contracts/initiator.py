@@ -19,7 +19,7 @@ SESSIONS = Path("/sys/class/iscsi_session")
 NAME = Path("/etc/iscsi/initiatorname.iscsi")
 GROUP = 1
 STARTING = Lock()  # or two hosts would each start the daemon
-RECORDS = Lock()  # or one would take away what another looks through
+RECORDS = Lock()  # each looks through all, and one might take away another's
 PATIENCE = 30.0  # seconds
 # A login that is refused is not tried again, or a test would wait for two minutes.
 IMPATIENT = {
@@ -69,11 +69,11 @@ class Initiator:
         iscsid()
         data = connection["data"]
         self._interface()
-        self._record(data, "new")
+        self._node(data, "-o", "new")
         settings = IMPATIENT | {PATIENCE_WITH_SESSION: self._patience}
         settings |= {n: data[k] for n, k in CREDENTIALS.items() if k in data}
         pairs = [word for n, v in settings.items() for word in ("-n", n, "-v", v)]
-        self._record(data, "update", *pairs)
+        self._node(data, "-o", "update", *pairs)
         self._node(data, "--login")
         return self.disk(connection)
 
@@ -82,7 +82,7 @@ class Initiator:
         data = connection["data"]
         if self.session(connection):
             self._node(data, "--logout")
-        self._record(data, "delete")
+        self._node(data, "-o", "delete")
 
     def rescan(self, connection: dict[str, Any]) -> None:
         """Look at the disk again: how large it is, for example."""
@@ -123,15 +123,12 @@ class Initiator:
             name = ["-n", "iface.initiatorname", "-v", self.initiator]
             iscsiadm(*interface, "-o", "update", *name)
 
-    def _record(self, data: dict[str, Any], what: str, *arguments: str) -> None:
-        with RECORDS:
-            self._node(data, "-o", what, *arguments)
-
     def _node(self, data: dict[str, Any], *arguments: str) -> None:
         # With the number of its group, a portal has a record for each interface.
         portal = f"{data['target_portal']},{GROUP}"
         node = ["-T", data["target_iqn"], "-p", portal, "-I", self.host]
-        iscsiadm("-m", "node", *node, *arguments)
+        with RECORDS:
+            iscsiadm("-m", "node", *node, *arguments)
 
 
 def opens(disk: Path) -> bool:

@@ -85,8 +85,7 @@ def unfit(lvs: Mapping[str, Lv], lv: Lv) -> str | None:
     volume_id = origin(lvs, lv)
     volume = volumes.of(lvs, volume_id) if volume_id else None
     if volume is None:
-        of = lv.origin or next(iter(was_of(lv)), "something")
-        return f"it is one of {of}, which is no volume"
+        return f"it is one of {lv.origin or was_of(lv)[0]}, which is no volume"
     if lv.reads_bytes > volume.size_bytes:
         return f"it is larger than {volume_id}"
     if lv.reads_bytes % GIB:
