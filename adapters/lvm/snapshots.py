@@ -15,6 +15,7 @@ from domain import reference
 from domain.ports import Cause, ManageableSnapshot, SourceReference
 
 IT_IS = re.compile(r"holdfast\.snapshot=(.+)")
+OF = f"{OURS}of="
 WAS_OF = f"{OURS}was-of="  # a thin one that is managed no more: LVM may forget
 CHUNK, A_METADATA_CHUNK = 4096, 256  # bytes; chunks that one more tells of
 
@@ -26,7 +27,7 @@ def name(snapshot_id: UUID) -> str:
 
 def tags(snapshot_id: UUID, volume_id: UUID, cause: Cause) -> frozenset[str]:
     """Return the tags of a volume's snapshot that was taken for a cause."""
-    it_is, of_it = f"{OURS}snapshot={snapshot_id}", f"{OURS}of={volume_id}"
+    it_is, of_it = f"{OURS}snapshot={snapshot_id}", f"{OF}{volume_id}"
     return frozenset({it_is, of_it, volumes.made_by(cause)})
 
 
@@ -37,7 +38,7 @@ def of(lvs: Mapping[str, Lv], snapshot_id: UUID) -> Lv | None:
 
 def of_volume(lvs: Mapping[str, Lv], volume_id: UUID) -> list[Lv]:
     """Return a volume's snapshots, thin and thick."""
-    said = f"{OURS}of={volume_id}"
+    said = f"{OF}{volume_id}"
     return [lv for lv in lvs.values() if said in lv.tags]
 
 
@@ -104,8 +105,7 @@ def origin(lvs: Mapping[str, Lv], lv: Lv) -> UUID | None:
 
 def was_of(lv: Lv) -> list[UUID]:
     """Return which volume it was of when it was managed, as it says."""
-    those = (t.removeprefix(WAS_OF) for t in lv.tags if t.startswith(WAS_OF))
-    return [UUID(each) for each in those if volumes.is_id(each)]
+    return volumes.named(lv, WAS_OF)
 
 
 def let_go(lv: Lv) -> Lv:
@@ -118,14 +118,17 @@ def let_go(lv: Lv) -> Lv:
 
 def said_of(lv: Lv) -> UUID | None:
     """Return which volume it says that it is of."""
-    of = f"{OURS}of="
-    those = (tag.removeprefix(of) for tag in lv.tags if tag.startswith(of))
-    return next((UUID(each) for each in those if volumes.is_id(each)), None)
+    return next(iter(volumes.named(lv, OF)), None)
+
+
+def is_managed(lv: Lv) -> bool:
+    """Tell whether it says that it is a snapshot of ours."""
+    return any(map(IT_IS.fullmatch, lv.tags))
 
 
 def is_strange(lv: Lv) -> bool:
     """Tell whether it is neither a snapshot that is managed nor there for a while."""
-    return not volumes.is_helper(lv) and not any(map(IT_IS.fullmatch, lv.tags))
+    return not volumes.is_helper(lv) and not is_managed(lv)
 
 
 def could_be(lv: Lv) -> bool:
@@ -133,9 +136,7 @@ def could_be(lv: Lv) -> bool:
 
     Cinder's clones are thin snapshots, too, and volumes.
     """
-    if any(map(IT_IS.fullmatch, lv.tags)):
-        return True
-    if was_of(lv):
+    if is_managed(lv) or was_of(lv):
         return True
     ours = any(tag.startswith(OURS) for tag in lv.tags)
     return bool(lv.origin) and not ours and not reference.volume_of(lv.name)

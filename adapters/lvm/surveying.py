@@ -39,9 +39,7 @@ def objects(lvs: Mapping[str, Lv], pool: str) -> list[Object]:
 
 def helps(lvs: Mapping[str, Lv], lv: Lv) -> bool:
     """Tell whether it helps a volume that is there."""
-    those = (tag.removeprefix(volumes.FOR) for tag in lv.tags)
-    named = [UUID(each) for each in those if volumes.is_id(each)]
-    return volumes.is_helper(lv) and any(volumes.of(lvs, each) for each in named)
+    return any(volumes.of(lvs, each) for each in volumes.named(lv, volumes.FOR))
 
 
 def claimed(lv: Lv) -> Claim | None:

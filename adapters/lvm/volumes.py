@@ -83,6 +83,12 @@ def tagged(lv: Lv) -> set[UUID]:
     return set(map(UUID, filter(is_id, those)))
 
 
+def named(lv: Lv, what: str) -> list[UUID]:
+    """Return the volumes that its tags name which begin so."""
+    those = (tag.removeprefix(what) for tag in lv.tags if tag.startswith(what))
+    return [UUID(each) for each in those if is_id(each)]
+
+
 def let_go(lv: Lv) -> Lv:
     """Return it without what says that it is a volume."""
     return without(lv, OURS)
