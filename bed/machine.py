@@ -25,8 +25,8 @@ PROGRAMS = {  # and the Debian package that has it
     "qemu-storage-daemon": "qemu-system-common",
     "mkfs.ext4":           "e2fsprogs",
     "strace":              "strace",
+    "gcc":                 "gcc libc6-dev",
 }
-COMPILER = {"gcc": "gcc libc6-dev"}
 # fmt: on
 
 
@@ -39,19 +39,11 @@ def kernel() -> Path:
     return Path(os.environ.get("BED_KERNEL", "/usr/bin/linux.uml"))
 
 
-def wide() -> bool:
-    """Tell whether the processor has registers that the kernel has no room for."""
-    return " amx_tile" in Path("/proc/cpuinfo").read_text()
-
-
 def preloaded(room: Path) -> dict[str, str]:
-    """Return what of the environment lets the kernel run here; made in `room`."""
-    if not wide():
-        return {}
-    library = room / "registers.so"
-    source = HERE / "registers.c"
+    """Return what of the environment mends the kernel; made in `room`."""
+    library = room / "mends.so"
     subprocess.run(
-        ["gcc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True
+        ["gcc", "-shared", "-fPIC", "-o", library, HERE / "mends.c"], check=True
     )
     return {"LD_PRELOAD": str(library)}
 
@@ -65,10 +57,9 @@ def missing() -> list[str]:
     """Return the Debian packages that are still to be installed."""
     absent = [] if os.access(kernel(), os.X_OK) else ["user-mode-linux"]
     searched = path(os.environ.get("PATH", os.defpath))
-    needed = PROGRAMS | (COMPILER if wide() else {})
     return absent + [
         package
-        for program, package in needed.items()
+        for program, package in PROGRAMS.items()
         if shutil.which(program, path=searched) is None
     ]
 

@@ -173,6 +173,14 @@ def test_a_thin_volume_is_removed_from_a_group_that_is_thick_now(
     assert thin_ids(GROUP, POOL) == known_ids()
 
 
+@pytest.mark.usefixtures("volume")
+def test_what_a_pool_has_can_be_asked_after_a_cut_amid_asking() -> None:
+    pool = f"{mapped(GROUP, POOL)}-tpool"
+    run("dmsetup", "message", pool, "0", "reserve_metadata_snap")
+
+    assert thin_ids(GROUP, POOL) == known_ids()
+
+
 @pytest.mark.usefixtures("group")
 @pytest.mark.parametrize("kind", ["thin", "default"])
 def test_an_lvm_that_was_killed_when_it_had_made_a_volume_is_no_failure(

@@ -25,6 +25,7 @@ SECONDS = 60.0
 MAPPER = Mapper()
 FRONTS = Fronts(GROUP, MAPPER)
 EXTENT, EDGE = 4 * 1024**2, 64 * 1024
+HELD = 6  # of the words of the status of a pool: where its metadata snapshot is, or "-"
 # A guest's disk takes 2 s to forget a GiB.
 QUICK = ("-qq", "-ff", "-y", "--config", "devices/issue_discards=0")
 
@@ -95,6 +96,9 @@ def thin_ids(group: str, pool: str) -> set[str]:
     used = f"{is_called}-tpool"  # its name while a thin volume is active
     if not MAPPER.device(used):
         used = is_called
+    if run("dmsetup", "status", used).split()[HELD] != "-":
+        # It outlives a power cut amid this, and there is only one at a time.
+        run("dmsetup", "message", used, "0", "release_metadata_snap")
     run("dmsetup", "message", used, "0", "reserve_metadata_snap")
     try:
         listed = ("thin_ls", "--metadata-snap", "--no-headers", "-o", "DEV")
