@@ -20,7 +20,6 @@ from campaign.points import (
     LOG,
     LVM,
     PUBLISHER,
-    RECORDER,
     ROWS,
     SERVE,
     SWEEPER,
@@ -38,10 +37,10 @@ class Break(NamedTuple):
     patches: dict[str, Change]
 
 
-def answering_early(patiently: Callable[..., Any]) -> Callable[..., Any]:
+def answering_early(store: Callable[..., Any]) -> Callable[..., Any]:
     """Answer a batch as if it were stored, then store it."""
 
-    async def early(log: Any, batch: Sequence[Any], *what: Any) -> Any:
+    async def early(log: Any, batch: Sequence[Any]) -> Any:
         with suppress(Unavailable):
             position = await log.read(log.recorder.max_notification_id) or 0
             for command in batch:
@@ -49,14 +48,14 @@ def answering_early(patiently: Callable[..., Any]) -> Callable[..., Any]:
                 if command.events:
                     command.answer.is_now(command.reply.at(position))
             await asyncio.sleep(SOON)
-        return await patiently(log, batch, *what)
+        return await store(log, batch)
 
     return early
 
 
-def forgetting_keys(append: Callable[..., Any]) -> Callable[..., Any]:
+def forgetting_keys(made_of: Callable[..., Any]) -> Callable[..., Any]:
     """Keep no request id, so that none is known to another replica or later."""
-    return lambda log, batch: append(log, replace(batch, kept=()))
+    return lambda *about: replace(made_of(*about), kept=())
 
 
 def giving_nothing_back(note: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,8 +128,8 @@ def holding_nothing_up(held_up: Callable[..., Any]) -> Callable[..., Any]:
 
 
 BREAKS = {
-    "answers before the commit": Break(SERVE, {f"{LOG}._patiently": answering_early}),
-    "request ids are not kept": Break(SERVE, {f"{RECORDER}.append": forgetting_keys}),
+    "answers before the commit": Break(SERVE, {f"{LOG}._store": answering_early}),
+    "request ids are not kept": Break(SERVE, {f"{LOG}._made_of": forgetting_keys}),
     "room is not given back": Break(SERVE, {f"{LOG}._note": giving_nothing_back}),
     "an event is not published": Break(KEEPER, {f"{PUBLISHER}._publish": skipping}),
     "the position is stored before the rows": Break(

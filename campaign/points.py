@@ -20,7 +20,7 @@ class Point(NamedTuple):
 
 
 LOG = "service.deciding.log:Log"
-RECORDER = "adapters.postgres.recorder:LogRecorder"
+APPENDER = "adapters.postgres.appending:Appender"
 READING = "service.reading:Reading"
 PROJECTING = "service.keeping.projecting:Projecting"
 WATCHER = "service.keeping.watcher:Watcher"
@@ -50,8 +50,8 @@ SWEEPER = "adapters.jetstream.sweeping:Sweeper"
 TABLE: list[tuple[Any, ...]] = [
     ("a command comes in",            SERVE,  "before", f"{LOG}.submit"),
     ("decided, not in a batch yet",   SERVE,  "after",  f"{LOG}._decide"),
-    ("a batch is about to be stored", SERVE,  "before", f"{RECORDER}.append_with"),
-    ("committed, and nobody knows",   SERVE,  "after",  f"{RECORDER}.append_with"),
+    ("a batch is about to be stored", SERVE,  "before", f"{APPENDER}.append"),
+    ("committed, and nobody knows",   SERVE,  "after",  f"{APPENDER}.append"),
     ("stored, not answered",          SERVE,  "before", f"{LOG}._answer"),
     ("answered in part",              SERVE,  "after",  f"{LOG}._reply"),
     ("about to send an answer",       SERVE,  "before", f"{ENDPOINT}:send"),

@@ -10,7 +10,8 @@ readers that follow the log then miss events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -344,43 +345,29 @@ class LogRecorder(PostgresApplicationRecorder):
 
     def append_with(self, cursor: Cursor[DictRow], batch: Batch) -> Stored:
         """Store the batch in the transaction of a cursor, or in one of its own."""
-        # A connection that was lost before we ask leaves no doubt: nothing happens.
-        cursor.connection.pgconn.consume_input()
-        try:
-            conflict, last, allocated = self.call(cursor.connection, arrays(batch))
-        except psycopg.errors.DiskFull as full:
-            raise Full(*full.args) from full
-        except psycopg.Error as lost:
-            # It may have happened. Trying again could store everything twice;
-            # the log knows.
-            if batch.events and cursor.connection.closed:
-                raise CommitUnknown(batch.events) from lost
-            raise
-        if conflict:
-            raise conflict_of(msgspec.json.decode(conflict))
-        first = int(last or 0) + 1
-        allocated_gib: dict[str, int] = msgspec.json.decode(allocated or b"{}")
-        return Stored(range(first, first + len(batch.events)), allocated_gib)
+        connection = cursor.connection
+        # One that was lost before we ask leaves no doubt: nothing happens.
+        connection.pgconn.consume_input()
+        with certain(connection, batch):
+            return stored_of(batch, self.call(connection, arrays(batch)))
 
-    def call(
-        self, connection: Connection[Any], values: Sequence[Array]
-    ) -> list[bytes | None]:
+    def call(self, connection: Connection[Any], values: Sequence[Array]) -> PGresult:
         """Return what the function that appends tells, as text.
 
         By libpq itself: psycopg takes twice as long over a batch of one.
         """
         if connection not in self._prepared:
-            self._prepare(connection, values)
+            self.prepare(connection)
         try:
-            told = self._execute(connection, values)
+            return self._execute(connection, values)
         except psycopg.errors.InvalidSqlStatementName:
             # psycopg forgets for all what it has prepared for one, after a rollback.
-            self._prepare(connection, values)
-            told = self._execute(connection, values)
-        return [told.get_value(0, column) for column in range(told.nfields)]
+            self.prepare(connection)
+            return self._execute(connection, values)
 
-    def _prepare(self, connection: Connection[Any], values: Sequence[Array]) -> None:
-        types = [value.OID for value in values]
+    def prepare(self, connection: Connection[Any]) -> None:
+        """Let a connection know the function that appends."""
+        types = [value.OID for value in arrays(Batch())]
         checked(connection.pgconn.prepare(NAME, self.sql(APPEND), types))
         self._prepared.add(connection)
 
@@ -453,6 +440,31 @@ class LogRecorder(PostgresApplicationRecorder):
         """Name the tables of this log in a statement."""
         names = {name: table.as_string(None) for name, table in self._names.items()}
         return statement.format(**names).encode()
+
+
+@contextmanager
+def certain(connection: Connection[Any], batch: Batch) -> Iterator[None]:
+    """Say of an error whether the batch may have been stored."""
+    try:
+        yield
+    except psycopg.errors.DiskFull as full:
+        raise Full(*full.args) from full
+    except psycopg.Error as lost:
+        # It may have happened. Trying again could store everything twice;
+        # the log knows.
+        if batch.events and connection.closed:
+            raise CommitUnknown(batch.events) from lost
+        raise
+
+
+def stored_of(batch: Batch, told: PGresult) -> Stored:
+    """Return what the function that appends tells, or raise the `Conflict` it was."""
+    conflict, last, allocated = (told.get_value(0, n) for n in range(told.nfields))
+    if conflict:
+        raise conflict_of(msgspec.json.decode(conflict))
+    first = int(last or 0) + 1
+    allocated_gib: dict[str, int] = msgspec.json.decode(allocated or b"{}")
+    return Stored(range(first, first + len(batch.events)), allocated_gib)
 
 
 def checked(result: PGresult) -> PGresult:

@@ -39,6 +39,7 @@ from eventsourcing.persistence import (
     PersistenceError,
 )
 
+from adapters.postgres.appending import Appender
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.recorder import (
     Batch,
@@ -112,8 +113,7 @@ class Log:
         self.room = room or Room()
         self.recorder = recorder
         self._mapper = LogMapper()
-        self._most_live = live
-        self._most_waiting = waiting
+        self._most_live, self._most_waiting = live, waiting
         self._live: Live = {}
         self._positions: dict[UUID, int] = {}
         self._waiting: list[Command] = []
@@ -128,6 +128,7 @@ class Log:
         self._watchers: dict[UUID, dict[asyncio.Event, Look]] = {}
         self._away: str | None = None
         self._confirmed = time.monotonic()
+        self._appender = Appender(recorder)
         self._writer = ThreadPoolExecutor(1, "log-writer")
         self._reader = ThreadPoolExecutor(4, "log-reader")
         # An agent whose lease is renewed late stops its work: no list may be before it.
@@ -152,6 +153,7 @@ class Log:
                 await self.working  # raise what it failed with
             for thread in (self._writer, self._reader, self._leaser, self._loader):
                 thread.shutdown()
+            self._appender.release()
 
     @property
     def full(self) -> bool:
@@ -308,7 +310,7 @@ class Log:
             batch, began = self._next_batch(), time.monotonic()
             self._storing = batch
             try:
-                stored = await self._patiently(batch, self._store, batch)
+                stored = await self._store(batch)
             except IntegrityError as conflict:
                 await self._decide_again(batch, conflict)
             except CommitUnknown as unknown:
@@ -329,16 +331,40 @@ class Log:
             self._decided.clear()
         return batch
 
-    async def _patiently(
-        self, batch: list[Command], what: Callable[..., K], *args: Any
-    ) -> K:
-        """Do it in the writer's thread; while that takes long, keep nobody waiting."""
+    async def _store(self, batch: list[Command]) -> Stored:
+        """Store one batch, in the writer's thread if it is large or meets trouble."""
+        made = self._made_of(batch)
+        if self._appender.takes(made):
+            soon = asyncio.ensure_future(self._appender.append(made))
+            try:
+                return await self._patiently(batch, soon)
+            except Conflict:
+                raise
+            except IntegrityError:
+                pass  # it was not stored, and will be told why
+        return await self._patiently(batch, self._written(self._append, made))
+
+    def _append(self, made: Batch) -> Stored:
+        """Store a batch, and be ready to store the next one without a thread."""
+        stored = self.recorder.append(made)
+        self._appender.keep()
+        return stored
+
+    def _written(self, what: Callable[..., K], *args: Any) -> asyncio.Future[K]:
+        """Do something in the writer's thread."""
         loop = asyncio.get_running_loop()
-        done = loop.run_in_executor(self._writer, what, *args)
-        while not (await asyncio.wait([done], timeout=AWAY_AFTER))[0]:
-            self._lose("the database does not answer")
-            self._hide(batch)
-        return await done
+        return loop.run_in_executor(self._writer, what, *args)
+
+    async def _patiently(self, batch: list[Command], done: asyncio.Future[K]) -> K:
+        """Wait for it; while that takes long, keep nobody waiting."""
+        try:
+            while not (await asyncio.wait([done], timeout=AWAY_AFTER))[0]:
+                self._lose("the database does not answer")
+                self._hide(batch)
+        except asyncio.CancelledError:
+            await ended(done)
+            raise
+        return done.result()
 
     async def _find_out(self, batch: list[Command], unknown: CommitUnknown) -> None:
         """Wait until the log can tell whether the batch was stored."""
@@ -346,7 +372,8 @@ class Log:
         self._hide(batch)
         while True:
             try:
-                stored = await self._patiently(batch, self.recorder.holds, unknown)
+                held = self._written(self.recorder.holds, unknown)
+                stored = await self._patiently(batch, held)
             except PersistenceError:
                 await asyncio.sleep(PROBE_EVERY)
             else:
@@ -356,8 +383,8 @@ class Log:
         else:
             self._undo(batch)
 
-    def _store(self, batch: list[Command]) -> Stored:
-        """Write one batch, in the writer's thread."""
+    def _made_of(self, batch: list[Command]) -> Batch:
+        """Return what has to be stored of commands."""
         events: list[Event] = []
         keys: list[tuple[Kept, int]] = []
         asked: list[str] = []
@@ -377,9 +404,7 @@ class Log:
                     keys.append((self._kept(command), last))
         stored = list(map(self._mapper.to_stored_event, events))
         room = room_of(batch)
-        return self.recorder.append(
-            Batch(stored, based_on(batch), keys, asked, parts, *room, seen)
-        )
+        return Batch(stored, based_on(batch), keys, asked, parts, *room, seen)
 
     def _answer(self, batch: list[Command], stored: Stored) -> None:
         self._reached()

@@ -45,6 +45,7 @@ from service.testing.deciding import (
     WORKING,
     ask,
     available,
+    by_thread,
     capabilities,
     following,
     live,
@@ -372,6 +373,7 @@ def test_what_could_not_be_stored_is_forgotten(
         async with live(manager.recorder) as log:
             asked = {"volume_id": await available(log), "host": "node-1"}
             with monkeypatch.context() as patch:
+                by_thread(patch)
                 patch.setattr(manager.recorder, "append", unreachable)
                 with pytest.raises(Unavailable, match="nothing was changed"):
                     await ask(log, reserve, "key", **asked)
@@ -427,6 +429,7 @@ def test_what_cannot_be_stored_at_all_ends_the_log_loudly(
 
     async def scenario() -> None:
         async with live(manager.recorder) as log:
+            by_thread(monkeypatch)
             monkeypatch.setattr(manager.recorder, "append", broken)
             asking = asyncio.ensure_future(ask(log, create, size_gib=1))
             await asyncio.wait([log.working], timeout=5)
@@ -460,6 +463,7 @@ def test_memory_is_bounded(
                 *(ask(log, update, f"key-{i}", id=i, name="new") for i in ids)
             )
             with monkeypatch.context() as patch:
+                by_thread(patch)
                 patch.setattr(manager.recorder, "append", unreachable)
                 await asyncio.gather(
                     *(ask(log, delete, id=i) for i in ids), return_exceptions=True
@@ -602,6 +606,7 @@ def test_what_may_come_to_nothing_is_shown_to_nobody(
             volume_id = await available(log)
             bystander = await available(log)
             monkeypatch.setattr(module, "AWAY_AFTER", 0.05)
+            by_thread(monkeypatch)
             monkeypatch.setattr(manager.recorder, "append", slowly)
             renaming = asyncio.create_task(ask(log, update, id=volume_id, name="new"))
             await eventually(partial(lost, log))
@@ -636,6 +641,7 @@ class Held:
         self.reached, self.let_go = threading.Event(), threading.Event()
         self._do, self._after = getattr(recorder, name), after
         patch.setattr(recorder, name, self)
+        by_thread(patch)
 
     def __call__(self, *args: Any) -> Any:
         done = self._do(*args) if self._after else None

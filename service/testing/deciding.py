@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from adapters.jetstream.reporting import Report
+from adapters.postgres.appending import Appender
 from adapters.postgres.follower import Follower
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done, NotDone
@@ -118,8 +119,14 @@ def newest(log: Log, aggregate_id: str) -> int:
     return int(max(known.in_flight))
 
 
+def by_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every batch be stored by the writer's thread, which can be held up."""
+    monkeypatch.setattr(Appender, "takes", lambda *_: False)
+
+
 def lose_commit(monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:
     """Close the connection at the next batch, after it was committed or before."""
+    by_thread(monkeypatch)
     call = LogRecorder.call
 
     def lose(recorder: LogRecorder, connection: Any, values: Any) -> Any:
