@@ -84,7 +84,7 @@ def test_an_event_that_is_there_already_is_refused(appender: Appender) -> None:
 def test_a_connection_that_was_lost_before_stores_nothing(
     manager: VolumeManager, appender: Appender
 ) -> None:
-    kept = appender._connection  # noqa: SLF001 - nothing public tells
+    kept = appender._connection
     assert kept
     with manager.recorder.datastore.cursor() as cursor:
         ended = "SELECT pg_terminate_backend(%s, 5000) AS ended"
