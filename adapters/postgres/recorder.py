@@ -11,7 +11,7 @@ readers that follow the log then miss events.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -366,9 +366,10 @@ class LogRecorder(PostgresApplicationRecorder):
             return self._execute(connection, values)
 
     def prepare(self, connection: Connection[Any]) -> None:
-        """Let a connection know the function that appends."""
+        """Let a connection know the function that appends, if it does not."""
         types = [value.OID for value in arrays(Batch())]
-        checked(connection.pgconn.prepare(NAME, self.sql(APPEND), types))
+        with suppress(psycopg.errors.DuplicatePreparedStatement):
+            checked(connection.pgconn.prepare(NAME, self.sql(APPEND), types))
         self._prepared.add(connection)
 
     def _execute(

@@ -52,6 +52,24 @@ def test_one_batch_follows_another(appender: Appender) -> None:
     assert positions == [range(n, n + 1) for n in (1, 2, 3)]
 
 
+def test_two_keep_connections_that_have_appended(manager: VolumeManager) -> None:
+    with (
+        manager.recorder.datastore.cursor() as one,
+        manager.recorder.datastore.cursor() as other,
+    ):
+        for cursor in (one, other):
+            manager.recorder.append_with(cursor, batch_of(new_volume()))
+    appenders = [Appender(manager.recorder) for _ in range(2)]
+
+    for each in appenders:
+        each.keep()
+
+    stored = [append(each, batch_of(new_volume())).positions for each in appenders]
+    assert stored == [range(3, 4), range(4, 5)]
+    for each in appenders:
+        each.release()
+
+
 def test_after_a_conflict_it_goes_on(appender: Appender) -> None:
     volume = new_volume()
     append(appender, batch_of(volume))
