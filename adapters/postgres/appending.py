@@ -43,11 +43,12 @@ class Appender:
 
     def keep(self) -> None:
         """Have a connection, if there is one; it may take long."""
-        with suppress(PersistenceError):
-            if not self._connection:
-                cursor = self._kept.enter_context(self._recorder.datastore.cursor())
-                self._recorder.prepare(cursor.connection)
-                self._connection = cursor.connection
+        if self._connection:
+            return
+        with suppress(PersistenceError), ExitStack() as opened:
+            cursor = opened.enter_context(self._recorder.datastore.cursor())
+            self._recorder.prepare(cursor.connection)
+            self._connection, self._kept = cursor.connection, opened.pop_all()
 
     def release(self) -> None:
         """Give it back."""

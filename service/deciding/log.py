@@ -1,8 +1,9 @@
 """The live log: aggregates in memory, commands decided on them, batches stored.
 
 Commands are plain functions, decided one after another in the event loop, on
-state that includes what is not stored yet. One thread stores what has been
-decided while it was busy, in one transaction. A reply leaves after its commit,
+state that includes what is not stored yet. One writer stores what has been
+decided while it was busy, in one transaction, with a thread where that is much.
+A reply leaves after its commit,
 a refusal included: the transaction confirms that nobody else has changed what
 the command looked at. Where somebody has, everything that was not stored is
 forgotten and decided again on the newest state.
