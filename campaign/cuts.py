@@ -38,6 +38,7 @@ NOTES_OF_ONE = 1, 8  # likewise, of what is cut amid
 LINGERING = 0.3  # seconds at most from the last note to the cut
 AGAIN = 0.2  # of all machines are cut off once more while they recover
 STARTING = 1.0, 12.0  # seconds
+LAST_LINES = 12  # which have the error that a program ended with
 
 
 class Machine:
@@ -94,12 +95,13 @@ class Machine:
         return answer
 
     def said(self, seed: str) -> Iterator[str]:
-        """Keep what the programs said, if any of them has begun; yield where."""
+        """Keep what the programs said, if one has begun; yield where, and its end."""
         with suppress(FileNotFoundError):
             about = "-".join(filter(None, (seed, self.amid, self._broken)))
             kept = Path(gettempdir(), f"holdfast-cuts-{about.replace(' ', '-')}.log")
             shutil.copy(self.notes / SAID, kept)
-            yield f"what the programs said is in {kept}"
+            last = kept.read_text(errors="replace").splitlines()[-LAST_LINES:]
+            yield "\n".join([f"what the programs said is in {kept}; its end:", *last])
 
     async def work(self, notes: int) -> bool:
         """Let it work until so much more is noted of it; tells whether it did."""

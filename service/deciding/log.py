@@ -3,10 +3,9 @@
 Commands are plain functions, decided one after another in the event loop, on
 state that includes what is not stored yet. One writer stores what has been
 decided while it was busy, in one transaction, with a thread where that is much.
-A reply leaves after its commit,
-a refusal included: the transaction confirms that nobody else has changed what
-the command looked at. Where somebody has, everything that was not stored is
-forgotten and decided again on the newest state.
+A reply leaves after its commit, a refusal included: the transaction confirms that
+nobody else has changed what the command looked at. Where somebody has, everything
+that was not stored is forgotten and decided again on the newest state.
 
 While the database is away, commands are refused at once; what is asked about
 aggregates in memory is answered, with how long ago that was known to be so.
