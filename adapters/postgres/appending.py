@@ -70,11 +70,8 @@ class Appender:
         Only of an `IntegrityError` that is no `Conflict` is it not said who was in
         the way.
         """
-        with self._giving_back() as connection:
-            # One that was lost before we ask leaves no doubt: nothing happens.
-            connection.pgconn.consume_input()
-            with certain(connection, batch):
-                return stored_of(batch, await told(connection.pgconn, arrays(batch)))
+        with self._giving_back() as connection, certain(connection, batch):
+            return stored_of(batch, await told(connection.pgconn, arrays(batch)))
 
     @contextmanager
     def _giving_back(self) -> Iterator[Connection[DictRow]]:

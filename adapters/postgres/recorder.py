@@ -346,8 +346,6 @@ class LogRecorder(PostgresApplicationRecorder):
     def append_with(self, cursor: Cursor[DictRow], batch: Batch) -> Stored:
         """Store the batch in the transaction of a cursor, or in one of its own."""
         connection = cursor.connection
-        # One that was lost before we ask leaves no doubt: nothing happens.
-        connection.pgconn.consume_input()
         with certain(connection, batch):
             return stored_of(batch, self.call(connection, arrays(batch)))
 
@@ -446,6 +444,8 @@ class LogRecorder(PostgresApplicationRecorder):
 @contextmanager
 def certain(connection: Connection[Any], batch: Batch) -> Iterator[None]:
     """Say of an error whether the batch may have been stored."""
+    # A connection that was lost before we ask leaves no doubt: nothing happens.
+    connection.pgconn.consume_input()
     try:
         yield
     except psycopg.errors.DiskFull as full:
