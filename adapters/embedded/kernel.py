@@ -16,6 +16,7 @@ from typing import Self
 
 PR_SET_PDEATHSIG, PR_GET_SECUREBITS, PR_SET_SECUREBITS, PR_CAP_AMBIENT = 1, 27, 28, 47
 PR_CAP_AMBIENT_RAISE = 2
+PR_SET_TIMERSLACK = 29
 SECBIT_NO_SETUID_FIXUP = 4
 CAP_DAC_OVERRIDE, CAP_SETPCAP = 1, 8
 CAPABILITY_VERSION_3 = 0x20080522
@@ -57,16 +58,24 @@ def may_pass_closed_folders() -> bool:
 
 
 class Preparation:
-    """Called in the child: become the account, then tie its life to the parent's."""
+    """Called in the child: become the account, then tie its life to the parent's.
 
-    def __init__(self, account: Account | None, farewell: Signals) -> None:
+    Its timers may be late by `slack_ns` nanoseconds, where that is not 0.
+    """
+
+    def __init__(
+        self, account: Account | None, farewell: Signals, slack_ns: int
+    ) -> None:
         self.account = account
         self.farewell = farewell
+        self.slack_ns = slack_ns
         self.parent = os.getpid()
 
     def __call__(self) -> None:
         if self.account is not None:
             become(self.account)
+        if self.slack_ns and _libc is not None:
+            _prctl(PR_SET_TIMERSLACK, self.slack_ns)
         # Last, because a change of user clears it.
         die_with_parent(self.parent, self.farewell)
 

@@ -51,6 +51,7 @@ class Child:
         farewell: Signals,
         account: Account | None = None,
         environment: Mapping[str, str] | None = None,
+        slack_ns: int = 0,
     ) -> None:
         self.name = Path(command[0]).name
         self.log = log
@@ -68,7 +69,7 @@ class Child:
                     start_new_session=True,
                     # Whoever inherits the descriptor of a lock holds the lock.
                     close_fds=True,
-                    preexec_fn=Preparation(account, farewell),  # noqa: PLW1509
+                    preexec_fn=Preparation(account, farewell, slack_ns),  # noqa: PLW1509
                 )
         except (OSError, subprocess.SubprocessError) as error:
             reason = f"cannot be started ({words(error)})"

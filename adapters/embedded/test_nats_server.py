@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from adapters.embedded.conftest import Start
-from adapters.embedded.nats_server import NatsServer, nats_server
+from adapters.embedded.nats_server import SLACK_NS, NatsServer, nats_server
 from adapters.embedded.process import ServerFailed, free_port, wait_until
 from adapters.embedded.table import process
 
@@ -39,6 +39,14 @@ def test_it_answers_with_jetstream_on(tmp_path: Path) -> None:
     with nats_server(tmp_path) as url:
         assert greeting(url)["jetstream"] is True
         assert greeting(url)["host"] == "127.0.0.1"
+
+
+def test_its_naps_are_long_enough_to_cost_little(tmp_path: Path) -> None:
+    with nats_server(tmp_path):
+        pid = int((tmp_path / "nats-server.pid").read_text())
+        slack = Path(f"/proc/{pid}/timerslack_ns").read_text()
+
+    assert int(slack) == SLACK_NS
 
 
 def test_nothing_is_left_of_it_after_the_block(tmp_path: Path) -> None:
