@@ -124,7 +124,7 @@ class LvmDriver:
         """Read the volume group, make or adopt its pool, and look at the target."""
         with self._at_work("set up"):
             write_system_dir(self._system_dir, self._devices)
-            self._group.set_up()
+            self._group.set_up(self._name)
             self._thin = self._is_thin()
             if self._thin:
                 self._set_up_pool()

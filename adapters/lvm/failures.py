@@ -185,6 +185,24 @@ class NoMapper(DriverFailed):
         )
 
 
+class AnothersGroup(DriverFailed):
+    """The volume group says that it is another backend's."""
+
+    code = "anothers_group"
+
+    def __init__(self, group: str, tag: str) -> None:
+        super().__init__(group, tag)
+        self.group = group
+        self.tag = tag
+
+    def __str__(self) -> str:
+        return (
+            f"volume group {self.group} is another backend's, as its tag {self.tag} "
+            "says; two would promise the same room. Where that one is no more, run "
+            f"`vgchange --deltag {self.tag} {self.group}`"
+        )
+
+
 class NoPool(DriverFailed):
     """What has the thin pool's name is none."""
 

@@ -16,11 +16,12 @@ from itertools import count
 from threading import Lock
 
 from adapters.lvm.disks import look_at
-from adapters.lvm.failures import DiskFailed, GroupOutOfSight, LvmFailed
+from adapters.lvm.failures import AnothersGroup, DiskFailed, GroupOutOfSight, LvmFailed
 from adapters.lvm.limits import left
 from adapters.lvm.report import LV_FIELDS, VG_FIELDS, Lv, lv_of
 from adapters.lvm.worker import Worker
 
+OWNED = "holdfast.backend="  # a group's tag, before the name of its backend
 SWEEP = 60.0  # seconds that what was read is good for measuring
 
 
@@ -32,6 +33,7 @@ class Seen:
     size_bytes: int
     free_bytes: int
     extent_bytes: int
+    tags: frozenset[str]
     lvs: Mapping[str, Lv]
     at: float
 
@@ -66,12 +68,21 @@ class Group:
         # Does what an LVM was kept from that had made its change, and was killed.
         self.after_kill: Callable[[], None] = lambda: None
 
-    def set_up(self) -> None:
-        """Read the group, and remember which it is."""
+    def set_up(self, backend: str) -> None:
+        """Read the group, remember which it is, and note in it whose it is.
+
+        Raises `AnothersGroup` where that is another backend.
+        """
         self._uuid = ""
         self.forget()
         self._worker.look_at()
-        self._uuid = self.seen().uuid
+        seen = self.seen()
+        self._uuid = seen.uuid
+        owners = {tag for tag in seen.tags if tag.startswith(OWNED)}
+        for another in sorted(owners - {OWNED + backend}):
+            raise AnothersGroup(self.name, another)
+        if not owners:
+            self._worker.run("vgchange", "--addtag", OWNED + backend, self.name)
         self._prove()
 
     def seen(self, age: float = float("inf")) -> Seen:
@@ -179,7 +190,7 @@ class Group:
             return self._read_what_is_seen()
 
     def _read_what_is_seen(self) -> Seen:
-        fields = f"vg_uuid,{VG_FIELDS},pv_name"
+        fields = f"vg_uuid,vg_tags,{VG_FIELDS},pv_name"
         group, *more = self._worker.run("vgs", "-o", fields, self.name)  # a row a disk
         if group["vg_missing_pv_count"] != "0":
             said = f"{group['vg_missing_pv_count']} of its disks are missing"
@@ -197,6 +208,7 @@ class Group:
             size_bytes=int(group["vg_size"]),
             free_bytes=int(group["vg_free"]),
             extent_bytes=int(group["vg_extent_size"]),
+            tags=frozenset(group["vg_tags"].split(",")),
             lvs={lv.name: lv for lv in lvs},
             at=time.monotonic(),
         )

@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 import pytest
 
-from adapters.lvm.failures import Crashed
+from adapters.lvm.failures import AnothersGroup, Crashed
 from adapters.lvm.group import Group
 from adapters.lvm.report import LV_FIELDS, Lv
 from adapters.lvm.shell import Shell
@@ -15,6 +15,7 @@ from adapters.lvm.worker import Worker
 
 VG = {
     "vg_uuid": "x",
+    "vg_tags": "",
     "vg_size": "1",
     "vg_free": "1",
     "vg_extent_size": "1",
@@ -33,9 +34,11 @@ class Lvm(Worker):
     def __init__(self) -> None:
         super().__init__("group", Shell({}))
         self.reads = 0
+        self.said: list[str] = []
         self.began, self.may_end = Event(), Event()
 
     def run(self, *words: str) -> list[dict[str, str]]:
+        self.said.append(" ".join(words))
         with self.alone():
             if words[0] == "lvcreate":
                 self.began.set()
@@ -58,7 +61,7 @@ def test_what_is_changed_meanwhile_does_not_undo_that_all_is_forgotten(
     lvm: Lvm,
 ) -> None:
     group = Group("group", lvm, 1)
-    group.set_up()
+    group.set_up("lvm")
     making = Thread(target=group.change, args=("new", Lv("new", 1), "lvcreate"))
     making.start()
     assert lvm.began.wait(30)
@@ -71,9 +74,40 @@ def test_what_is_changed_meanwhile_does_not_undo_that_all_is_forgotten(
     assert lvm.reads == 2
 
 
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ("", ["vgchange --addtag holdfast.backend=lvm group"]),
+        ("cinder", ["vgchange --addtag holdfast.backend=lvm group"]),
+        ("holdfast.backend=lvm,x", []),
+    ],
+)
+def test_a_group_is_told_whose_it_is(
+    lvm: Lvm, monkeypatch: pytest.MonkeyPatch, tags: str, said: list[str]
+) -> None:
+    monkeypatch.setitem(VG, "vg_tags", tags)
+
+    Group("group", lvm, 1).set_up("lvm")
+
+    assert [words for words in lvm.said if words.startswith("vgchange")] == said
+
+
+def test_a_group_of_another_backend_is_left_as_it_is(
+    lvm: Lvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(VG, "vg_tags", "holdfast.backend=old")
+
+    with pytest.raises(
+        AnothersGroup, match=r"`vgchange --deltag holdfast\.backend=old"
+    ):
+        Group("group", lvm, 1).set_up("lvm")
+
+    assert not [words for words in lvm.said if words.startswith("vgchange")]
+
+
 def test_what_was_changed_is_known_without_a_look(lvm: Lvm) -> None:
     group = Group("group", lvm, 1)
-    group.set_up()
+    group.set_up("lvm")
     lvm.may_end.set()
 
     group.change("new", Lv("new", 1), "lvcreate")
@@ -87,7 +121,7 @@ def test_after_an_lvm_that_was_killed_what_it_left_is_done(
 ) -> None:
     """It had made the volume, and did not come to tell."""
     group, done = Group("group", lvm, 2), list[str]()
-    group.set_up()
+    group.set_up("lvm")
     group.after_kill = lambda: done.append("after the kill")
 
     def kill(*words: str) -> list[dict[str, str]]:

@@ -100,7 +100,7 @@ def test_a_change_is_known_by_what_is_there_after_it() -> None:
 
 
 def test_what_is_free_follows_what_we_change() -> None:
-    seen = Seen("u", 100, 100, 4, {}, 0.0)
+    seen = Seen("u", 100, 100, 4, frozenset(), {}, 0.0)
 
     made = seen.with_one("v", Lv("v", 8))
     grown = made.with_one("v", Lv("v", 12))
