@@ -14,6 +14,7 @@ from campaign.patching import Change
 from campaign.points import (
     AGENT,
     CLEARING,
+    DIRECT,
     DRIVER,
     FRONTS,
     KEEPER,
@@ -40,7 +41,7 @@ class Break(NamedTuple):
 def answering_early(store: Callable[..., Any]) -> Callable[..., Any]:
     """Answer a batch as if it were stored, then store it."""
 
-    async def early(log: Any, batch: Sequence[Any]) -> Any:
+    async def early(log: Any, batch: Sequence[Any], made: Any) -> Any:
         with suppress(Unavailable):
             position = await log.read(log.recorder.max_notification_id) or 0
             for command in batch:
@@ -48,7 +49,7 @@ def answering_early(store: Callable[..., Any]) -> Callable[..., Any]:
                 if command.events:
                     command.answer.is_now(command.reply.at(position))
             await asyncio.sleep(SOON)
-        return await store(log, batch)
+        return await store(log, batch, made)
 
     return early
 
@@ -79,6 +80,20 @@ def skipping(publish: Callable[..., Any]) -> Callable[..., Any]:
         return publish(publisher, sent, *to)
 
     return some
+
+
+def repeating(publish: Callable[..., Any]) -> Callable[..., Any]:
+    """Publish what was published last in the place of an outcome that is alone."""
+    last: list[Any] = []
+
+    def instead(direct: Any, events: Sequence[Any]) -> Any:
+        before, last[:] = last[:], events[-1:]
+        if before and "finished" in events[-1].topic:
+            place = events[-1].position
+            events = [*events[:-1], before[0]._replace(position=place)]
+        return publish(direct, events)
+
+    return instead
 
 
 def reaching_first(store: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,6 +147,7 @@ BREAKS = {
     "request ids are not kept": Break(SERVE, {f"{LOG}._made_of": forgetting_keys}),
     "room is not given back": Break(SERVE, {f"{LOG}._note": giving_nothing_back}),
     "an event is not published": Break(KEEPER, {f"{PUBLISHER}._publish": skipping}),
+    "an event is published as another": Break(SERVE, {f"{DIRECT}.publish": repeating}),
     "the position is stored before the rows": Break(
         KEEPER, {f"{ROWS}.store": reaching_first}
     ),

@@ -28,6 +28,7 @@ ENDPOINT = "service.endpoints.endpoint"
 ROWS = "adapters.postgres.read_models:PostgresReadModels"
 PAGE = "adapters.jetstream.publisher"
 PUBLISHER = f"{PAGE}:Publisher"
+DIRECT = "adapters.jetstream.direct:Direct"
 REPORTER = "adapters.jetstream.reporting:Reporter"
 SERVICE = "adapters.jetstream.telling:Service"
 WORKER = "adapters.jetstream.agent:Agent"
@@ -54,6 +55,8 @@ TABLE: list[tuple[Any, ...]] = [
     ("committed, and nobody knows",   SERVE,  "after",  f"{APPENDER}.append"),
     ("stored, not answered",          SERVE,  "before", f"{LOG}._answer"),
     ("answered in part",              SERVE,  "after",  f"{LOG}._reply"),
+    ("stored, not published yet",     SERVE,  "before", f"{DIRECT}.publish"),
+    ("published, not answered",       SERVE,  "after",  f"{DIRECT}.publish"),
     ("about to send an answer",       SERVE,  "before", f"{ENDPOINT}:send"),
     ("an answer was sent",            SERVE,  "after",  f"{ENDPOINT}:send"),
     ("about to decide again",         SERVE,  "before", f"{LOG}._decide_again"),

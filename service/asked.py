@@ -27,8 +27,8 @@ ALL = 2**31
 
 async def asked(
     log: Log, tables: PostgresReadModels, backend: str, after: int
-) -> list[Written]:
-    """Return the intents behind a position, oldest first."""
+) -> tuple[list[Written], int]:
+    """Return the intents behind a position, oldest first, and up to which they are."""
     recorder: LogRecorder = log.recorder
     named = {"backend": backend}
     find = partial(tables.find, IN_FLIGHT.name, named, hidden=False, limit=ALL)
@@ -41,7 +41,7 @@ async def asked(
         some = found[start : start + AT_ONCE]
         looks = (is_in_flight(log, event, backend) for event in some)
         there += compress(some, await asyncio.gather(*looks))
-    return there
+    return there, found[-1].position if found else 0
 
 
 async def is_in_flight(log: Log, event: Written, backend: str) -> bool:

@@ -110,17 +110,18 @@ class Reading:
     async def in_flight(self, backend: str, after: int) -> dict[str, Any]:
         """Return work that is asked of a backend, behind a position of the log.
 
-        It is what there is at `position`; what the log says later is not here.
+        It is what there is at `position`, on the last page: what was asked up to it and
+        is on no page is settled, what is asked later comes by the stream.
         """
         newest = await self._log.newest()
         try:
-            rows, _ = await self._behind(
+            rows, reached = await self._behind(
                 IN_FLIGHT, newest, backend, after, MOST_IN_FLIGHT
             )
             positions = [row.created for row in rows]
             found = await self._log.read(written_at, self._recorder, positions)
         except Stopped:
-            found = await asked(self._log, self.tables, backend, after)
+            found, reached = await asked(self._log, self.tables, backend, after)
         page = history.fitting(found[:MOST_IN_FLIGHT], lambda event: len(event.state))
         items = [
             {
@@ -131,7 +132,7 @@ class Reading:
             for event in page
         ]
         more = len(found) > len(page)
-        return {"items": items, "more": more, "position": newest}
+        return {"items": items, "more": more, "position": max(newest, reached)}
 
     async def exports(self, backend: str, after: int) -> dict[str, Any]:
         """Return which hosts are to reach which volumes of a backend, page by page.
@@ -203,6 +204,7 @@ class Reading:
                         raise Stopped(model, failure)
                     if reached >= position:
                         return rows, reached
+                    await self._log.read(self._recorder.hurry)
                     await self._told(moved, position)
         except TimeoutError:
             raise Unavailable(

@@ -15,6 +15,7 @@ from nats.errors import Error
 from nats.micro.service import Service
 
 from adapters.jetstream.agent import Measurement
+from adapters.jetstream.direct import Direct
 from adapters.jetstream.signing import is_signed
 from adapters.jetstream.taking import Request, subscribe
 from adapters.jetstream.telling import PREFIX
@@ -45,6 +46,7 @@ class Replica:
     """The live log, the read models, and the way to the agents."""
 
     log: Log
+    direct: Direct
     reading: Reading
     client: Client
     settings: Settings
@@ -137,6 +139,7 @@ class Replica:
             told = msgspec.json.decode(message.data, type=Reached)
             self.reading.arrived(told)
             self.log.tell(told.settled)
+            self.direct.reached(told.published)
 
     async def _measured(self, message: Msg) -> None:
         if not is_signed(self.key, message.subject, message.data, message.headers):

@@ -15,6 +15,7 @@ from nats.errors import Error
 from nats.micro import add_service
 from nats.micro.service import Service
 
+from adapters.jetstream.direct import Direct
 from adapters.jetstream.taking import add_endpoint
 from adapters.jetstream.wire import until_closed
 from adapters.postgres.leases import Leases
@@ -87,11 +88,12 @@ async def replica(
     """
     quicken()
     with found(settings.volume_manager)(database) as manager:
-        log = Log(manager.recorder, Room(volume_types=settings.volume_types))
+        direct = Direct(client, settings.key)
+        log = Log(manager.recorder, Room(volume_types=settings.volume_types), direct)
         reading = Reading(manager.recorder, log)
         leases = Leases(manager.recorder.datastore)
         proving = Proving(log, client, settings)
-        running = Replica(log, reading, client, settings, leases, proving)
+        running = Replica(log, direct, reading, client, settings, leases, proving)
         async with log.running():
             work = asyncio.ensure_future(
                 together(

@@ -256,7 +256,7 @@ class Agent:
         """
         # What is finished from now on may be in flight in an answer that is older.
         self._finished.clear()
-        after, position = 0, None
+        after = 0
         begins = not self._sweeper.knows(lease)
         if begins:
             self._were_old = len(self._old)
@@ -270,9 +270,8 @@ class Agent:
                 old = begins and after < since and not self._is_unserved(asked_at)
                 kind = Kind.OLD if old else Kind.NEW
                 self._take(topic, event, after, lease, kind)
-            position = answer["position"] if position is None else position
             if not answer["more"]:
-                return int(position)
+                return int(answer["position"])
 
     def _is_unserved(self, asked_at: datetime) -> bool:
         """Tell whether nobody has begun what was asked then, as far as clocks agree."""

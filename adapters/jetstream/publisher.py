@@ -1,8 +1,9 @@
 """Publishing the log: every event, in order, without a gap, at least once.
 
 An event's sequence in the stream is its position in the log, and each publish
-names the sequence before it. So nothing else has to be remembered, a gap is
-impossible, and several publishers at once do no harm: all but one are refused.
+names the sequence before it, and its id. So nothing else has to be remembered, a gap
+is impossible, nothing of ours follows what is not, and several publishers at once do
+no harm: all but one are refused, and told where the stream ends.
 Each is signed, with its position, so that nobody else's message passes for ours.
 """
 
@@ -19,6 +20,7 @@ import msgspec
 from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
@@ -31,6 +33,8 @@ from adapters.postgres.recorder import Written
 from domain.provenance import Provenance
 
 AGAIN = 0.2  # seconds until the stream is looked for again
+# What a message is told that does not follow the stream's last one.
+ENDS_AT = re.compile(r"wrong last sequence: (\d+)").fullmatch
 PLAIN = re.compile(r"[!#-$&-~]*")
 PATIENCE = 5.0  # seconds for the stream to acknowledge a page
 
@@ -50,6 +54,8 @@ class Publisher:
         self._recorder = follower.recorder
         self._key = key
         self.reached: int | None = None  # until the stream has been looked at
+        self._direct = False  # whether replicas seem to publish what they store
+        self._looked = True  # at the stream's end, since when nothing was published
         self.failing = ""  # why nothing is taken, as it was said last
 
     async def run(self) -> None:
@@ -60,6 +66,7 @@ class Publisher:
         while True:
             try:
                 self.reached = last = await self._last_sequence()
+                self._looked = True
                 await self._follow(last)
             except TimeoutError:
                 self.failing = "the broker does not answer; its disk may be full"
@@ -80,10 +87,11 @@ class Publisher:
                     if stats["reconnects"] != met:
                         break
                     if page:
-                        await self._publish(page, inbox)
-                        check(await acks.next_msg(PATIENCE))
+                        await self._bring(page, acks)
                         self.reached = page[-1].position
                         self.failing = ""
+                    elif not self._looked and self._direct:
+                        await self._look(self.reached)
         finally:
             if not self._client.is_closed:
                 await acks.unsubscribe()
@@ -154,20 +162,67 @@ class Publisher:
             sequence,
         )
 
-    async def _publish(self, page: Sequence[Written], inbox: str) -> None:
+    async def _bring(self, page: Sequence[Written], acks: Subscription) -> None:
+        """Have a page in the stream, or raise `NotAcknowledged`.
+
+        Where all of the page before was there, the last event may tell that of this.
+        """
+        last = page[-1].position
+        told = await self._publish(page[-1:] if self._direct else page, acks)
+        if told.end < last:
+            missing = [event for event in page if event.position > told.end]
+            told = await self._publish(missing, acks)
+        if told.end < last:
+            raise NotAcknowledged(f"the stream ends at {told.end}, before {last}")
+        self._direct = told.error is not None
+
+    async def _look(self, end: int | None) -> None:
+        """Raise `NotAcknowledged` where what was there is not ours."""
+        if not await self._is_ours(end or 0):
+            raise NotAcknowledged(f"somebody else has put a message at {end}")
+        self._looked = True
+
+    async def _publish(
+        self, page: Sequence[Written], acks: Subscription
+    ) -> Acknowledged:
+        """Publish events, and return what the stream says of the last."""
         # Each names the one before it, so the last is taken only if all are.
-        messages = [as_message(self._key, event) for event in page[:-1]]
-        messages.append(as_message(self._key, page[-1], inbox))
-        await send(self._client, messages)
+        replies = ["" for _ in page[1:]] + [acks.subject]
+        # NATS 2.10 forgets the last id when it starts anew; we have looked at it then.
+        knows = [not self._looked] + [True for _ in page[1:]]
+        self._looked = False
+        about = zip(page, replies, knows, strict=True)
+        await send(self._client, [as_message(self._key, *each) for each in about])
+        return acknowledged(await acks.next_msg(PATIENCE))
 
 
-def check(acknowledged: Msg) -> None:
-    """Raise `NotAcknowledged` for an answer that is a refusal."""
-    if acknowledged.headers:
+class Refused(msgspec.Struct):
+    """Why the stream has not taken a message."""
+
+    description: str = ""
+
+
+class Acknowledged(msgspec.Struct):
+    """What the stream says of a message: its place, or why it was not taken."""
+
+    seq: int = 0
+    error: Refused | None = None
+
+    @property
+    def end(self) -> int:
+        """Where the stream ends, or raise `NotAcknowledged` if that is not told."""
+        if self.error is None:
+            return self.seq
+        if found := ENDS_AT(self.error.description):
+            return int(found[1])
+        raise NotAcknowledged(self.error.description)
+
+
+def acknowledged(answer: Msg) -> Acknowledged:
+    """Return what the stream says, or raise `NotAcknowledged` if there is none."""
+    if answer.headers:
         raise NotAcknowledged("no stream is there to take it")
-    if b'"error"' in acknowledged.data:
-        error = msgspec.json.decode(acknowledged.data)["error"]
-        raise NotAcknowledged(error["description"])
+    return msgspec.json.decode(answer.data, type=Acknowledged)
 
 
 class Said(msgspec.Struct):
@@ -180,11 +235,16 @@ class Said(msgspec.Struct):
     backend: str | None = None
 
 
-def as_message(key: bytes, event: Written, reply: str = "") -> bytes:
+def as_message(
+    key: bytes,
+    event: Written,
+    reply: str = "",
+    knows_last: bool = True,  # noqa: FBT001, FBT002 - it is said of each of a page
+) -> bytes:
     """Return an event as CloudEvents' binary mode has it, signed.
 
     Its subject is `holdfast.v1.events.<noun>.<id>.<event>`; a backend's id is its
-    name. Beside the attributes it says how repeats are told.
+    name. Beside the attributes it says how repeats are told, and what it follows.
     """
     topic, state, position = event
     said = said_in(state)
@@ -192,9 +252,11 @@ def as_message(key: bytes, event: Written, reply: str = "") -> bytes:
     noun, _, happened = topic.partition(".")
     known_by = said.backend if noun == "backend" else said.originator_id
     subject = f"{SUBJECTS}.{noun}.{known_by}.{happened}"
+    last = position - 1 if knows_last and position > 1 else ""
     headers = (
         f"Nats-Msg-Id: {position}\r\n"
         f"Nats-Expected-Last-Sequence: {position - 1}\r\n"
+        f"{line('Nats-Expected-Last-Msg-Id', str(last))}"
         "ce-specversion: 1.0\r\n"
         f"ce-id: {position}\r\n"
         f"ce-type: holdfast.{topic}\r\n"

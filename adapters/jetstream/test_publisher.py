@@ -17,19 +17,23 @@ from nats.errors import Error
 from nats.js.api import StreamConfig
 
 from adapters.embedded.nats_server import NatsServer
-from adapters.jetstream.publisher import Publisher
+from adapters.jetstream import publisher
+from adapters.jetstream.publisher import Publisher, as_message
 from adapters.jetstream.stream import STREAM, SUBJECTS, Ahead
+from adapters.jetstream.wire import send
 from adapters.postgres.follower import Follower
 from adapters.postgres.mapper import LogMapper
-from adapters.postgres.recorder import LogRecorder
+from adapters.postgres.recorder import LogRecorder, Written
 from domain.aggregate import Done
 from domain.backend import Backend
 from domain.provenance import MOMENT, Moment, Provenance
 from domain.volume import Volume
 from service.manager import VolumeManager
+from service.testing.callers import eventually
 
 MANY = 20_000
 KEY = b"the key of these tests"
+LAST_ID = "Nats-Expected-Last-Msg-Id"
 
 
 @pytest.fixture
@@ -114,25 +118,106 @@ def test_a_broker_killed_in_mid_page_ends_up_with_every_position(
     assert found[0] == MANY // 10 - 200
 
 
+@pytest.mark.parametrize("more", [1, 2, 100])
 def test_what_somebody_else_wrote_does_not_stay(
-    broker: NatsServer, manager: VolumeManager, history: list[StoredEvent]
+    broker: NatsServer, manager: VolumeManager, history: list[StoredEvent], more: int
 ) -> None:
     manager.recorder.insert_events(history[:100])
+    forged = f"{SUBJECTS}.volume.x.created"
+    ours = list(range(90, 101 + more))
 
-    async def scenario() -> tuple[Any, list[int]]:
+    async def scenario() -> None:
         async with publishing(broker.url, manager.recorder) as client:
             await reached(client, 100)
-            forged = f"{SUBJECTS}.volume.x.created"
-            await client.jetstream().publish(forged, b"{}", headers={"ce-id": "101"})
-            await asyncio.to_thread(manager.recorder.insert_events, history[100:200])
-            state = await reached(client, 200)
-            while state.last_seq != 200 or state.messages != 200:
-                state = await reached(client, 200)
-            return state, await positions(client, range(90, 120))
+            await client.jetstream().publish(forged, b"{}", headers={"ce-id": "0"})
+            last = history[100 : 100 + more]
+            await asyncio.to_thread(manager.recorder.insert_events, last)
 
-    state, found = asyncio.run(scenario())
+            async def is_so() -> bool:
+                with suppress(Error):
+                    return await positions(client, range(90, 101 + more)) == ours
+                return False
 
-    assert (state.last_seq, found) == (200, list(range(90, 120)))
+            await eventually(is_so)
+
+    asyncio.run(scenario())
+
+
+def test_what_was_there_already_is_told_by_its_last_event(
+    broker: NatsServer,
+    manager: VolumeManager,
+    history: list[StoredEvent],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+
+    def noting(key: bytes, event: Any, *more: Any) -> bytes:
+        sent.append(event.position)
+        return as_message(key, event, *more)
+
+    monkeypatch.setattr(publisher, "as_message", noting)
+
+    async def insert(client: Client, first: int, last: int, *, direct: bool) -> None:
+        if direct:
+            for at, each in enumerate(history[first - 1 : last], first):
+                written = Written(each.topic, each.state, at)
+                await send(client, [as_message(KEY, written)])
+            await client.flush()
+        about = history[first - 1 : last]
+        await asyncio.to_thread(manager.recorder.insert_events, about)
+        await reached(client, last)
+        await eventually(lambda: told(last))
+
+    async def told(last: int) -> bool:
+        return last in sent
+
+    async def scenario() -> list[int]:
+        async with publishing(broker.url, manager.recorder) as client:
+            await insert(client, 1, 4, direct=False)
+            await insert(client, 5, 8, direct=True)  # nobody has expected that
+            await insert(client, 9, 12, direct=True)
+            await insert(client, 13, 16, direct=False)
+            await insert(client, 17, 20, direct=False)
+            return await positions(client, range(1, 21))
+
+    assert asyncio.run(scenario()) == list(range(1, 21))
+    assert sent == [*range(1, 9), 12, 16, *range(13, 17), *range(17, 21)]
+
+
+def test_what_was_there_in_part_is_completed(
+    broker: NatsServer, manager: VolumeManager, history: list[StoredEvent]
+) -> None:
+    async def scenario() -> list[int]:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 0)
+            for at, each in enumerate(history[:3], 1):
+                written = Written(each.topic, each.state, at)
+                await send(client, [as_message(KEY, written)])
+            await client.flush()
+            await asyncio.to_thread(manager.recorder.insert_events, history[:9])
+            await reached(client, 9)
+            return await positions(client, range(1, 10))
+
+    assert asyncio.run(scenario()) == list(range(1, 10))
+
+
+def test_what_follows_a_look_at_the_end_names_no_id(
+    broker: NatsServer, manager: VolumeManager, history: list[StoredEvent]
+) -> None:
+    """A broker of version 2.10 has forgotten it where it is started anew."""
+    manager.recorder.insert_events(history[:3])
+
+    async def scenario() -> list[str | None]:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 3)
+        async with publishing(broker.url, manager.recorder) as client:
+            await asyncio.to_thread(manager.recorder.insert_events, history[3:6])
+            await reached(client, 6)
+            stream = client.jetstream()
+            found = [await stream.get_msg(STREAM, n) for n in range(1, 7)]
+            return [(message.headers or {}).get(LAST_ID) for message in found]
+
+    assert asyncio.run(scenario()) == [None, "1", "2", None, "4", "5"]
 
 
 def test_two_publishers_do_no_harm(

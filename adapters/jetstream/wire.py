@@ -97,6 +97,17 @@ async def send(client: Client, messages: Sequence[bytes]) -> None:
         await client._flush_pending(force_flush=True)  # noqa: SLF001
 
 
+def send_soon(client: Client, data: bytes) -> None:
+    """Send what is whole messages in one of the loop's next turns, if it can be."""
+    # Nothing public takes bytes, nor without a wait.
+    queue = client._flush_queue  # noqa: SLF001
+    if client.is_connected and queue is not None:
+        client._pending.append(data)  # noqa: SLF001
+        client._pending_data_size += len(data)  # noqa: SLF001
+        if queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+
 async def respond(answers: Iterable[tuple[Request, str, bytes]]) -> None:
     """Answer requests of one client, each with headers and a body."""
     asked = [answer for answer in answers if answer[0].reply]

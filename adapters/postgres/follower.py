@@ -13,7 +13,7 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
-from adapters.postgres.recorder import NO_WORK, LogRecorder, Written
+from adapters.postgres.recorder import NO_WORK, PUBLISHED_BY, LogRecorder, Written
 from domain.log import INTENTS
 
 PAGE = 1000
@@ -23,6 +23,8 @@ AGAIN = 0.2  # seconds until the database is looked for again
 # meanwhile makes one page, which costs little more than one event. What asks for none
 # waits too: it goes with what those ask next who have waited for what came of some.
 PACE = 0.01  # seconds
+# What its replica publishes itself is here for the read models alone.
+LEISURE = 0.05  # seconds
 MORE = 0.0005  # seconds for each event
 SLOWEST = 0.03  # seconds
 
@@ -115,7 +117,8 @@ class Follower(Thread):
                 if any(each.topic in INTENTS for each in page):
                     self._stopping.wait(min(SLOWEST, PACE + MORE * len(page)))
             if len(page) < PAGE:
-                until_written(connection)
+                # A tenth of a second only bounds how long stopping takes.
+                until_written(connection, LEISURE if page else 0.1)
         connection.execute(sql.SQL("UNLISTEN *"))
 
     def _keep(self, page: list[Written]) -> None:
@@ -133,13 +136,25 @@ class Follower(Thread):
             return list(map(Written._make, cursor.fetchall()))
 
 
-def until_written(connection: Connection[Any]) -> None:
-    """Return when something was written: at once where it asks for work."""
-    # A tenth of a second only bounds how long stopping takes.
-    heard = words(connection, 0.1)
-    until = monotonic() + PACE
-    while set(heard) == {NO_WORK} and (left := until - monotonic()) > 0:
-        heard = words(connection, left)
+def until_written(connection: Connection[Any], seconds: float) -> None:
+    """Return when something was written, at once where that may be waited for.
+
+    That is where it asks for work, or where several replicas write: what one publishes
+    may have come before what another has yet to.
+    """
+    heard = set(words(connection, seconds))
+    until = monotonic() + min(map(patience, heard), default=0)
+    while len(heard - {NO_WORK}) <= 1 and (left := until - monotonic()) > 0:
+        more = words(connection, left)
+        until = min([until, *(monotonic() + patience(word) for word in more)])
+        heard.update(more)
+
+
+def patience(word: str) -> float:
+    """Return how many seconds the page of a commit may wait that said so."""
+    if word.startswith(PUBLISHED_BY):
+        return LEISURE
+    return PACE if word == NO_WORK else 0.0
 
 
 def words(connection: Connection[Any], seconds: float) -> list[str]:

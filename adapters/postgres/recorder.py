@@ -33,7 +33,6 @@ from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier, Literal
 
 from adapters.postgres.arrays import Array, bigints, blobs, texts, uuids
-from domain.log import INTENTS
 
 CREATE_LOG = SQL("""
     CREATE TABLE IF NOT EXISTS {log} (
@@ -88,7 +87,7 @@ CREATE_APPEND = SQL("""
         ids uuid[], versions bigint[], topics text[], states bytea[],
         kept text[], fingerprints bytea[], shown uuid[], shown_versions bigint[],
         shown_parts uuid[], key_events bigint[], key_positions bigint[],
-        backends text[], taken_gib bigint[], limits bigint[],
+        backends text[], taken_gib bigint[], limits bigint[], words text[],
         OUT conflict jsonb, OUT last bigint, OUT allocated jsonb
     ) LANGUAGE plpgsql
         SET lock_timeout = '5s'
@@ -158,13 +157,10 @@ CREATE_APPEND = SQL("""
             ON CONFLICT (backend) DO UPDATE SET gib = known.gib + excluded.gib
             RETURNING backend, gib)
         SELECT coalesce(jsonb_object_agg(backend, gib), '{{}}') INTO allocated FROM now;
-        IF ids <> '{{}}' THEN
-            PERFORM pg_notify(
-                {channel}, CASE WHEN topics && {intents} THEN '' ELSE {no_work} END);
-        END IF;
+        PERFORM pg_notify({channel}, word) FROM unnest(words) AS word;
     END $append$
 """)
-APPEND = "SELECT * FROM {append}(" + ", ".join(f"${n}" for n in range(1, 23)) + ")"
+APPEND = "SELECT * FROM {append}(" + ", ".join(f"${n}" for n in range(1, 24)) + ")"
 NAME = b"append"  # of that statement, on a connection that has it prepared
 LOCK = "SELECT pg_advisory_xact_lock('{log}'::regclass::oid::bigint)"
 ALLOCATED = "SELECT backend, gib FROM {allocations}"
@@ -188,8 +184,11 @@ HISTORY = """
 """
 PARTS = "SELECT part_id, whole_id FROM {parts} WHERE part_id = ANY (%s)"
 
-# The word of a commit that asks no backend for work, and so is in no hurry.
-NO_WORK = "no work"
+HURRY = "SELECT pg_notify({channel}, %s)"
+
+# The words of commits: one that asks a backend for work is in a hurry, unless its
+# replica publishes it itself, which says who that is.
+WORK, NO_WORK, PUBLISHED_BY = "", "no work", "published by "
 FIRST_SECONDS = 4.0
 
 
@@ -225,7 +224,8 @@ class Batch:
     -1 for none. `parts` are new parts and what they are parts of. `taken` is
     how many GiB of each backend the events take more, or less; where that is
     more, what is taken in all must stay within `limits`. `seen` is how many GiB
-    were thought to be taken where something was refused.
+    were thought to be taken where something was refused. `word` is what whoever
+    follows the log is told, who looks by himself a little later where that is nothing.
     """
 
     events: Sequence[StoredEvent] = ()
@@ -236,6 +236,12 @@ class Batch:
     taken: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
+    word: str | None = WORK
+
+    @property
+    def words(self) -> list[str]:
+        """What is told, if anything."""
+        return [] if self.word is None or not self.events else [self.word]
 
     @property
     def new_ids(self) -> list[UUID]:
@@ -299,8 +305,6 @@ class LogRecorder(PostgresApplicationRecorder):
                 for name in ("keys", "parts", "allocations", "append")
             },
             "channel": Literal(self.channel_name),
-            "intents": Literal(list(INTENTS)),
-            "no_work": Literal(NO_WORK),
         }
         # Naming costs more than sending, so each statement is named once.
         self.sql = cache(self._named)
@@ -419,6 +423,11 @@ class LogRecorder(PostgresApplicationRecorder):
             cursor.execute(self.sql(ALLOCATED))
             return {row["backend"]: row["gib"] for row in cursor.fetchall()}
 
+    def hurry(self) -> None:
+        """Have whoever follows the log look at it now."""
+        with self.datastore.cursor() as cursor:
+            cursor.execute(self.sql(HURRY), (WORK,))
+
     def _confirm(self, batch: Batch) -> Stored:
         """Raise `Conflict` unless a batch that stores nothing saw the newest state."""
         looked_at, seen = batch.based_on, batch.seen
@@ -505,6 +514,7 @@ def arrays(batch: Batch) -> list[Array]:
         texts(taken),
         bigints(taken.values()),
         bigints(batch.limits.get(backend, 2**62) for backend in taken),
+        texts(batch.words),
     ]
 
 

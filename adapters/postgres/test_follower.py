@@ -11,54 +11,82 @@ from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres import follower as module
 from adapters.postgres.follower import Follower, until_written, words
-from adapters.postgres.recorder import NO_WORK, Batch
+from adapters.postgres.recorder import NO_WORK, PUBLISHED_BY, WORK, Batch
 from service.manager import VolumeManager
 
-INTENT, OUTCOME = "volume.created", "volume.creation_finished"
+INTENT = "volume.created"
+HERE, ELSEWHERE = f"{PUBLISHED_BY}one", f"{PUBLISHED_BY}another"
 
 
 def event(topic: str, version: int = 1, key: UUID | None = None) -> StoredEvent:
     return StoredEvent(key or uuid4(), version, topic, b"{}")
 
 
-@pytest.mark.parametrize(
-    ("topics", "word"),
-    [([OUTCOME], NO_WORK), ([INTENT], ""), ([OUTCOME, INTENT, OUTCOME], "")],
-    ids=["outcome", "intent", "both"],
-)
-def test_a_commit_says_whether_it_asks_for_work(
-    manager: VolumeManager, topics: list[str], word: str
+@pytest.mark.parametrize("word", [WORK, NO_WORK, HERE, None])
+def test_a_commit_says_what_it_is_told_to(
+    manager: VolumeManager, word: str | None
 ) -> None:
     recorder = manager.recorder
     with recorder.datastore.get_connection() as connection:
         connection.execute(f'LISTEN "{recorder.channel_name}"')
 
-        recorder.append(Batch([event(topic) for topic in topics]))
+        recorder.append(Batch([event(INTENT)], word=word))
+        recorder.append(Batch([event(INTENT)], word="later"))
 
-        assert words(connection, 10) == [word]
-        assert words(connection, 0) == []
+        heard: list[str] = []
+        while "later" not in heard:
+            heard += words(connection, 10)
+    assert heard == [word, "later"] if word is not None else ["later"]
+
+
+SOON, LATER, NEVER = module.PACE, module.LEISURE, 600.0
 
 
 @pytest.mark.parametrize(
-    ("said", "left"),
+    ("said", "waited"),
     [
-        ([[""], ["later"]], [["later"]]),
-        ([[], ["later"]], [["later"]]),
-        ([[NO_WORK], [NO_WORK, NO_WORK], [NO_WORK, ""], ["later"]], [["later"]]),
-        ([[NO_WORK], [], ["later"]], [["later"]]),
+        ([[WORK]], NEVER / 2),
+        ([[]], NEVER),
+        ([[NO_WORK], [NO_WORK, NO_WORK], [NO_WORK, WORK]], NEVER / 2),
+        ([[NO_WORK], []], NEVER / 2 + SOON),
+        ([[HERE], [HERE], []], NEVER / 2 + LATER),
+        ([[HERE], [NO_WORK], []], NEVER / 2 + SOON),
+        ([[HERE], [HERE, ELSEWHERE]], NEVER / 2),
+        ([[HERE], [WORK]], NEVER / 2),
     ],
-    ids=["asked for work", "nothing", "told, then asked", "told, then nothing"],
+    ids=[
+        "asked for work",
+        "nothing",
+        "told, then asked",
+        "told, then nothing",
+        "published by one",
+        "published by one, and told",
+        "published by several",
+        "published, then asked",
+    ],
 )
-def test_what_came_of_work_waits_for_what_is_asked_next(
-    monkeypatch: pytest.MonkeyPatch, said: list[list[str]], left: list[list[str]]
+def test_a_page_waits_as_long_as_nobody_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, said: list[list[str]], waited: float
 ) -> None:
-    monkeypatch.setattr(module, "words", lambda *_: said.pop(0))
-    monkeypatch.setattr(module, "PACE", 600.0)
+    now = 0.0
+
+    def heard(_: Any, seconds: float) -> list[str]:
+        nonlocal now
+        found = said.pop(0)
+        if not found:
+            now += seconds
+        elif seconds == NEVER:
+            now += seconds / 2
+        return found
+
+    monkeypatch.setattr(module, "words", heard)
+    monkeypatch.setattr(module, "monotonic", lambda: now)
     connection: Any = None
 
-    until_written(connection)
+    until_written(connection, NEVER)
 
-    assert said == left
+    assert now == pytest.approx(waited)
+    assert said == []
 
 
 def test_what_is_no_longer_in_memory_is_known_to_be_in_the_database(

@@ -28,7 +28,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain, islice
 from logging import getLogger
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -42,6 +42,8 @@ from eventsourcing.persistence import (
 from adapters.postgres.appending import Appender
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.recorder import (
+    NO_WORK,
+    WORK,
     Batch,
     CommitUnknown,
     Conflict,
@@ -53,7 +55,7 @@ from adapters.postgres.recorder import (
 )
 from adapters.tasks import ended, together
 from domain import log
-from domain.aggregate import Aggregate, Event, Intent, OutOfOrder
+from domain.aggregate import Aggregate, Event, Intent, Outcome, OutOfOrder
 from domain.provenance import MOMENT
 from service.deciding.command import (
     Answer,
@@ -71,6 +73,9 @@ from service.deciding.command import (
     parts_of,
 )
 from service.deciding.room import Room
+
+if TYPE_CHECKING:
+    from adapters.jetstream.direct import Direct
 
 A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")
@@ -101,17 +106,19 @@ class Log:
 
     LARGEST_BATCH = 512
     MOST_ATTEMPTS = 8
+    _newest = 0  # position, of what was stored here
 
     def __init__(
         self,
         recorder: LogRecorder,
         room: Room | None = None,
+        direct: Direct | None = None,
         *,
         live: int = 100_000,
         waiting: int = 10_000,
     ) -> None:
         self.room = room or Room()
-        self.recorder = recorder
+        self.recorder, self._direct = recorder, direct
         self._mapper = LogMapper()
         self._most_live, self._most_waiting = live, waiting
         self._live: Live = {}
@@ -310,7 +317,8 @@ class Log:
             batch, began = self._next_batch(), time.monotonic()
             self._storing = batch
             try:
-                stored = await self._store(batch)
+                made = self._made_of(batch)
+                stored = await self._store(batch, made)
             except IntegrityError as conflict:
                 await self._decide_again(batch, conflict)
             except CommitUnknown as unknown:
@@ -321,6 +329,7 @@ class Log:
                 for told in self.stored:
                     told(batch, time.monotonic() - began)
                 self._answer(batch, stored)
+                self._publish(made, stored)
 
     def _next_batch(self) -> list[Command]:
         """Take what waits, and note whether more does than can be served soon."""
@@ -331,9 +340,8 @@ class Log:
             self._decided.clear()
         return batch
 
-    async def _store(self, batch: list[Command]) -> Stored:
+    async def _store(self, batch: list[Command], made: Batch) -> Stored:
         """Store one batch, in the writer's thread if it is large or meets trouble."""
-        made = self._made_of(batch)
         if self._appender.takes(made):
             soon = asyncio.ensure_future(self._appender.append(made))
             try:
@@ -404,7 +412,30 @@ class Log:
                     keys.append((self._kept(command), last))
         stored = list(map(self._mapper.to_stored_event, events))
         room = room_of(batch)
-        return Batch(stored, based_on(batch), keys, asked, parts, *room, seen)
+        word = self._word(batch, events)
+        return Batch(stored, based_on(batch), keys, asked, parts, *room, seen, word)
+
+    def _word(self, batch: list[Command], events: Sequence[Event]) -> str | None:
+        """Return what those are told who follow the log.
+
+        What is alone is published from here, unless somebody may wait for it elsewhere.
+        """
+        alone = len(batch) == 1 and events and not self._waiting
+        if alone and self._direct and self._direct.follows(self._newest):
+            outcomes = (e.originator_id for e in events if isinstance(e, Outcome))
+            if all(its_id in self._watchers for its_id in outcomes):
+                return self._direct.word()
+        asks = any(isinstance(event, Intent) for event in events)
+        return WORK if asks else NO_WORK
+
+    def _publish(self, made: Batch, stored: Stored) -> None:
+        """Publish what was stored, if its word was that we do."""
+        if not stored.positions:
+            return
+        self._newest = stored.positions[-1]
+        if self._direct and made.word not in (WORK, NO_WORK):
+            events = zip(made.events, stored.positions, strict=True)
+            self._direct.publish([Written(e.topic, e.state, at) for e, at in events])
 
     def _answer(self, batch: list[Command], stored: Stored) -> None:
         self._reached()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -16,9 +16,11 @@ import msgspec
 import pytest
 from eventsourcing.persistence import OperationalError, StoredEvent
 
+from adapters.postgres.follower import words
 from adapters.postgres.reading import verified
-from adapters.postgres.recorder import Batch, Stored
+from adapters.postgres.recorder import NO_WORK, WORK, Batch, Stored, Written
 from domain.aggregate import NotDone
+from domain.backend import Backend
 from domain.volume import Volume
 from projections import resources
 from service.deciding import log as module
@@ -106,6 +108,58 @@ def test_who_watches_sees_what_was_stored_and_nothing_before_it_is(
     assert event.originator_version == volume.version
     assert (volume.name, volume.version) == ("c", answers[-1]["version"])
     assert position == answers[-1]["position"]
+
+
+class Publishing:
+    """Says that all is published from here, and notes what."""
+
+    def __init__(self) -> None:
+        self.there = True
+        self.published: list[str] = []
+
+    def follows(self, position: int) -> bool:
+        return self.there
+
+    def word(self) -> str:
+        return "published"
+
+    def publish(self, events: Sequence[Written]) -> None:
+        self.published += [event.topic for event in events]
+
+
+def test_what_is_alone_is_published_from_here_unless_somebody_waits_elsewhere(
+    manager: VolumeManager,
+) -> None:
+    recorder, direct = manager.recorder, Publishing()
+
+    async def scenario() -> None:
+        async with live(recorder, direct=direct) as log:
+            first = await ask(log, create, size_gib=1)
+            await report(log, first["id"], 1, location="/volumes/1")
+            second = await ask(log, create, size_gib=1)
+            with log.watching(UUID(second["id"])):
+                await report(log, second["id"], 1, location="/volumes/2")
+            await asyncio.gather(*(ask(log, create, size_gib=1) for _ in range(3)))
+            await ask(log, extend, id=first["id"], size_gib=1)  # which is refused
+            direct.there = False
+            await ask(log, create, size_gib=1)
+
+    with recorder.datastore.get_connection() as listening:
+        listening.execute(f'LISTEN "{recorder.channel_name}"')
+        asyncio.run(scenario())
+        heard = words(listening, 10)
+
+    begun, made = Volume.Created.TOPIC, Volume.CreationFinished.TOPIC
+    assert direct.published == [Backend.LeaseTaken.TOPIC, begun, begun, made]
+    assert heard == [
+        "published",  # the backend's lease
+        "published",
+        NO_WORK,  # nobody waits here
+        "published",
+        "published",
+        WORK,  # several
+        WORK,
+    ]
 
 
 NUMBERS = pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])

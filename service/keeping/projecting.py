@@ -87,8 +87,8 @@ class Reached(msgspec.Struct, frozen=True):
     With it goes how things stood a moment ago: how many seconds and events each
     read model and the `stream` are behind the log, how many seconds the oldest has
     been in each transitional status, or waited for what an intent asks, which read
-    models have stopped, up to where the log is signed, what is wrong with that, and
-    why the stream takes no more.
+    models have stopped, up to where the log is signed, what is wrong with that, up to
+    where it is published, and why the stream takes no more.
     """
 
     position: int
@@ -99,6 +99,7 @@ class Reached(msgspec.Struct, frozen=True):
     stopped: dict[str, Failure] = {}
     signed: int = 0
     unsigned: str = ""
+    published: int = 0
     unpublished: str = ""
 
 

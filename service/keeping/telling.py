@@ -40,8 +40,9 @@ class Telling:
 
     def tell(self, position: int, settled: list[UUID]) -> None:
         """Tell it, from whatever thread."""
-        signed, failing = self._checkpointing.signed, self._publisher.failing
-        word = Reached(position, settled, *self._figures, *signed, failing)
+        signed, publisher = self._checkpointing.signed, self._publisher
+        published = publisher.reached or 0, publisher.failing
+        word = Reached(position, settled, *self._figures, *signed, *published)
         body = msgspec.json.encode(word)
         asyncio.run_coroutine_threadsafe(self._publish(body), self._loop)
 

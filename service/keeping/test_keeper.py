@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,7 +24,9 @@ from service.audit.checkpointing import make_key, signer_in
 from service.audit.test_checkpointing import messages, right
 from service.keeping import keeper
 from service.keeping.keeper import Order, started, stopped
+from service.keeping.projecting import REACHED, Reached
 from service.manager import VolumeManager
+from service.replica import SILENT
 from service.settings import Settings, database_of, load
 from service.testing.callers import Caller, caller, eventually
 from service.testing.loads import has_room, published, settled
@@ -235,12 +238,46 @@ def test_a_keeper_that_hangs_is_replaced_though_there_is_no_other(
             await has_room(asker)
             lose(await one_leads(manager, running), "frozen", running, frozen)
             made = await asker.insist("volume.create", size_gib=1)
-            await asker.until(
-                "volume.show", lambda v: v["status"] == "available", id=made["id"]
-            )
+            await asker.insist("volume.list", min_position=made["position"])
 
     with replicas(tmp_path, 1) as running:
         asyncio.run(scenario(running))
+
+
+def test_who_is_alone_waits_for_no_keeper(
+    tmp_path: Path, url: str, manager: VolumeManager, frozen: list[int]
+) -> None:
+    async def told(asker: Caller, position: int) -> None:
+        """Return once the replica knows that the stream has all up to a position."""
+        words = await asker.client.subscribe(REACHED)
+        async for word in words.messages:
+            if msgspec.json.decode(word.data, type=Reached).published >= position:
+                break
+        await words.unsubscribe()
+
+    async def scenario(running: Replicas) -> tuple[list[int], Any]:
+        async with asyncio.timeout(60), caller(url) as asker:
+            await has_room(asker)
+            first = await asker.insist("volume.create", size_gib=1)
+            await settled(asker, first["id"])
+            leader = await one_leads(manager, running)
+            await told(asker, (manager.recorder.max_notification_id() or 0))
+            lose(leader, "frozen", running, frozen)
+            made = await asker.insist("volume.create", size_gib=1)
+            async with asyncio.timeout(SILENT):  # before another keeper is started
+                await settled(asker, made["id"])
+            thaw(leader)
+            shown = await asker.insist("volume.show", id=made["id"])
+            last = shown["position"]
+            listed = await asker.insist("volume.list", min_position=last)
+            return await published(asker.client, last), [shown, listed["items"][-1]]
+
+    with replicas(tmp_path, 1) as running:
+        positions, (shown, listed) = asyncio.run(scenario(running))
+
+    assert positions == list(range(1, len(positions) + 1))
+    assert shown["status"] == "available"
+    assert listed == {name: shown[name] for name in listed}
 
 
 def test_a_keeper_ends_with_its_replica_though_no_broker_answers(

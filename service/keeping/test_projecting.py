@@ -13,15 +13,17 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 from psycopg.sql import SQL, Identifier
 
-from adapters.postgres.follower import Follower
+from adapters.postgres.follower import Follower, words
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.read_models import Kept, PostgresReadModels
-from adapters.postgres.recorder import LogRecorder
+from adapters.postgres.recorder import WORK, LogRecorder
 from domain.aggregate import Aggregate, Done
 from domain.backend import Backend
 from domain.volume import Volume
 from projections.reading import ReadModel, Row, Touched
 from projections.volumes import VOLUMES
+from service import reading
+from service.deciding.command import Unavailable
 from service.deciding.log import Log
 from service.keeping.projecting import MODELS, Projecting, tables
 from service.keeping.standing import standings
@@ -252,6 +254,57 @@ def test_a_list_of_a_read_model_that_stopped_says_why(manager: VolumeManager) ->
     assert asyncio.run(listed("attachments"))["position"] > 0
     with pytest.raises(Stopped, match=r"poison.*holdfast projections rebuild vol"):
         asyncio.run(listed("volumes"))
+
+
+@pytest.mark.parametrize("names", [["fine", "fine"], ["fine", "poison"]])
+def test_an_agent_is_told_up_to_where_it_was_told_what_there_is_to_do(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    """Or the stream would bring it what has been settled since it asked."""
+    recorder = manager.recorder
+    known = PostgresReadModels(recorder.datastore, failing_on("poison"))
+    asked_for = [
+        Volume.create(uuid4(), size_gib=1, backend="files", name=name) for name in names
+    ]
+    recorder.insert_events(stored(asked_for))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+
+    async def when_it_asked(_: Log) -> int:
+        return 0
+
+    monkeypatch.setattr(Log, "newest", when_it_asked)
+
+    async def told() -> Any:
+        async with Log(recorder).running() as log:
+            return await Reading(recorder, log).in_flight("files", 0)
+
+    answer = asyncio.run(told())
+
+    assert [item["position"] for item in answer["items"]] == [1, 2]
+    assert answer["position"] == 2
+
+
+def test_a_list_that_waits_has_the_log_looked_at(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = manager.recorder
+    tables(recorder).create_tables()
+    monkeypatch.setattr(reading, "PATIENCE", 0.3)
+    asked = {"limit": 100, "cursor": None}
+
+    async def listed(position: int) -> Any:
+        async with Log(recorder).running() as log:
+            about = asked | {"min_position": position}
+            return await Reading(recorder, log).listed("volumes", about)
+
+    with recorder.datastore.get_connection() as listening:
+        listening.execute(f'LISTEN "{recorder.channel_name}"')
+        asyncio.run(listed(0))
+        assert words(listening, 0) == []
+        with pytest.raises(Unavailable):
+            asyncio.run(listed(1))
+        assert words(listening, 0) == [WORK]
 
 
 def test_who_is_not_where_the_page_begins_stores_nothing(
