@@ -5,11 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
-
-import msgspec
-import structlog
-from structlog.typing import EventDict, Processor
+from functools import cached_property
 
 from service.settings import Unusable
 
@@ -17,15 +13,6 @@ LEVEL = "HOLDFAST_LOG_LEVEL"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Libraries that tell of every lost connection with a stack.
 TALKATIVE = ("nats", "asyncio", "psycopg", "opentelemetry", "urllib3")
-# JSON is rendered in a tenth of the time, which counts with a line a request.
-RENDERERS: dict[str, Any] = {
-    "logfmt": structlog.processors.LogfmtRenderer(
-        key_order=["timestamp", "level", "logger", "event"]
-    ),
-    "json": structlog.processors.JSONRenderer(
-        lambda said, default: msgspec.json.encode(said, enc_hook=default).decode()
-    ),
-}
 
 
 def set_up(form: str = "logfmt") -> None:
@@ -34,9 +21,30 @@ def set_up(form: str = "logfmt") -> None:
     if level not in LEVELS:
         raise Unusable(f"{LEVEL} must be one of {', '.join(LEVELS)}")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter(RENDERERS[form]))
+    handler.setFormatter(Late(form))
     handler.addFilter(NoEcho())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class Late(logging.Formatter):
+    """Makes a line as `service.rendering` does, which takes a while to be imported.
+
+    An agent that begins has work to do before there is anything to say.
+    """
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return self._lines.format(record)
+
+    @cached_property
+    def _lines(self) -> logging.Formatter:
+        from service.rendering import formatter  # noqa: PLC0415 - see above
+
+        return formatter(self._form)
 
 
 class NoEcho(logging.Filter):
@@ -53,31 +61,3 @@ class NoEcho(logging.Filter):
         news = said != self._last
         self._last = said
         return news or not record.name.startswith(TALKATIVE)
-
-
-def formatter(render: Processor) -> logging.Formatter:
-    """Return what makes one line of a message, its exception included."""
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.stdlib.ExtraAdder(),
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-        ],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            without_stack,
-            structlog.processors.format_exc_info,
-            render,
-        ],
-    )
-
-
-def without_stack(_: Any, __: str, event: EventDict) -> EventDict:
-    """Leave of a talkative library's exception what it says."""
-    error = event.get("exc_info")
-    if error and str(event["logger"]).startswith(TALKATIVE):
-        cause = error[1] if isinstance(error, tuple) else error
-        event["exc_info"] = None
-        event["cause"] = " ".join(str(cause or "").split()) or type(cause).__name__
-    return event

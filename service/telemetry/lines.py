@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from service.logs import RENDERERS
+from service.rendering import RENDERERS
 
 
 class Lines:

@@ -1,0 +1,50 @@
+"""How a line of the log looks, for people or for machines; structlog makes it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+import structlog
+from structlog.typing import EventDict
+
+from service.logs import TALKATIVE
+
+# JSON is rendered in a tenth of the time, which counts with a line a request.
+RENDERERS: dict[str, Any] = {
+    "logfmt": structlog.processors.LogfmtRenderer(
+        key_order=["timestamp", "level", "logger", "event"]
+    ),
+    "json": structlog.processors.JSONRenderer(
+        lambda said, default: msgspec.json.encode(said, enc_hook=default).decode()
+    ),
+}
+
+
+def formatter(form: str) -> logging.Formatter:
+    """Return what makes one line of a message, its exception included."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            without_stack,
+            structlog.processors.format_exc_info,
+            RENDERERS[form],
+        ],
+    )
+
+
+def without_stack(_: Any, __: str, event: EventDict) -> EventDict:
+    """Leave of a talkative library's exception what it says."""
+    error = event.get("exc_info")
+    if error and str(event["logger"]).startswith(TALKATIVE):
+        cause = error[1] if isinstance(error, tuple) else error
+        event["exc_info"] = None
+        event["cause"] = " ".join(str(cause or "").split()) or type(cause).__name__
+    return event
