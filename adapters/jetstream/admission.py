@@ -16,6 +16,7 @@ from enum import Flag, auto
 AT_ONCE = 8  # operations side by side
 A_FEW = 2  # of them of each kind that has to let others pass
 POLITE = 2.0  # seconds that what is old waits for what is new
+MOMENT = 0.1  # seconds in which those ask again who were refused until now
 
 
 class Kind(Flag):
@@ -31,6 +32,7 @@ class Admission:
 
     def __init__(self) -> None:
         self.usable = asyncio.Event()
+        self._opened = float("-inf")
         self._few = {
             Kind.OLD: asyncio.Semaphore(A_FEW),
             Kind.LONG: asyncio.Semaphore(A_FEW),
@@ -41,6 +43,12 @@ class Admission:
         self._nothing_new.set()
         self._quiet = asyncio.Event()
         self._setting_up = asyncio.Lock()
+
+    def open(self) -> None:
+        """Let work in; what is old a moment later, for new work may come at once."""
+        if not self.usable.is_set():
+            self._opened = asyncio.get_running_loop().time()
+            self.usable.set()
 
     @property
     def wants_quiet(self) -> bool:
@@ -77,6 +85,8 @@ class Admission:
         """Let new work, once it waits, pass what is old, unless there is no end."""
         if Kind.OLD in kind:
             await self.usable.wait()  # new work may come meanwhile
+            late = asyncio.get_running_loop().time() - self._opened
+            await asyncio.sleep(MOMENT - late)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._nothing_new.wait(), POLITE)
         new = not kind

@@ -481,7 +481,7 @@ class Agent:
         self._looked.set()
         self._changed.set()
         if failure is None:
-            self._admission.usable.set()
+            self._admission.open()
             self._sweeper.be_due()
         else:
             self._admission.usable.clear()

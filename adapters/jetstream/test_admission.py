@@ -59,6 +59,29 @@ def test_new_work_that_came_later_is_first_where_all_had_to_wait() -> None:
     assert asyncio.run(scenario())[0] is Kind.NEW
 
 
+def test_new_work_that_comes_at_once_when_the_storage_is_usable_is_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "MOMENT", 10 * SOON)
+
+    async def scenario() -> list[Kind]:
+        admits, found = Admission(), list[Kind]()
+
+        async def come(kind: Kind) -> None:
+            async with admits.beside_others(kind):
+                found.append(kind)
+
+        async with asyncio.timeout(10), asyncio.TaskGroup() as coming:
+            coming.create_task(come(Kind.OLD))
+            await asyncio.sleep(SOON)
+            admits.open()
+            await asyncio.sleep(SOON)
+            coming.create_task(come(Kind.NEW))
+        return found
+
+    assert asyncio.run(scenario()) == [Kind.NEW, Kind.OLD]
+
+
 def test_old_work_goes_on_when_new_work_is_done() -> None:
     async def scenario() -> None:
         admits = usable()
