@@ -190,16 +190,19 @@ class AnothersGroup(DriverFailed):
 
     code = "anothers_group"
 
-    def __init__(self, group: str, tag: str) -> None:
-        super().__init__(group, tag)
+    def __init__(self, group: str, tags: Sequence[str]) -> None:
+        super().__init__(group, tags)
         self.group = group
-        self.tag = tag
+        self.tags = tags
 
     def __str__(self) -> str:
+        away = " ".join(f"--deltag {tag}" for tag in self.tags)
         return (
-            f"volume group {self.group} is another backend's, as its tag {self.tag} "
-            "says; two would promise the same room. Where that one is no more, run "
-            f"`vgchange --deltag {self.tag} {self.group}`"
+            f"volume group {self.group} is another backend's, as its tags say "
+            f"({', '.join(self.tags)}), and two would promise the same room; has this "
+            "backend had that name, give it back in the settings, for its volumes "
+            "remain that one's; only where it has none any more, run "
+            f"`vgchange {away} {self.group}`"
         )
 
 

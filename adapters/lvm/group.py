@@ -21,7 +21,8 @@ from adapters.lvm.limits import left
 from adapters.lvm.report import LV_FIELDS, VG_FIELDS, Lv, lv_of
 from adapters.lvm.worker import Worker
 
-OWNED = "holdfast.backend="  # a group's tag, before the name of its backend
+# A group's tags: that it is a backend's, and before its name, whose.
+OWNED, OWNER = "holdfast.owned", "holdfast.backend="
 SWEEP = 60.0  # seconds that what was read is good for measuring
 
 
@@ -76,14 +77,22 @@ class Group:
         self._uuid = ""
         self.forget()
         self._worker.look_at()
-        seen = self.seen()
-        self._uuid = seen.uuid
-        owners = {tag for tag in seen.tags if tag.startswith(OWNED)}
-        for another in sorted(owners - {OWNED + backend}):
-            raise AnothersGroup(self.name, another)
-        if not owners:
-            self._worker.run("vgchange", "--addtag", OWNED + backend, self.name)
+        self._uuid = self.seen().uuid
+        self._own(backend)
         self._prove()
+
+    def _own(self, backend: str) -> None:
+        """Note in the group whose it is, or raise `AnothersGroup`."""
+        if OWNED not in self.seen().tags:
+            # LVM looks under its lock: of several at once, one comes first.
+            tags = "--addtag", OWNED, "--addtag", OWNER + backend
+            unless = "--select", f"vg_tags!={OWNED}"
+            self._worker.run("vgchange", *tags, *unless, self.name)
+            self.forget()
+        known = sorted(self.seen().tags)
+        if OWNER + backend not in known:
+            said = [tag for tag in known if tag.startswith((OWNED, OWNER))]
+            raise AnothersGroup(self.name, said)
 
     def seen(self, age: float = float("inf")) -> Seen:
         """Return what is in the group, read at most so many seconds ago."""

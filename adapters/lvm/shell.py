@@ -23,7 +23,7 @@ from threading import Thread
 from adapters.lvm.report import Reply, reply_of
 
 # All that ever has to be said to LVM; nothing in it means anything to its shell.
-WORD = re.compile(r"[\w+.:/=@,%-]+", re.ASCII)
+WORD = re.compile(r"[\w+.:/=!@,%-]+", re.ASCII)
 GRACE = 1.0  # seconds in which a process that was killed should end
 SIGNALLED = 128  # and the number of a signal are the status of what that has ended
 

@@ -8,7 +8,7 @@ from threading import Event, Thread
 import pytest
 
 from adapters.lvm.failures import AnothersGroup, Crashed
-from adapters.lvm.group import Group
+from adapters.lvm.group import OWNED, OWNER, Group
 from adapters.lvm.report import LV_FIELDS, Lv
 from adapters.lvm.shell import Shell
 from adapters.lvm.worker import Worker
@@ -35,6 +35,8 @@ class Lvm(Worker):
         super().__init__("group", Shell({}))
         self.reads = 0
         self.said: list[str] = []
+        self.tags = ""
+        self.first = ""  # of those who want the group
         self.began, self.may_end = Event(), Event()
 
     def run(self, *words: str) -> list[dict[str, str]]:
@@ -44,7 +46,11 @@ class Lvm(Worker):
                 self.began.set()
                 assert self.may_end.wait(30)
             self.reads += words[0] == "lvs"
-        return [VG] if words[0] == "vgs" else []
+            if words[0] == "vgchange" and not self.tags:
+                mine = words[4] if not self.first else f"{OWNER}{self.first}"
+                self.tags = f"{OWNED},{mine}"
+        told = VG | {"vg_tags": VG["vg_tags"] or self.tags}
+        return [told] if words[0] == "vgs" else []
 
     def look_at(self, disks: object = ()) -> None:
         pass
@@ -53,6 +59,7 @@ class Lvm(Worker):
 @pytest.fixture
 def lvm() -> Iterator[Lvm]:
     worker = Lvm()
+    worker.tags = f"{OWNED},{OWNER}lvm"
     yield worker
     worker.may_end.set()
 
@@ -74,35 +81,39 @@ def test_what_is_changed_meanwhile_does_not_undo_that_all_is_forgotten(
     assert lvm.reads == 2
 
 
+def test_a_group_is_told_once_whose_it_is(lvm: Lvm) -> None:
+    lvm.tags = ""
+
+    for _ in range(2):
+        Group("group", lvm, 1).set_up("lvm")
+
+    [said] = [words for words in lvm.said if words.startswith("vgchange")]
+    assert "--addtag holdfast.owned --addtag holdfast.backend=lvm" in said
+
+
 @pytest.mark.parametrize(
-    ("tags", "said"),
-    [
-        ("", ["vgchange --addtag holdfast.backend=lvm group"]),
-        ("cinder", ["vgchange --addtag holdfast.backend=lvm group"]),
-        ("holdfast.backend=lvm,x", []),
-    ],
+    "tags", ["holdfast.owned", "holdfast.backend=old,holdfast.owned,x"]
 )
-def test_a_group_is_told_whose_it_is(
-    lvm: Lvm, monkeypatch: pytest.MonkeyPatch, tags: str, said: list[str]
+def test_a_group_of_another_backend_is_left_as_it_is(
+    lvm: Lvm, monkeypatch: pytest.MonkeyPatch, tags: str
 ) -> None:
     monkeypatch.setitem(VG, "vg_tags", tags)
 
-    Group("group", lvm, 1).set_up("lvm")
-
-    assert [words for words in lvm.said if words.startswith("vgchange")] == said
-
-
-def test_a_group_of_another_backend_is_left_as_it_is(
-    lvm: Lvm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(VG, "vg_tags", "holdfast.backend=old")
-
-    with pytest.raises(
-        AnothersGroup, match=r"`vgchange --deltag holdfast\.backend=old"
-    ):
+    with pytest.raises(AnothersGroup) as refused:
         Group("group", lvm, 1).set_up("lvm")
 
+    said = " ".join(f"--deltag {tag}" for tag in tags.split(",") if tag != "x")
+    assert f"`vgchange {said} group`" in str(refused.value)
     assert not [words for words in lvm.said if words.startswith("vgchange")]
+
+
+def test_a_group_that_another_backend_has_got_meanwhile_is_its(
+    lvm: Lvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lvm.tags, lvm.first = "", "other"
+
+    with pytest.raises(AnothersGroup, match="backend=other"):
+        Group("group", lvm, 1).set_up("lvm")
 
 
 def test_what_was_changed_is_known_without_a_look(lvm: Lvm) -> None:
