@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import AnothersGroup
 from adapters.lvm.testing import DISKS, lvm
-from adapters.targets.local import LocalTarget
+from service.agents import driver_of
+from service.settings import LVM_DRIVER, BackendSettings
 
 pytestmark = pytest.mark.lvm(disks=DISKS)
 NAMES = ["a", "b", "c", "d"]
@@ -18,13 +19,9 @@ NAMES = ["a", "b", "c", "d"]
 
 def set_up(group: str, name: str, folder: Path) -> str:
     """Return the backend's name if it has got the group, "" if it is another's."""
-    driver = LvmDriver(
-        LocalTarget(),
-        name=name,
-        volume_group=group,
-        lvm_type="default",
-        run_folder=folder / name,
-    )
+    options: dict[str, Any] = {"volume_group": group, "lvm_type": "default"}
+    options |= {"target_helper": "local", "run_folder": folder / name}
+    driver = driver_of(BackendSettings(name, LVM_DRIVER, options=options), b"key")
     try:
         driver.set_up()
     except AnothersGroup:
