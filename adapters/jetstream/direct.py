@@ -28,17 +28,16 @@ class Direct:
         self._client = client
         self._key = key
         self._name = PUBLISHED_BY + token_hex(4)
-        self._reached: int | None = None  # nobody has told
+        self._reached = -1  # nobody has told
         self._told = float("-inf")
 
     def reached(self, position: int) -> None:
         """Take in how far the stream is, as the keeper knows it."""
-        self._reached = max(position, self._reached or 0)
+        self._reached = max(position, self._reached)
 
     def follows(self, position: int) -> bool:
         """Tell whether the stream, too, would go on behind a position of the log."""
-        there = self._reached is not None and self._reached >= position
-        return there and self._client.is_connected
+        return self._reached >= position and self._client.is_connected
 
     def word(self) -> str | None:
         """Return what a commit says whose events are published from here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -44,10 +45,7 @@ def test_old_work_waits_for_its_time_and_no_longer(
 def test_new_work_that_came_later_is_first_where_all_had_to_wait() -> None:
     async def scenario() -> list[Kind]:
         admits, found = Admission(), list[Kind]()
-
-        async def come(kind: Kind) -> None:
-            async with admits.beside_others(kind):
-                found.append(kind)
+        come = partial(pass_through, admits, found)
 
         async with asyncio.timeout(10), asyncio.TaskGroup() as coming:
             for kind in (Kind.OLD, Kind.OLD | Kind.LONG, Kind.NEW):
@@ -66,10 +64,7 @@ def test_new_work_that_comes_at_once_when_the_storage_is_usable_is_first(
 
     async def scenario() -> list[Kind]:
         admits, found = Admission(), list[Kind]()
-
-        async def come(kind: Kind) -> None:
-            async with admits.beside_others(kind):
-                found.append(kind)
+        come = partial(pass_through, admits, found)
 
         async with asyncio.timeout(10), asyncio.TaskGroup() as coming:
             coming.create_task(come(Kind.OLD))
@@ -91,6 +86,12 @@ def test_old_work_goes_on_when_new_work_is_done() -> None:
             pass
 
     asyncio.run(scenario())
+
+
+async def pass_through(admits: Admission, found: list[Kind], kind: Kind) -> None:
+    """Be let in, note that, and leave."""
+    async with admits.beside_others(kind):
+        found.append(kind)
 
 
 async def admitted(*kinds: Kind) -> list[Kind]:
