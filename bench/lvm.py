@@ -29,7 +29,8 @@ from adapters.contracts.drivers import GIB
 from adapters.lvm import volumes
 from adapters.lvm.driver import RUN, LvmDriver
 from adapters.lvm.report import Lv
-from adapters.lvm.shell import Shell, environment, write_system_dir
+from adapters.lvm.settings import environment, write_system_dir
+from adapters.lvm.shell import Shell
 from adapters.lvm.testing import fill
 from adapters.lvm.worker import Worker
 from adapters.targets.choosing import target_of

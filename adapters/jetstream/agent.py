@@ -143,7 +143,7 @@ class Agent:
                 self._answer_measure(),
                 self._offering.run(self._client, self._driver),
                 self._work_again_and_again(),
-                self._sweeper.run(self._driver, self._noted),
+                self._sweeper.run(self._driver, self._noted, self._admission.usable),
                 self._reporter.run(),
                 until_closed(self._client),
             )

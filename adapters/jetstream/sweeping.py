@@ -92,10 +92,11 @@ class Sweeper:
             self._next.cancel()
         self._next = asyncio.get_running_loop().call_later(seconds, self.be_due)
 
-    async def run(self, driver: Driver, noted: Noted) -> None:
-        """Sweep for ever."""
+    async def run(self, driver: Driver, noted: Noted, usable: asyncio.Event) -> None:
+        """Sweep for ever, while the storage is `usable`."""
         while True:
             await self._due.wait()
+            await usable.wait()  # which makes one due besides: one will do
             self._due.clear()
             whole, self._whole = self._whole, False
             lease = await self._lease.held()

@@ -43,7 +43,8 @@ from adapters.lvm.lvs import Lvs
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
 from adapters.lvm.reverting import Reverting
-from adapters.lvm.shell import Shell, environment, write_system_dir
+from adapters.lvm.settings import disks_before, environment, write_system_dir
+from adapters.lvm.shell import Shell
 from adapters.lvm.snapshotting import Snapshots
 from adapters.lvm.thin import ThinPool
 from adapters.lvm.together import Together
@@ -76,6 +77,7 @@ logger = getLogger(__name__)
 class LvmDriver:
     """Volumes as logical volumes, which hosts reach through a target."""
 
+    _began = False  # to set it up
     _thin = False  # until it is set up
 
     def __init__(  # noqa: PLR0913 - the options that Cinder has
@@ -124,7 +126,10 @@ class LvmDriver:
         """Read the volume group, make or adopt its pool, and look at the target."""
         with self._at_work("set up"):
             write_system_dir(self._system_dir, self._devices)
-            self._group.set_up(self._name)
+            # Only at first: if that did not work, nothing is taken for granted.
+            disks = [] if self._began else disks_before(self._system_dir)
+            self._began = True
+            self._group.set_up(self._name, disks)
             self._thin = self._is_thin()
             if self._thin:
                 self._set_up_pool()

@@ -69,14 +69,15 @@ class Group:
         # Does what an LVM was kept from that had made its change, and was killed.
         self.after_kill: Callable[[], None] = lambda: None
 
-    def set_up(self, backend: str) -> None:
+    def set_up(self, backend: str, disks: Sequence[str] = ()) -> None:
         """Read the group, remember which it is, and note in it whose it is.
 
-        Raises `AnothersGroup` where that is another backend.
+        Raises `AnothersGroup` where that is another backend. The group is looked for
+        on these disks, if there are any, and everywhere unless it is there.
         """
         self._uuid = ""
         self.forget()
-        self._worker.look_at()
+        self._worker.look_at(disks)
         self._uuid = self.seen().uuid
         self._own(backend)
         self._prove()
@@ -120,6 +121,13 @@ class Group:
         for disk in self._disks:
             look_at(disk)
         self._prove()
+
+    def look_everywhere(self) -> None:
+        """Let LVM know all of its disks that there is to know, until it is read anew.
+
+        How large their own blocks are, for example.
+        """
+        self._worker.look_at()
 
     def forget(self) -> None:
         """Have the group read anew before anything else is decided.
@@ -185,8 +193,8 @@ class Group:
 
     def _is_elsewhere(self, failure: LvmFailed) -> bool:
         """Tell whether the group may have disks that LVM was not told to look at."""
-        narrow = not self._worker.looks_everywhere
-        if elsewhere := narrow and isinstance(failure, GroupOutOfSight):
+        elsewhere = isinstance(failure, GroupOutOfSight) and bool(self._worker.disks)
+        if elsewhere:
             self._worker.look_at()
         return elsewhere
 
@@ -207,8 +215,9 @@ class Group:
         if self._uuid and group["vg_uuid"] != self._uuid:
             said = "it is not the volume group that was set up"
             raise GroupOutOfSight(self.name, "reading", said, "restart the agent")
-        if self._worker.looks_everywhere:
-            self._disks = [each["pv_name"] for each in (group, *more)]
+        called = [each["pv_name"] for each in (group, *more)]
+        self._disks = [self._worker.disks.get(name, name) for name in called]
+        if len(self._disks) != len(self._worker.disks):  # it has looked at others too
             self._worker.look_at(self._disks)
         rows = self._worker.run("lvs", "-o", LV_FIELDS, self.name)
         lvs = map(lv_of, rows)

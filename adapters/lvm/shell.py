@@ -11,7 +11,6 @@ import os
 import re
 import select
 import shlex
-import shutil
 import signal
 import subprocess
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from threading import Thread
 
 from adapters.lvm.report import Reply, reply_of
+from adapters.lvm.settings import SYSTEM_DIR, Links, write_narrow_dir
 
 # All that ever has to be said to LVM; nothing in it means anything to its shell.
 WORD = re.compile(r"[\w+.:/=!@,%-]+", re.ASCII)
@@ -117,14 +117,9 @@ class Shell:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._everywhere = self._environment = environment
-        self._disks: Mapping[str, str] = {}  # by the links that LVM is shown
+        self.disks: Links = {}  # that LVM is shown; without any it looks everywhere
         self._process: Process | None = None
         self.stays = True  # or each command takes a process of its own
-
-    @property
-    def looks_everywhere(self) -> bool:
-        """Whether it has been told of no disks that are enough."""
-        return self._environment is self._everywhere
 
     def look_at(self, disks: Sequence[str]) -> None:
         """Look at nothing but these from now on; everywhere, if there are none.
@@ -132,10 +127,10 @@ class Shell:
         LVM looks at every device before each command: beside 1,000 logical volumes
         that takes five times as long as all the rest.
         """
-        self._environment = self._everywhere
+        self._environment, self.disks = self._everywhere, {}
         if disks:
-            narrow = Path(self._everywhere[SYSTEM_DIR], "narrow")
-            self._disks = write_narrow_dir(narrow, disks)
+            system_dir = Path(self._everywhere[SYSTEM_DIR])
+            narrow, self.disks = write_narrow_dir(system_dir, disks)
             self._environment = {**self._everywhere, SYSTEM_DIR: str(narrow)}
         self._end()
 
@@ -145,7 +140,7 @@ class Shell:
             raise ValueError(f"that is nothing to say to LVM: {wrong}")
         reply = self._ask(words, seconds)
         said = reply.said
-        for link, disk in self._disks.items():
+        for link, disk in self.disks.items():
             said = said.replace(link, disk)
         return reply._replace(said=said)
 
@@ -182,104 +177,3 @@ class Shell:
         reply = process.answer(seconds)
         process.end()
         return reply
-
-
-def environment(system_dir: Path) -> dict[str, str]:
-    """Return what every `lvm` of ours runs with."""
-    ours = {
-        "LC_ALL": "C",
-        SYSTEM_DIR: str(system_dir),
-        "LVM_COMMAND_PROFILE": PROFILE_NAME,
-        "LVM_SUPPRESS_FD_WARNINGS": "1",
-    }
-    if not has_udev():
-        ours["DM_DISABLE_UDEV"] = "1"
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return {"PATH": path, **ours}
-
-
-def has_udev() -> bool:
-    """Tell whether an udevd makes device nodes here."""
-    return Path("/run/udev/control").exists()
-
-
-SYSTEM_DIR = "LVM_SYSTEM_DIR"
-PROFILE_NAME = "holdfast"
-PROFILE = """\
-global { suffix=0 units="b" }
-report { output_format="json" }
-log {
-    report_command_log=1
-    command_log_sort="log_seq_num"
-    command_log_cols="log_type,log_message,log_ret_code"
-    command_log_selection="all"
-}
-"""
-CONF = """\
-# Written by Holdfast at each start.
-global {{
-    use_aio = 0    # 45 ms a command otherwise
-    use_lvmpolld = 0
-    thin_check_options = [ "-q", "--clear-needs-check-flag" ]
-}}
-devices {{
-    # What a tenant wrote into a volume is not ours to look at.
-    global_filter = [ {filters} ]
-    scan = [ "{scan}" ]
-    obtain_device_list_from_udev = 0    # or it would look elsewhere
-    hints = "none"    # they are for those who look at the same devices
-    issue_discards = 0
-}}
-activation {{
-    udev_sync = {udev}
-    udev_rules = {udev}
-    monitoring = 0
-    use_mlockall = 1    # else one call a mapping, which is a sixth of all
-    reserved_stack = 0
-    reserved_memory = 0
-    process_priority = 0
-}}
-backup {{
-    backup = 0    # the log knows what was made
-    archive = 0
-}}
-"""
-
-
-def write_system_dir(folder: Path, devices: Sequence[str]) -> None:
-    """Write LVM's settings for us: only these devices (none: all) are looked at.
-
-    The folder has the name of the group, whose volumes are none of its disks.
-    """
-    filters = [f'"r|^/dev/{folder.name}/|"', '"r|^/dev/mapper/front-|"']
-    if devices:
-        filters += [f'"a|^{device}$|"' for device in devices] + ['"r|.*|"']
-    write_settings(folder, "/dev", filters)
-
-
-def write_narrow_dir(folder: Path, disks: Sequence[str]) -> dict[str, str]:
-    """Write settings with which LVM sees links alone; return whose link each is."""
-    seen = folder / "dev"
-    shutil.rmtree(seen, ignore_errors=True)
-    seen.mkdir(0o700, parents=True)
-    links = {str(seen / d.removeprefix("/dev/").replace("/", "!")): d for d in disks}
-    for link, disk in links.items():
-        Path(link).symlink_to(disk)
-    write_settings(folder, str(seen), [f'"a|^{seen}/|"', '"r|.*|"'])
-    return links
-
-
-def write_settings(folder: Path, scan: str, filters: Sequence[str]) -> None:
-    """Write them into a folder: where it looks for devices, and which it takes."""
-    told = {"filters": ", ".join(filters), "scan": scan, "udev": int(has_udev())}
-    profiles = folder / "profile"
-    profiles.mkdir(0o700, parents=True, exist_ok=True)
-    write(folder / "lvm.conf", CONF.format(**told))
-    write(profiles / f"{PROFILE_NAME}.profile", PROFILE)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole, for readers of any moment."""
-    whole = path.with_suffix(".new")
-    whole.write_text(text)
-    whole.rename(path)

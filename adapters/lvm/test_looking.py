@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import rmtree
 from threading import Event
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,8 +17,12 @@ import pytest
 from adapters.contracts.drivers import CAUSE, GIB, asked, size
 from adapters.contracts.targets import KEY
 from adapters.holders import PATIENCE, claimed, is_held_by_others
-from adapters.lvm.shell import Ended, Shell, environment, write_system_dir
+from adapters.lvm.driver import RUN
+from adapters.lvm.mapper import SECTOR
+from adapters.lvm.settings import environment, write_system_dir
+from adapters.lvm.shell import Ended, Shell
 from adapters.lvm.testing import QUICK, run
+from adapters.lvm.worker import Worker
 from domain.ports import Driver
 from service.agents import driver_of
 from service.settings import LVM_DRIVER, BackendSettings
@@ -26,10 +32,12 @@ pytestmark = pytest.mark.lvm(disks=("4G", "4G"))
 GROUP, OTHER = "first", "second"
 DISK, ANOTHER = "/dev/ubda", "/dev/ubdb"
 VOLUME = UUID(int=1)
+CHUNK, SKIPPED = 512 * 1024, 2048  # bytes, sectors
 
 
 @pytest.fixture
 def group() -> Iterator[str]:
+    rmtree(RUN / GROUP, ignore_errors=True)  # what another one was
     run("vgcreate", "-qq", "-y", GROUP, DISK)
     yield GROUP
     run("vgremove", *QUICK, GROUP)
@@ -41,9 +49,10 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(environment(tmp_path))
 
 
-def fresh(group: str) -> Driver:
+def fresh(group: str, **more: Any) -> Driver:
     """Return a driver for hosts that are here; it was set up."""
     options = {"volume_group": group, "lvm_type": "default", "target_helper": "local"}
+    options |= more
     driver = driver_of(BackendSettings("lvm", LVM_DRIVER, options=options), KEY)
     driver.set_up()
     return driver
@@ -112,6 +121,23 @@ def test_an_lvm_without_a_shell_makes_what_it_is_asked(
     assert not shell.stays
 
 
+def test_a_pool_has_chunks_as_large_as_the_stripes_of_its_disk(shell: Shell) -> None:
+    stripes = Path("/dev/mapper/stripes")
+    # Its label is not where one of theirs would be.
+    parts = f"{DISK} {SKIPPED} {ANOTHER} {SKIPPED}"
+    table = f"0 {2 * GIB // SECTOR} striped 2 {CHUNK // SECTOR} {parts}"
+    run("dmsetup", "create", stripes.name, "--table", table)
+    shell.run(["vgcreate", "-y", GROUP, str(stripes)], 30)
+    try:
+        fresh(GROUP, lvm_type="thin")
+        [pool] = shell.run(["lvs", "-o", "chunk_size", GROUP], 30).rows
+    finally:
+        shell.run(["vgremove", "-ff", "-y", GROUP], 30)
+        run("dmsetup", "remove", stripes.name)
+
+    assert pool["chunk_size"] == str(CHUNK)
+
+
 def test_a_disk_that_is_added_is_found_by_the_next_change(group: str) -> None:
     driver = fresh(group)
     run("vgextend", "-qq", "-y", group, ANOTHER)
@@ -127,6 +153,88 @@ def test_a_disk_that_is_added_is_found_when_the_group_is_read(group: str) -> Non
     driver.manageable()
 
     assert driver.capabilities().total_capacity_gb > 7
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """At which disks LVM was to look, one after the other; [] means everywhere."""
+    told, look_at = list[list[str]](), Worker.look_at
+
+    def noted(worker: Worker, disks: Sequence[str] = ()) -> None:
+        told.append(list(disks))
+        look_at(worker, disks)
+
+    monkeypatch.setattr(Worker, "look_at", noted)
+    return told
+
+
+def test_an_agent_that_begins_looks_at_the_disks_of_the_one_before(
+    group: str, looks: list[list[str]]
+) -> None:
+    fresh(group)
+    driver = fresh(group)
+    driver.set_up()  # as after a failure
+
+    assert looks == [[], [DISK], [DISK], [], [DISK]]
+
+
+def test_it_looks_everywhere_if_there_are_other_devices(
+    group: str, looks: list[list[str]]
+) -> None:
+    fresh(group)
+    looks.clear()
+    run("dmsetup", "create", "a-path", "--table", "0 8192 zero")
+    try:
+        fresh(group)
+    finally:
+        run("dmsetup", "remove", "a-path")
+
+    assert looks == [[], [DISK]]
+
+
+def test_it_looks_everywhere_if_it_is_to_look_at_other_devices(
+    group: str, looks: list[list[str]]
+) -> None:
+    fresh(group)
+    looks.clear()
+    fresh(group, lvm_devices=[DISK])
+
+    assert looks == [[], [DISK]]
+
+
+def test_a_disk_that_was_added_meanwhile_is_found_by_the_next_agent(group: str) -> None:
+    fresh(group)
+    run("vgextend", "-qq", "-y", group, ANOTHER)
+
+    assert fresh(group).capabilities().total_capacity_gb > 7
+
+
+def test_a_disk_that_was_taken_away_is_looked_at_no_more(
+    group: str, looks: list[list[str]]
+) -> None:
+    run("vgextend", "-qq", "-y", group, ANOTHER)
+    fresh(group)
+    looks.clear()
+    run("vgreduce", "-qq", group, ANOTHER)
+    fresh(group)
+
+    assert sorted(looks[0]) == [DISK, ANOTHER]
+    assert looks[1:] == [[DISK]]
+
+
+def test_a_group_that_has_moved_meanwhile_is_found_by_the_next_agent(
+    group: str, looks: list[list[str]]
+) -> None:
+    fresh(group)
+    looks.clear()
+    run("vgextend", "-qq", "-y", group, ANOTHER)
+    run("vgreduce", "-qq", group, DISK)
+    try:
+        fresh(group).capabilities()
+    finally:
+        run("pvremove", "-qq", DISK)
+
+    assert looks == [[DISK], [], [ANOTHER]]
 
 
 def test_looking_at_who_has_a_device_open_does_not_hinder_claiming_it(

@@ -9,7 +9,8 @@ import pytest
 
 from adapters.lvm.failures import Hung
 from adapters.lvm.limits import left, within
-from adapters.lvm.shell import Shell, environment
+from adapters.lvm.settings import environment
+from adapters.lvm.shell import Shell
 from adapters.lvm.worker import Worker
 
 

@@ -13,7 +13,8 @@ from adapters.contracts.drivers import GIB, size, write
 from adapters.lvm.fronts import Fronts
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
-from adapters.lvm.shell import Shell, environment, write_system_dir
+from adapters.lvm.settings import environment, write_system_dir
+from adapters.lvm.shell import Shell
 
 GROUP = "holdfast-test"
 POOL = f"{GROUP}-pool"

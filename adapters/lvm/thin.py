@@ -207,6 +207,7 @@ class ThinPool:
         kind = ["--type", "thin-pool", "-l", "95%FREE", "-Zy", "-n", self.name]
         anything = Lv(self.name, 0)
         words = ["lvcreate", "-y", *kind, self._group.name]
+        self._group.look_everywhere()
         self._group.change(self.name, anything, *words)
         self._group.forget()  # its size is what LVM made of it
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from adapters.lvm.failures import Crashed, Hung, NoLvm, failure_of
 from adapters.lvm.limits import left
+from adapters.lvm.settings import Links
 from adapters.lvm.shell import Ended, Shell, TimedOut
 from adapters.lvm.turn import Turn
 from adapters.noting import note
@@ -40,9 +41,9 @@ class Worker:
             self._turn.release()
 
     @property
-    def looks_everywhere(self) -> bool:
-        """Whether LVM looks for the group on every disk."""
-        return self._shell.looks_everywhere
+    def disks(self) -> Links:
+        """The disks that LVM looks at, by what it calls them; none are everywhere."""
+        return self._shell.disks
 
     def look_at(self, disks: Sequence[str] = ()) -> None:
         """Have LVM look at nothing but these disks; everywhere, if there are none."""
