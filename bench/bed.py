@@ -34,21 +34,7 @@ FILES = "files"
 MEMORY = "memory"  # files as well, on a filesystem that costs next to nothing
 ENDLESS = 1_000_000  # GiB for GiB: the benchmark's volumes are empty
 DESCRIBED = {"name": "vol-0001", "size_gib": 1, "project": "p" * 32}
-SERVE = """
-import sys
-from pathlib import Path
-from service.serve import run_serve
-from service.settings import load
-run_serve(load(Path(sys.argv[1]), {}), lambda url: print(url, flush=True))
-"""
-AGENT = """
-import sys
-from pathlib import Path
-from service.agents import run_agent
-from service.settings import load
-tell = lambda url: print(url, flush=True)
-run_agent(load(Path(sys.argv[1]), {}), sys.argv[2], tell)
-"""
+HOLDFAST = str(Path(sys.executable).with_name("holdfast"))
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,8 @@ class Bed:
     @contextmanager
     def replica(self) -> Iterator[subprocess.Popen[str]]:
         """Run a replica."""
-        with program("-c", SERVE, str(self.configured())) as process:
+        config = str(self.configured())
+        with program(HOLDFAST, "serve", "--config", config) as process:
             yield process
 
     @contextmanager
@@ -81,9 +68,16 @@ class Bed:
     @contextmanager
     def working(self, backend: str) -> Iterator[None]:
         """Run the agent of a backend."""
-        with program("-c", AGENT, str(self.configured()), backend):
+        with self.agent(backend):
             self._until_known(backend)
             yield
+
+    @contextmanager
+    def agent(self, backend: str) -> Iterator[subprocess.Popen[str]]:
+        """Begin to run the agent of a backend."""
+        config = str(self.configured())
+        with program(HOLDFAST, "agent", backend, "--config", config) as process:
+            yield process
 
     def load(
         self, subject: str, in_flight: int, seconds: float, backend: str, *said: str

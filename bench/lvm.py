@@ -35,7 +35,7 @@ from adapters.lvm.testing import fill
 from adapters.lvm.worker import Worker
 from adapters.targets.choosing import target_of
 from bench import load
-from bench.bed import AGENT, KEY, Bed, backend, bed, program
+from bench.bed import KEY, Bed, backend, bed
 from bench.telling import tell
 from domain.ports import Target
 from domain.provenance import MOMENT, Moment, Provenance
@@ -202,7 +202,7 @@ def lvs_of(written: Written) -> Iterator[Lv]:
 def started(on: Bed, name: str) -> Iterator[float]:
     """Run an agent; yields how many seconds after its start it had done new work."""
     began = time.perf_counter()
-    with program("-c", AGENT, str(on.configured()), name):
+    with on.agent(name):
         asyncio.run(done(on, name))
         yield time.perf_counter() - began
 

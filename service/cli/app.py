@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version as version_of
+from collections.abc import Collection
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from service.cli import (
-    archive,
-    attachment,
-    audit,
-    backend,
-    group,
-    group_snapshot,
-    projections,
-    running,
-    snapshot,
-    volume,
-)
 from service.cli.client import Ended, one_line
 
 HELP = """Volumes that outlive the machines that use them.
@@ -27,34 +16,49 @@ HELP = """Volumes that outlive the machines that use them.
 Begin with `holdfast demo`, a story, or `holdfast up`, which keeps running.
 """
 
-app = typer.Typer(
-    name="holdfast", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False
-)
-audit.app.add_typer(archive.app)
-for noun in (
-    running.app,
-    volume.app,
-    attachment.app,
-    snapshot.app,
-    group.app,
-    group_snapshot.app,
-    group.consistency,
-    group_snapshot.consistency,
-    backend.app,
-    audit.app,
-    projections.app,
-):
-    app.add_typer(noun)
+# Where each is: importing them all takes as long as many an answer.
+NOUNS = {
+    "up": "running:app",
+    "serve": "running:app",
+    "agent": "running:app",
+    "demo": "running:app",
+    "volume": "volume:app",
+    "attachment": "attachment:app",
+    "snapshot": "snapshot:app",
+    "group": "group:app",
+    "group-snapshot": "group_snapshot:app",
+    "consistency-group": "group:consistency",
+    "cgsnapshot": "group_snapshot:consistency",
+    "backend": "backend:app",
+    "audit": "audit:app",
+    "projections": "projections:app",
+}
+
+
+def app_of(nouns: Collection[str] = tuple(NOUNS)) -> typer.Typer:
+    """Return the command with these nouns, which are imported now."""
+    app = typer.Typer(
+        name="holdfast",
+        help=HELP,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(options)
+    for where in dict.fromkeys(NOUNS[noun] for noun in nouns):
+        module, _, called = where.partition(":")
+        app.add_typer(getattr(import_module(f"service.cli.{module}"), called))
+    return app
 
 
 def tell_version(asked: bool) -> None:  # noqa: FBT001 - Typer calls it so
     """Print the version, and nothing else."""
     if asked:
-        typer.echo(f"holdfast {version_of('holdfast')}")
+        from importlib.metadata import version  # noqa: PLC0415 - for this alone
+
+        typer.echo(f"holdfast {version('holdfast')}")
         raise typer.Exit
 
 
-@app.callback()
 def options(
     *,
     version: Annotated[
@@ -70,8 +74,10 @@ def run(arguments: list[str] | None = None) -> int:
 
     And 130 where Ctrl-C ended the waiting.
     """
+    asked = sys.argv[1:] if arguments is None else arguments
+    app = app_of([noun for noun in asked[:1] if noun in NOUNS] or NOUNS)
     try:
-        code = app(arguments, prog_name="holdfast", standalone_mode=False) or 0
+        code = app(asked, prog_name="holdfast", standalone_mode=False) or 0
         sys.stdout.flush()
     except Ended as end:
         said, code = str(end), end.code

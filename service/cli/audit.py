@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import causes, names, show
+from service.cli import archive, causes, names, show
 from service.cli.client import Ended, Service
 from service.cli.options import Answer, AsJson, Cursor, Limit, question
 
@@ -71,6 +71,7 @@ Key = Annotated[str | None, typer.Option(metavar="KEY",
 app = typer.Typer(
     name="audit", help="Who did what, when and why.", no_args_is_help=True
 )
+app.add_typer(archive.app)
 
 
 @question(app, "history", show.history)

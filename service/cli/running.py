@@ -136,25 +136,35 @@ def tell(said: str) -> None:
 @contextmanager
 def in_one_line() -> Iterator[None]:
     """Set up the log; end in one line when something that is needed is not there."""
-    from eventsourcing.persistence import PersistenceError  # noqa: PLC0415 - as in `up`
-
-    from adapters.embedded.process import ServerFailed  # noqa: PLC0415
-    from service.logs import set_up  # noqa: PLC0415
-    from service.settings import Unusable  # noqa: PLC0415
+    from service.logs import set_up  # noqa: PLC0415 - as in `up`
 
     try:
         set_up()
         yield
-    except (ServerFailed, Unusable) as error:
-        raise Ended(f"{error}{advice(str(error))}") from error
-    except PersistenceError as error:
-        raise Ended(
-            f"PostgreSQL cannot be used: {error}; [database] in the settings says "
-            "where it is"
-        ) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise Ended(f"{where}{error.strerror or error}") from error
+    except Exception as error:
+        if said := missing(error):
+            raise Ended(said) from error
+        raise
+
+
+def missing(error: Exception) -> str:
+    """Return what to say of something that is needed, "" if that is not it."""
+    # What an agent never meets takes a while to be imported.
+    from eventsourcing.persistence import PersistenceError  # noqa: PLC0415
+
+    from adapters.embedded.process import ServerFailed  # noqa: PLC0415
+    from service.settings import Unusable  # noqa: PLC0415
+
+    match error:
+        case ServerFailed() | Unusable():
+            return f"{error}{advice(str(error))}"
+        case PersistenceError():
+            where = "[database] in the settings says where it is"
+            return f"PostgreSQL cannot be used: {error}; {where}"
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            return f"{where}{error.strerror or error}"
+    return ""
 
 
 def advice(said: str) -> str:

@@ -13,7 +13,7 @@ from rich.markup import render
 from typer.testing import CliRunner
 
 from service.cli import names, show
-from service.cli.app import app, run
+from service.cli.app import NOUNS, app_of, run
 from service.cli.arguments import connector_of, metadata_of
 from service.cli.client import Caller, Ended, Problem, data_folder
 from service.cli.options import check_outcome, waiting
@@ -294,7 +294,7 @@ def test_every_subject_has_a_command(subject: str) -> None:
     noun, verb = re.sub(r"^holdfast\.v1\.", "", subject).replace("_", "-").split(".")
 
     named = "projections" if noun == "projection" else noun
-    ended = CliRunner().invoke(app, [named, verb, "--help"])
+    ended = CliRunner().invoke(app_of(), [named, verb, "--help"])
 
     assert ended.exit_code == 0, ended.output
     assert "--json" in ended.output
@@ -314,5 +314,15 @@ def said_of(command: Any) -> Iterator[str]:
 
 
 def test_no_help_loses_what_looks_like_markup() -> None:
-    for each in said_of(typer.main.get_command(app)):
+    for each in said_of(typer.main.get_command(app_of())):
         assert render(each).plain == each
+
+
+def test_every_noun_is_imported_alone() -> None:
+    """All that the whole command has, and nothing else."""
+    commands: Any = typer.main.get_command(app_of())
+
+    assert sorted(commands.commands) == sorted(NOUNS)
+    for noun in NOUNS:
+        alone: Any = typer.main.get_command(app_of([noun]))
+        assert noun in alone.commands

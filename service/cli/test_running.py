@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of, process
-from service.cli.app import app
+from service.cli.app import app_of
 from service.cli.client import DESCRIPTION, Unreachable
 from service.cli.conftest import HOLDFAST, Shell
 from service.messages.text import without_secret
@@ -156,7 +156,7 @@ def test_the_command_looks_where_up_writes() -> None:
 def test_a_password_is_not_shown() -> None:
     nowhere = f"nats://holdfast:sekret@127.0.0.1:{free_port()}"
 
-    ended = CliRunner().invoke(app, ["volume", "list", "--nats", nowhere])
+    ended = CliRunner().invoke(app_of(), ["volume", "list", "--nats", nowhere])
 
     assert isinstance(ended.exception, Unreachable)
     assert "sekret" not in f"{ended.exception}{ended.output}"

@@ -13,7 +13,7 @@ import pytest
 import typer
 from marshmallow import fields
 
-from service.cli.app import app
+from service.cli.app import app_of
 from service.settings import (
     BackendSchema,
     DatabaseSchema,
@@ -203,7 +203,7 @@ def told_to_run(text: str) -> list[str]:
 
 def wrong_in(told: str) -> list[str]:
     """Return the words of a command that it does not know."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app_of())
     words = told.partition(" #")[0].split()
     while words and (known := getattr(command, "commands", None)):
         if words[0] not in known:
