@@ -55,7 +55,8 @@ from service.testing.callers import caller
 
 DISKS = {"thin": "/dev/ubda", "thick": "/dev/ubdb"}
 FEW, MANY = 10, 1000  # logical volumes
-ALONE, TOGETHER = 12, 48  # operations, one at a time and 32 at a time
+# Operations, one at a time and 32 at a time; so many that a survey is no half of them.
+ALONE, TOGETHER = 36, 48
 IN_FLIGHT = 32
 WAIT = "Holdfast-Wait: 60"
 # An agent that has died since had begun what is in flight.
