@@ -55,13 +55,14 @@ class Exporting:
         self.looked_at: list[str] = []
         self.slow = 0.0  # seconds that it takes to look at one
         self.broken: set[UUID] = set()
+        self.setting_up = Gate()
         self.asked = Gate()
         self.converging = Gate()
         self.connecting = Gate()
         self.creating = Gate()
 
     def set_up(self) -> None:
-        pass
+        self.setting_up.pass_through()
 
     def capabilities(self) -> Capabilities:
         return capabilities(10_000)
@@ -211,6 +212,26 @@ def test_a_storage_that_is_set_up_anew_is_swept(
             await until(lambda: bool(house.driver.hosts(volume_id)))
 
     run(Exporting(), scenario)
+
+
+def test_a_storage_that_takes_long_to_set_up_is_swept_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("EVERY", "AGAIN"):
+        monkeypatch.setattr(sweeping, name, 60)
+
+    async def scenario(house: House) -> int:
+        house.driver.setting_up.shut()
+        await house.start_agent()
+        await met(house.driver.setting_up)
+        await house.agent.at_work.wait()
+        begun = house.driver.diary.count("asked")
+        house.driver.setting_up.open.set()
+        for _ in range(5):  # beside which there is time for a second one
+            await house.available()
+        return int(house.driver.diary.count("asked") - begun)
+
+    assert run(Exporting(), scenario) == 1
 
 
 def test_one_volume_that_fails_holds_up_no_other(
