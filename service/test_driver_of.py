@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from adapters.targets import lio
 from adapters.targets.local import LocalTarget
 from domain.ports import Target
 from service.agents import driver_of
-from service.settings import BackendSettings, Unusable
+from service.settings import LVM_DRIVER, BackendSettings, Unusable
 
 KEY = b"the key of an installation"
 
@@ -54,6 +55,14 @@ def test_a_target_is_not_changed_while_hosts_may_use_the_one_before(
     driver_of(backend(target_helper="lioadm"), KEY)
     with pytest.raises(Unusable, match="may reach 1 of its volumes by the kernel's"):
         driver_of(backend(target_helper="local"), KEY)
+
+
+@pytest.mark.parametrize("devices", ["/dev/sdb", ["sdb"], ["/dev/sd[bc]"], [1], 5])
+def test_disks_that_are_no_paths_are_unusable(devices: Any) -> None:
+    on_lvm = BackendSettings("lvm", LVM_DRIVER, options={"lvm_devices": devices})
+
+    with pytest.raises(Unusable, match="lvm_devices is a list of paths of disks, not"):
+        driver_of(on_lvm, KEY)
 
 
 def test_a_key_that_nobody_knows_is_unusable() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from adapters.lvm.failures import (
     AnothersToo,
     DeviceFailed,
     Gone,
+    GroupOutOfSight,
     HasSnapshots,
     HasUnmanaged,
     Hung,
@@ -70,6 +72,7 @@ from domain.volume import Volume
 
 TYPES = ("default", "thin", "auto")
 RUN = Path("/run/holdfast/lvm")
+PATH = re.compile(r"/[\w/.:@=,-]+", re.ASCII)  # in LVM's filters it is a pattern
 
 logger = getLogger(__name__)
 
@@ -95,14 +98,7 @@ class LvmDriver:
         max_over_subscription_ratio: float = 20.0,
         run_folder: Path = RUN,
     ) -> None:
-        for option, value, allowed in (
-            ("lvm_type", lvm_type, TYPES),
-            ("volume_clear", volume_clear, REQUESTS),
-        ):
-            if value not in allowed:
-                raise Unusable(option, value, allowed)
-        if not reference.NAME.fullmatch(volume_group):
-            raise Unusable("volume_group", volume_group, ["a name that LVM takes"])
+        check(volume_group, lvm_type, lvm_devices, volume_clear)
         self._target = target
         self._name = name
         self._system_dir = run_folder / volume_group
@@ -129,7 +125,10 @@ class LvmDriver:
             # Only at first: if that did not work, nothing is taken for granted.
             disks = [] if self._began else disks_before(self._system_dir)
             self._began = True
-            self._group.set_up(self._name, disks)
+            try:
+                self._group.set_up(self._name, disks)
+            except GroupOutOfSight as failure:
+                raise self._as_looked_for(failure) from failure
             self._thin = self._is_thin()
             if self._thin:
                 self._set_up_pool()
@@ -415,6 +414,14 @@ class LvmDriver:
 
     # The logical volume
 
+    def _as_looked_for(self, failure: GroupOutOfSight) -> GroupOutOfSight:
+        """Return a failure that says where LVM was allowed to look."""
+        if not self._devices:
+            return failure
+        where = f"LVM looks at {', '.join(self._devices)} alone (lvm_devices)"
+        about = failure.group, failure.command, failure.said
+        return GroupOutOfSight(*about, f"{where}; {failure.advice}")
+
     def _is_thin(self) -> bool:
         if self._type != "auto":
             return self._type == "thin"
@@ -635,3 +642,23 @@ class LvmDriver:
 def in_gib(size_bytes: float, rounded: Callable[[float], int] = floor) -> float:
     """Return bytes as GiB, to the hundredth: no more than there is."""
     return rounded(size_bytes / GIB * 100) / 100
+
+
+def check(group: str, sort: str, devices: Any, clearing: str) -> None:
+    """Raise `Unusable` for options that have no meaning."""
+    for option, value, allowed in (
+        ("lvm_type", sort, TYPES),
+        ("volume_clear", clearing, REQUESTS),
+    ):
+        if value not in allowed:
+            raise Unusable(option, value, allowed)
+    listed = isinstance(devices, list | tuple)
+    if not (listed and all(map(is_path, devices))):
+        raise Unusable("lvm_devices", devices, ["a list of paths of disks"])
+    if not reference.NAME.fullmatch(group):
+        raise Unusable("volume_group", group, ["a name that LVM takes"])
+
+
+def is_path(device: Any) -> bool:
+    """Tell whether it is a path that means nothing else to LVM."""
+    return isinstance(device, str) and bool(PATH.fullmatch(device))

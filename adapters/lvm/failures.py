@@ -26,7 +26,7 @@ class Unusable(DriverFailed):
 
     code = "unusable"
 
-    def __init__(self, option: str, value: str, known: Iterable[str]) -> None:
+    def __init__(self, option: str, value: object, known: Iterable[str]) -> None:
         super().__init__(option, value, known)
         self.option = option
         self.value = value
@@ -166,6 +166,13 @@ class DeviceFailed(SystemRefused):
     def __init__(self, group: str, doing: str, error: OSError) -> None:
         advice = "see in the kernel log whether a disk fails"
         super().__init__(f"{doing} in {group}", error, advice)
+
+
+class NotWritten(SystemRefused):
+    """The settings for LVM cannot be written."""
+
+    DOING = "write the settings for LVM"
+    ADVICE = "see that the folder can be written to, and is the agent's alone"
 
 
 class NoLvm(DriverFailed):

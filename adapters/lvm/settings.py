@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from adapters.lvm import fronts
+from adapters.lvm.failures import NotWritten
 from adapters.lvm.mapper import mapped
+from adapters.refused import in_words_of
 
 Links = Mapping[str, str]  # the disk that each leads to
 
 NARROW = "narrow"  # the folder of settings for looking at the group's disks alone
 CHOSEN = "chosen-among"  # in it: what there was to look at when they were chosen
 DEVICES = Path("/sys/class/block")
+MADE = ("LVM-", fronts.UUID_PREFIX)  # what device-mapper's uuids of LVM's and ours are
 
 
 def environment(system_dir: Path) -> dict[str, str]:
@@ -95,28 +98,32 @@ backup {{
 def write_system_dir(folder: Path, devices: Sequence[str]) -> None:
     """Write LVM's settings for us: only these devices (none: all) are looked at.
 
-    The folder has the name of the group, whose volumes are none of its disks.
+    The folder has the name of the group, whose volumes are none of its disks. Raises
+    `NotWritten`.
     """
     filters = [f'"r|^/dev/{folder.name}/|"', f'"r|^{fronts.FOLDER}/{fronts.PREFIX}|"']
     if devices:
         filters += [f'"a|^{device}$|"' for device in devices] + ['"r|.*|"']
-    write_settings(folder, "/dev", filters, Path("/proc"))
+    with writing():
+        write_settings(folder, "/dev", filters, Path("/proc"))
 
 
 def write_narrow_dir(system_dir: Path, disks: Sequence[str]) -> tuple[Path, Links]:
     """Write settings with which LVM sees links alone; return where, and whose they are.
 
     It finds no `/sys`, where it would look up each logical volume: what it asks there
-    about disks (are they parts of others?) was answered when it chose these.
+    about disks (are they parts of others?) was answered when it chose these. Raises
+    `NotWritten`.
     """
     folder = system_dir / NARROW
     seen, proc = folder / "dev", folder / "proc"
-    shutil.rmtree(folder, ignore_errors=True)
     links = {str(seen / d.removeprefix("/dev/").replace("/", "!")): d for d in disks}
-    for link, to in {**links, str(proc / "devices"): "/proc/devices"}.items():
-        Path(link).parent.mkdir(0o700, parents=True, exist_ok=True)
-        Path(link).symlink_to(to)
-    write_settings(folder, str(seen), [f'"a|^{seen}/|"', '"r|.*|"'], proc)
+    with writing():
+        remove(folder)
+        for link, to in {**links, str(proc / "devices"): "/proc/devices"}.items():
+            Path(link).parent.mkdir(0o700, parents=True, exist_ok=True)
+            Path(link).symlink_to(to)
+        write_settings(folder, str(seen), [f'"a|^{seen}/|"', '"r|.*|"'], proc)
     with suppress(OSError):
         write(folder / CHOSEN, surroundings(system_dir))
     return folder, links
@@ -129,7 +136,7 @@ def disks_before(system_dir: Path) -> list[str]:
     """
     narrow = system_dir / NARROW
     try:
-        if (narrow / CHOSEN).read_text() != surroundings(system_dir):
+        if (narrow / CHOSEN).read_bytes() != surroundings(system_dir).encode():
             return []
         return [str(link.readlink()) for link in (narrow / "dev").iterdir()]
     except OSError:
@@ -139,13 +146,38 @@ def disks_before(system_dir: Path) -> list[str]:
 def surroundings(system_dir: Path) -> str:
     """Return among what LVM chooses its disks: its settings, and all devices.
 
-    What is in the group itself, and in front of it, is none it could choose.
+    What LVM or we have made is none that it could choose.
     """
-    ours = mapped(system_dir.name, ""), fronts.PREFIX
-    others = (it.name for it in fronts.FOLDER.iterdir() if not it.name.startswith(ours))
+    lvs = Path("/dev", system_dir.name).glob("*")
+    ours = {mapped(system_dir.name, lv.name) for lv in lvs}  # most, at little cost
+    others = (it.name for it in fronts.FOLDER.iterdir() if it.name not in ours)
+    others = (name for name in others if not is_made(fronts.FOLDER / name))
     disks = (it.name for it in DEVICES.iterdir() if not it.name.startswith("dm-"))
     settings = (system_dir / CONF_NAME).read_text()
     return "\n".join([settings, *sorted(disks), *sorted(others)])
+
+
+def is_made(path: Path) -> bool:
+    """Tell whether LVM or we have made a device of device-mapper."""
+    try:
+        number = path.stat().st_rdev
+        numbers = f"{os.major(number)}:{os.minor(number)}"
+        uuid = Path("/sys/dev/block", numbers, "dm/uuid").read_text()
+    except OSError:
+        return False
+    return uuid.startswith(MADE)
+
+
+def writing() -> AbstractContextManager[None]:
+    """Raise `NotWritten` for what the system refuses."""
+    return in_words_of({}, (NotWritten, NotWritten.ADVICE), NotWritten.DOING)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, or what is in its place."""
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_settings(folder: Path, scan: str, filters: Sequence[str], proc: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Thread
 
 from adapters.lvm.report import Reply, reply_of
-from adapters.lvm.settings import SYSTEM_DIR, Links, write_narrow_dir
+from adapters.lvm.settings import CONF_NAME, SYSTEM_DIR, Links, write_narrow_dir
 
 # All that ever has to be said to LVM; nothing in it means anything to its shell.
 WORD = re.compile(r"[\w+.:/=!@,%-]+", re.ASCII)
@@ -121,6 +121,11 @@ class Shell:
         self._process: Process | None = None
         self.stays = True  # or each command takes a process of its own
 
+    @property
+    def settings(self) -> Path:
+        """The folder of the settings that it is run with."""
+        return Path(self._environment[SYSTEM_DIR])
+
     def look_at(self, disks: Sequence[str]) -> None:
         """Look at nothing but these from now on; everywhere, if there are none.
 
@@ -149,6 +154,8 @@ class Shell:
             return self._alone(words, seconds)
         process, self._process = self._process, None  # back when it has answered
         fresh = process is None
+        if fresh and not (self.settings / CONF_NAME).exists():
+            self.look_at(list(self.disks.values()))  # somebody has removed it
         try:
             process = process or Process(self._environment)
             process.say(words)

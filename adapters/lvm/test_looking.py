@@ -15,15 +15,16 @@ from uuid import UUID
 import pytest
 
 from adapters.contracts.drivers import CAUSE, GIB, asked, size
+from adapters.contracts.snapshots import wanted
 from adapters.contracts.targets import KEY
 from adapters.holders import PATIENCE, claimed, is_held_by_others
 from adapters.lvm.driver import RUN
 from adapters.lvm.mapper import SECTOR
-from adapters.lvm.settings import environment, write_system_dir
+from adapters.lvm.settings import CHOSEN, NARROW, environment, write_system_dir
 from adapters.lvm.shell import Ended, Shell
 from adapters.lvm.testing import QUICK, run
 from adapters.lvm.worker import Worker
-from domain.ports import Driver
+from domain.ports import Driver, DriverFailed
 from service.agents import driver_of
 from service.settings import LVM_DRIVER, BackendSettings
 
@@ -178,18 +179,64 @@ def test_an_agent_that_begins_looks_at_the_disks_of_the_one_before(
     assert looks == [[], [DISK], [DISK], [], [DISK]]
 
 
+@pytest.mark.parametrize("name", ["a-path", f"{GROUP}-path", "front-path"])
 def test_it_looks_everywhere_if_there_are_other_devices(
-    group: str, looks: list[list[str]]
+    name: str, group: str, looks: list[list[str]]
 ) -> None:
     fresh(group)
     looks.clear()
-    run("dmsetup", "create", "a-path", "--table", "0 8192 zero")
+    run("dmsetup", "create", name, "--table", "0 8192 zero")
     try:
         fresh(group)
     finally:
-        run("dmsetup", "remove", "a-path")
+        run("dmsetup", "remove", name)
 
     assert looks == [[], [DISK]]
+
+
+def test_the_groups_own_volumes_are_no_other_devices(
+    group: str, looks: list[list[str]]
+) -> None:
+    driver = fresh(group)
+    looks.clear()
+    driver.create(asked(volume_id=VOLUME, size_gib=1), CAUSE)
+    driver.take_snapshot(wanted(VOLUME), CAUSE)
+    driver.connect(VOLUME, {"host": "here"})
+    fresh(group).remove_export(VOLUME)
+
+    assert looks == [[DISK]]
+
+
+@pytest.mark.parametrize("spoil", ["a file", "a link", "bytes"])
+def test_it_looks_everywhere_if_what_was_kept_is_no_more(
+    spoil: str, group: str, looks: list[list[str]], tmp_path: Path
+) -> None:
+    fresh(group)
+    looks.clear()
+    kept = RUN / group / NARROW
+    if spoil == "bytes":
+        (kept / CHOSEN).write_bytes(b"\xff")
+    else:
+        rmtree(kept)
+        kept.touch() if spoil == "a file" else kept.symlink_to(tmp_path)
+    fresh(group)
+
+    assert looks == [[], [DISK]]
+
+
+def test_settings_that_are_gone_are_written_anew(shell: Shell, group: str) -> None:
+    shell.look_at([DISK])
+    rmtree(shell.settings)
+
+    assert groups(shell) == [group]
+
+
+def test_whoever_looks_for_a_group_is_told_where_lvm_looks(group: str) -> None:
+    raises = pytest.raises(DriverFailed, match=f"looks at {ANOTHER} alone")
+    with raises as failure:
+        fresh(group, lvm_devices=[ANOTHER])
+
+    assert "lvm_devices" in str(failure.value)
 
 
 def test_it_looks_everywhere_if_it_is_to_look_at_other_devices(
