@@ -154,10 +154,8 @@ class Shell:
             return self._alone(words, seconds)
         process, self._process = self._process, None  # back when it has answered
         fresh = process is None
-        if fresh and not (self.settings / CONF_NAME).exists():
-            self.look_at(list(self.disks.values()))  # somebody has removed it
         try:
-            process = process or Process(self._environment)
+            process = process or self._begun()
             process.say(words)
             reply = process.answer(seconds)
         except Ended as ended:
@@ -179,8 +177,14 @@ class Shell:
         if process:
             process.end()
 
+    def _begun(self, *words: str) -> Process:
+        """Start an `lvm`; settings that somebody has removed are written anew."""
+        if not (self.settings / CONF_NAME).exists():
+            self.look_at(list(self.disks.values()))
+        return Process(self._environment, *words)
+
     def _alone(self, words: Sequence[str], seconds: float) -> Reply:
-        process = Process(self._environment, *words)
+        process = self._begun(*words)
         reply = process.answer(seconds)
         process.end()
         return reply

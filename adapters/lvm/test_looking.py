@@ -209,16 +209,21 @@ def test_the_groups_own_volumes_are_no_other_devices(
 
 @pytest.mark.parametrize("spoil", ["a file", "a link", "bytes"])
 def test_it_looks_everywhere_if_what_was_kept_is_no_more(
-    spoil: str, group: str, looks: list[list[str]], tmp_path: Path
+    spoil: str, group: str, looks: list[list[str]]
 ) -> None:
     fresh(group)
     looks.clear()
     kept = RUN / group / NARROW
-    if spoil == "bytes":
-        (kept / CHOSEN).write_bytes(b"\xff")
-    else:
-        rmtree(kept)
-        kept.touch() if spoil == "a file" else kept.symlink_to(tmp_path)
+    match spoil:
+        case "bytes":
+            (kept / CHOSEN).write_bytes(b"\xff")
+        case "a file":
+            rmtree(kept)
+            kept.touch()
+        case "a link":
+            elsewhere = kept.rename(kept.with_name("elsewhere"))
+            (elsewhere / CHOSEN).unlink()
+            kept.symlink_to(elsewhere)
     fresh(group)
 
     assert looks == [[], [DISK]]

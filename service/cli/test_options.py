@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import typer
 from rich.markup import render
 from typer.testing import CliRunner
 
-from service.cli import names, show
+from service.cli import app, names, show
 from service.cli.app import NOUNS, app_of, run
 from service.cli.arguments import connector_of, metadata_of
 from service.cli.client import Caller, Ended, Problem, data_folder
@@ -325,4 +325,23 @@ def test_every_noun_is_imported_alone() -> None:
     assert sorted(commands.commands) == sorted(NOUNS)
     for noun in NOUNS:
         alone: Any = typer.main.get_command(app_of([noun]))
-        assert noun in alone.commands
+        assert set(alone.commands) == {n for n in NOUNS if NOUNS[n] == NOUNS[noun]}
+
+
+@pytest.mark.parametrize(
+    ("said", "nouns"),
+    [(["volume", "--help"], ["volume"]), (["--help"], [*NOUNS]), (["x"], [*NOUNS])],
+)
+def test_a_command_imports_what_is_asked_for(
+    said: list[str], nouns: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported = list[str]()
+
+    def noted(asked: Iterable[str]) -> typer.Typer:
+        imported.extend(asked)
+        return app_of(imported)
+
+    monkeypatch.setattr(app, "app_of", noted)
+    run(said)
+
+    assert imported == nouns
