@@ -117,7 +117,7 @@ CREATE_APPEND = SQL("""
             SELECT more.backend, coalesce(known.gib, 0)
             FROM unnest(backends, taken_gib, limits) AS more (backend, gib, most)
             LEFT JOIN {allocations} AS known ON known.backend = more.backend
-            WHERE more.gib > 0 AND coalesce(known.gib, 0) + more.gib > more.most
+            WHERE coalesce(known.gib, 0) + more.gib > more.most
         ) AS wrong;
         IF moved_on <> '{{}}' OR used IS NOT NULL OR taken IS NOT NULL THEN
             conflict := jsonb_build_object(
@@ -222,8 +222,8 @@ class Batch:
     `based_on` is the version of every aggregate that was looked at, `asked`
     every request id. A key is kept with the index of its command's last event,
     -1 for none. `parts` are new parts and what they are parts of. `taken` is
-    how many GiB of each backend the events take more, or less; where that is
-    more, what is taken in all must stay within `limits`. `seen` is how many GiB
+    how many GiB of each backend the events take more, or less; with it, what is
+    taken in all must stay within its limit in `limits`. `seen` is how many GiB
     were thought to be taken where something was refused. `word` is what whoever
     follows the log is told, who looks by himself a little later where that is nothing.
     """
@@ -490,7 +490,6 @@ def arrays(batch: Batch) -> list[Array]:
     ids = cast("list[UUID]", [event.originator_id for event in events])
     written = set(ids)
     looked_at = {i: v for i, v in batch.based_on.items() if i not in written}
-    taken = {backend: gib for backend, gib in batch.taken.items() if gib}
     return [
         uuids(looked_at),
         bigints(looked_at.values()),
@@ -511,9 +510,9 @@ def arrays(batch: Batch) -> list[Array]:
         uuids(key.part_id for key in kept),
         bigints(index + 1 for _, index in batch.kept),
         bigints(key.position for key in kept),
-        texts(taken),
-        bigints(taken.values()),
-        bigints(batch.limits.get(backend, 2**62) for backend in taken),
+        texts(batch.taken),
+        bigints(batch.taken.values()),
+        bigints(batch.limits.get(backend, 2**62) for backend in batch.taken),
         texts(batch.words),
     ]
 

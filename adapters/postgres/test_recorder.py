@@ -164,9 +164,18 @@ def test_a_refusal_for_lack_of_room_is_confirmed(
 def test_room_can_be_given_back_above_the_limit(manager: VolumeManager) -> None:
     manager.recorder.append(batch_of(new_volume(), taken={"a": 9}, limits={"a": 9}))
 
-    manager.recorder.append(batch_of(new_volume(), taken={"a": -1}, limits={"a": 5}))
+    manager.recorder.append(batch_of(new_volume(), taken={"a": -1}))
 
     assert manager.recorder.allocated() == {"a": 8}
+
+
+def test_what_gives_back_as_much_as_it_takes_is_within_the_limit(
+    manager: VolumeManager,
+) -> None:
+    manager.recorder.append(batch_of(new_volume(), taken={"a": 9}, limits={"a": 9}))
+
+    with pytest.raises(Conflict):
+        manager.recorder.append(batch_of(new_volume(), taken={"a": 0}, limits={"a": 5}))
 
 
 @pytest.mark.parametrize("committed", [True, False])

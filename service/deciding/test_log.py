@@ -1002,6 +1002,27 @@ def test_a_thick_volume_on_thin_storage_is_within_its_own_limit(
     assert manager.recorder.allocated() == {"files": used + sum(made)}
 
 
+def test_what_is_given_back_beside_it_lets_nothing_past_its_limit(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> Any:
+        one, two = (live(manager.recorder, room=Room(volume_types=SOLID)) for _ in "ab")
+        async with one as one_log, two as other:
+            asked = await ask(thin(other), create, size_gib=3)
+            await ask(thin(one_log), create, size_gib=15)
+            # The other has not heard of it.
+            _, answer = await asyncio.gather(
+                fail(other, asked["id"], 1),
+                ask(other, create, size_gib=3, volume_type="solid"),
+            )
+            return answer
+
+    refused = asyncio.run(scenario())
+
+    assert refused["type"] == "no-capacity"
+    assert manager.recorder.allocated() == {"files": 15}
+
+
 async def made(log: Log) -> str:
     return await available(log, size_gib=3)
 
