@@ -22,6 +22,7 @@ from service.endpoints import agents
 from service.testing.callers import eventually
 from service.testing.deciding import capabilities
 from service.testing.house import House, Run
+from service.testing.loads import has_room
 
 NODE_1 = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 NODE_2 = {"host": "node-2", "initiator": "iqn.2026-01.example:node-2"}
@@ -227,6 +228,7 @@ def test_a_storage_that_takes_long_to_set_up_is_swept_once(
         await house.agent.at_work.wait()
         begun = house.driver.diary.count("asked")
         house.driver.setting_up.open.set()
+        await has_room(house.asker)
         for _ in range(5):  # beside which there is time for a second one
             await house.available()
         return int(house.driver.diary.count("asked") - begun)

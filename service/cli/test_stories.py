@@ -225,8 +225,8 @@ def test_the_commands_of_consistency_groups_leave_others_alone(shell: Shell) -> 
     shell.told("group", "create", "loose", "--backend", "files")
     shell.told("volume", "create", "loose-db", "--size", "1", "--group", "loose")
     shell.told("group-snapshot", "create", "loose", "--name", "loosely", "--wait")
-    [loose] = shell.told("group", "list", "--name", "loose")["items"]
-    [taken] = shell.told("group-snapshot", "list", "--name", "loosely")["items"]
+    loose = shell.told("group", "show", "loose")
+    taken = shell.told("group-snapshot", "show", "loosely")
     made = ("consistency-group", "create-from-source")
 
     told = [
