@@ -32,11 +32,15 @@ LONGEST = 4 * 1024 * 1024  # bytes of a line; NATS carries an event in less than
 LINK = slice(9, 73)
 END_OF_ID = slice(115, 117)
 LINE = re.compile(
-    rb'\{"link":"(.{64})","id":"(.{36})","position":(\d{1,18}),"version":(\d{1,18}),'
+    rb'\{"link":"(.{64})","id":"(.{36})",'
+    rb'"position":([1-9]\d{0,17}),"version":([1-9]\d{0,17}),'
     rb'"topic":"([^"]{1,100})","state":(.*)\}',
     re.DOTALL,
 ).fullmatch
 MOST = 1_000_000  # aggregates of a share, which is twice what a share is made for
+# Bytes of text, for each line and besides: a line of ours has some 500, and 64 KiB more
+# where a caller says as much as he may; a stranger may be after all the memory.
+MOST_EACH, MOST_BESIDES = 128 * 1024, 256 * 1024 * 1024
 SHOWN = 200  # characters of what is wrong; some of them may be a stranger's
 
 Told = Callable[[int], None]
@@ -93,6 +97,7 @@ class Lines:
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
+        self._read = 0  # bytes
         self._ready: list[bytes] = []
         self._rest = b""
         self.number = 0  # of the last line that was given
@@ -108,6 +113,9 @@ class Lines:
                 if self._rest:
                     raise NotALog("it has no end", self.number + 1)
                 return []
+            self._read += len(piece)
+            if self._read > MOST_BESIDES + MOST_EACH * self.number:
+                raise NotALog("too much is said up to here", self.number + 1)
             *self._ready, self._rest = (self._rest + piece).split(b"\n")
             if len(self._rest) > LONGEST:
                 line = self.number + len(self._ready) + 1
@@ -221,8 +229,8 @@ def check(line: bytes, vouched: str) -> None:
 
 
 def standing(aggregate: Aggregate) -> tuple[str, str]:
-    """Return what an aggregate is, and its status."""
-    return noun_of(aggregate), str(aggregate.status)
+    """Return what an aggregate is, and its status, of which a stranger's has no end."""
+    return noun_of(aggregate), str(aggregate.status)[:SHOWN]
 
 
 def noun_of(aggregate: Aggregate) -> str:

@@ -169,6 +169,7 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "a capital id": lambda line: line[:81] + line[81:117].upper() + line[117:],
     "another link": lambda line: line[:9] + b"00" + line[11:],
     "a link that is none": lambda line: line[:9] + b"zz" + line[11:],
+    "a zero before": lambda line: line.replace(PLACE, b'"position":02,'),
     "a bit": lambda line: line[:-20] + bytes([line[-20] ^ 1]) + line[-19:],
 }  # fmt: skip
 
@@ -214,6 +215,15 @@ def test_more_than_can_be_kept_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(NotALog, match="there are more than 2 things"):
         replay(lines_of(small()[0]))
+
+
+def test_lines_that_say_too_much_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = [line + b"\n" for line in lines_of(small()[0])]
+    monkeypatch.setattr(replaying, "MOST_EACH", 0)
+    monkeypatch.setattr(replaying, "MOST_BESIDES", len(pieces[0] + pieces[1]))
+
+    with pytest.raises(NotALog, match="line 3: too much is said up to here"):
+        replayed(Lines(pieces), len(pieces), WHOLE, {})
 
 
 def test_a_log_that_ends_too_soon_is_refused() -> None:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
 from domain.volume_type import Unclear, VolumeType
-from service.messages.schema import BACKEND
+from service.messages.schema import BACKEND, WORD
 from service.messages.text import words
 
 FILE_DRIVER = "adapters.file.driver.FileDriver"
@@ -27,6 +28,9 @@ DRIVERS = {"lvm": LVM_DRIVER, "file": FILE_DRIVER}
 IS_A_NAME = re.compile(str(BACKEND.regex.pattern))
 MANAGER = "service.manager.VolumeManager"
 ENVIRONMENT = "HOLDFAST_"
+MOST_SECONDS = 1_000_000_000  # 31 years: a time so long ago can still be said
+MOST_PROMISED = 1_000_000  # times what there is
+PORTS = range(1, 65_536)
 READ_ELSEWHERE = {"HOLDFAST_DATA", "HOLDFAST_LOG_LEVEL"}
 # Kubernetes tells each container of the services beside it, one called `holdfast` too.
 OF_KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)")
@@ -103,7 +107,13 @@ class DriverClass(fields.String):
 
 
 def seconds(default: float) -> fields.Float:
-    return fields.Float(load_default=default, validate=validate.Range(min=0.05))
+    bounds = validate.Range(min=0.05, max=MOST_SECONDS)
+    return fields.Float(load_default=default, validate=bounds)
+
+
+def whole(default: int, least: int, most: int | None = None) -> fields.Integer:
+    bounds = validate.Range(min=least, max=most)
+    return fields.Integer(load_default=default, strict=True, validate=bounds)
 
 
 class DeadlinesSchema(Strict):
@@ -127,7 +137,7 @@ class DatabaseSchema(Strict):
 
     dbname = fields.String(load_default="holdfast")
     host = fields.String(load_default="127.0.0.1")
-    port = fields.Integer(load_default=5432)
+    port = whole(5432, PORTS.start, PORTS.stop - 1)
     user = fields.String(load_default="holdfast")
     password = fields.String(load_default="")
     schema = fields.String(load_default="public")
@@ -141,12 +151,29 @@ class BackendSchema(Schema):
 
     name = fields.String(required=True, validate=BACKEND)
     volume_driver = DriverClass(load_default=None)
-    reserved_percentage = fields.Integer(
-        load_default=0, validate=validate.Range(min=0, max=100)
-    )
+    reserved_percentage = whole(0, 0, 100)
     max_over_subscription_ratio = fields.Float(
-        load_default=20.0, validate=validate.Range(min=1)
+        load_default=20.0, validate=validate.Range(min=1, max=MOST_PROMISED)
     )
+
+
+def a_server(url: str) -> None:
+    """Refuse what is no address of a NATS server, or of several."""
+    try:
+        told = urlsplit(url if "://" in url else f"nats://{url}")
+        usable = told.port in (None, *PORTS) and told.scheme in ("nats", "tls")
+    except ValueError:
+        usable = False
+    if not usable or not told.hostname or re.search(r"[\s,]", url):
+        raise ValidationError("Must be one server, as nats://HOST:PORT.")
+
+
+def a_listener(address: str) -> None:
+    """Refuse what is no place to listen at."""
+    host, _, port = address.rpartition(":")
+    usable = host and re.fullmatch("[0-9]{1,5}", port) and int(port) in PORTS
+    if address and not usable:
+        raise ValidationError("Must be HOST:PORT.")
 
 
 def clear(specs: dict[str, str]) -> None:
@@ -161,19 +188,14 @@ class SettingsSchema(Strict):
     volume_manager = fields.String(load_default=MANAGER)
     volume_driver = DriverClass(load_default="")  # the way it is run decides
     volume_group = fields.String(load_default="cinder-volumes")
-    num_shell_tries = fields.Integer(load_default=3, validate=validate.Range(min=1))
-    nats_url = fields.String(load_default="nats://127.0.0.1:4222")
+    num_shell_tries = whole(3, 1)
+    nats_url = fields.String(load_default="nats://127.0.0.1:4222", validate=a_server)
     agent_key = fields.String(load_default="")
     checkpoint_key = fields.String(load_default="")
     checkpoint_file = fields.String(load_default="")
-    checkpoint_events = fields.Integer(
-        load_default=10_000, validate=validate.Range(min=1)
-    )
-    checkpoint_seconds = fields.Integer(load_default=60, validate=validate.Range(min=1))
-    metrics_listen = fields.String(
-        load_default="",
-        validate=validate.Regexp(r"(.+:\d{1,5})?\Z", error="Must be HOST:PORT."),
-    )
+    checkpoint_events = whole(10_000, 1)
+    checkpoint_seconds = whole(60, 1)
+    metrics_listen = fields.String(load_default="", validate=a_listener)
     log_format = fields.String(
         load_default="logfmt", validate=validate.OneOf(["logfmt", "json"])
     )
@@ -187,7 +209,7 @@ class SettingsSchema(Strict):
         fields.Nested(BackendSchema), data_key="backend", load_default=list
     )
     volume_types = fields.Dict(
-        fields.String(),
+        fields.String(validate=WORD),
         fields.Dict(fields.String(), fields.String(), validate=clear),
         data_key="volume_type",
         load_default=dict,
@@ -196,9 +218,15 @@ class SettingsSchema(Strict):
     @post_load
     def made(self, data: dict[str, Any], **_: Any) -> Settings:
         backends = [backend_of(told, data) for told in data.pop("backends")]
-        names = [backend.name for backend in backends]
-        if len(set(names)) < len(names):
-            raise ValidationError("Two backends have the same name.", "backend")
+        folders = [b.options["folder"] for b in backends if "folder" in b.options]
+        if not all(isinstance(folder, str) for folder in folders):
+            raise ValidationError("A folder is a path, as text.", "backend")
+        for what, told in (
+            ("name", [backend.name for backend in backends]),
+            ("folder", [os.path.realpath(folder) for folder in folders]),
+        ):
+            if len(set(told)) < len(told):
+                raise ValidationError(f"Two backends have the same {what}.", "backend")
         return Settings(**data, backends=tuple(backends))
 
 
@@ -221,9 +249,20 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Sett
     except ValidationError as error:
         where = f"{path}: " if path else ""
         errors: Any = error.messages
+        if isinstance(wrong := errors.get("backend"), dict):
+            errors["backend"] = {
+                called(told["backend"][number], number): why
+                for number, why in wrong.items()
+            }
         said = "; ".join(f"{name}: {words(why)}" for name, why in errors.items())
         raise Unusable(f"{where}{said}") from error
     return settings
+
+
+def called(backend: Any, number: int) -> str:
+    """Return what the settings call a backend, or which of them it is."""
+    name = backend.get("name") if isinstance(backend, dict) else None
+    return name if isinstance(name, str) and name else f"number {number + 1}"
 
 
 def read(path: Path) -> dict[str, Any]:

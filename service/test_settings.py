@@ -47,3 +47,57 @@ def test_what_others_put_into_the_environment_is_left_alone() -> None:
             "HOLDFAST_NATS_SERVICE_HOST": "10.0.0.2",
         },
     )
+
+
+A_BACKEND = '[[backend]]\nname = "one"\n'
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("[deadlines]\ncreating = 1e300", "deadlines: creating: .* 1000000000"),
+        ("checkpoint_events = 1.5", "checkpoint_events: Not a valid integer"),
+        ('metrics_listen = "127.0.0.1:٣"', "metrics_listen: Must be HOST:PORT"),
+        ('metrics_listen = "127.0.0.1:65536"', "metrics_listen: Must be HOST:PORT"),
+        ("[database]\nport = 0", "database: port: "),
+        (
+            f"{A_BACKEND}max_over_subscription_ratio = 1e308",
+            "backend: one: max_over_subscription_ratio: .* 1000000",
+        ),
+        ("[[backend]]\nreserved_percentage = 3", "backend: number 1: name: Missing"),
+        (f"{A_BACKEND}{A_BACKEND}", "backend: Two backends have the same name"),
+        (
+            f'{A_BACKEND}folder = "/v"\n[[backend]]\nname = "two"\nfolder = "/v/"',
+            "backend: Two backends have the same folder",
+        ),
+        (f"{A_BACKEND}folder = 3", "backend: A folder is a path, as text"),
+        ('[volume_type.""]', "volume_type: "),
+        *(
+            (f'nats_url = "{url}"', "nats_url: Must be one server, as nats://HOST:PORT")
+            for url in (
+                "",
+                "nats://",
+                "nats://127.0.0.1:99999",
+                "nats://[::1",
+                "nats://127.0.0.1:1,nats://127.0.0.1:2",
+                "nats://a b",
+                "http://127.0.0.1:4222",
+            )
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused(
+    tmp_path: Path, told: str, said: str
+) -> None:
+    file = tmp_path / "holdfast.toml"
+    file.write_text(f"{told}\n")
+
+    with pytest.raises(Unusable, match=said):
+        load(file, {})
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://127.0.0.1:4222", "tls://me:word@nats.example", "nats.example:4222"]
+)
+def test_a_server_may_be_named_as_nats_has_it(url: str) -> None:
+    assert load(None, {"HOLDFAST_NATS_URL": url}).nats_url == url

@@ -99,9 +99,11 @@ def opened(path: Path, verifier: Verifier | None = None) -> Archive:
     """Return the log in a file, the checkpoints in it checked as far as that goes.
 
     With a verifier each must have been signed with its key, and there must be one.
-    Raises `NotALog` or `OSError`.
+    Raises `Cut`, `NotALog` or `OSError`.
     """
     with path.open("rb") as file:
+        if not file.seekable():
+            raise Cut("a pipe cannot be read twice; give a file")
         lines = Lines(pieces(file))
         head = read(lines.line(), Head, lines.number)
         if head.holdfast_log != FORMAT:

@@ -132,8 +132,13 @@ class Volumes:
         self._sizes: dict[UUID, int] = {}
 
     def set_up(self) -> None:
-        """Make the folder if there is none, and remember what it is and has."""
-        if not self._folder.is_dir():
+        """Make the folder if there is none, and remember what it is and has.
+
+        Raises `OutOfSight` where it was set up before and is another one now.
+        """
+        if self._seen:
+            self.look()
+        elif not self._folder.is_dir():
             self._folder.mkdir(0o700, parents=True)
             sync(self._folder.parent)
         self._seen = self._folder.stat()

@@ -11,9 +11,15 @@ need is imported where it is used.
 
 from __future__ import annotations
 
+import os
+import sys
+
 
 def main() -> int:
     """Run the command line and return the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
     try:
         # Here, so that Ctrl-C while it is imported ends as quietly as later.
         from service.cli.app import run  # noqa: PLC0415

@@ -127,7 +127,7 @@ def verifier(key: str | None) -> Any:
     from domain.note import NotAKey, Verifier  # noqa: PLC0415 - as in `up`
 
     try:
-        return Verifier.read(key) if key else None
+        return None if key is None else Verifier.read(key)
     except NotAKey as wrong:
         raise Misused(str(wrong)) from wrong
 

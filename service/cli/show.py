@@ -134,7 +134,7 @@ def drift(told: dict[str, Any]) -> Table:
 
 def fields(told: dict[str, Any]) -> Table:
     """Show one thing: what it says of itself and is not empty, and all its labels."""
-    pairs = [(key, words(value)) for key, value in flattened(told)]
+    pairs = [(words(key), words(value)) for key, value in flattened(told)]
     return Table([[key, said] for key, said in pairs if said or key.startswith(LABEL)])
 
 

@@ -73,8 +73,27 @@ def test_a_file_that_is_no_log_is_refused(file: Path) -> None:
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_key_that_is_none_is_wrong_usage(file: Path) -> None:
-    assert alone("replay", str(file), "--key", "secret").returncode == 2
+def test_what_cannot_be_read_twice_is_refused(file: Path) -> None:
+    ended = subprocess.run(
+        ["sh", "-c", f"{HOLDFAST} audit replay <{file} /dev/stdin"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    piped = subprocess.run(
+        ["sh", "-c", f"cat {file} | {HOLDFAST} audit replay /dev/stdin"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0
+    assert piped.stderr == "holdfast: a pipe cannot be read twice; give a file\n"
+
+
+@pytest.mark.parametrize("key", ["secret", ""])
+def test_a_key_that_is_none_is_wrong_usage(file: Path, key: str) -> None:
+    assert alone("replay", str(file), "--key", key).returncode == 2
 
 
 def test_a_file_that_is_there_is_not_written_over(shell: Shell, file: Path) -> None:

@@ -345,3 +345,9 @@ def test_a_command_imports_what_is_asked_for(
     run(said)
 
     assert imported == nouns
+
+
+def test_what_a_stranger_calls_something_does_nothing_to_a_terminal() -> None:
+    told = show.fields({"totals": {"volume": {"\x1b[2Jevil\nline": 1}}})
+
+    assert told.rows == [["totals.volume.?[2Jevil line", "1"]]

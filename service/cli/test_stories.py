@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from typing import Any
 from uuid import uuid4
 
-from service.cli.conftest import Shell
+import pytest
+
+from service.cli.conftest import HOLDFAST, Shell
 
 
 def test_a_volume_is_made_found_by_its_name_and_listed(shell: Shell) -> None:
@@ -345,3 +348,15 @@ def test_a_read_model_that_is_not_is_refused_with_those_that_are(shell: Shell) -
 def projections(shell: Shell) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = shell.told("projections", "list")["items"]
     return items
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_command_whose_output_is_closed_ends_as_it_should(
+    shell: Shell, closed: str
+) -> None:
+    asked = f"{HOLDFAST} volume list --data {shell.data} {closed}"
+    ended = subprocess.run(
+        ["sh", "-c", asked], capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -29,7 +29,8 @@ def words(why: Any) -> str:
     """Return messages, nested as they may be, as one line."""
     if isinstance(why, dict):
         return ", ".join(
-            f"{name or EMPTY}: {words(inner)}" for name, inner in why.items()
+            f"{EMPTY if name == '' else name}: {words(inner)}"
+            for name, inner in why.items()
         )
     if isinstance(why, list):
         return " ".join(map(words, why))
