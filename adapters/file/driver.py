@@ -264,7 +264,7 @@ class FileDriver:
             objects += [
                 Object(readable(name), size_of(self._folder / name))
                 for name in names(self._folder) - known  # homes without data as well
-                if not name.startswith(".")
+                if not any(some.is_leftover(name) for some in kept)
             ]
             ids = (each.id for each in objects if each.noun == "volume")
             used = {i for i in ids if i and is_held_by_others(self._volumes.path(i))}

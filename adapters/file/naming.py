@@ -37,9 +37,30 @@ def made_by(cause: Cause) -> str:
 
 def cause_in(home: Path) -> Cause:
     """Return what made a volume, as it says itself."""
-    for told in filter(None, map(MADE_BY.fullmatch, names(home))):
+    for name in tags(home, names(home)):
+        told = MADE_BY.fullmatch(name)
+        assert told
         return Cause(int(told[1]), told[2])
     return msgspec.json.decode((home / OLD_MADE_BY).read_bytes(), type=Cause)
+
+
+def tags(home: Path, beside: Iterable[str]) -> list[str]:
+    """Return the names by which a volume says what made it: one, if all is well.
+
+    Of several those count that are its data's, as ours are where no copy was made.
+    """
+    told = sorted(filter(MADE_BY.fullmatch, beside))
+    if not told[1:]:
+        return told
+    return [name for name in told if is_the_data(home, name)] or told
+
+
+def is_the_data(home: Path, name: str) -> bool:
+    """Tell whether what is beside a volume's data is another link to it."""
+    try:
+        return (home / name).samefile(home / DATA)
+    except FileNotFoundError:
+        return False
 
 
 def said_to_be_of(beside: Iterable[str]) -> list[UUID]:
@@ -52,9 +73,15 @@ def is_ours(name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in TOLD)
 
 
-def strangers(beside: set[str]) -> list[str]:
+def strangers(home: Path) -> list[str]:
     """Return which names beside a volume's data are not ours."""
-    return sorted(name for name in beside if not is_ours(name))
+    beside = names(home)
+    told = tags(home, beside)
+    return sorted(
+        name
+        for name in beside
+        if not is_ours(name) or (MADE_BY.fullmatch(name) and name not in told)
+    )
 
 
 def size_of(path: Path) -> int:

@@ -425,6 +425,50 @@ def test_what_is_not_ours_is_left_alone(driver: FileDriver, folder: Path) -> Non
     assert driver.capabilities().total_volumes == 0
 
 
+def test_what_hides_is_told_of_but_not_what_is_half_made(
+    driver: FileDriver, folder: Path
+) -> None:
+    (folder / ".hidden").touch()
+    (folder / f".{uuid4()}.making").mkdir()
+    (folder / f".snapshot-{uuid4()}.deleting").mkdir()
+
+    assert [found.name for found in driver.survey().objects] == [".hidden"]
+
+
+@pytest.mark.parametrize("planted", ["made-by 1 2020-01-01", "made-by 99 2030-01-01"])
+def test_a_tag_that_somebody_else_has_put_there_is_none(
+    driver: FileDriver, folder: Path, planted: str
+) -> None:
+    volume = created(driver)
+    (folder / str(volume) / planted).touch()
+
+    ours, strange = driver.survey().objects
+
+    assert (ours.id, ours.made_at) == (volume, CAUSE.at)
+    assert strange.name == f"{volume}/{planted}"
+    with pytest.raises(Crowded):
+        driver.delete(volume, CAUSE.at)
+
+
+def test_a_folder_that_went_away_is_not_made_anew(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+    away = folder.rename(folder.with_name("away"))
+
+    with pytest.raises(DriverFailed, match="is not the folder that was set up"):
+        driver.set_up()
+    assert not folder.exists()
+    folder.mkdir()  # as where a disk is not mounted
+    with pytest.raises(DriverFailed, match="is not the folder that was set up"):
+        driver.set_up()
+
+    folder.rmdir()
+    away.rename(folder)
+    driver.set_up()
+    assert [found.id for found in driver.survey().objects] == [volume]
+
+
 def leave(folder: Path, volume_id: UUID, kind: str, files: list[str]) -> None:
     home = folder / f".{volume_id}.{kind}"
     home.mkdir()

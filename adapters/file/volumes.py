@@ -237,9 +237,13 @@ class Volumes:
                     of=of[0] if of else None,
                     lacks=tuple(lacks),
                 )
-                for name in strangers(beside):
+                for name in strangers(home):
                     called = readable(f"{home.name}/{name}")
                     yield Object(called, (home / name).lstat().st_size)
+
+    def is_leftover(self, name: str) -> bool:
+        """Tell whether something in the folder is half-made or half-removed."""
+        return self._leftover.fullmatch(name) is not None
 
     def mark(self, volume_id: UUID, cause: Cause, of: UUID | None) -> None:
         """Let a volume that is there say again what made it, and what it is of.
@@ -402,7 +406,7 @@ class Volumes:
         """Raise what `remove` would; an absent one keeps nobody."""
         home = self._home(volume_id)
         with suppress(FileNotFoundError):
-            if others := strangers(names(home)):
+            if others := strangers(home):
                 raise Crowded(home, [*map(readable, others)])
         self._closed(volume_id, home)
 
@@ -490,7 +494,7 @@ class Volumes:
 
         Copies that say how far they are wait for whoever asks for them again.
         """
-        found = filter(self._leftover.fullmatch, names(self._folder))
+        found = filter(self.is_leftover, names(self._folder))
         leftovers = [self._folder / name for name in found]
         self._discard([path for path in leftovers if not bookmarks(path)])
 

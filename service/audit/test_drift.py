@@ -109,7 +109,7 @@ def test_what_comes_back_clears_its_finding_and_is_found_once(
 ) -> None:
     async def scenario(house: House) -> list[str]:
         volume_id = await house.available()
-        away = home(driver, volume_id).with_name(".away")
+        away = home(driver, volume_id).parents[1] / "away"
         home(driver, volume_id).rename(away)
         await found(house, ("object_missing", volume_id))
         await surveyed(driver)
