@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli import show
-from service.cli.client import Service
+from service.cli.client import Ended, Service
 from service.cli.options import Answer, Cursor, Limit, command, question
 
 Backend = Annotated[str, typer.Argument(metavar="BACKEND", help="Its name.")]
@@ -67,7 +67,13 @@ def repair(service: Service, name: Backend, *, yes: Yes = False) -> Answer:
     if safe and not yes and sys.stdin.isatty() and not service.caller.as_json:
         show.for_people(show.steps({"steps": plan["items"]}))
         yes = typer.confirm(f"Do what is safe about {len(safe)} of them?", abort=True)
-    return service.ask("backend.repair", name=name, apply=bool(safe) and yes)
+    told = service.ask("backend.repair", name=name, apply=bool(safe) and yes)
+    if safe and yes and service.caller.wait is not None and told["error"]:
+        raise Ended(
+            f"not all is done: {told['error']['message']}; "
+            f"`holdfast backend drift {name}` shows what is left"
+        )
+    return told
 
 
 @question(app, "capabilities", show.fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from typing import Any
@@ -84,6 +85,25 @@ def test_drift_is_listed_and_repaired_when_that_is_wanted(shell: Shell) -> None:
     assert "grow it to the size that the log says" in plan
     assert before == 2**30
     assert data.stat().st_size == 2 * 2**30
+
+
+def test_a_repair_that_is_waited_for_and_not_done_is_told(shell: Shell) -> None:
+    made = shell.told("volume", "create", "dead", "--size", "1", "--wait")
+    home = shell.data / "volumes" / made["id"]
+    kept = shell.data / "kept"
+    shutil.copytree(home, kept)
+    shell.told("volume", "delete", "dead", "--wait")
+    kept.rename(home)
+    (home / "extra").touch()
+    until_it_differs(shell, made["id"])
+
+    ended = shell.run("backend", "repair", "files", "--yes", "--wait")
+
+    assert ended.returncode == 1
+    assert "extra" in ended.stderr
+    assert ended.stderr.startswith("holdfast: ")
+    assert home.exists()
+    shutil.rmtree(home)
 
 
 def until_it_differs(shell: Shell, volume_id: str) -> None:
