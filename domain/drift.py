@@ -377,8 +377,8 @@ SAID: dict[Remedy | Drift, str] = {
     Drift.OBJECT_MISSING: "nothing: see whether a disk is away or somebody has renamed "
     "it; else delete the volume or the snapshot, and copy it back from elsewhere",
     Drift.OBJECT_UNEXPLAINED: "nothing, for nothing proves that it was ours and is "
-    "dead: look at what it holds; then take it over with `holdfast volume manage`, or "
-    "remove it by hand",
+    "dead: look at what it holds; then remove it by hand, or move it to where "
+    "`holdfast volume manageable` lists it, and take it over with `volume manage`",
     Drift.SIZE: "nothing, for shrinking would lose what is behind: extend the volume "
     "to what it has; a snapshot that was changed is none any more",
     Drift.ORIGIN: "nothing, for it is another one's: see where it comes from",

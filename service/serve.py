@@ -56,7 +56,7 @@ def run_serve(settings: Settings, told: Told) -> None:
                 replica(client, settings, database_of(settings))
             )
         except PersistenceError as error:
-            raise Unusable(no_database(settings)) from error
+            raise Unusable(no_database(settings, error)) from error
         readiness.becomes(of_replica(running), lambda: running.log.turns)
         stack.callback(systemd.leaves)
         told(settings.nats_url)
@@ -65,13 +65,13 @@ def run_serve(settings: Settings, told: Told) -> None:
     until_stopped(main)
 
 
-def no_database(settings: Settings) -> str:
-    """Return what an operator is told of a database that does not answer."""
+def no_database(settings: Settings, why: PersistenceError) -> str:
+    """Return what an operator is told of a database that cannot be used."""
     said = (
         "PostgreSQL cannot be used: no database {dbname} for the user {user} answers "
-        "at {host}:{port}; [database] in the settings says where it is"
+        "at {host}:{port}; [database] in the settings says where it is ({why})"
     )
-    return said.format(**settings.database)
+    return said.format(**settings.database, why=" ".join(str(why).split()))
 
 
 @asynccontextmanager

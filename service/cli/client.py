@@ -82,6 +82,8 @@ class Problem(Ended):
         noun, key = self._about
         if "`holdfast" in detail:
             advice = ""
+        elif "ask again" in detail:
+            advice = advice.removeprefix(f"{AGAIN}; ")
         elif self.told.get("type") == "not-found":
             advice = LISTED.get(noun, "").format(noun=noun.replace("_", "-"))
         return f"{detail}; {advice.format(key=key)}" if advice else detail
@@ -94,12 +96,13 @@ class Problem(Ended):
         return noun, key or next(filter(None, asked), "ID")
 
 
+AGAIN = "ask again"
 # What to do next, where the problem's detail does not say it already.
 NEXT = {
     "refused": "`holdfast audit history {key}` shows how it came to that",
     "no-capacity": "`holdfast backend list` shows the room there is",
     "conflict": "see what is there with `show`, and ask with another id or key",
-    "unavailable": "ask again; the same --request-id does nothing twice",
+    "unavailable": f"{AGAIN}; the same --request-id does nothing twice",
     "fault": "`holdfast audit history {key}` and the service's log say more",
 }
 # Where to see what there is of a noun.

@@ -113,8 +113,12 @@ def standing(versions: Sequence[Kept], newest: int, lag: float) -> Standing:
 
 
 def seconds_behind(recorder: LogRecorder, position: int) -> float:
-    """Return how long what follows a position has been in the log, 0 for nothing."""
-    for event in written_at(recorder, [position + 1]):
+    """Return how long what follows a position has been in the log, 0 for nothing.
+
+    Of what does not tell its time: how long what is before it has.
+    """
+    found = written_at(recorder, [position, position + 1])
+    for event in reversed(found if found and found[-1].position > position else []):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             since = datetime.now(UTC) - _timed(event.state).timestamp
             return max(0.0, since.total_seconds())

@@ -24,7 +24,7 @@ def test_who_meets_an_event_that_cannot_be_read_is_told_to_verify(
     problem = msgspec.json.decode(problem_of(wrong).body)
 
     assert problem["status"] == 500
-    assert problem["detail"].endswith(f"cannot be read; {VERIFY}")
+    assert problem["detail"].endswith(f"may have written it, else {VERIFY}")
     assert problem["fault_id"]
 
 
