@@ -111,9 +111,18 @@ def seconds(default: float) -> fields.Float:
     return fields.Float(load_default=default, validate=bounds)
 
 
-def whole(default: int, least: int, most: int | None = None) -> fields.Integer:
+class Whole(fields.Integer):
+    """A whole number; in the environment it is text."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, bool | float):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, *args, **kwargs)
+
+
+def whole(default: int, least: int, most: int | None = None) -> Whole:
     bounds = validate.Range(min=least, max=most)
-    return fields.Integer(load_default=default, strict=True, validate=bounds)
+    return Whole(load_default=default, validate=bounds)
 
 
 class DeadlinesSchema(Strict):

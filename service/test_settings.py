@@ -101,3 +101,9 @@ def test_a_value_that_cannot_be_meant_is_refused(
 )
 def test_a_server_may_be_named_as_nats_has_it(url: str) -> None:
     assert load(None, {"HOLDFAST_NATS_URL": url}).nats_url == url
+
+
+def test_a_number_is_text_in_the_environment() -> None:
+    assert load(None, {"HOLDFAST_NUM_SHELL_TRIES": "5"}).num_shell_tries == 5
+    with pytest.raises(Unusable, match="num_shell_tries: Not a valid integer"):
+        load(None, {"HOLDFAST_NUM_SHELL_TRIES": "5.5"})
