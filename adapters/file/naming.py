@@ -15,7 +15,7 @@ from domain.ports import Cause
 DATA = "volume"
 OLD_MADE_BY = "made-by.json"
 ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-MADE_BY = re.compile(r"made-by (\d+) (.*)")
+MADE_BY = re.compile(r"made-by \d+ .*")
 OF = re.compile(rf"of ({ID})")
 REVERTED_BY = re.compile(r"reverted-by \d+ .*")
 COPIED = re.compile(r"copied (\d+) of (.*)")
@@ -38,9 +38,8 @@ def made_by(cause: Cause) -> str:
 def cause_in(home: Path) -> Cause:
     """Return what made a volume, as it says itself."""
     for name in tags(home, names(home)):
-        told = MADE_BY.fullmatch(name)
-        assert told
-        return Cause(int(told[1]), told[2])
+        _, position, at = name.split(" ", 2)
+        return Cause(int(position), at)
     return msgspec.json.decode((home / OLD_MADE_BY).read_bytes(), type=Cause)
 
 
@@ -73,9 +72,8 @@ def is_ours(name: str) -> bool:
     return any(pattern.fullmatch(name) for pattern in TOLD)
 
 
-def strangers(home: Path) -> list[str]:
+def strangers(home: Path, beside: Iterable[str]) -> list[str]:
     """Return which names beside a volume's data are not ours."""
-    beside = names(home)
     told = tags(home, beside)
     return sorted(
         name

@@ -237,7 +237,7 @@ class Volumes:
                     of=of[0] if of else None,
                     lacks=tuple(lacks),
                 )
-                for name in strangers(home):
+                for name in strangers(home, beside):
                     called = readable(f"{home.name}/{name}")
                     yield Object(called, (home / name).lstat().st_size)
 
@@ -406,7 +406,7 @@ class Volumes:
         """Raise what `remove` would; an absent one keeps nobody."""
         home = self._home(volume_id)
         with suppress(FileNotFoundError):
-            if others := strangers(home):
+            if others := strangers(home, names(home)):
                 raise Crowded(home, [*map(readable, others)])
         self._closed(volume_id, home)
 
