@@ -57,7 +57,7 @@ def tags(home: Path, beside: Iterable[str]) -> list[str]:
 def is_the_data(home: Path, name: str) -> bool:
     """Tell whether what is beside a volume's data is another link to it."""
     try:
-        return (home / name).samefile(home / DATA)
+        return os.path.samestat((home / name).lstat(), (home / DATA).lstat())
     except FileNotFoundError:
         return False
 

@@ -436,11 +436,13 @@ def test_what_hides_is_told_of_but_not_what_is_half_made(
 
 
 @pytest.mark.parametrize("planted", ["made-by 1 2020-01-01", "made-by 99 2030-01-01"])
+@pytest.mark.parametrize("leads_to", [None, "volume", "made-by 1 2020-01-01"])
 def test_a_tag_that_somebody_else_has_put_there_is_none(
-    driver: FileDriver, folder: Path, planted: str
+    driver: FileDriver, folder: Path, planted: str, leads_to: str | None
 ) -> None:
     volume = created(driver)
-    (folder / str(volume) / planted).touch()
+    path = folder / str(volume) / planted
+    path.symlink_to(leads_to) if leads_to else path.touch()
 
     ours, strange = driver.survey().objects
 
