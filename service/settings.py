@@ -30,7 +30,7 @@ MANAGER = "service.manager.VolumeManager"
 ENVIRONMENT = "HOLDFAST_"
 MOST_SECONDS = 1_000_000_000  # 31 years: a time so long ago can still be said
 MOST_PROMISED = 1_000_000  # times what there is
-PORTS = range(1, 65_536)
+LAST_PORT = 65_535
 READ_ELSEWHERE = {"HOLDFAST_DATA", "HOLDFAST_LOG_LEVEL"}
 # Kubernetes tells each container of the services beside it, one called `holdfast` too.
 OF_KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)")
@@ -146,7 +146,7 @@ class DatabaseSchema(Strict):
 
     dbname = fields.String(load_default="holdfast")
     host = fields.String(load_default="127.0.0.1")
-    port = whole(5432, PORTS.start, PORTS.stop - 1)
+    port = whole(5432, 1, LAST_PORT)
     user = fields.String(load_default="holdfast")
     password = fields.String(load_default="")
     schema = fields.String(load_default="public")
@@ -170,7 +170,7 @@ def a_server(url: str) -> None:
     """Refuse what is no address of a NATS server, or of several."""
     try:
         told = urlsplit(url if "://" in url else f"nats://{url}")
-        usable = told.port in (None, *PORTS) and told.scheme in ("nats", "tls")
+        usable = told.port != 0 and told.scheme in ("nats", "tls")
     except ValueError:
         usable = False
     if not usable or not told.hostname or re.search(r"[\s,]", url):
@@ -180,8 +180,8 @@ def a_server(url: str) -> None:
 def a_listener(address: str) -> None:
     """Refuse what is no place to listen at."""
     host, _, port = address.rpartition(":")
-    usable = host and re.fullmatch("[0-9]{1,5}", port) and int(port) in PORTS
-    if address and not usable:
+    usable = re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= LAST_PORT
+    if address and not (host and usable):
         raise ValidationError("Must be HOST:PORT.")
 
 

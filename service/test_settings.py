@@ -78,6 +78,7 @@ A_BACKEND = '[[backend]]\nname = "one"\n'
                 "",
                 "nats://",
                 "nats://127.0.0.1:99999",
+                "nats://127.0.0.1:0",
                 "nats://[::1",
                 "nats://127.0.0.1:1,nats://127.0.0.1:2",
                 "nats://a b",

@@ -118,7 +118,9 @@ def seconds_behind(recorder: LogRecorder, position: int) -> float:
     Of what does not tell its time: how long what is before it has.
     """
     found = written_at(recorder, [position, position + 1])
-    for event in reversed(found if found and found[-1].position > position else []):
+    if not found or found[-1].position == position:
+        return 0.0
+    for event in reversed(found):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             since = datetime.now(UTC) - _timed(event.state).timestamp
             return max(0.0, since.total_seconds())

@@ -116,8 +116,8 @@ def fault_of(error: Exception) -> str:
         case Broken():
             return f"{error}; {VERIFY}"
         case Unreadable() | UnknownTopic() | OutOfOrder() | msgspec.DecodeError():
-            said = [why for why in error.args if isinstance(why, str)][:1]
-            what = cut("".join(f" ({why})" for why in said), LONGEST_NAME)
+            said = (f" ({why})" for why in error.args if isinstance(why, str))
+            what = cut(next(said, ""), LONGEST_NAME)
             return (
                 f"the log has an event of it that this version cannot read{what}: "
                 f"a newer one may have written it, else {VERIFY}"
