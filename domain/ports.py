@@ -170,6 +170,13 @@ class Driver(Protocol):
     `DriverFailed` where the storage cannot do what is asked.
     """
 
+    def recognize(self) -> None:
+        """Raise `DriverFailed` where nothing shows that the storage was set up before.
+
+        Asked before `set_up`, of a backend that was usable once: where its storage is
+        out of sight, what is in its place is not to be taken for it.
+        """
+
     def set_up(self) -> None:
         """Look whether the storage is usable, and remove what crashes left behind.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from logging import getLogger
 from typing import Any
@@ -36,6 +37,7 @@ from service.reading import Reading
 from service.settings import Settings
 
 SILENT = 5.0  # seconds after which the next keeper should have been heard
+FALLS, FALLING = 3, 60.0  # keepers of ours that end within so many seconds: too many
 PATIENCE = 5.0  # seconds that an agent has to measure
 
 logger = getLogger(__name__)
@@ -53,6 +55,8 @@ class Replica:
     leases: Leases
     proving: Proving
     services: list[Service] = field(default_factory=list)
+    # When our last keepers have ended.
+    _fell: deque[float] = field(default_factory=lambda: deque(maxlen=FALLS))
 
     @property
     def silence(self) -> float:
@@ -64,6 +68,16 @@ class Replica:
         """Tell whether no keeper is heard of, with broker and database there."""
         there = self.client.is_connected and not self.log.age
         return there and self.silence > 0
+
+    def fell(self) -> None:
+        """Note that our keeper has ended."""
+        self._fell.append(time.monotonic())
+
+    @property
+    def falls(self) -> bool:
+        """Whether our keepers end one after another."""
+        often = len(self._fell) == FALLS
+        return often and time.monotonic() - self._fell[0] < FALLING
 
     def try_database(self) -> None:
         """Read the log and write beside it; raise what gets in the way."""

@@ -98,7 +98,7 @@ async def replica(
             work = asyncio.ensure_future(
                 together(
                     until(log.working),
-                    kept(settings, database, keeper, running.unheard),
+                    kept(settings, database, keeper, running.unheard, running.fell),
                     until_closed(client),
                 )
             )

@@ -178,3 +178,47 @@ def test_a_volume_is_made_by_the_agent_that_comes_later(path: Path) -> None:
                 return before, (await settled(asker, waiting))["status"]
 
     assert asyncio.run(scenario()) == ("creating", "available")
+
+
+def test_an_agent_beside_a_disk_that_is_not_mounted_takes_nothing_else_for_it(
+    path: Path,
+) -> None:
+    folder = path.parent / "volumes"
+
+    async def scenario() -> str:
+        async with served(path) as asker:
+            with agent_with("", path):
+                await settled(asker, await created(asker))
+            away = folder.rename(folder.with_name("away"))
+            folder.mkdir()
+            with agent_with("", path):
+                told = await asker.until("backend.is_working", fails, name="files")
+                folder.rmdir()
+                away.rename(folder)
+                await settled(asker, await created(asker))
+            reason: str = told["reason"]
+            return reason
+
+    def fails(told: Any) -> bool:
+        return "nothing of backend files" in (told["reason"] or "")
+
+    assert "see that its disk is mounted" in asyncio.run(scenario())
+    assert len([*folder.glob("*/volume")]) == 2
+
+
+def test_a_backend_is_begun_anew_in_an_empty_folder_where_somebody_says_so(
+    path: Path,
+) -> None:
+    folder = path.parent / "volumes"
+
+    async def scenario() -> str:
+        async with served(path) as asker:
+            with agent_with("", path):
+                await settled(asker, await created(asker))
+            folder.rename(folder.with_name("away"))
+            with agent_with("", path):
+                await asker.insist("backend.initialize", name="files")
+                return (await settled(asker, await created(asker)))["status"]
+
+    assert asyncio.run(scenario()) == "available"
+    assert len([*folder.glob("*/volume")]) == 1

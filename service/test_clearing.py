@@ -29,6 +29,9 @@ class Clearing:
         self.begun: list[UUID] = []
         self.set_ups = 0
 
+    def recognize(self) -> None:
+        pass
+
     def set_up(self) -> None:
         self.set_ups += 1
 

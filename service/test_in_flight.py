@@ -53,6 +53,9 @@ class Nothing:
     ) -> None:
         pass
 
+    def recognize(self) -> None:
+        pass
+
     def set_up(self) -> None:
         pass
 

@@ -26,6 +26,9 @@ SUBJECT = "holdfast.v1.agents.files.manageable"
 class Shelf:
     """A driver that has 2,500 things which nobody manages yet."""
 
+    def recognize(self) -> None:
+        pass
+
     def set_up(self) -> None:
         pass
 

@@ -22,6 +22,9 @@ class Pooled:
     def __init__(self) -> None:
         self.data_percent = 10.0
 
+    def recognize(self) -> None:
+        pass
+
     def set_up(self) -> None:
         pass
 

@@ -62,6 +62,9 @@ class Exporting:
         self.connecting = Gate()
         self.creating = Gate()
 
+    def recognize(self) -> None:
+        pass
+
     def set_up(self) -> None:
         self.setting_up.pass_through()
 

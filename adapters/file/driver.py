@@ -13,7 +13,15 @@ from typing import Any
 from uuid import UUID
 
 from adapters.file.copying import copy, copy_held, held
-from adapters.file.failures import GIB, Gone, NoRoom, NoSnapshot, NoSpace, in_words
+from adapters.file.failures import (
+    GIB,
+    Gone,
+    NoRoom,
+    NoSnapshot,
+    NoSpace,
+    Unrecognized,
+    in_words,
+)
 from adapters.file.naming import names, readable, size_of
 from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
 from adapters.holders import is_held, is_held_by_others
@@ -66,6 +74,12 @@ class FileDriver:
         self._taking_in = Lock()
         self._can_be_held = False
 
+    def recognize(self) -> None:
+        """Raise `Unrecognized` for a folder that has nothing of ours."""
+        with in_words(f"look into {self._folder}"):
+            if self._volumes.is_blank() and self._snapshots.is_blank():
+                raise Unrecognized(self._folder, self._name)
+
     def set_up(self) -> None:
         """Make the folder if there is none, clean it, and try it out."""
         doing = f"use {self._folder} for volumes"
@@ -75,6 +89,7 @@ class FileDriver:
                 kept.sweep()
         # A full disk is no reason not to start: volumes can be deleted from it.
         with suppress(NoSpace), in_words(doing):
+            self._volumes.open_incoming()
             self._can_be_held = self._volumes.rehearse()
 
     def capabilities(self) -> Capabilities:

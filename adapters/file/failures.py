@@ -78,6 +78,22 @@ class OutOfSight(DriverFailed):
         )
 
 
+class Unrecognized(DriverFailed):
+    """The folder is as if nobody had ever set it up, which somebody has."""
+
+    def __init__(self, folder: Path, backend: str) -> None:
+        super().__init__(folder, backend)
+        self.folder = folder
+        self.backend = backend
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder} has nothing of backend {self.backend}, which was usable "
+            "before; see that its disk is mounted. Only to begin anew in this folder, "
+            f"run `holdfast backend initialize {self.backend}`"
+        )
+
+
 class Gone(DriverFailed):
     """The file of a volume or a snapshot is not there."""
 

@@ -471,6 +471,29 @@ def test_a_folder_that_went_away_is_not_made_anew(
     assert [found.id for found in driver.survey().objects] == [volume]
 
 
+def test_a_folder_that_was_set_up_is_recognized_by_who_comes_next(
+    driver: FileDriver, folder: Path, tmp_path: Path
+) -> None:
+    FileDriver(folder).recognize()
+    folder.rename(folder.with_name("away"))
+    for make in (lambda: None, folder.mkdir):
+        make()
+        with pytest.raises(DriverFailed, match="its disk is mounted"):
+            FileDriver(folder).recognize()
+
+    (folder / "incoming").mkdir()
+    FileDriver(folder).recognize()
+
+
+def test_a_folder_of_before_there_was_such_a_sign_is_recognized_by_its_volumes(
+    driver: FileDriver, folder: Path
+) -> None:
+    created(driver)
+    (folder / "incoming").rmdir()
+
+    FileDriver(folder).recognize()
+
+
 def leave(folder: Path, volume_id: UUID, kind: str, files: list[str]) -> None:
     home = folder / f".{volume_id}.{kind}"
     home.mkdir()

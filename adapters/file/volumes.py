@@ -144,6 +144,17 @@ class Volumes:
         self._seen = self._folder.stat()
         self._sizes = dict(self._found())
 
+    def is_blank(self) -> bool:
+        """Tell whether nothing shows that the folder was ever set up."""
+        there = self._seen or self.incoming.is_dir()
+        return not there and not (self._folder.is_dir() and any(self._found()))
+
+    def open_incoming(self) -> None:
+        """Make a place for what may come in, which shows that the folder is ours."""
+        if not self.incoming.is_dir():
+            self.incoming.mkdir(0o700)
+            self._names.sync()
+
     def look(self) -> None:
         """Raise `OutOfSight` unless the folder is the one that was set up.
 

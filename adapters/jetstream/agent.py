@@ -460,7 +460,7 @@ class Agent:
                 self._admission.usable.clear()
                 try:
                     async with self._admission.alone():
-                        await self._in_thread(lease, self._driver.set_up)
+                        await self._in_thread(lease, self._recognized)
                 except Lapsed:
                     continue
                 except Exception as failure:  # noqa: BLE001 - told, and tried again
@@ -472,6 +472,12 @@ class Agent:
                     self._found(self._failure)
                 seen = lease
             await self._lease.other(lease, SET_UP_AGAIN)
+
+    def _recognized(self) -> None:
+        """Set the storage up, if it can be what was set up before."""
+        if self._lease.set_up_before:
+            self._driver.recognize()
+        self._driver.set_up()
 
     def _found(self, failure: str | None) -> None:
         """Take in whether the storage is usable; work waits until it is."""

@@ -46,6 +46,7 @@ class Lease:
         self.waits_for = ""  # why it is not had, as far as anybody has said so
         # When the lease before was last heard of, if there was one.
         self.unserved_since: datetime | None = None
+        self.set_up_before = False  # the backend's storage, by anybody
 
     def is_good(self, number: int) -> bool:
         """Tell whether the storage may be touched under that number, in any thread."""
@@ -119,6 +120,7 @@ class Lease:
             logger.warning("this agent serves backend %s now", self._name)
             self.waits_for = ""
         # A service of an earlier version does not tell.
+        self.set_up_before = told.get("set_up_before", False)
         since = told.get("unserved_since")
         self.unserved_since = datetime.fromisoformat(since) if since else None
         await self._grant(asked, told)

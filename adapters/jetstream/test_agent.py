@@ -47,6 +47,9 @@ class Shelf:
         self.at_work = 0
         self.looked_at = 0
 
+    def recognize(self) -> None:
+        pass
+
     def set_up(self) -> None:
         assert not self.at_work
         self.looked_at += 1

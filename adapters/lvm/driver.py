@@ -118,6 +118,9 @@ class LvmDriver:
         self._together = Together(self._group, self._lvs, self._fronts, self._snapshots)
         self._adopting = Lock()  # or two would take the same
 
+    def recognize(self) -> None:
+        """Leave it to `set_up`: nothing else has a group's name and its tags."""
+
     def set_up(self) -> None:
         """Read the volume group, make or adopt its pool, and look at the target."""
         with self._at_work("set up"):

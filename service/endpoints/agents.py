@@ -46,14 +46,14 @@ async def take_lease(
     """Let an agent serve a backend, unless another one does.
 
     It is told when the one before was last heard of: what was asked of the backend
-    since then, nobody has begun.
+    since then, nobody has begun. And whether any has found the storage usable.
     """
-    last = 0
+    last, protocol = 0, ""
 
     def look(log: Decision) -> None:
-        nonlocal last
-        known = log.find(Backend, id_of(name))
-        last = known.lease if known else 0
+        nonlocal last, protocol
+        if known := log.find(Backend, id_of(name)):
+            last, protocol = known.lease, known.storage_protocol
 
     await replica.log.submit(asking(answered(look)))
     heard_of = await replica.log.lease(replica.leases.last_heard_of, name)
@@ -63,7 +63,8 @@ async def take_lease(
     reply = await replica.log.submit(taking)
     if reply.code:
         return reply
-    return {"lease": number, "term": TERM, "unserved_since": heard_of}
+    granted = {"lease": number, "term": TERM, "unserved_since": heard_of}
+    return granted | {"set_up_before": bool(protocol)}
 
 
 def take_over(log: Decision, name: str, number: int, holder: str, host: str) -> None:

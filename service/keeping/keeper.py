@@ -67,11 +67,12 @@ async def kept(
     database: Mapping[str, str],
     first: Process | None,
     silent: Callable[[], bool],
+    fell: Callable[[], None],
 ) -> None:
     """Have a keeper, `first` to begin with, another when it dies; raise `Ahead`.
 
     `silent` tells that no keeper is heard of and nothing explains that: then ours
-    hangs, for another one would have taken over.
+    hangs, for another one would have taken over. `fell` is told of each that ends.
     """
     order = msgspec.json.encode(Order(settings, dict(database)))
     patience = MOST_SILENT
@@ -89,6 +90,7 @@ async def kept(
         if said:
             raise Ahead(said.decode())
         logger.warning("the keeper has ended (%s)", process.returncode)
+        fell()
         # On a busy machine, one may not even have begun when it counts as hanging.
         young = time.monotonic() - began < 2 * patience
         patience = min(2 * patience, MOST_PATIENT) if young else MOST_SILENT

@@ -32,6 +32,9 @@ class Locked:
     def __init__(self) -> None:
         self.reached: list[dict[str, Any]] = []
 
+    def recognize(self) -> None:
+        pass
+
     def set_up(self) -> None:
         pass
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # an agent has no database
 
 PATIENCE = 2.0  # seconds for each answer
 LATE = 5.0  # seconds that the stream may be behind the log
+# What the keeper of any replica keeps up: without it requests are answered all the
+# same, and to start this replica anew would mend nothing.
+KEPT = frozenset(["read_models", "stream"])
 
 Check = Callable[[], Awaitable[None]]
 
@@ -89,6 +92,8 @@ async def read_models(running: Replica) -> None:
     """Raise why a replica's lists are not kept."""
     if silent := running.silence:
         raise Unready(f"no keeper has told anything for {silent:.0f} s")
+    if running.falls:
+        raise Unready("its keeper ends again and again; its log says why")
     if stopped := running.reading.stopped:
         raise Unready("; ".join(map(str, stopped)))
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from adapters.tasks import ended
-from service.telemetry.readiness import Readiness
+from service.telemetry.readiness import KEPT, Readiness
 
 SOCKET, WATCHDOG, WHOSE = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 LOOK_EVERY = 5.0  # seconds between two looks at what is needed, once it was there
@@ -51,7 +51,10 @@ class Systemd:
 
     @asynccontextmanager
     async def told(self, readiness: Readiness) -> AsyncIterator[None]:
-        """Say when we are ready and how we are, until left, and then that we leave."""
+        """Say that we are ready and how we are, until left, and then that we leave.
+
+        We are ready for systemd once we do our own work.
+        """
         telling = asyncio.ensure_future(self._tell_how_it_is(readiness))
         try:
             yield
@@ -73,7 +76,7 @@ class Systemd:
         was_ready = False
         while self._address:
             wrong = {k: v for k, v in (await readiness.look()).items() if v != "ok"}
-            if not wrong and not was_ready:
+            if wrong.keys() <= KEPT and not was_ready:
                 self.tell("READY=1")
                 was_ready = True
             said = "; ".join(f"{name}: {why}" for name, why in wrong.items())

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from uuid import uuid4
 
 import psycopg
@@ -25,6 +25,7 @@ from adapters.postgres.mapper import LogMapper
 from domain.volume import Volume
 from service.manager import VolumeManager
 from service.permissions import with_password
+from service.replica import FALLS
 from service.settings import Unusable, load
 from service.telemetry.listening import listening
 from service.telemetry.readiness import Readiness, Unready
@@ -119,6 +120,26 @@ def test_a_read_model_that_has_stopped_is_told_of(
         await says(address, "read_models", stopped)
 
     with program(SERVE, told(config, "serve", metrics_listen=address)):
+        asyncio.run(scenario())
+
+
+def test_keepers_that_end_again_and_again_are_told_of(config: Path) -> None:
+    address = free_address()
+
+    killed: set[int] = set()
+
+    async def enough() -> bool:
+        for keeper in set(children_of(serving.pid)) - killed:
+            os.kill(keeper, SIGKILL)
+            killed.add(keeper)
+        return len(killed) == FALLS
+
+    async def scenario() -> None:
+        await until_wrong(address)
+        await eventually(enough)
+        await says(address, "read_models", "its keeper ends again and again")
+
+    with program(SERVE, told(config, "serve", metrics_listen=address)) as serving:
         asyncio.run(scenario())
 
 

@@ -9,12 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
+from uuid import uuid4
 
 import pytest
+from eventsourcing.persistence import StoredEvent
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.table import children_of
+from service.manager import VolumeManager
 from service.telemetry.systemd import Systemd
 from service.testing.callers import caller
 from service.testing.programs import AGENT, SERVE, configuration, program
@@ -31,8 +34,8 @@ class Heard:
 
     def until(self, word: str, seconds: float = 60) -> list[str]:
         """Return what was said up to a word that must be."""
-        end, said = time.monotonic() + seconds, []
-        while word not in said:
+        end, said = time.monotonic() + seconds, list[str]()
+        while not any(word in line for line in said):
             self._socket.settimeout(end - time.monotonic())
             said += self._socket.recv(4096).decode().splitlines()
         return said
@@ -88,6 +91,18 @@ def test_systemd_hears_of_a_whole_life(
 
     assert beats.count("WATCHDOG=1") >= 5
     assert "READY=1" not in beats
+
+
+def test_a_read_model_that_has_stopped_keeps_no_replica_from_starting(
+    config: Path, manager: VolumeManager, heard: Heard
+) -> None:
+    with program(SERVE, config):
+        unknown = StoredEvent(uuid4(), 1, "group.unheard_of", b"{}")
+        manager.recorder.insert_events([unknown])
+        heard.until("groups stopped before position 1")
+    with program(SERVE, config):
+        heard.until("READY=1")
+        heard.until("groups stopped before position 1")
 
 
 @pytest.mark.slow
