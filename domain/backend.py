@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, TypedDict
@@ -66,14 +67,13 @@ class Told(TypedDict):
     cause: int | None
 
 
+@dataclass(eq=False)
 class LeaseLost(Exception):
     """The agent that tells it does not serve the backend, or no longer."""
 
-    def __init__(self, backend: str, told: int, lease: int) -> None:
-        super().__init__(backend, told, lease)
-        self.backend = backend
-        self.told = told
-        self.lease = lease
+    backend: str
+    told: int
+    lease: int
 
     def __str__(self) -> str:
         return f"lease {self.told} of backend {self.backend} is not {self.lease}"

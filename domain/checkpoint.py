@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -37,13 +38,12 @@ class NotACheckpoint(NotANote):
         return "that is no checkpoint of a log"
 
 
+@dataclass(eq=False)
 class Contradicted(Exception):
     """The log is not what was signed; `why` says in what."""
 
-    def __init__(self, checkpoint: Checkpoint, why: str) -> None:
-        super().__init__(checkpoint, why)
-        self.checkpoint = checkpoint
-        self.why = why
+    checkpoint: Checkpoint
+    why: str
 
     def __str__(self) -> str:
         signed = self.checkpoint

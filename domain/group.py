@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -56,12 +57,11 @@ LIFECYCLE = Lifecycle(GroupStatus, [
 # fmt: on
 
 
+@dataclass(eq=False)
 class Inconsistent(Exception):
     """A backend cannot take snapshots of a group at one moment."""
 
-    def __init__(self, backend: str) -> None:
-        super().__init__(backend)
-        self.backend = backend
+    backend: str
 
     def __str__(self) -> str:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypedDict, Unpack
 from uuid import UUID, uuid5
@@ -25,12 +26,11 @@ from domain.volume_status import AT_REST, GOING, HOLDING, LIFECYCLE, SHOWN, Stat
 TAKEN_AWAY = NotDone("taken-away", "the volume was taken away from the host since")
 
 
+@dataclass(eq=False)
 class UnknownAttachment(Exception):
     """The volume has no such attachment."""
 
-    def __init__(self, attachment_id: UUID) -> None:
-        super().__init__(attachment_id)
-        self.attachment_id = attachment_id
+    attachment_id: UUID
 
     def __str__(self) -> str:
         return f"there is no attachment {self.attachment_id}"

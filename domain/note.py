@@ -40,12 +40,11 @@ class NotANote(Exception):
         return "that is no signed note"
 
 
+@dataclass(eq=False)
 class NotSigned(Exception):
     """A note lacks the signature that was looked for, or that is wrong."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    name: str
 
     def __str__(self) -> str:
         return f"that was not signed with the key of {self.name}"

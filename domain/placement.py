@@ -7,6 +7,7 @@ filter), for thin and for thick storage; where its releases differ, the stricter
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import floor
 
 import msgspec
@@ -17,16 +18,15 @@ from domain.pool import overfull
 from domain.volume_type import VolumeType
 
 
+@dataclass(eq=False)
 class NoCapacity(Exception):
     """No backend fits, or none that does has room: `considered` says why of each.
 
     `size_gib` is 0 where room is not what is missing.
     """
 
-    def __init__(self, size_gib: int, considered: dict[str, str]) -> None:
-        super().__init__(size_gib, considered)
-        self.size_gib = size_gib
-        self.considered = considered
+    size_gib: int
+    considered: dict[str, str]
 
     def __str__(self) -> str:
         said = "; ".join(f"{name}: {why}" for name, why in self.considered.items())

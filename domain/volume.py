@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, TypedDict, Unpack
@@ -20,13 +21,12 @@ NOT_TAKEN_OVER = (
 )
 
 
+@dataclass(eq=False)
 class Undersized(Exception):
     """A volume can only grow."""
 
-    def __init__(self, size_gib: int, current_gib: int) -> None:
-        super().__init__(size_gib, current_gib)
-        self.size_gib = size_gib
-        self.current_gib = current_gib
+    size_gib: int
+    current_gib: int
 
     def __str__(self) -> str:
         return f"{self.size_gib} GiB is not more than the {self.current_gib} GiB it has"

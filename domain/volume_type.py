@@ -11,17 +11,17 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 
+@dataclass(eq=False)
 class Unclear(Exception):
     """A spec says nothing that a backend could be held to."""
 
-    def __init__(self, key: str, why: str) -> None:
-        super().__init__(key, why)
-        self.key = key
-        self.why = why
+    key: str
+    why: str
 
     def __str__(self) -> str:
         return f"{self.key}: {self.why}"

@@ -17,6 +17,7 @@ import struct
 from binascii import hexlify, unhexlify
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -47,14 +48,13 @@ Told = Callable[[int], None]
 Heard = Callable[[Event, Aggregate, int], None]
 
 
+@dataclass(eq=False)
 class NotALog(Exception):
     """What was given as a log is none of ours, or was changed."""
 
-    def __init__(self, why: str, line: int, position: int | None = None) -> None:
-        super().__init__(why, line, position)
-        self.why = why
-        self.line = line
-        self.position = position
+    why: str
+    line: int
+    position: int | None = None
 
     def __str__(self) -> str:
         at = f", position {self.position}" if self.position else ""

@@ -218,7 +218,9 @@ def test_a_backend_is_begun_anew_in_an_empty_folder_where_somebody_says_so(
             folder.rename(folder.with_name("away"))
             with agent_with("", path):
                 await asker.insist("backend.initialize", name="files")
-                return (await settled(asker, await created(asker)))["status"]
+                made = await settled(asker, await created(asker))
+                status: str = made["status"]
+                return status
 
     assert asyncio.run(scenario()) == "available"
     assert len([*folder.glob("*/volume")]) == 1

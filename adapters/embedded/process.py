@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP, Signals
 from typing import NoReturn
@@ -24,13 +25,12 @@ LEFTOVER_SECONDS = 10
 FAILURE = re.compile(r"error: |FATAL: |PANIC: |\[FTL\] ")
 
 
+@dataclass(eq=False)
 class ServerFailed(Exception):
     """A private server did not start, or not stop; `reason` is one line for people."""
 
-    def __init__(self, server: str, reason: str) -> None:
-        super().__init__(server, reason)
-        self.server = server
-        self.reason = reason
+    server: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.server}: {self.reason}"

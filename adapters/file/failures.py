@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,15 +25,14 @@ class NoSpace(DriverFailed):
     code = "no_space"
 
 
+@dataclass(eq=False)
 class NoRoom(NoSpace):
     """More was asked for than the free space and the over-subscription allow."""
 
-    def __init__(self, folder: Path, more_bytes: int, free: int, ratio: float) -> None:
-        super().__init__(folder, more_bytes, free, ratio)
-        self.folder = folder
-        self.more_bytes = more_bytes
-        self.free_bytes = free
-        self.ratio = ratio
+    folder: Path
+    more_bytes: int
+    free_bytes: int
+    ratio: float
 
     def __str__(self) -> str:
         return (
@@ -64,12 +64,11 @@ OTHERWISE = (SystemRefused, "look at the folder and in the kernel log")
 in_words = partial(in_words_of, REFUSALS, OTHERWISE)
 
 
+@dataclass(eq=False)
 class OutOfSight(DriverFailed):
     """The folder is not the one that was set up, so what it lacks may be elsewhere."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.folder = folder
+    folder: Path
 
     def __str__(self) -> str:
         return (
@@ -78,13 +77,12 @@ class OutOfSight(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class Unrecognized(DriverFailed):
     """The folder is as if nobody had ever set it up, which somebody has."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
-        super().__init__(folder, backend)
-        self.folder = folder
-        self.backend = backend
+    folder: Path
+    backend: str
 
     def __str__(self) -> str:
         return (
@@ -94,27 +92,25 @@ class Unrecognized(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class Gone(DriverFailed):
     """The file of a volume or a snapshot is not there."""
 
-    def __init__(self, what: str, path: Path) -> None:
-        super().__init__(what, path)
-        self.what = what
-        self.path = path
+    what: str
+    path: Path
 
     def __str__(self) -> str:
         return f"{self.what} is gone: there is no file {self.path}"
 
 
+@dataclass(eq=False)
 class CutShort(DriverFailed):
     """The file of a volume or a snapshot has lost its end."""
 
-    def __init__(self, what: str, path: Path, found: int, expected: int) -> None:
-        super().__init__(what, path, found, expected)
-        self.what = what
-        self.path = path
-        self.found_bytes = found
-        self.expected_bytes = expected
+    what: str
+    path: Path
+    found_bytes: int
+    expected_bytes: int
 
     def __str__(self) -> str:
         return (
@@ -124,12 +120,11 @@ class CutShort(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class Unexplained(DriverFailed):
     """Something of the volume's name is there, and nothing says what made it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.path = path
+    path: Path
 
     def __str__(self) -> str:
         return (
@@ -138,13 +133,12 @@ class Unexplained(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class MadeForAnother(AlreadyManaged):
     """A volume of that name is there, made for another event."""
 
-    def __init__(self, path: Path, cause: Cause) -> None:
-        super().__init__(path, cause)
-        self.path = path
-        self.cause = cause
+    path: Path
+    cause: Cause
 
     def __str__(self) -> str:
         return (
@@ -154,13 +148,12 @@ class MadeForAnother(AlreadyManaged):
         )
 
 
+@dataclass(eq=False)
 class Crowded(DriverFailed):
     """Beside the volume there is something that we did not put there."""
 
-    def __init__(self, path: Path, strangers: list[str]) -> None:
-        super().__init__(path, strangers)
-        self.path = path
-        self.strangers = strangers
+    path: Path
+    strangers: list[str]
 
     def __str__(self) -> str:
         return (
@@ -169,25 +162,23 @@ class Crowded(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class StillOpen(VolumeIsBusy):
     """Something has the file of a volume or a snapshot open."""
 
-    def __init__(self, what: str, holders: list[str]) -> None:
-        super().__init__(what, holders)
-        self.what = what
-        self.holders = holders
+    what: str
+    holders: list[str]
 
     def __str__(self) -> str:
         return f"{self.what} is in use by {', '.join(self.holders)}"
 
 
+@dataclass(eq=False)
 class Written(VolumeIsBusy):
     """A file may be written while it is to be read as it is at one moment."""
 
-    def __init__(self, path: Path, holders: list[str]) -> None:
-        super().__init__(path, holders)
-        self.path = path
-        self.holders = holders
+    path: Path
+    holders: list[str]
 
     def __str__(self) -> str:
         by = ", ".join(self.holders) or "something that has let go of it since"
@@ -198,13 +189,12 @@ class Written(VolumeIsBusy):
         )
 
 
+@dataclass(eq=False)
 class NotThere(UnknownReference):
     """No file came in under that name, to become a volume or a snapshot."""
 
-    def __init__(self, noun: str, path: Path) -> None:
-        super().__init__(noun, path)
-        self.noun = noun
-        self.path = path
+    noun: str
+    path: Path
 
     def __str__(self) -> str:
         return (
@@ -213,24 +203,22 @@ class NotThere(UnknownReference):
         )
 
 
+@dataclass(eq=False)
 class NoSnapshot(UnknownReference):
     """A file came in for a volume, and is no snapshot of it."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(path, why)
-        self.path = path
-        self.why = why
+    path: Path
+    why: str
 
     def __str__(self) -> str:
         return f"{self.path} is no snapshot of its volume: {self.why}"
 
 
+@dataclass(eq=False)
 class Misnamed(UnknownReference):
     """A file has a name that no reference can hold."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    name: str
 
     def __str__(self) -> str:
         return (
@@ -239,12 +227,11 @@ class Misnamed(UnknownReference):
         )
 
 
+@dataclass(eq=False)
 class Taken(AlreadyManaged):
     """A file is a volume's or a snapshot's, or has another name besides."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.path = path
+    path: Path
 
     def __str__(self) -> str:
         return (
@@ -253,13 +240,12 @@ class Taken(AlreadyManaged):
         )
 
 
+@dataclass(eq=False)
 class InUse(VolumeIsBusy):
     """Something has a file open that is to become a volume or a snapshot."""
 
-    def __init__(self, path: Path, holders: list[str]) -> None:
-        super().__init__(path, holders)
-        self.path = path
-        self.holders = holders
+    path: Path
+    holders: list[str]
 
     def __str__(self) -> str:
         return f"{self.path} is in use by {', '.join(self.holders)}"

@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -21,12 +22,11 @@ Check = Callable[[], None]
 PATIENCE = 1.0  # seconds that who wants to write may have to wait
 
 
+@dataclass(eq=False)
 class Moved(Exception):
     """Others may write a file, or have written it since it was to hold still."""
 
-    def __init__(self, file: int) -> None:
-        super().__init__(file)
-        self.file = file
+    file: int
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from logging import getLogger
 from typing import Any
 from uuid import UUID
@@ -60,12 +61,11 @@ class NotReverted(VolumeIsBusy):
         return str(self.args[0])
 
 
+@dataclass(eq=False)
 class StillUsed(VolumeIsBusy):
     """Somebody uses a volume, and not by a way that was given."""
 
-    def __init__(self, volume_id: UUID) -> None:
-        super().__init__(volume_id)
-        self.volume_id = volume_id
+    volume_id: UUID
 
     def __str__(self) -> str:
         return (

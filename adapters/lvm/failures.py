@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from adapters.refused import SystemRefused
@@ -21,32 +22,30 @@ from domain.ports import (
 GIB = 1024**3
 
 
+@dataclass(eq=False)
 class Unusable(DriverFailed):
     """An option has a value that it cannot have."""
 
     code = "unusable"
 
-    def __init__(self, option: str, value: object, known: Iterable[str]) -> None:
-        super().__init__(option, value, known)
-        self.option = option
-        self.value = value
-        self.known = known
+    option: str
+    value: object
+    known: Iterable[str]
 
     def __str__(self) -> str:
         return f"{self.option} is {' or '.join(self.known)}, not {self.value!r}"
 
 
+@dataclass(eq=False)
 class LvmFailed(DriverFailed):
     """LVM did not do what it was asked."""
 
     can_heal = False
 
-    def __init__(self, group: str, command: str, said: str, advice: str) -> None:
-        super().__init__(group, command, said, advice)
-        self.group = group
-        self.command = command
-        self.said = said
-        self.advice = advice
+    group: str
+    command: str
+    said: str
+    advice: str
 
     def __str__(self) -> str:
         said = self.said or "it did not say why"
@@ -192,15 +191,14 @@ class NoMapper(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class AnothersGroup(DriverFailed):
     """The volume group says that it is another backend's."""
 
     code = "anothers_group"
 
-    def __init__(self, group: str, tags: Sequence[str]) -> None:
-        super().__init__(group, tags)
-        self.group = group
-        self.tags = tags
+    group: str
+    tags: Sequence[str]
 
     def __str__(self) -> str:
         away = " ".join(f"--deltag {tag}" for tag in self.tags)
@@ -213,13 +211,12 @@ class AnothersGroup(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class NoPool(DriverFailed):
     """What has the thin pool's name is none."""
 
-    def __init__(self, group: str, name: str) -> None:
-        super().__init__(group, name)
-        self.group = group
-        self.name = name
+    group: str
+    name: str
 
     def __str__(self) -> str:
         return (
@@ -249,16 +246,15 @@ class PoolIsBroken(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class PoolIsFull(DriverFailed):
     """The thin pool is so full that no new volume is begun in it."""
 
     code = "pool_full"
 
-    def __init__(self, pool: str, data: float, metadata: float) -> None:
-        super().__init__(pool, data, metadata)
-        self.pool = pool
-        self.data_percent = data
-        self.metadata_percent = metadata
+    pool: str
+    data_percent: float
+    metadata_percent: float
 
     def __str__(self) -> str:
         return (
@@ -268,26 +264,24 @@ class PoolIsFull(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class Gone(DriverFailed):
     """The volume's logical volume is not there."""
 
-    def __init__(self, volume_id: UUID, path: str) -> None:
-        super().__init__(volume_id, path)
-        self.volume_id = volume_id
-        self.path = path
+    volume_id: UUID
+    path: str
 
     def __str__(self) -> str:
         return f"volume {self.volume_id} is gone: there is no {self.path}"
 
 
+@dataclass(eq=False)
 class AnothersToo(DriverFailed):
     """A logical volume says that it is a volume, and another one besides."""
 
-    def __init__(self, path: str, volume_id: UUID, other: UUID) -> None:
-        super().__init__(path, volume_id, other)
-        self.path = path
-        self.volume_id = volume_id
-        self.other = other
+    path: str
+    volume_id: UUID
+    other: UUID
 
     def __str__(self) -> str:
         return (
@@ -297,14 +291,13 @@ class AnothersToo(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class CutShort(DriverFailed):
     """The logical volume of a volume or a snapshot has lost its end."""
 
-    def __init__(self, path: str, found: int, expected: int) -> None:
-        super().__init__(path, found, expected)
-        self.path = path
-        self.found_bytes = found
-        self.expected_bytes = expected
+    path: str
+    found_bytes: int
+    expected_bytes: int
 
     def __str__(self) -> str:
         return (
@@ -314,24 +307,22 @@ class CutShort(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class SnapshotGone(DriverFailed):
     """The snapshot's logical volume is not there, or no snapshot."""
 
-    def __init__(self, snapshot_id: UUID, path: str) -> None:
-        super().__init__(snapshot_id, path)
-        self.snapshot_id = snapshot_id
-        self.path = path
+    snapshot_id: UUID
+    path: str
 
     def __str__(self) -> str:
         return f"snapshot {self.snapshot_id} is gone: {self.path} holds none"
 
 
+@dataclass(eq=False)
 class Unexplained(DriverFailed):
     """Something of the volume's name is there, and nothing says what made it."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
+    path: str
 
     def __str__(self) -> str:
         return (
@@ -340,13 +331,12 @@ class Unexplained(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class MadeForAnother(AlreadyManaged):
     """A volume of that name is there, made for another event."""
 
-    def __init__(self, path: str, cause: Cause) -> None:
-        super().__init__(path, cause)
-        self.path = path
-        self.cause = cause
+    path: str
+    cause: Cause
 
     def __str__(self) -> str:
         return (
@@ -356,13 +346,12 @@ class MadeForAnother(AlreadyManaged):
         )
 
 
+@dataclass(eq=False)
 class HalfReverted(ports.HalfReverted):
     """The volume holds a mixture; what it held before is kept."""
 
-    def __init__(self, volume_id: UUID, path: str) -> None:
-        super().__init__(volume_id, path)
-        self.volume_id = volume_id
-        self.path = path
+    volume_id: UUID
+    path: str
 
     def __str__(self) -> str:
         return (
@@ -372,36 +361,33 @@ class HalfReverted(ports.HalfReverted):
         )
 
 
+@dataclass(eq=False)
 class StillOpen(VolumeIsBusy):
     """Something has the volume's device open."""
 
-    def __init__(self, volume_id: UUID, device: str) -> None:
-        super().__init__(volume_id, device)
-        self.volume_id = volume_id
-        self.device = device
+    volume_id: UUID
+    device: str
 
     def __str__(self) -> str:
         return f"volume {self.volume_id} is in use: something has {self.device} open"
 
 
+@dataclass(eq=False)
 class HasSnapshots(VolumeIsBusy):
     """The volume has snapshots."""
 
-    def __init__(self, volume_id: UUID) -> None:
-        super().__init__(volume_id)
-        self.volume_id = volume_id
+    volume_id: UUID
 
     def __str__(self) -> str:
         return f"volume {self.volume_id} has snapshots; delete them first"
 
 
+@dataclass(eq=False)
 class HasUnmanaged(VolumeIsBusy):
     """The volume has snapshots that are somebody's, by these names."""
 
-    def __init__(self, volume_id: UUID, names: Sequence[str]) -> None:
-        super().__init__(volume_id, names)
-        self.volume_id = volume_id
-        self.names = names
+    volume_id: UUID
+    names: Sequence[str]
 
     def __str__(self) -> str:
         return (
@@ -411,14 +397,13 @@ class HasUnmanaged(VolumeIsBusy):
         )
 
 
+@dataclass(eq=False)
 class NotThere(UnknownReference):
     """No logical volume of that name could become a volume."""
 
-    def __init__(self, group: str, name: str, why: str) -> None:
-        super().__init__(group, name, why)
-        self.group = group
-        self.name = name
-        self.why = why
+    group: str
+    name: str
+    why: str
 
     def __str__(self) -> str:
         return (
@@ -427,14 +412,13 @@ class NotThere(UnknownReference):
         )
 
 
+@dataclass(eq=False)
 class NoSnapshot(UnknownReference):
     """No logical volume of that name could become the volume's snapshot."""
 
-    def __init__(self, group: str, name: str, why: str) -> None:
-        super().__init__(group, name, why)
-        self.group = group
-        self.name = name
-        self.why = why
+    group: str
+    name: str
+    why: str
 
     def __str__(self) -> str:
         return (
@@ -444,23 +428,21 @@ class NoSnapshot(UnknownReference):
         )
 
 
+@dataclass(eq=False)
 class Taken(AlreadyManaged):
     """The logical volume is a volume or a snapshot already."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
+    path: str
 
     def __str__(self) -> str:
         return f"already managed: {self.path} is a volume's or a snapshot's"
 
 
+@dataclass(eq=False)
 class InUse(VolumeIsBusy):
     """Something has a logical volume open that nobody may have open now."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
+    path: str
 
     def __str__(self) -> str:
         return f"something has {self.path} open; end that first"

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
@@ -32,12 +33,11 @@ class TimedOut(Exception):
     """There was no answer in time; the process was killed."""
 
 
+@dataclass(eq=False)
 class Ended(Exception):
     """The process ended before it had answered."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+    status: int
 
     def __str__(self) -> str:
         return f"lvm ended with status {self.status}"

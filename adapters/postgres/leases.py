@@ -7,6 +7,7 @@ Each time its number grows, also when nothing comes of it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from eventsourcing.postgres import PostgresDatastore
@@ -53,14 +54,13 @@ HEARD_OF = SQL("""
 HELD = SQL("SELECT number, host FROM {leases} WHERE backend = %s")
 
 
+@dataclass(eq=False)
 class LeaseHeld(Exception):
     """Another agent serves the backend."""
 
-    def __init__(self, backend: str, number: int, host: str) -> None:
-        super().__init__(backend, number, host)
-        self.backend = backend
-        self.number = number
-        self.host = host
+    backend: str
+    number: int
+    host: str
 
     def __str__(self) -> str:
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from functools import partial
 
 from adapters.refused import SystemRefused, in_words_of
@@ -21,14 +22,13 @@ class Missing(DriverFailed):
     code = "missing"
 
 
+@dataclass(eq=False)
 class NoInitiator(DriverFailed):
     """A connector that does not say who will log in."""
 
     code = "no_initiator"
 
-    def __init__(self, said: object) -> None:
-        super().__init__(said)
-        self.said = said
+    said: object
 
     def __str__(self) -> str:
         if not self.said:
@@ -51,12 +51,11 @@ class NoHost(DriverFailed):
         return "the connector has no host; send the name of the one that connects"
 
 
+@dataclass(eq=False)
 class CannotKeepFromWriting(DriverFailed):
     """A host that is to read only, on a target that cannot tell hosts apart."""
 
-    def __init__(self, target: str) -> None:
-        super().__init__(target)
-        self.target = target
+    target: str
 
     def __str__(self) -> str:
         return (
@@ -65,12 +64,11 @@ class CannotKeepFromWriting(DriverFailed):
         )
 
 
+@dataclass(eq=False)
 class PortalRefused(DriverFailed):
     """An address and port at which nobody can be let in."""
 
-    def __init__(self, portal: str) -> None:
-        super().__init__(portal)
-        self.portal = portal
+    portal: str
 
     def __str__(self) -> str:
         return (

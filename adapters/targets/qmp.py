@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,13 +16,12 @@ from domain.ports import DriverFailed
 SECONDS = 10.0
 
 
+@dataclass(eq=False)
 class QemuRefused(DriverFailed):
     """The daemon did not do it."""
 
-    def __init__(self, command: str, said: str) -> None:
-        super().__init__(command, said)
-        self.command = command
-        self.said = said
+    command: str
+    said: str
 
     def __str__(self) -> str:
         return f"qemu-storage-daemon refused {self.command}: {self.said}"

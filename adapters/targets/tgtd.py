@@ -50,14 +50,13 @@ class Op(IntEnum):
     UPDATE = 5
 
 
+@dataclass(eq=False)
 class TgtdRefused(DriverFailed):
     """tgtd did not do it."""
 
-    def __init__(self, op: Op, mode: Mode, number: int) -> None:
-        super().__init__(op, mode, number)
-        self.op = op
-        self.mode = mode
-        self.number = number
+    op: Op
+    mode: Mode
+    number: int
 
     def __str__(self) -> str:
         return (

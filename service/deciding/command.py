@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NewType, TypeVar
 from uuid import UUID
@@ -22,13 +23,12 @@ from service.deciding.room import Room
 A = TypeVar("A", bound=Aggregate)
 
 
+@dataclass(eq=False)
 class NotFound(Exception):
     """There is no such thing."""
 
-    def __init__(self, noun: str, key: object) -> None:
-        super().__init__(noun, key)
-        self.noun = noun
-        self.key = key
+    noun: str
+    key: object
 
     def __str__(self) -> str:
         return f"there is no {self.noun} {self.key}"
