@@ -10,6 +10,8 @@ from subprocess import PIPE
 
 import pytest
 
+from bed.machine import missing
+
 ROOT = Path(__file__).parents[1]
 SECONDS = 120
 
@@ -163,6 +165,7 @@ def test_without_a_guest_they_are_skipped_aloud(project: Project) -> None:
     )
 
 
+@pytest.mark.skipif(bool(missing()), reason="what guests need is not installed")
 def test_a_kernel_that_does_not_start_skips_them_too(project: Project) -> None:
     project.holds("def test_one(): pass\n")
 

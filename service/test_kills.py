@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adapters.embedded.process import free_port
 from adapters.file.failures import GIB
+from adapters.file.testing import kept_in
 from adapters.postgres.reading import rebuilt, verified
 from domain import log as language
 from domain.volume import Volume
@@ -90,7 +91,8 @@ async def compare(data: Path, askers: list[Caller]) -> None:
 
 
 def on_disk(folder: Path) -> dict[str, int]:
-    for home in folder.iterdir():
+    homes = [folder / name for name in kept_in(folder)]
+    for home in homes:
         made_by, data = sorted(file.name for file in home.iterdir())
         assert (made_by.split(" ")[0], data) == ("made-by", "volume")
-    return {home.name: (home / "volume").stat().st_size for home in folder.iterdir()}
+    return {home.name: (home / "volume").stat().st_size for home in homes}

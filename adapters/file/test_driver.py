@@ -19,6 +19,7 @@ from adapters.file.driver import FileDriver
 from adapters.file.durable import empty
 from adapters.file.failures import Crowded, NoSpace
 from adapters.file.naming import names
+from adapters.file.testing import kept_in
 from domain import reference
 from domain.ports import (
     AlreadyManaged,
@@ -102,7 +103,7 @@ def test_what_holdfast_0_1_0_made_is_known_and_can_be_removed(
     driver.extend(event.originator_id, 2)
     driver.delete(event.originator_id, CAUSE.at)
 
-    assert names(folder) == set()
+    assert kept_in(folder) == set()
 
 
 def test_a_volume_takes_no_space_until_it_is_written(driver: FileDriver) -> None:
@@ -272,7 +273,7 @@ def test_a_file_or_a_link_in_a_volumes_place_is_left_alone(
             driver.delete(event.originator_id, CAUSE.at)
 
     assert driver.capabilities().total_volumes == 0
-    assert len(names(folder)) == 2
+    assert len(kept_in(folder)) == 2
 
 
 def test_another_cause_is_named(driver: FileDriver) -> None:
@@ -308,12 +309,11 @@ def test_a_volume_whose_data_somebody_removed_is_deleted(
     driver: FileDriver, folder: Path
 ) -> None:
     volume = created(driver)
-    (folder / "incoming").mkdir(exist_ok=True)
     device(driver, volume).unlink()
 
     driver.delete(volume, CAUSE.at)
 
-    assert str(volume) not in names(folder)
+    assert str(volume) not in kept_in(folder)
 
 
 def test_what_somebody_else_removes_meanwhile_is_removed(folder: Path) -> None:
@@ -358,7 +358,7 @@ def test_setting_up_removes_leftovers(
 
     driver.set_up()
 
-    assert names(folder) == set()
+    assert kept_in(folder) == set()
 
 
 @pytest.mark.parametrize("kind", ["making", "deleting"])
@@ -370,7 +370,7 @@ def test_creating_removes_the_volumes_leftovers(
 
     driver.create(event, CAUSE)
 
-    assert names(folder) == {str(event.originator_id)}
+    assert kept_in(folder) == {str(event.originator_id)}
 
 
 @pytest.mark.parametrize("kind", ["making", "deleting"])
@@ -382,7 +382,7 @@ def test_extending_removes_the_volumes_leftovers(
 
     driver.extend(volume, 2)
 
-    assert names(folder) == {str(volume)}
+    assert kept_in(folder) == {str(volume)}
 
 
 @pytest.mark.parametrize("kind", ["making", "deleting"])
@@ -394,7 +394,7 @@ def test_deleting_removes_the_volumes_leftovers(
 
     driver.delete(volume, CAUSE.at)
 
-    assert names(folder) == set()
+    assert kept_in(folder) == set()
 
 
 def test_a_volume_whose_deletion_was_cut_short_counts_no_more(
@@ -421,7 +421,7 @@ def test_what_is_not_ours_is_left_alone(driver: FileDriver, folder: Path) -> Non
 
     driver.set_up()
 
-    assert names(folder) == strangers
+    assert kept_in(folder) == strangers
     assert driver.capabilities().total_volumes == 0
 
 
@@ -567,7 +567,7 @@ def test_what_can_never_be_filled_is_refused(folder: Path) -> None:
         created(driver, size_gib=1000)
 
     assert refused.value.code == "no_space"
-    assert names(folder) == set()
+    assert kept_in(folder) == set()
 
 
 def test_growth_that_can_never_be_filled_is_refused(folder: Path) -> None:
@@ -599,7 +599,7 @@ def test_a_filesystem_without_inodes_is_full(tmp_path: Path) -> None:
         with pytest.raises(NoSpace, match=r"No space left on device .*free blocks"):
             created(driver)
 
-        assert len(names(tmp_path)) == 1
+        assert len(kept_in(tmp_path)) == 1
 
 
 def test_a_filesystem_without_blocks_is_full(tmp_path: Path) -> None:
@@ -619,7 +619,7 @@ def test_what_runs_out_on_the_way_leaves_nothing(tmp_path: Path, inodes: int) ->
         with pytest.raises(NoSpace, match="No space left on device"):
             created(driver)
 
-        assert names(tmp_path) == set()
+        assert kept_in(tmp_path) == set()
 
 
 def test_a_driver_starts_on_a_full_disk_and_deletes(tmp_path: Path) -> None:
@@ -631,7 +631,7 @@ def test_a_driver_starts_on_a_full_disk_and_deletes(tmp_path: Path) -> None:
         driver.set_up()
         driver.delete(volume, CAUSE.at)
 
-        assert names(tmp_path) == {"filler"}
+        assert kept_in(tmp_path) == {"filler"}
 
 
 def test_a_file_that_is_too_large_for_the_filesystem_is_refused(folder: Path) -> None:
@@ -641,7 +641,7 @@ def test_a_file_that_is_too_large_for_the_filesystem_is_refused(folder: Path) ->
     with pytest.raises(DriverFailed, match="no file that large"):
         created(driver, size_gib=2**32)
 
-    assert names(folder) == set()
+    assert kept_in(folder) == set()
 
 
 def test_a_read_only_filesystem_is_named(tmp_path: Path) -> None:
@@ -691,7 +691,6 @@ def test_only_a_plain_file_becomes_a_volume(
 ) -> None:
     (elsewhere := folder / "elsewhere").touch()
     path = folder / "incoming" / "db"
-    path.parent.mkdir()
     make: dict[str, Callable[[], None]] = {
         "folder": path.mkdir,
         "symlink": lambda: path.symlink_to(elsewhere),

@@ -26,6 +26,7 @@ from adapters.file import bookmark
 from adapters.file.driver import FileDriver
 from adapters.file.naming import names
 from adapters.file.test_driver import came_in
+from adapters.file.testing import kept_in
 from domain import reference
 from domain.group_snapshot import Member
 from domain.ports import Cause
@@ -261,7 +262,7 @@ def test_what_a_kill_leaves_of_snapshots_can_be_removed(
         driver.delete_snapshot(SNAPSHOT, CAUSE.at)
         driver.delete_snapshot(BESIDE, CAUSE.at)
 
-        assert names(folder) == {str(VOLUME), str(BYSTANDER)}
+        assert kept_in(folder) == {str(VOLUME), str(BYSTANDER)}
 
 
 @pytest.mark.parametrize("operation", [create, extend, delete])
@@ -444,13 +445,13 @@ def without(volume: UUID | None, contents: Contents) -> Contents:
 
 
 def leftovers(folder: Path) -> set[str]:
-    return {name for name in names(folder) if name.startswith(".")}
+    return {name for name in kept_in(folder) if name.startswith(".")}
 
 
 def contents(folder: Path) -> Contents:
     """Return each volume's size, and whether it is whole."""
     found: Contents = {}
-    for name in names(folder):
+    for name in kept_in(folder):
         files = names(folder / name)
         size = (folder / name / "volume").stat().st_size
         explained = FileDriver(folder)._volumes.cause(UUID(name)) == CAUSE

@@ -16,7 +16,7 @@ from hypothesis.stateful import invariant
 
 from adapters.contracts.model import Agents
 from adapters.file.driver import FileDriver
-from adapters.file.naming import names
+from adapters.file.testing import kept_in
 from adapters.file.volumes import SNAPSHOT
 
 STEPS = ["mkdir", "link", "open", "ftruncate", "fsync", "rename", "unlink", "rmdir"]
@@ -69,7 +69,7 @@ class FileAgents(Agents):
     def the_folder_holds_nothing_else(self) -> None:
         volumes = {str(volume) for volume in self.there}
         snapshots = {f"{SNAPSHOT}{snapshot}" for snapshot in self.taken}
-        assert names(self.folder) == volumes | snapshots
+        assert kept_in(self.folder) == volumes | snapshots
 
 
 TestModel = FileAgents.TestCase

@@ -33,6 +33,7 @@ from adapters.file.driver import FileDriver
 from adapters.file.failures import CutShort, NoSpace
 from adapters.file.naming import names
 from adapters.file.test_driver import snapshot_came_in
+from adapters.file.testing import kept_in
 from domain.ports import SourceReference, UnknownReference, VolumeIsBusy
 from service.testing.disks import tmpfs
 
@@ -113,7 +114,7 @@ def test_setting_up_removes_what_was_left_of_a_snapshot(
 
     driver.set_up()
 
-    assert names(folder) == set()
+    assert kept_in(folder) == set()
 
 
 # What has lost its end
@@ -228,7 +229,7 @@ def test_who_wants_to_write_does_not_wait_for_long(
     enough.set()
     writer.join()
 
-    assert names(folder) == {str(volume)}
+    assert kept_in(folder) == {str(volume)}
     assert held(path) == {b"after!"}
 
 
@@ -326,7 +327,7 @@ def test_a_copy_that_is_called_off_can_be_asked_for_again(
     driver.take_snapshot(event, CAUSE)
 
     assert kept(driver, event.originator_id) == {b"after!"}
-    assert names(folder) == {str(volume), f"snapshot-{event.originator_id}"}
+    assert kept_in(folder) == {str(volume), f"snapshot-{event.originator_id}"}
 
 
 def test_what_no_room_was_found_for_is_not_copied(tmp_path: Path) -> None:
@@ -340,7 +341,7 @@ def test_what_no_room_was_found_for_is_not_copied(tmp_path: Path) -> None:
         with pytest.raises(NoSpace, match="No space left on device"):
             driver.take_snapshot(wanted(event.originator_id), CAUSE)
 
-        assert names(tmp_path) == {str(event.originator_id)}
+        assert kept_in(tmp_path) == {str(event.originator_id)}
 
 
 def test_what_can_never_be_filled_is_not_copied(folder: Path, volume: UUID) -> None:

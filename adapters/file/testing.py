@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from adapters.file.driver import FileDriver
+from adapters.file.naming import names
+from adapters.file.volumes import INCOMING
 
 
 def started(folder: Path) -> FileDriver:
@@ -12,3 +14,8 @@ def started(folder: Path) -> FileDriver:
     driver = FileDriver(folder, max_over_subscription_ratio=1000)
     driver.set_up()
     return driver
+
+
+def kept_in(folder: Path) -> set[str]:
+    """Return the names in a backend's folder but for where things come in."""
+    return names(folder) - {INCOMING}

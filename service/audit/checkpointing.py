@@ -144,9 +144,9 @@ class Checkpointing:
         )
         note = checkpoint.signed(signer)
         self._last = await checkpoints.keep(self._client, note, frontier, self._last)
-        self._since, self.signed = monotonic(), Signed(frontier.size)
         if self._file:
             await asyncio.to_thread(checkpoint_file.append, self._file, note)
+        self._since, self.signed = monotonic(), Signed(frontier.size)
 
     def _tell(self, wrong: str) -> None:
         if wrong != self.signed.wrong:

@@ -129,7 +129,6 @@ def test_a_wait_that_fails_is_told_with_its_reason(shell: Shell) -> None:
 
 
 def test_storage_becomes_a_volume_and_is_itself_again(shell: Shell) -> None:
-    (shell.data / "volumes" / "incoming").mkdir()
     with (shell.data / "volumes" / "incoming" / "disk-1").open("w") as file:
         file.truncate(2**30)
 
