@@ -214,12 +214,18 @@ def row_in(line: bytes) -> bytes:
 
 def decoded(topic: bytes, state: bytes) -> Event:
     """Return an event of a kind and a version that we know."""
-    if topic not in _DECODERS:
-        raise log.UnknownTopic(topic.decode())
     event = _DECODERS[topic](state)
     if event.event_version != _VERSIONS[topic]:
         raise Wrong(f"there is no version {event.event_version} of {topic.decode()}")
     return event
+
+
+class _Decoders(dict[bytes, Callable[[bytes], Event]]):
+    """What reads each topic, as a line spells it."""
+
+    def __missing__(self, topic: bytes) -> Callable[[bytes], Event]:
+        decoder = self[topic] = log.DECODERS[topic.decode()]
+        return decoder
 
 
 def check(line: bytes, vouched: str) -> None:
@@ -261,7 +267,7 @@ WORDS: dict[type[Exception], str] = {
 }
 # fmt: on
 WRONG = tuple(WORDS)
-_DECODERS = {t.encode(): log.decoder_of(event) for t, event in log.EVENTS.items()}
+_DECODERS = _Decoders()
 _VERSIONS = {t.encode(): len(event.UPCASTS) + 1 for t, event in log.EVENTS.items()}
 _KINDS = {topic.encode(): kind for topic, kind in log.KINDS.items()}
 _NOUNS = {kind: noun for noun, kind in log.AGGREGATES.items()}

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from service.settings import (
     BackendSettings,
     Settings,
     Unusable,
+    found,
 )
 from service.telemetry import metrics
 from service.telemetry.operations import note
@@ -179,15 +179,3 @@ def targeted(options: dict[str, Any], owner: str, key: bytes) -> Target:
         return target_of(owner=owner, key=key, **chosen)
     except DriverFailed as error:
         raise Unusable(f"backend {owner}: {error}") from error
-
-
-def found(dotted: str) -> Any:
-    """Return the class at a dotted path."""
-    module, _, name = dotted.rpartition(".")
-    try:
-        kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Unusable(f"there is no class {dotted}") from error
-    if not isinstance(kind, type):
-        raise Unusable(f"{dotted} is no class")
-    return kind

@@ -20,7 +20,6 @@ from adapters.jetstream.taking import add_endpoint
 from adapters.jetstream.wire import until_closed
 from adapters.postgres.leases import Leases
 from adapters.tasks import ended, together, until
-from service.agents import found
 from service.audit.proving import Proving
 from service.connecting import connect
 from service.deciding.log import Log
@@ -32,7 +31,7 @@ from service.keeping.keeper import kept
 from service.reading import Reading
 from service.replica import Replica
 from service.running import Told, begun, check_key, overseen, until_stopped
-from service.settings import Settings, Unusable, database_of
+from service.settings import Settings, Unusable, database_of, found
 from service.telemetry import exporting, metrics
 from service.telemetry.readiness import beginning, of_replica
 from service.telemetry.requests import committed, handler

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -319,3 +320,15 @@ def database_of(settings: Settings) -> dict[str, str]:
         f"POSTGRES_{name.upper()}": str(value)
         for name, value in settings.database.items()
     }
+
+
+def found(dotted: str) -> Any:
+    """Return the class at a dotted path."""
+    module, _, name = dotted.rpartition(".")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Unusable(f"there is no class {dotted}") from error
+    if not isinstance(kind, type):
+        raise Unusable(f"{dotted} is no class")
+    return kind

@@ -31,7 +31,6 @@ from adapters.postgres.leadership import NoLonger, hold, leading
 from adapters.postgres.recorder import LogRecorder
 from adapters.tasks import ended, together, undisturbed
 from service import logs
-from service.agents import found
 from service.audit.checkpointing import Checkpointing
 from service.connecting import connect
 from service.deciding.command import Unavailable
@@ -41,7 +40,7 @@ from service.interpreter import collect_seldom
 from service.keeping.projecting import Projecting, tables
 from service.keeping.telling import Telling
 from service.keeping.watcher import Watcher
-from service.settings import Settings
+from service.settings import Settings, found
 
 AGAIN = 1.0  # seconds until a keeper that has died is started again
 GRACE = 5.0  # seconds that it has to end, longer than it looks for a database
