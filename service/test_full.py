@@ -13,18 +13,27 @@ from typing import Any
 import pytest
 from nats.errors import Error
 
+from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import free_port
 from adapters.file.failures import FilesystemFull
 from adapters.postgres.reading import verified
+from adapters.postgres.writable import Full, ReadOnly
 from domain import log as language
 from domain.aggregate import Event
-from service.deciding.log import NO_ROOM
 from service.manager import VolumeManager
 from service.testing.callers import Answer, Caller, caller
 from service.testing.disks import fill, tmpfs
-from service.testing.loads import published
-from service.testing.programs import UP, database_of, program
+from service.testing.loads import has_room, published
+from service.testing.programs import (
+    AGENT,
+    SERVE,
+    UP,
+    configuration,
+    database_of,
+    program,
+)
+from service.testing.read_only import read_only
 from service.up import as_service
 
 # About as much as one message may carry, and nothing that a database could pack.
@@ -111,9 +120,33 @@ def test_a_database_without_room_is_read_and_goes_on(tmp_path: Path) -> None:
         answers, listed, after = asyncio.run(scenario(url, folder))
         log = log_of(tmp_path)
 
-    assert set(refused(answers).values()) == {NO_ROOM}
+    assert set(refused(answers).values()) == {f"{Full()}; nothing was changed"}
     assert (listed.code, after["status"]) == ("", "available")
     assert done_or_refused(answers, log)
+
+
+def test_a_database_that_takes_no_writes_is_read_and_goes_on(
+    tmp_path: Path, broker: NatsServer, postgres: PostgresServer
+) -> None:
+    config = configuration(tmp_path, broker.url, postgres.settings)
+
+    async def scenario() -> tuple[Answer, Answer]:
+        async with asyncio.timeout(60), caller(broker.url) as asker:
+            await has_room(asker)
+            volume = await made(asker, "before")
+            read_only(postgres.settings, "on")
+            while not (refused := await asker.ask("volume.create", size_gib=1)).code:
+                pass  # a server takes a moment to hear of it
+            shown = await asker.ask("volume.show", id=volume["id"])
+            read_only(postgres.settings, "off")
+            assert (await made(asker, "after"))["status"] == "available"
+            return refused, shown
+
+    with program(SERVE, config), program(AGENT, config):
+        refused, shown = asyncio.run(scenario())
+
+    assert refused.body["detail"] == f"{ReadOnly()}; nothing was changed"
+    assert "Holdfast-Age" not in shown.headers
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier, Literal
 
 from adapters.postgres.arrays import Array, bigints, blobs, texts, uuids
+from adapters.postgres.writable import Full, ReadOnly
 
 CREATE_LOG = SQL("""
     CREATE TABLE IF NOT EXISTS {log} (
@@ -280,10 +281,6 @@ class CommitUnknown(OperationalError):
         self.events = events
 
 
-class Full(OperationalError):
-    """The database's disk is full; nothing was stored, and the log can be read."""
-
-
 class LogRecorder(PostgresApplicationRecorder):
     """Appends batches to the log, from any number of processes."""
 
@@ -332,8 +329,8 @@ class LogRecorder(PostgresApplicationRecorder):
     def append(self, batch: Batch) -> Stored:
         """Store the batch and return the positions of its events.
 
-        Raises `Conflict`, `Full` or `OperationalError`, and nothing was stored; or
-        `CommitUnknown`, and `holds` will tell.
+        Raises `Conflict`, `Unwritable` or `OperationalError`, and nothing was stored;
+        or `CommitUnknown`, and `holds` will tell.
         """
         if not (batch.events or batch.kept or batch.asked):
             return self._confirm(batch)
@@ -459,6 +456,8 @@ def certain(connection: Connection[Any], batch: Batch) -> Iterator[None]:
         yield
     except psycopg.errors.DiskFull as full:
         raise Full(*full.args) from full
+    except psycopg.errors.ReadOnlySqlTransaction as read_only:
+        raise ReadOnly(*read_only.args) from read_only
     except psycopg.Error as lost:
         # It may have happened. Trying again could store everything twice;
         # the log knows.

@@ -15,11 +15,22 @@ ROOM = """
 AHEAD = "SELECT pg_logical_emit_message(true, 'holdfast', 'is there room?')"
 
 
-class ReadOnly(OperationalError):
+class Unwritable(OperationalError):
+    """Nothing was stored, and the log can be read."""
+
+
+class Full(Unwritable):
+    """The disk is full, of the tables or of what is written ahead."""
+
+    def __str__(self) -> str:
+        return "the database's disk is full"
+
+
+class ReadOnly(Unwritable):
     """The database is a standby, or was told to take no writes."""
 
     def __str__(self) -> str:
-        return "takes no writes: it is read-only"
+        return "the database is read-only"
 
 
 def try_writing(datastore: PostgresDatastore) -> None:

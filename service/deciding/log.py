@@ -47,12 +47,12 @@ from adapters.postgres.recorder import (
     Batch,
     CommitUnknown,
     Conflict,
-    Full,
     Kept,
     LogRecorder,
     Stored,
     Written,
 )
+from adapters.postgres.writable import Unwritable
 from adapters.tasks import ended, together
 from domain import log
 from domain.aggregate import Aggregate, Event, Intent, Outcome, OutOfOrder
@@ -88,7 +88,6 @@ NO_LIMIT = 2**62  # GiB: what is given back is under none
 REFUSED = Reply(b"", 500)  # what stands for an exception until that is confirmed
 TOO_MANY = "too many commands are waiting; ask again later"
 STUCK_AFTER = 30.0  # seconds, ten times as many as a batch may take
-NO_ROOM = "the database's disk is full; nothing was changed"
 NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
 logger = getLogger(__name__)
@@ -128,7 +127,7 @@ class Log:
         self._set_aside: list[Command] = []
         self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
-        self._late = self._crowded = False
+        self._late, self._unwritable = False, ""
         # Told of each batch that was stored, and how many seconds that took.
         self.stored: list[Callable[[list[Command], float], None]] = []
         self._decided, self._wanted = asyncio.Event(), asyncio.Event()
@@ -440,9 +439,9 @@ class Log:
     def _answer(self, batch: list[Command], stored: Stored) -> None:
         self._reached()
         self._storing = []
-        if self._crowded:
-            logger.warning("there is room on the database's disk again")
-            self._crowded = False
+        if self._unwritable and stored.positions:
+            logger.warning("the database takes writes again")
+            self._unwritable = ""
         position = stored.positions.start - 1
         for command in batch:
             for event in command.events:
@@ -588,12 +587,13 @@ class Log:
         )
 
     def _why_not(self, failure: PersistenceError) -> str:
-        """Return what callers are told; a full disk can still be read."""
-        if isinstance(failure, Full):
-            if not self._crowded:
-                logger.warning(NO_ROOM)
-            self._crowded = True
-            return NO_ROOM
+        """Return what callers are told; what takes no writes can still be read."""
+        if isinstance(failure, Unwritable):
+            why = f"{failure}; nothing was changed"
+            if self._unwritable != why:
+                logger.warning(why)
+            self._unwritable = why
+            return why
         self._lose(str(failure))
         return NOTHING_CHANGED
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from uuid import uuid4
 
-import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
 from nats.aio.client import Client
@@ -34,6 +33,7 @@ from service.testing.callers import caller, eventually
 from service.testing.disks import fill, tmpfs
 from service.testing.loads import published
 from service.testing.programs import AGENT, ROOT, SERVE, configuration, program
+from service.testing.read_only import read_only
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_database_that_takes_no_writes_is_not_ready(
         await until_wrong(address)
         read_only(database, "on")
         await until_wrong(address, "database")
-        await says(address, "database", "it is read-only")
+        await says(address, "database", "the database is read-only")
         read_only(database, "off")
         await until_wrong(address)
 
@@ -92,18 +92,6 @@ def test_a_database_that_takes_no_writes_is_not_ready(
         config = configuration(tmp_path, broker.url, database)
         with program(SERVE, told(config, "serve", metrics_listen=address)):
             asyncio.run(scenario(database))
-
-
-def read_only(database: dict[str, str], value: str) -> None:
-    """Have the database take no writes, or take them again."""
-    host, port = database["POSTGRES_HOST"], database["POSTGRES_PORT"]
-    setting = f"ALTER SYSTEM SET default_transaction_read_only = {value}".encode()
-    with psycopg.connect(
-        host=host, port=port, user="postgres", autocommit=True
-    ) as connection:
-        connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE")
-        connection.execute(setting)
-        connection.execute("SELECT pg_reload_conf()")
 
 
 def test_a_read_model_that_has_stopped_is_told_of(
