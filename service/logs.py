@@ -44,7 +44,7 @@ class Late(logging.Formatter):
     def _lines(self) -> logging.Formatter:
         from service.rendering import formatter  # noqa: PLC0415 - see above
 
-        return formatter(self._form)
+        return formatter(self._form, TALKATIVE)
 
 
 class NoEcho(logging.Filter):

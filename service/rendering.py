@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 import msgspec
 import structlog
 from structlog.typing import EventDict
-
-from service.logs import TALKATIVE
 
 # JSON is rendered in a tenth of the time, which counts with a line a request.
 RENDERERS: dict[str, Any] = {
@@ -22,8 +21,11 @@ RENDERERS: dict[str, Any] = {
 }
 
 
-def formatter(form: str) -> logging.Formatter:
-    """Return what makes one line of a message, its exception included."""
+def formatter(form: str, talkative: tuple[str, ...]) -> logging.Formatter:
+    """Return what makes one line of a message, its exception included.
+
+    Of a `talkative` library's exception that is what it says, without its stack.
+    """
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_log_level,
@@ -33,17 +35,19 @@ def formatter(form: str) -> logging.Formatter:
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            without_stack,
+            partial(without_stack, talkative),
             structlog.processors.format_exc_info,
             RENDERERS[form],
         ],
     )
 
 
-def without_stack(_: Any, __: str, event: EventDict) -> EventDict:
+def without_stack(
+    talkative: tuple[str, ...], _: Any, __: str, event: EventDict
+) -> EventDict:
     """Leave of a talkative library's exception what it says."""
     error = event.get("exc_info")
-    if error and str(event["logger"]).startswith(TALKATIVE):
+    if error and str(event["logger"]).startswith(talkative):
         cause = error[1] if isinstance(error, tuple) else error
         event["exc_info"] = None
         event["cause"] = " ".join(str(cause or "").split()) or type(cause).__name__
