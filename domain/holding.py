@@ -176,7 +176,7 @@ class Held(VolumeEvents):
         """Ask for a host to reach the volume, whoever holds it."""
         status = self._after("connect")
         mode = self._mode("connect", connector_mode(connector), None)
-        shared = self._shared(connector, None) or self._exported_to(connector)
+        shared = self._shared(connector, None) or self._stays_exported_to(connector)
         self._intend(
             self.ExportStarted, status, connector=connector, shared=shared, mode=mode
         )
@@ -192,7 +192,8 @@ class Held(VolumeEvents):
             status = self._after("remove_export")
         else:
             status = self._after("detach")
-            if not self._exported_to(connector):
+            given = reached_from(connector) in self.connections
+            if not given and not self._being_exported(connector):
                 return
         self._intend(
             self.ExportRemovalStarted,
@@ -265,6 +266,10 @@ class Held(VolumeEvents):
             status=self.status,
             connector=connector,
         )
+        # As with an attachment: this ends what was asked before, told or not.
+        for earlier in self._being_exported(connector):
+            if earlier.originator_version < intent.originator_version:
+                self._export_failed(earlier, TAKEN_AWAY)
 
     def _unexport_failed(
         self, intent: VolumeEvents.ExportRemovalStarted, why: NotDone
@@ -479,8 +484,14 @@ class Held(VolumeEvents):
         asked = self.work_for(attachment_id)
         return any(isinstance(intent, self.DisconnectionStarted) for intent in asked)
 
-    def _exported_to(self, connector: dict[str, Any]) -> bool:
-        return reached_from(connector) in self.connections
+    def _being_exported(
+        self, connector: dict[str, Any] | None
+    ) -> list[VolumeEvents.ExportStarted]:
+        """Return the ways that a host, or any host, is to be told of yet."""
+        asked = self.in_flight.values()
+        ways = [i for i in asked if isinstance(i, self.ExportStarted)]
+        host = reached_from(connector)
+        return [w for w in ways if not connector or reached_from(w.connector) == host]
 
     def _next_id(self) -> UUID:
         # Derived, so that a decision taken twice chooses the same.

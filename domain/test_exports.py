@@ -238,3 +238,44 @@ def test_a_way_stays_for_an_export_whose_initiator_was_given_another_host() -> N
     volume.detach()
 
     assert shared(volume)
+
+
+def test_a_way_that_is_still_being_given_is_taken_away_as_well() -> None:
+    volume = asked(
+        available(), lambda v: v.export(NODE_1), lambda v: v.unexport(NODE_1)
+    )
+
+    for version in sorted(volume.in_flight):
+        volume.report(version, DONE)
+
+    assert not volume.connections
+
+
+@pytest.mark.parametrize("host", [NODE_1, None])
+def test_a_way_that_was_not_told_of_ends_with_its_removal(host: Any) -> None:
+    volume = asked(available(), lambda v: v.export(NODE_1), lambda v: v.unexport(host))
+
+    volume.report(volume.version, DONE)
+
+    assert (volume.in_flight, volume.connections) == ({}, {})
+
+
+def test_a_way_that_is_given_again_or_to_another_goes_on_after_a_removal() -> None:
+    volume = asked(exported(available()), lambda v: v.export(NODE_2))
+    volume.unexport(NODE_1)
+    removal = volume.version
+    volume.export(NODE_1)
+
+    volume.report(removal, DONE)
+    for version in sorted(volume.in_flight):
+        volume.report(version, DONE)
+
+    assert volume.connections.keys() == {"node-1", "node-2"}
+
+
+def test_a_way_that_is_given_while_it_is_taken_away_is_shared_with_nobody() -> None:
+    volume = asked(exported(available()), lambda v: v.unexport(NODE_1))
+
+    volume.export(NODE_1)
+
+    assert not shared(volume)
