@@ -52,7 +52,8 @@ ATTACHMENT = Lifecycle(AttachStatus, [
     ["detaching_failed",   LIVE,                         "="],
     ["session_found",      [A.ATTACHING, A.DETACHING],   A.ATTACHED],
     ["session_found",      LIVE,                         "="],
-    ["session_missing",      LIVE,                       A.DETACHED],
+    ["session_missing",      [A.ATTACHING, A.DETACHING], A.DETACHED],
+    ["session_missing",      LIVE,                       "="],
     ["session_missing/busy", LIVE,                       "="],
     ["session_unclear",    LIVE,                         "="],
 ])

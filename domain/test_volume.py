@@ -418,6 +418,48 @@ def test_a_look_does_not_end_what_was_asked_for_since() -> None:
     assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
 
 
+def promised() -> Volume:
+    volume = available()
+    volume.reserve()
+    return volume
+
+
+def connecting() -> Volume:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, DONE)
+    return volume
+
+
+def letting_go() -> Volume:
+    volume = available()
+    volume.attach(instance="web-1")
+    volume.begin_detaching()
+    return volume
+
+
+@pytest.mark.parametrize(
+    ("begun", "said"),
+    [
+        (promised, lambda volume: volume.attach(instance="web-1")),
+        (connecting, lambda volume: volume.complete(*volume.attachments)),
+        (letting_go, lambda volume: volume.roll_detaching()),
+    ],
+)
+def test_a_look_does_not_end_what_its_holder_has_said_since(
+    begun: Callable[[], Volume], said: Callable[[Volume], None]
+) -> None:
+    volume = begun()
+    volume.look_for_session(*volume.attachments)
+    look = volume.version
+    said(volume)
+
+    volume.report(look, Done(found=False))
+
+    assert (volume.in_flight, volume.status) == ({}, Status.IN_USE)
+
+
 def test_a_hold_is_of_one_host() -> None:
     volume = available()
     attachment_id = connected(volume)

@@ -647,7 +647,7 @@ class VolumeEvents(Copied):
             move(volume, self, attached_at=self.timestamp)
 
     class SessionMissing(aggregate.Outcome, frozen=True, kw_only=True):
-        """The host does not use the volume; the attachment ends, unless it is busy."""
+        """The host does not use the volume; its hold ends, unless it went on since."""
 
         TOPIC = "volume.session_missing"
         attachment_id: UUID
