@@ -98,9 +98,19 @@ class Attachment(msgspec.Struct, frozen=True):
         return self.connector is None
 
     @property
+    def turned_away(self) -> bool:
+        """Its host could not be let in, and is to reach the volume no more."""
+        return self.status is A.ERROR_ATTACHING
+
+    @property
     def exported(self) -> bool:
         """Its host is to reach the volume: it was told how, and not turned away."""
-        return self.connected and self.status is not A.ERROR_ATTACHING
+        return self.connected and not self.turned_away
+
+    @property
+    def uses_a_way(self) -> bool:
+        """A backend was asked to let its host in, and has not turned it away."""
+        return self.connector is not None and not self.turned_away
 
     def held_by(self, instance: str | None, host: str | None) -> bool:
         """Tell whether the same instance, or without one the same host, holds it."""

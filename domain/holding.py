@@ -147,7 +147,7 @@ class Held(VolumeEvents):
         """
         attachment = self.attachment(attachment_id)
         others = (a for i, a in self.attachments.items() if i != attachment_id)
-        if not self.multiattach and any(other.connector for other in others):
+        if not self.multiattach and any(other.uses_a_way for other in others):
             raise Refused("connect", self.status, ["multiattach"])
         self._after("connect")
         host = attachment.connector and reached_from(attachment.connector)
@@ -468,8 +468,8 @@ class Held(VolumeEvents):
         return but is not None and self._stays_exported_to(connector)
 
     def _stays(self, attachment: Attachment) -> bool:
-        turned_away = attachment.status is AttachStatus.ERROR_ATTACHING
-        return not turned_away and not self._being_disconnected(attachment.id)
+        going = self._being_disconnected(attachment.id)
+        return not (attachment.turned_away or going)
 
     def _stays_exported_to(self, connector: dict[str, Any]) -> bool:
         going = (
@@ -512,7 +512,7 @@ class Held(VolumeEvents):
     @property
     def unused(self) -> bool:
         """No host uses it, or is about to."""
-        return not any(a.connector or a.attached for a in self.attachments.values())
+        return not any(a.uses_a_way or a.attached for a in self.attachments.values())
 
     @property
     def attach_status(self) -> AttachStatus:

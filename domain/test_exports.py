@@ -279,3 +279,25 @@ def test_a_way_that_is_given_while_it_is_taken_away_is_shared_with_nobody() -> N
     volume.export(NODE_1)
 
     assert not shared(volume)
+
+
+def ordinary() -> Volume:
+    return settle(Volume.create(uuid4(), size_gib=1, backend="lvm"))
+
+
+def test_who_was_turned_away_is_in_nobodys_way() -> None:
+    volume = settle(connecting(ordinary()), FAILED)
+
+    connected(volume, B, NODE_2)
+
+    assert volume.connectors == [NODE_2]
+
+
+def test_every_way_is_closed_to_who_was_turned_away() -> None:
+    volume = settle(connecting(ordinary()), FAILED)
+
+    volume.unexport()
+
+    assert [i.TOPIC for i in volume.in_flight.values()] == [
+        "volume.export_removal_started"
+    ]
