@@ -47,7 +47,7 @@ class Installation:
 
     def extend(self, volume: Volume, more_gib: int) -> None:
         before = volume.allocated_gib
-        check_room(self.log, volume, more_gib)
+        check_room(self.log, (volume, more_gib))
         volume.extend(volume.size_gib + more_gib, room_of(self.log, volume))
         self._happened(volume, before)
         volume.report(volume.version, Done())

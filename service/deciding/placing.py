@@ -58,19 +58,34 @@ def kind_of(log: Decision, asked: Volume) -> VolumeType:
     return types.get(asked.volume_type) or types[None]
 
 
-def check_room(log: Decision, asked: Volume, more_gib: int) -> None:
-    """Raise `NoCapacity` unless the volume's backend has room for it to grow."""
-    kind = kind_of(log, asked)
-    backend = log.get(Backend, id_of(asked.backend), asked.backend)
+def check_room(log: Decision, *growing: tuple[Volume, int]) -> None:
+    """Raise `NoCapacity` unless a backend has room for its volumes to grow by so much.
+
+    Those to whom room is promised once need it beside whatever else there is; room
+    for all of them is needed where it may be promised more than once.
+    """
+    first, _ = growing[0]
+    backend = log.get(Backend, id_of(first.backend), first.backend)
     grown = candidate(log, backend)
-    check_growth(grown, more_gib, kind)
-    keep_within(log, grown, kind)
+    total_gib = sum(more for _, more in growing)
+    asked = [(kind_of(log, each), more) for each, more in growing]
+    limits = []
+    for kind in {kind.thin: kind for kind, _ in asked}.values():
+        more_gib = total_gib if kind.thin else sum(m for k, m in asked if not k.thin)
+        check_growth(grown, more_gib, kind)
+        limits.append(limit_gib(grown, kind) + total_gib - more_gib)
+    log.limits[grown.name] = min(limits)
 
 
 def keep_within(log: Decision, chosen: Candidate, kind: VolumeType) -> None:
     """Let the transaction confirm that the room is still there."""
+    log.limits[chosen.name] = limit_gib(chosen, kind)
+
+
+def limit_gib(chosen: Candidate, kind: VolumeType) -> int:
+    """Return how many GiB of a backend may be promised at all."""
     assert chosen.storage  # there is room in it
-    log.limits[chosen.name] = chosen.storage.limit_gib(thin=kind.thin)
+    return chosen.storage.limit_gib(thin=kind.thin)
 
 
 def basis(candidate: Candidate, kind: VolumeType) -> Basis:

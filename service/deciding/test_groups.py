@@ -17,6 +17,7 @@ from domain.volume_type import VolumeType
 from service.deciding.log import Log, decoded
 from service.deciding.room import Measured
 from service.endpoints import group_snapshots, groups, snapshots, volumes
+from service.endpoints.endpoint import Endpoint
 from service.manager import VolumeManager
 from service.testing.deciding import (
     WORKING,
@@ -453,6 +454,39 @@ async def origin(log: Log, source: dict[str, str]) -> str:
         of = await ask(log, snapshots.show, id=source["snapshot"])
         return str(of["volume_id"])
     return source["volume"]
+
+
+@pytest.mark.parametrize(
+    ("members", "fits"),
+    [
+        ([("thin", 1), ("thick", 3), ("thick", 3)], False),
+        ([("thick", 1), ("thin", 5)], True),
+    ],
+)
+@pytest.mark.parametrize("asked", [groups.create_from_source, group_snapshots.create])
+def test_room_is_counted_for_each_member_as_its_type_says(
+    manager: VolumeManager,
+    asked: Endpoint,
+    members: list[tuple[str, int]],
+    *,
+    fits: bool,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        thin = {"thin_provisioning_support": True, "max_over_subscription_ratio": 20.0}
+        told = msgspec.structs.replace(capabilities(10), **thin)
+        log.room.know("files", Measured(told, *WORKING, datetime.now(UTC)))
+        for kind in ("thin", "thick"):
+            specs = {"provisioning:type": kind}
+            log.room.volume_types[kind] = VolumeType(kind, specs)
+        made = (await ask(log, groups.create, backend="files"))["id"]
+        for kind, size_gib in members:
+            said = {"volume_type": kind, "size_gib": size_gib}
+            await available(log, group_id=made, **said)
+        return await ask(log, asked, group_id=made)
+
+    told = played(manager, scenario)
+
+    assert (told.get("type") == "no-capacity") is not fits
 
 
 def test_a_group_of_which_a_member_cannot_be_made_says_so(

@@ -55,7 +55,7 @@ def create(
     group = log.get(Group, group_id)
     group.add_snapshot(group_snapshot_id)
     volumes = log.all(Volume, group.volumes)
-    placing.check_room(log, volumes[0], sum(each.size_gib for each in volumes))
+    placing.check_room(log, *((each, each.size_gib) for each in volumes))
     members = [
         Member(uuid5(group_snapshot_id, str(each.id)), each.id, each.size_gib)
         for each in volumes

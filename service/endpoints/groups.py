@@ -149,12 +149,10 @@ def volumes_of(
         said = plain | {"name": of.name, "project": of.project, "group_id": group_id}
         asked = copying.described(log, volume_id, source, said)
         described.append((volume_id, of, asked))
-    total = sum(each["size_gib"] for _, _, each in described)
-    placing.check_room(log, described[0][1], total)
-    return [
-        Volume.create(volume_id, **placing.place(log, each))
-        for volume_id, _, each in described
-    ]
+    placed = [(key, placing.place(log, asked)) for key, _, asked in described]
+    # After each by itself: it is the limit of all that the transaction confirms.
+    placing.check_room(log, *((of, asked["size_gib"]) for _, of, asked in described))
+    return [Volume.create(volume_id, **asked) for volume_id, asked in placed]
 
 
 class Update(One):

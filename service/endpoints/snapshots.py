@@ -56,7 +56,7 @@ def create(
     """Ask for what a volume holds to be kept; `force` while hosts may write it."""
     volume = log.get(Volume, volume_id)
     volume.add_snapshot(snapshot_id, force=force)
-    placing.check_room(log, volume, volume.size_gib)
+    placing.check_room(log, (volume, volume.size_gib))
     return log.add(
         Snapshot.create(
             snapshot_id,

@@ -131,7 +131,7 @@ def extend(log: Decision, volume_id: UUID, size_gib: int) -> Volume:
     asked = log.get(Volume, volume_id)
     before = asked.allocated_gib
     asked.extend(size_gib, placing.room_of(log, asked))
-    placing.check_room(log, asked, size_gib - before)
+    placing.check_room(log, (asked, size_gib - before))
     return asked
 
 
