@@ -59,6 +59,8 @@ LARGEST_BODY = 64 * 1024
 LOOK_AGAIN = 1.0  # seconds that memory is believed without a word from anybody
 MOST_QUERIES = 256  # at once; more are refused
 PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
+# From these on, whatever else was under way is nobody's work any more.
+MOOT = (Volume.DeletionStarted, Volume.CascadeStarted)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # as JSON
 
 # What is shown of an aggregate: of which part, with what is known of the backends.
@@ -367,7 +369,7 @@ async def outcome_of(
                 "it goes on with the work when it can"
             ) from None
     event, position = seen[0]
-    if isinstance(event, Volume.DeletionStarted):
+    if isinstance(event, MOOT):
         raise Refused("finish", Status(event.status), [])
     return event, position
 
@@ -383,7 +385,7 @@ def ends(event: Event, intent: int | None) -> bool:
     """Tell whether an intent is settled by an event, or moot from it on."""
     if isinstance(event, Outcome):
         return event.intent == intent
-    return isinstance(event, Volume.DeletionStarted)
+    return isinstance(event, MOOT)
 
 
 async def first_word(log: Log, asked: Reply, happened: asyncio.Event) -> None:

@@ -15,6 +15,7 @@ from domain.lifecycle import Refused
 from service.deciding.command import Reply
 from service.deciding.log import Log
 from service.endpoints.endpoint import outcome_of
+from service.endpoints.snapshots import create
 from service.endpoints.volumes import delete, initialize_connection
 from service.manager import VolumeManager
 from service.messages.headers import NOTHING
@@ -29,13 +30,15 @@ async def connecting(log: Log, volume_id: str) -> Reply:
     return await log.submit(initialize_connection.command(body, NOTHING, log.room))
 
 
-def outcome(log: Log, asked: Reply, seen: list[Any]) -> asyncio.Task[Any]:
+def outcome(
+    log: Log, asked: Reply, seen: list[Any], wait: float = 20
+) -> asyncio.Task[Any]:
     """Wait for what comes of it, beside others."""
 
     def look(aggregate: Aggregate, position: int) -> None:
         seen.append((aggregate.version, position))
 
-    return asyncio.create_task(outcome_of(log, asked, 20, look))
+    return asyncio.create_task(outcome_of(log, asked, wait, look))
 
 
 def test_what_is_settled_here_is_told_without_a_look_at_the_log(
@@ -91,6 +94,22 @@ def test_a_deletion_ends_the_waiting(manager: VolumeManager) -> None:
             await ask(log, delete, id=volume_id, force=True)
             assert newest(log, volume_id) > (asked.intent or 0)
             with pytest.raises(Refused):
+                await waiting
+
+    asyncio.run(scenario())
+
+
+def test_a_deletion_with_snapshots_ends_the_waiting(manager: VolumeManager) -> None:
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            taken = await ask(log, create, volume_id=volume_id)
+            await report(log, taken["id"], 1, noun="snapshot", location="/there")
+            asked = await connecting(log, volume_id)
+            waiting = outcome(log, asked, [], 2)
+            await asyncio.sleep(0)
+            await ask(log, delete, id=volume_id, cascade=True)
+            with pytest.raises(Refused, match="cannot finish while deleting"):
                 await waiting
 
     asyncio.run(scenario())
