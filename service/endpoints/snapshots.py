@@ -63,7 +63,7 @@ def create(
             volume_id=volume_id,
             backend=volume.backend,
             size_gib=volume.size_gib,
-            crash_consistent=not volume.detached,
+            crash_consistent=not volume.disconnected,
             **said,
         )
     )
