@@ -14,7 +14,7 @@ from domain.aggregate import Event, Failure, NotDone
 from domain.copying import Copied
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot, GroupSnapshotStatus
-from domain.lifecycle import Refused
+from domain.lifecycle import Refused, about
 from domain.provenance import MOMENT, Moment
 from domain.snapshot import Snapshot
 from domain.volume import Volume
@@ -76,7 +76,8 @@ def delete_snapshots(log: Decision, event: Volume.CascadeLookedAt) -> None:
     snapshots = log.all(Snapshot, volume.snapshots)
     try:
         for snapshot in snapshots:
-            snapshot.check_goes(force=event.force)
+            with about("snapshot", snapshot.id):
+                snapshot.check_goes(force=event.force)
     except Refused as refused:
         volume.call_off_deletion("snapshots", NotDone("refused", str(refused)))
         return

@@ -224,6 +224,24 @@ def test_a_cascade_that_fails_half_way_leaves_a_volume_that_can_be_used(
     assert kept["status"] == "error_deleting"
 
 
+def test_a_cascade_that_meets_a_snapshot_that_goes_otherwise_names_it(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        kept = await taken(log, of)
+        await ask(log, volumes.delete, id=of, cascade=True)
+        look = newest(log, of)
+        await ask(log, snapshots.unmanage, id=kept)
+        await report(log, of, look)
+        return kept, await volume(log, of)
+
+    kept, seen = played(manager, scenario)
+
+    said = f"cannot delete snapshot {kept} while unmanaging"
+    assert (seen["status"], seen["error"]["message"]) == ("available", said)
+
+
 def test_a_volume_in_use_keeps_its_snapshots(manager: VolumeManager) -> None:
     async def scenario(log: Log) -> Any:
         of = await available(log)
