@@ -24,10 +24,6 @@ def described(
     Raises `NotFound`, `Refused`, and `ValidationError` for what the source cannot be.
     """
     origin, volume = found(log, source)
-    with about("volume", volume.id):
-        volume.check_stays("copy")
-    with about(*next(iter(source.items()))):
-        origin.begin_copy(volume_id)
     shared = said["multiattach"]
     size_gib = said["size_gib"] or origin.size_gib
     if size_gib < origin.size_gib:
@@ -35,6 +31,10 @@ def described(
         raise ValidationError(least, "size_gib")
     if said["backend"] not in (None, volume.backend):
         raise ValidationError(f"Must be its source's, {volume.backend}.", "backend")
+    with about("volume", volume.id):
+        volume.check_stays("copy")
+    with about(*next(iter(source.items()))):
+        origin.begin_copy(volume_id)
     return said | {
         "size_gib": size_gib,
         "backend": volume.backend,

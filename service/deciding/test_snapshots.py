@@ -315,6 +315,22 @@ def test_a_volume_is_no_smaller_than_its_source(manager: VolumeManager) -> None:
     assert told["status"] == "deleting"  # nothing holds it
 
 
+def test_a_copy_that_can_never_be_is_invalid_though_its_source_is_not_there_yet(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        made = await ask(log, volumes.create, size_gib=2)
+        source = {"volume": made["id"]}
+        return [
+            await ask(log, volumes.create, source=source, size_gib=1),
+            await ask(log, volumes.create, source=source, backend="other"),
+        ]
+
+    told = played(manager, scenario)
+
+    assert [[*each["errors"]] for each in told] == [["size_gib"], ["backend"]]
+
+
 @pytest.mark.parametrize("result", [{"location": "/there"}, {"not_done": FAILED}])
 def test_a_source_stays_until_the_copy_is_made_or_failed(
     manager: VolumeManager, result: dict[str, Any]
