@@ -254,6 +254,9 @@ class Aggregate:
         except KeyError:
             raise NotInFlight(self.id, version) from None
 
+    def progress(self, version: int, percent: int) -> None:
+        """Take no note of how far work is, unless a kind of aggregate does."""
+
     @property
     def unsettled(self) -> bool:
         """Whether something is under way that will change its status."""

@@ -165,9 +165,6 @@ class GroupSnapshot(Aggregate):
             status = LIFECYCLE.after("creation_failed", self)
             self.fail(GroupSnapshot.CreationFailed, intent, result, status=status)
 
-    def progress(self, version: int, percent: int) -> None:
-        """Take no note of how far it is: hosts must not wait for long."""
-
     def member_gone(self, snapshot_id: UUID) -> None:
         """Note that a snapshot is gone; after the last, so are all of them."""
         if snapshot_id in self.snapshots:

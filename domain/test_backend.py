@@ -180,6 +180,14 @@ def repairing() -> Backend:
     return backend
 
 
+def test_a_repair_that_tells_how_far_it_is_goes_on() -> None:
+    backend = repairing()
+
+    backend.progress(backend.version, 40)
+
+    assert (backend.version, len(backend.repairs)) == (4, 1)
+
+
 def test_what_is_being_repaired_is_not_asked_for_again() -> None:
     backend = repairing()
 
