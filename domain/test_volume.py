@@ -24,7 +24,7 @@ from domain.holding import UnknownAttachment
 from domain.lifecycle import Lifecycle, Refused
 from domain.provenance import MOMENT, Ran
 from domain.volume import Undersized, Volume
-from domain.volume_status import LIFECYCLE, SHOWN, Status
+from domain.volume_status import ALREADY_MANAGED, LIFECYCLE, SHOWN, Status
 
 DONE = Done(location="/volumes/db", connection={"data": {}}, found=True)
 FAILED = NotDone("driver_failed", "the disk is broken")
@@ -539,6 +539,20 @@ def test_what_was_never_ours_is_let_go_and_never_deleted(
         Volume.UnmanagingStarted,
         Volume.UnmanagingStarted,
     ]
+
+
+def test_what_others_have_is_left_alone_however_often_it_is_let_go_of() -> None:
+    volume = managing()
+    settle(volume, NotDone(ALREADY_MANAGED, "somebody has it"))
+
+    volume.unmanage()
+    settle(volume, FAILED)
+    volume.unmanage()
+
+    asked = [
+        i for i in volume.in_flight.values() if i.TOPIC.endswith("unmanaging_started")
+    ]
+    assert [(i.left_alone, i.never_ours) for i in asked] == [(True, False)]  # type: ignore[attr-defined]
 
 
 def test_what_comes_of_taking_over_after_it_was_let_go_changes_nothing() -> None:

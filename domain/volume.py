@@ -366,7 +366,8 @@ class Volume(Held):
     ) -> None:
         kind = Volume.UnmanagingPutOff if why.busy else Volume.UnmanagingFailed
         command = "unmanaging_put_off" if why.busy else "unmanaging_failed"
-        self.fail(kind, intent, why, status=self._after(command))
+        told = {"status": self._after(command), "left_alone": intent.left_alone}
+        self.fail(kind, intent, why, **told)
 
     # Recording: what several commands share.
 
@@ -388,7 +389,7 @@ class Volume(Held):
         asked: dict[str, Any] = {"previous_status": previous, "force": force}
         if event.LETS_GO:
             refused = self.error is not None and self.error.code == ALREADY_MANAGED
-            asked["left_alone"] = refused
+            asked["left_alone"] = refused or self.refused
         self._intend(event, status, made_at=self.created_at, **asked)
 
     def _check_free(self, command: str, unmet: list[str]) -> None:

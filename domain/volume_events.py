@@ -42,6 +42,7 @@ class VolumeEvents(Copied):
     previous_status: Status | None = None
     readonly: bool = False
     let_go: bool = False  # it went, but not its storage
+    refused: bool = False  # it was left alone, last, for somebody else has it
     awaited: str | None = None  # what is to be done before it is removed
     reverted_to: UUID | None = None  # the snapshot, last
     name: str
@@ -139,11 +140,15 @@ class VolumeEvents(Copied):
             volume.size_gib = self.size_gib
             volume.allocated_gib = self.size_gib
             volume.error = None
+            volume.refused = False
 
     class ManagingFailed(aggregate.Failure, frozen=True, kw_only=True):
         """The backend could not take the storage over, and left it as it was."""
 
         TOPIC = "volume.managing_failed"
+
+        def apply(self, volume: VolumeEvents) -> None:
+            volume.refused = False  # unless its code says so
 
     class Updated(aggregate.Event, frozen=True, kw_only=True):
         """What callers say about the volume changed; what is absent did not."""
@@ -407,11 +412,19 @@ class VolumeEvents(Copied):
         """The storage could not be let go of; unmanaging may be asked for again."""
 
         TOPIC = "volume.unmanaging_failed"
+        left_alone: bool = False  # as it was asked
+
+        def apply(self, volume: VolumeEvents) -> None:
+            volume.refused = self.left_alone
 
     class UnmanagingPutOff(aggregate.Failure, frozen=True, kw_only=True):
         """Something still uses the storage; nothing was changed."""
 
         TOPIC = "volume.unmanaging_put_off"
+        left_alone: bool = False  # as it was asked
+
+        def apply(self, volume: VolumeEvents) -> None:
+            volume.refused = self.left_alone
 
     # Events: of who holds it, and of the hosts that reach it.
 
