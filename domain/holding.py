@@ -155,13 +155,15 @@ class Held(VolumeEvents):
             raise Refused("connect", self.status, [f"reached from {host}"])
         mode = self._mode("connect", attachment.mode or connector_mode(connector), None)
         to = ATTACHMENT.after("connect", attachment)
+        # Who is attached stays so, though the way cannot be given once more.
+        stays = to is AttachStatus.ATTACHED and attachment.exported
         self._intend(
             self.ConnectionStarted,
             self._showing(attachment_id, to),
             attachment_id=attachment_id,
             attach_status=to,
             connector=connector,
-            shared=self._shared(connector, attachment_id),
+            shared=stays or self._shared(connector, attachment_id),
             mode=mode,
             mountpoint=mountpoint or attachment.mountpoint,
         )

@@ -301,3 +301,21 @@ def test_every_way_is_closed_to_who_was_turned_away() -> None:
     assert [i.TOPIC for i in volume.in_flight.values()] == [
         "volume.export_removal_started"
     ]
+
+
+def test_who_is_attached_keeps_its_way_though_it_could_not_be_given_once_more() -> None:
+    volume = attached(available())
+
+    volume.connect(A, NODE_1)
+
+    assert shared(volume)
+
+
+def test_who_is_not_attached_yet_is_turned_away_where_the_second_attempt_fails() -> (
+    None
+):
+    volume = connected(available())
+
+    volume.connect(A, NODE_1)
+
+    assert not shared(volume)

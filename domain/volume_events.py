@@ -508,7 +508,7 @@ class VolumeEvents(Copied):
     class ConnectionStarted(aggregate.Intent, frozen=True, kw_only=True):
         """The backend is to let an attachment's host reach the volume.
 
-        `shared`: another hold reaches the volume from there already.
+        `shared`: it reaches the volume from there already, or another hold does.
         """
 
         TOPIC = "volume.connection_started"
