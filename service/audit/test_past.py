@@ -31,12 +31,14 @@ from service.audit import history, past
 from service.audit.history import NotYet, Subject, Wanted, as_it_was
 from service.audit.past import LISTS, Between, Place, differing, list_at, place_in
 from service.deciding.log import Log
+from service.endpoints.audit import diff
 from service.keeping.projecting import tables
 from service.keeping.test_projecting import caught_up, projecting, until
 from service.manager import VolumeManager
 from service.reading import Reading
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+LATER = datetime(9999, 1, 1, tzinfo=UTC)
 DEEDS = 1_500
 POSITIONS = 12
 DONE = Done(location="/volumes/db", connection={"data": {}}, found=True)
@@ -347,3 +349,34 @@ def test_a_question_goes_on_as_of_when_it_began(began: int, asked: int) -> None:
 def test_a_cursor_of_another_moment_is_none(began: int, asked: int) -> None:
     with pytest.raises(ValidationError, match="the same question"):
         past.check(began, asked, newest=9)
+
+
+class Nine:
+    """A replica whose log has nine positions."""
+
+    @property
+    def log(self) -> Nine:
+        return self
+
+    async def newest(self) -> int:
+        return 9
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ({"since": LATER}, "since"),
+        ({"first": 1, "until": LATER}, "until"),
+        ({"first": 3, "last": 2}, "to"),
+    ],
+)
+def test_a_moment_that_cannot_be_is_named_as_it_was_said(
+    said: dict[str, Any], wrong: str
+) -> None:
+    nothing = dict.fromkeys(["noun", "cursor", "since", "until", "first", "last"])
+    replica: Any = Nine()
+
+    with pytest.raises(ValidationError) as refusal:
+        asyncio.run(diff.ask(replica, limit=1, **nothing | said))  # type: ignore[arg-type]
+
+    assert refusal.value.field_name == wrong

@@ -127,12 +127,14 @@ async def diff(
     The second is now unless it is given. What changed and changed back is not told.
     """
     newest = await replica.log.newest()
-    since = await moment(replica, newest, moments["since"], moments["first"], "from")
+    first, last = ("since", "from"), ("until", "to")
+    since = await moment(replica, newest, moments["since"], moments["first"], first)
     until = newest
     if moments["until"] or moments["last"] is not None:
-        until = await moment(replica, newest, moments["until"], moments["last"], "to")
+        until = await moment(replica, newest, moments["until"], moments["last"], last)
     if until < since:
-        raise ValidationError("Must not be before the first.", "until")
+        said = last[0] if moments["until"] else last[1]
+        raise ValidationError("Must not be before the first.", said)
     between = past.Between(since, until)
     if cursor:
         between = past.place_in(cursor, past.Between)
@@ -231,15 +233,19 @@ async def moment(
     newest: int,
     time: datetime | None,
     position: int | None,
-    name: str = "position",
+    names: tuple[str, str] = ("time", "position"),
 ) -> int:
-    """Return the position that is meant, be it by a time: none behind the newest."""
+    """Return the position that is meant, be it by a time: none behind the newest.
+
+    `names` are what the message calls the two.
+    """
+    by_time, by_position = names
     if time is None:
         assert position is not None
-        check_end(position, newest, name)
+        check_end(position, newest, by_position)
         return position
     if time > datetime.now(UTC):
-        raise ValidationError("that is yet to come", "time")
+        raise ValidationError("that is yet to come", by_time)
     return min(newest, await replica.log.read(position_at, replica.log.recorder, time))
 
 
