@@ -95,12 +95,13 @@ def told(asked: Asked) -> Told:
 
 
 def give_up(log: Decision, found: Backend.DriftFound) -> None:
-    """Have work failed that nobody has settled, unless that has happened."""
+    """Have work failed that nobody has settled, and that has not gone on since."""
     asked = found.explained_by
     of: Any = asked and find(log, found.noun, asked.id)
-    if of and asked and asked.version in of.in_flight:
+    intent = of and asked and of.in_flight.get(asked.version)
+    if intent and of.waited_for(intent) <= found.timestamp:
         said = f"it was not done in time and given up: {found.expected}"
-        of.report(asked.version, NotDone("deadline", said))
+        of.report(intent.originator_version, NotDone("deadline", said))
 
 
 def find(log: Decision, noun: str, its_id: UUID) -> Aggregate | None:
