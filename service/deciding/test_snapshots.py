@@ -224,6 +224,21 @@ def test_a_cascade_that_fails_half_way_leaves_a_volume_that_can_be_used(
     assert kept["status"] == "error_deleting"
 
 
+def test_asking_for_a_cascade_twice_adds_nothing_whatever_its_snapshots_do(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        await ask(log, snapshots.create, volume_id=of)
+        first = await ask(log, volumes.delete, id=of, cascade=True, force=True)
+        return first, await ask(log, volumes.delete, id=of, cascade=True)
+
+    first, again = played(manager, scenario)
+
+    assert first["status"] == "deleting"
+    assert again == first
+
+
 def test_a_cascade_that_meets_a_snapshot_that_goes_otherwise_names_it(
     manager: VolumeManager,
 ) -> None:
