@@ -190,7 +190,7 @@ def moment(said: str, time: str = "time", position: str = "position") -> Answer:
     return {position: int(said)} if said.isdecimal() else {time: said}
 
 
-@question(app, "verify", show.fields)
+@question(app, "verify", show.fields, asserts="intact")
 def verify(
     service: Service,
     *,

@@ -93,7 +93,7 @@ def publish_capabilities(service: Service, name: Backend) -> Answer:
     return service.ask("backend.publish_capabilities", name=name)
 
 
-@question(app, "is-working", show.fields)
+@question(app, "is-working", show.fields, asserts="working")
 def is_working(service: Service, name: Backend) -> Answer:
     """Tell whether a backend can do its work, and why not; exit code 1 if not."""
     return service.ask("backend.is_working", name=name)

@@ -113,9 +113,14 @@ def is_number(word: str) -> bool:
     return word.lstrip("-").replace(".", "", 1).isdecimal()
 
 
-def question(app: typer.Typer, name: str, shows: show.View) -> Callable[[Asks], Asks]:
-    """Make the function below a command that changes nothing."""
-    return placed(app, name, shows, of_question)
+def question(
+    app: typer.Typer, name: str, shows: show.View, *, asserts: str = ""
+) -> Callable[[Asks], Asks]:
+    """Make the function below a command that changes nothing.
+
+    Where the field of the answer that it `asserts` is not so, the exit code is 1.
+    """
+    return placed(app, name, shows, of_question, asserts)
 
 
 def command(app: typer.Typer, name: str, shows: show.View) -> Callable[[Asks], Asks]:
@@ -124,7 +129,11 @@ def command(app: typer.Typer, name: str, shows: show.View) -> Callable[[Asks], A
 
 
 def placed(
-    app: typer.Typer, name: str, shows: show.View, calls: Callable[..., Caller]
+    app: typer.Typer,
+    name: str,
+    shows: show.View,
+    calls: Callable[..., Caller],
+    asserts: str = "",
 ) -> Callable[[Asks], Asks]:
     """Give the function below the options of `calls`, and print what it returns."""
 
@@ -135,7 +144,8 @@ def placed(
 
         def run(**given: Any) -> int:
             caller = calls(**{key: given[key] for key in common})
-            return answer(caller, shows, asks, {key: given[key] for key in named})
+            told = answer(caller, shows, asks, {key: given[key] for key in named})
+            return 0 if told.get(asserts, True) else 1
 
         added = [each for key, each in common.items() if key not in named]
         options = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in (*own, *added)]
@@ -146,8 +156,10 @@ def placed(
     return place
 
 
-def answer(caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]) -> int:
-    """Ask, print the answer, and return the exit code."""
+def answer(
+    caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]
+) -> Answer:
+    """Ask, print the answer, and return it."""
     try:
         with patience(caller) as tell, Service(caller, tell) as service:
             told = asks(service, **given)
@@ -161,7 +173,7 @@ def answer(caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]) 
         show.for_people(shows(told))
     if caller.wait is not None:
         check_outcome(told)
-    return 0 if told.get("intact", True) else 1
+    return told
 
 
 def patience(caller: Caller) -> AbstractContextManager[Told | None]:
