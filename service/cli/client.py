@@ -31,6 +31,7 @@ PATIENCE = 12.0  # a little more than a backend has to answer
 LEAVING_SECONDS = 2.0  # to find out what is left behind
 MARGIN = 5.0  # seconds that the way takes at most, beyond the wait asked for
 START = "start one with `holdfast up`, or name another with --nats URL"
+NOT_LET_IN = "Authorization Violation"  # as NATS says it
 PAGE = 100  # lines of a list in one answer
 
 
@@ -134,6 +135,11 @@ class Caller:
         if url := self.nats or described(self.data).get("nats_url"):
             return str(url)
         raise Unreachable(f"no holdfast runs on {self.data}; {START} or --data DIR")
+
+    @property
+    def address(self) -> str:
+        """Return the service's address as it can be shown."""
+        return without_secret(self.url)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -262,8 +268,8 @@ class Service:
             return await self._once(subject, body, headers, patience)
         except (Lost, Unreachable) as error:
             raise Unreachable(
-                f"no answer from {self.caller.url}; it may have been done: ask again "
-                f"with --request-id {headers['Holdfast-Request-Id']}"
+                f"no answer from {self.caller.address}; it may have been done: ask "
+                f"again with --request-id {headers['Holdfast-Request-Id']}"
             ) from error
 
     async def _once(
@@ -277,7 +283,7 @@ class Service:
                 )
         except NoRespondersError as error:
             raise Unreachable(
-                f"no holdfast answers at {self.caller.url}; {START}"
+                f"no holdfast answers at {self.caller.address}; {START}"
             ) from error
         except MaxPayloadError as error:
             raise Ended("the request is larger than 64 KiB; say less") from error
@@ -348,9 +354,13 @@ async def connect(url: str) -> Connection:
             f"{without_secret(url)} is no address of NATS; nats://HOST:PORT is one"
         ) from error
     except (NatsError, TimeoutError, OSError) as error:
-        raise Unreachable(
-            f"nothing answers at {without_secret(url)}; {START}"
-        ) from error
+        address = without_secret(url)
+        if NOT_LET_IN in str(error):
+            raise Unreachable(
+                f"NATS at {address} takes no such user or password; name it with the "
+                "right ones: --nats URL"
+            ) from error
+        raise Unreachable(f"nothing answers at {address}; {START}") from error
     return Connection(client, lost)
 
 

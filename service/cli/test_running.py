@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,15 +11,18 @@ import subprocess
 from pathlib import Path
 from time import monotonic
 
+import nats
 import pytest
 from typer.testing import CliRunner
 
+from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of, process
 from service.cli.app import app_of
-from service.cli.client import DESCRIPTION, Unreachable
+from service.cli.client import DESCRIPTION, Caller, Service, Unreachable
 from service.cli.conftest import HOLDFAST, Shell
 from service.messages.text import without_secret
+from service.permissions import configured
 from service.up import DESCRIPTION as WRITTEN
 
 
@@ -161,3 +165,45 @@ def test_a_password_is_not_shown() -> None:
     assert isinstance(ended.exception, Unreachable)
     assert "sekret" not in f"{ended.exception}{ended.output}"
     assert without_secret(nowhere) == nowhere.replace("holdfast:sekret@", "")
+
+
+def with_user(url: str) -> str:
+    return url.replace("//", "//holdfast:sekret@")
+
+
+def test_no_password_is_shown_where_a_broker_has_no_service(nats_url: str) -> None:
+    asking = Service(Caller(Path(), nats=with_user(nats_url)))
+
+    with asking, pytest.raises(Unreachable, match="no holdfast answers") as said:
+        asking.ask("volume.list")
+
+    assert "sekret" not in str(said.value)
+
+
+def test_no_password_is_shown_where_no_answer_comes(nats_url: str) -> None:
+    async def asked_in_vain() -> str:
+        client = await nats.connect(nats_url)
+        await client.subscribe("holdfast.v1.volume.list")
+        await client.flush()
+        with pytest.raises(Unreachable, match="no answer from") as said:
+            await asyncio.to_thread(ask)
+        await client.close()
+        return str(said.value)
+
+    def ask() -> None:
+        with Service(Caller(Path(), nats=with_user(nats_url))) as service:
+            service.patient(0.1).ask("volume.list")
+
+    assert "sekret" not in asyncio.run(asked_in_vain())
+
+
+def test_who_is_not_let_in_is_told_so(tmp_path: Path) -> None:
+    broker = NatsServer(tmp_path, config=configured("another"))
+    broker.start()
+
+    ended = Shell(tmp_path).run("volume", "list", "--nats", with_user(broker.url))
+    broker.stop()
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
+    assert "takes no such user or password" in ended.stderr
+    assert "sekret" not in ended.stderr
