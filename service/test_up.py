@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from nats.errors import Error
 
 from service import settings as settings_of
-from service.up import up
+from service.up import up, with_files
 
 
 def servers(name: str, folder: Path) -> list[int]:
@@ -61,3 +62,34 @@ def test_a_server_that_was_killed_is_started_again(tmp_path: Path, server: str) 
 
     assert asyncio.run(scenario()) == "available"
     assert not servers(server, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["files", "volumes"], "backend volumes: .*/volumes is .* of backend files; "),
+        (["volumes", "files"], "backend files: .*/volumes is .* of backend volumes; "),
+        (["nats"], "backend nats: .*/nats is the folder of the service; "),
+        (["postgres"], "backend postgres: .*/postgres is the folder of the service; "),
+        (["checkpoints"], "backend checkpoints: "),
+        (["lock"], "backend lock: "),
+    ],
+)
+def test_no_backend_has_a_folder_that_another_has(
+    tmp_path: Path, names: list[str], said: str
+) -> None:
+    told = settings_of.load(None, {})
+    backends = tuple(settings_of.BackendSettings(name, "") for name in names)
+
+    with pytest.raises(settings_of.Unusable, match=said):
+        with_files(replace(told, backends=backends), tmp_path)
+
+
+def test_a_backend_of_any_name_may_have_a_folder_of_its_own(tmp_path: Path) -> None:
+    elsewhere = {"folder": str(tmp_path / "elsewhere")}
+    named = settings_of.BackendSettings("nats", "", options=elsewhere)
+    told = replace(settings_of.load(None, {}), backends=(named,))
+
+    [backend] = with_files(told, tmp_path).backends
+
+    assert backend.options == elsewhere

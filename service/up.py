@@ -42,6 +42,8 @@ NATS_PORT = 4222
 PASSWORD = "nats.password"
 DESCRIPTION = "holdfast.json"
 CHECKPOINT_KEY, CHECKPOINTS = "checkpoint.key", "checkpoints"
+NATS, POSTGRES, LOCK = "nats", "postgres", "lock"
+OURS = {NATS, POSTGRES, LOCK, CHECKPOINTS}  # what a backend's name may be as well
 LOOK_EVERY = 0.5  # seconds between two looks at the servers
 
 logger = getLogger(__name__)
@@ -124,8 +126,8 @@ async def up(
 def servers(data: Path, port: int) -> Iterator[tuple[NatsServer, PostgresServer]]:
     """Run the servers of a data folder; raise `ServerFailed`."""
     config = configured(kept_secret(data / PASSWORD))
-    broker = NatsServer(data / "nats", port, config)
-    database = PostgresServer(data / "postgres")
+    broker = NatsServer(data / NATS, port, config)
+    database = PostgresServer(data / POSTGRES)
     with ExitStack() as stack:
         for server in (broker, database):
             server.start()
@@ -197,7 +199,7 @@ def sole_owner(data: Path) -> Iterator[str]:
         )
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(data / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = os.open(data / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unusable(
             f"the data folder {data} cannot be used: {error.strerror}; "
@@ -278,9 +280,22 @@ def chosen_port(asked: int | None) -> int:
 
 
 def with_files(settings: Settings, data: Path) -> Settings:
-    """Return the settings with a backend of files, where they name no backend."""
+    """Return the settings with a backend of files, where they name no backend.
+
+    Raises `Unusable` where two would have the same folder, or one of ours.
+    """
     named = settings.backends or (BackendSettings("files", settings.volume_driver),)
-    return replace(settings, backends=tuple(on_files(each, data) for each in named))
+    backends = tuple(on_files(each, data) for each in named)
+    whose = {os.path.realpath(data / name): "the service" for name in OURS}
+    for backend in backends:
+        if folder := backend.options.get("folder"):
+            told = f"backend {backend.name}"
+            other = whose.setdefault(os.path.realpath(folder), told)
+            if other != told:
+                raise Unusable(
+                    f"{told}: {folder} is the folder of {other}; name another `folder`"
+                )
+    return replace(settings, backends=backends)
 
 
 def on_files(backend: BackendSettings, data: Path) -> BackendSettings:
