@@ -452,13 +452,14 @@ async def send(*answers: Sent) -> None:
 
     One that cannot be sent is asked for again.
     """
-    for request, reply, _ in answers:
+    sent = [fitting(answer) for answer in answers]
+    for request, reply, _ in sent:
         if isinstance(request, Watched):
             request.answered(reply)
     with suppress(Error):
         await respond(
             (request, headers_of(request, reply, key), reply.body)
-            for request, reply, key in map(fitting, answers)
+            for request, reply, key in sent
         )
 
 

@@ -19,11 +19,11 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from adapters.jetstream.taking import Request, Take
 from adapters.tracing import TRACER, parent_of, traceparent_of
-from domain.provenance import Provenance
 from service.deciding.command import Command, Reply
 from service.endpoints.endpoint import PREFIX, UNREADABLE, Answering
 from service.endpoints.watched import Note, Watched, watched
 from service.messages import headers as said
+from service.messages.headers import NOTHING, Headers
 from service.replica import Replica
 from service.telemetry import exporting
 from service.telemetry.lines import Lines
@@ -83,7 +83,7 @@ def measuring(subject: str) -> Note:
     refused = cache(partial(REFUSALS.labels, subject))
 
     def note(request: Watched, reply: Reply) -> None:
-        waits = request.headers and "Holdfast-Wait" in request.headers
+        waits = said_in(request.headers).wait
         (waited if waits else at_once)(request.seconds)
         if reply.code:
             refused(problem_in(reply)).inc()
@@ -118,7 +118,7 @@ def writing(subject: str, lines: Lines) -> Note:
     """Return what writes a line an answer: never of the body more than ids."""
 
     def note(request: Watched, reply: Reply) -> None:
-        who = provenance_of(request.headers)
+        who = said_in(request.headers).provenance
         refused = bool(reply.code)
         shown = read(_asked, request.data) if refused else read(_shown, reply.body)
         lines.add(
@@ -136,12 +136,12 @@ def writing(subject: str, lines: Lines) -> Note:
     return note
 
 
-def provenance_of(headers: Mapping[str, str] | None) -> Provenance:
-    """Return who asks, or nobody where the headers are not what they must be."""
+def said_in(headers: Mapping[str, str] | None) -> Headers:
+    """Return what headers say: nothing, where they are not what they must be."""
     try:
-        return said.read(headers).provenance
+        return said.read(headers)
     except ValidationError:
-        return Provenance()
+        return NOTHING
 
 
 def problem_in(reply: Reply) -> str:
