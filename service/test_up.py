@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from nats.errors import Error
 
 from service import settings as settings_of
-from service.up import up, with_files
+from service.up import DESCRIPTION, describe, kept_secret, up, with_files
 
 
 def servers(name: str, folder: Path) -> list[int]:
@@ -93,3 +94,30 @@ def test_a_backend_of_any_name_may_have_a_folder_of_its_own(tmp_path: Path) -> N
     [backend] = with_files(told, tmp_path).backends
 
     assert backend.options == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("name", "keep"),
+    [
+        (DESCRIPTION, lambda path: describe(path.parent, {"format": 2})),
+        ("agent.key", kept_secret),
+    ],
+)
+def test_what_up_keeps_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    keep: Callable[[Path], object],
+) -> None:
+    path, fsync = tmp_path / name, os.fsync
+    on_disk: list[int] = []
+
+    def noted(file: int) -> None:
+        fsync(file)
+        if not path.exists():
+            on_disk.append(os.fstat(file).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    keep(path)
+
+    assert path.stat().st_ino in on_disk

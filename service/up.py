@@ -18,6 +18,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from adapters import checkpoint_file
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
@@ -244,19 +245,19 @@ def described(data: Path) -> dict[str, Any]:
 
 
 def describe(data: Path, told: dict[str, Any]) -> None:
-    """Write it, as a whole or not at all."""
+    """Write it, as a whole or not at all, whenever the power goes."""
     fresh = data / f".{DESCRIPTION}"
-    fresh.write_text(json.dumps(told) + "\n")
+    with fresh.open("w") as file:
+        file.write(json.dumps(told) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # or the name may outlive what it is of
     fresh.replace(data / DESCRIPTION)
 
 
 def kept_secret(path: Path) -> str:
     """Return the secret in a file that only we can read; make it the first time."""
     if not path.exists():
-        fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_hex(32))
-        fresh.replace(path)
+        checkpoint_file.begin(path, secrets.token_hex(32), 0o600)
     return path.read_text().strip()
 
 
