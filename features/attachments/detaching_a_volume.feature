@@ -144,6 +144,15 @@ Feature: Detaching a volume
       Then "db" is available
       And no host reaches "db"
 
+    Scenario: It asks again while the storage takes its time
+      Given an available volume "db" on backend "faulty"
+      And "web-1" has attached "db"
+      And backend "faulty" does not answer when asked to disconnect a volume
+      And the caller waits for a moment
+      And "web-1" has asked to let go of "db"
+      When "web-1" lets go of "db"
+      Then the request is refused as unavailable with "it goes on with the work when it can"
+
     Scenario: The volume is not deleted under it
       Given an available volume "db" on backend "faulty"
       And "web-1" could not be taken off "db"

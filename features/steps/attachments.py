@@ -283,6 +283,7 @@ def complete(world: World, holder: str, name: str) -> None:
     world.ask("attachment.complete", id=world.attachment_id(holder, name))
 
 
+@given(says('"{holder:Name}" has asked to let go of "{name:Name}"'))
 @when(says('"{holder:Name}" lets go of "{name:Name}"'))
 def let_go(world: World, holder: str, name: str) -> None:
     world.ask("attachment.delete", id=world.attachment_id(holder, name))

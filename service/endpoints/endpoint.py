@@ -172,6 +172,8 @@ class Endpoint:
             elif (wait or reply.works) and not reply.code:
                 # What somebody has asked for already is waited for alike.
                 reply = await self._settled(replica.log, reply, wait or PATIENCE)
+                if reply.part_id and reply.works:
+                    reply = problem_of(unanswered(wait or PATIENCE))
             if self.connects and not reply.code:
                 connector = self.load(parsed(request.data))["connector"]
                 reply = confided(replica.key, reply, connector)
@@ -364,14 +366,19 @@ async def outcome_of(
                     if not seen:
                         await happened.wait()
         except TimeoutError:
-            raise Unavailable(
-                f"the backend's agent has not answered within {wait:g} s; "
-                "it goes on with the work when it can"
-            ) from None
+            raise unanswered(wait) from None
     event, position = seen[0]
     if isinstance(event, MOOT):
         raise Refused("finish", Status(event.status), [])
     return event, position
+
+
+def unanswered(wait: float) -> Unavailable:
+    """Return what there is to say where a backend has not answered in time."""
+    return Unavailable(
+        f"the backend's agent has not answered within {wait:g} s; "
+        "it goes on with the work when it can"
+    )
 
 
 async def ended_by(log: Log, asked: Reply) -> list[tuple[Event, int]]:
