@@ -83,3 +83,14 @@ Feature: Disabling a backend
       When backend "nowhere" is enabled
       Then the request is refused as not-found with "nowhere"
       And nothing is recorded
+
+  Rule: It is seen which are disabled
+
+    Scenario: Those are asked for
+      Given backend "spare" was disabled
+      When the backends are listed whose status is "disabled"
+      Then they are "spare"
+
+    Scenario: By a status that no backend ever has
+      When the backends are listed whose status is "up"
+      Then the request is refused as invalid with "enabled, disabled"

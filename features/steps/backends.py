@@ -251,6 +251,11 @@ def list_all(world: World) -> None:
     world.ask("backend.list")
 
 
+@when(says('the backends are listed whose status is "{status:Name}"'))
+def list_of_status(world: World, status: str) -> None:
+    world.ask("backend.list", status=status, min_position=world.end_of_log())
+
+
 @then(says('they are "{names:Name}"'))
 def they_are(world: World, names: str) -> None:
     listed = world.answer["items"]

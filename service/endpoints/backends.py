@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
-from marshmallow import fields
+from marshmallow import fields, validate
 
-from domain.backend import Backend, id_of
+from domain.backend import Administration, Backend, id_of
 from projections import resources
 from service.audit import drifting, history
 from service.deciding.command import Decision, Reply, Unavailable
@@ -47,7 +47,7 @@ def show(log: Decision, name: str) -> Backend:
 class Find(List):
     name = fields.String(validate=WORD)
     host = fields.String(validate=WORD)
-    status = fields.String(validate=WORD)
+    status = fields.String(validate=validate.OneOf([*map(str, Administration)]))
 
 
 @query("backend.list", takes=Find())
