@@ -33,8 +33,11 @@ MOST_SECONDS = 1_000_000_000  # 31 years: a time so long ago can still be said
 MOST_PROMISED = 1_000_000  # times what there is
 LAST_PORT = 65_535
 READ_ELSEWHERE = {"HOLDFAST_DATA", "HOLDFAST_LOG_LEVEL"}
-# Kubernetes tells each container of the services beside it, one called `holdfast` too.
-OF_KUBERNETES = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)")
+# Kubernetes tells each container of the services beside it, one called `holdfast` too:
+# a port alone as an address, so that one that is a number was meant for us.
+OF_KUBERNETES = re.compile(
+    r"\w+_(SERVICE_HOST=|SERVICE_PORT\w*=|PORT=\w+://|PORT_\d+_\w+=)"
+)
 
 
 class Unusable(Exception):
@@ -289,9 +292,9 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the plain keys that the environment sets; raise `Unusable`."""
     named = plain_keys()
     known = named.keys() | READ_ELSEWHERE
-    for key in environment:
-        ours = key.startswith(ENVIRONMENT) and not OF_KUBERNETES.fullmatch(key)
-        if ours and key not in known:
+    for key, value in environment.items():
+        others = OF_KUBERNETES.match(f"{key}={value}")
+        if key.startswith(ENVIRONMENT) and not others and key not in known:
             near = get_close_matches(key, known, 1, 0.8)
             meant = f"; did you mean {near[0]}?" if near else ""
             raise Unusable(f"{key} is no setting that the environment can have{meant}")

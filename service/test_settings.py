@@ -16,6 +16,7 @@ from service.settings import Unusable, load
         ("HOLDFAST_LOGLEVEL", "did you mean HOLDFAST_LOG_LEVEL?"),
         ("HOLDFAST_X", "HOLDFAST_X is no setting that the environment can have$"),
         ("HOLDFAST_DEADLINES", "HOLDFAST_DEADLINES is no setting"),
+        ("HOLDFAST_DATABASE_PORT", "HOLDFAST_DATABASE_PORT is no setting"),
     ],
 )
 def test_an_unknown_setting_in_the_environment_is_refused(name: str, said: str) -> None:
