@@ -204,6 +204,7 @@ def complete(noun: str) -> Callable[[Any, str], list[str]]:
                 items = service.look(f"{noun}.list", limit=1000)["items"]
         except Ended:
             return []
-        return [item["name"] for item in items if item["name"].startswith(incomplete)]
+        known = dict.fromkeys(item["name"] for item in items if item["name"])
+        return [name for name in known if name.startswith(incomplete)]
 
     return names

@@ -43,6 +43,20 @@ def test_a_name_that_two_have_is_refused_with_both(shell: Shell) -> None:
     assert all(volume["id"] in ended.stderr for volume in made)
 
 
+def test_a_name_is_completed_once_and_no_name_is_none(shell: Shell) -> None:
+    for name in ("tabbed", "tabbed", "tabulated", ""):
+        shell.told("volume", "create", name, "--size", "1", "--wait")
+
+    def completed(begun: str) -> list[str]:
+        words = f"holdfast volume show {begun}"
+        more = {"_HOLDFAST_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        told = shell.run(more=more | {"COMP_CWORD": "3"}).stdout
+        return told.rstrip("\n").split("\n")
+
+    assert completed("tab") == ["tabbed", "tabulated"]
+    assert "" not in completed("")
+
+
 def test_a_deleted_volume_is_found_for_its_history(shell: Shell) -> None:
     shell.told("volume", "create", "gone", "--size", "1", "--wait")
     shell.told("volume", "delete", "gone", "--wait", "--reason", "no use, für nichts")
