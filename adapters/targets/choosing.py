@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -24,6 +25,7 @@ TARGETS: dict[tuple[str, str], Callable[[Iscsi, str], Target]] = {
 }
 # The helper that a protocol has, where it has but one.
 ONLY = {"local": "local", "nbd": "nbd"}
+LAST_PORT = 65_535
 PORTS = {"iscsi": 3260, "nbd": 10809, "local": 0}
 
 
@@ -46,6 +48,19 @@ def target_of(  # noqa: PLR0913 - Cinder's options
 
     Raises `Unusable`.
     """
+    for told, (usable, meant) in {
+        "target_helper": (isinstance(target_helper, str), "a word"),
+        "target_protocol": (isinstance(target_protocol, str), "a word"),
+        "target_secondary_ip_addresses": (
+            isinstance(target_secondary_ip_addresses, list | tuple),
+            "a list of IP addresses",
+        ),
+        "target_port": (is_port(target_port), f"a number from 1 to {LAST_PORT}"),
+        "target_prefix": (is_prefix(target_prefix), "how a name begins, as iqn.…:"),
+        "use_chap_auth": (isinstance(use_chap_auth, bool), "true or false"),
+    }.items():
+        if not usable:
+            raise Unusable(f"{told} is {meant}")
     protocols = {helper: protocol for protocol, helper in TARGETS}
     protocol = target_protocol or protocols.get(target_helper, "")
     chosen = (protocol, ONLY.get(protocol, target_helper))
@@ -67,8 +82,20 @@ def target_of(  # noqa: PLR0913 - Cinder's options
     return TARGETS[chosen](Iscsi(key, portals, target_prefix, use_chap_auth), owner)
 
 
+def is_port(told: object) -> bool:
+    """Tell whether it is a port, or none is told."""
+    return told is None or (type(told) is int and 0 < told <= LAST_PORT)
+
+
+def is_prefix(told: object) -> bool:
+    """Tell whether a name could begin so, which LIO has as that of a folder."""
+    return isinstance(told, str) and bool(re.fullmatch(r"[^\s/]+", told))
+
+
 def in_url(address: str) -> str:
     """Return an IP address as it stands before a port."""
+    if not isinstance(address, str):  # a number would be one as well
+        raise Unusable(f"{address!r} is no IP address")
     try:
         known = ip_address(address)
     except ValueError as error:

@@ -38,7 +38,13 @@ def test_a_helper_and_a_protocol_choose(options: dict[str, Any], kind: type) -> 
         {"target_helper": "local", "target_protocol": "iscsi"},
         {"target_ip_address": "storage-1"},
         {"target_ip_address": "0.0.0.0"},
+        {"target_ip_address": 5},
         {"target_secondary_ip_addresses": ["10.0.0.1", ""]},
+        *({"target_secondary_ip_addresses": each} for each in ("10.0.0.1", 5)),
+        {"target_helper": ["lioadm"]},
+        *({"target_port": port} for port in ("3260", 3260.0, True, 0, 65_536)),
+        *({"use_chap_auth": chap} for chap in ("false", 0)),
+        *({"target_prefix": prefix} for prefix in (5, "", "a b:", "iqn.2026-01/:")),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any]) -> None:
