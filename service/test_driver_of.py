@@ -65,6 +65,24 @@ def test_disks_that_are_no_paths_are_unusable(devices: Any) -> None:
         driver_of(on_lvm, KEY)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "meant"),
+    [
+        *(("volume_clear_size", each, "MiB or 0 for all") for each in (-1, "5", 0.5)),
+        *(("num_shell_tries", each, "1 or more") for each in (0, "3", True)),
+        ("volume_group", 5, "a name that LVM takes"),
+    ],
+)
+def test_an_option_of_lvm_that_cannot_be_meant_is_unusable(
+    option: str, value: object, meant: str
+) -> None:
+    options = {"target_helper": "local", option: value}
+    on_lvm = BackendSettings("lvm", LVM_DRIVER, options=options)
+
+    with pytest.raises(Unusable, match=f"{option} is {meant}, not {value!r}"):
+        driver_of(on_lvm, KEY)
+
+
 def test_a_key_that_nobody_knows_is_unusable() -> None:
     with pytest.raises(Unusable, match="does not know target_color"):
         driver_of(backend(target_color="blue"), KEY)

@@ -99,6 +99,7 @@ class LvmDriver:
         run_folder: Path = RUN,
     ) -> None:
         check(volume_group, lvm_type, lvm_devices, volume_clear)
+        check_numbers(volume_clear_size, num_shell_tries)
         self._target = target
         self._name = name
         self._system_dir = run_folder / volume_group
@@ -647,19 +648,29 @@ def in_gib(size_bytes: float, rounded: Callable[[float], int] = floor) -> float:
     return rounded(size_bytes / GIB * 100) / 100
 
 
-def check(group: str, sort: str, devices: Any, clearing: str) -> None:
+def check(group: Any, sort: str, devices: Any, clearing: str) -> None:
     """Raise `Unusable` for options that have no meaning."""
     for option, value, allowed in (
         ("lvm_type", sort, TYPES),
         ("volume_clear", clearing, REQUESTS),
     ):
-        if value not in allowed:
+        if value not in [*allowed]:
             raise Unusable(option, value, allowed)
     listed = isinstance(devices, list | tuple)
     if not (listed and all(map(is_path, devices))):
         raise Unusable("lvm_devices", devices, ["a list of paths of disks"])
-    if not reference.NAME.fullmatch(group):
+    if not (isinstance(group, str) and reference.NAME.fullmatch(group)):
         raise Unusable("volume_group", group, ["a name that LVM takes"])
+
+
+def check_numbers(clear_size: Any, tries: Any) -> None:
+    """Raise `Unusable` for what is no number, or clears nothing, or never tries."""
+    for option, value, least, meant in (
+        ("volume_clear_size", clear_size, 0, ["MiB", "0 for all"]),
+        ("num_shell_tries", tries, 1, ["1", "more"]),
+    ):
+        if type(value) is not int or value < least:
+            raise Unusable(option, value, meant)
 
 
 def is_path(device: Any) -> bool:
