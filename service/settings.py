@@ -232,7 +232,7 @@ class SettingsSchema(Strict):
     def made(self, data: dict[str, Any], **_: Any) -> Settings:
         backends = [backend_of(told, data) for told in data.pop("backends")]
         folders = [b.options["folder"] for b in backends if "folder" in b.options]
-        if not all(isinstance(folder, str) for folder in folders):
+        if not all(isinstance(folder, str) and folder for folder in folders):
             raise ValidationError("A folder is a path, as text.", "backend")
         for what, told in (
             ("name", [backend.name for backend in backends]),

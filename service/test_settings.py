@@ -72,6 +72,7 @@ A_BACKEND = '[[backend]]\nname = "one"\n'
             "backend: Two backends have the same folder",
         ),
         (f"{A_BACKEND}folder = 3", "backend: A folder is a path, as text"),
+        (f'{A_BACKEND}folder = ""', "backend: A folder is a path, as text"),
         ('[volume_type.""]', "volume_type: "),
         *(
             (f'nats_url = "{url}"', "nats_url: Must be one server, as nats://HOST:PORT")
