@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli import show
-from service.cli.client import Ended, Misused, Service
+from service.cli.client import Ended, Misused, Service, Unreachable
 from service.cli.options import Answer, AsJson, question
 from service.cli.projections import progress
 from service.cli.running import Config, Data, configured, in_one_line
@@ -44,12 +44,22 @@ def export(
     It reads the database itself: that of an `up` on this machine, or with --config
     that of `serve`.
     """
-    from service.audit.exporting import export, log_of, signed_of  # noqa: PLC0415 - as in `up`
+    from eventsourcing.persistence import PersistenceError  # noqa: PLC0415 - as in `up`
+
+    from service.audit.exporting import export, log_of, signed_of  # noqa: PLC0415
 
     with in_one_line(), refused():
         settings = configured(config) if config else None
         signed = signed_of(settings, data)  # before the log, which is longer then
-        log = log_of(settings, data)
+        try:
+            log = log_of(settings, data)
+        except PersistenceError as error:
+            if settings:
+                raise
+            raise Unreachable(
+                f"no holdfast runs on {data}; start it with `holdfast up`, or name "
+                "another with --data DIR, or with --config FILE the database of `serve`"
+            ) from error
         with progress(f"exporting {log.events:,} events") as told:
             found = export(log, file, told, signed)
     tell(found, as_json=as_json)

@@ -101,3 +101,12 @@ def test_a_file_that_is_there_is_not_written_over(shell: Shell, file: Path) -> N
 
     assert ended.returncode == 1
     assert "File exists" in ended.stderr
+
+
+def test_where_nothing_runs_there_is_nothing_to_export(tmp_path: Path) -> None:
+    ended = alone("export", str(tmp_path / "log"), "--data", str(tmp_path))
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (3, 1)
+    assert f"no holdfast runs on {tmp_path}; start it with `holdfast up`" in (
+        ended.stderr
+    )
