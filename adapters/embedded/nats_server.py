@@ -19,6 +19,7 @@ from adapters.embedded.process import (
     free_port,
     port_in_use,
     private_folder,
+    words,
 )
 
 START_SECONDS = 60
@@ -86,8 +87,12 @@ class NatsServer:
                 "nats-server", f"port {self.port} on 127.0.0.1 is in use"
             )
         config = folder / "nats.conf"
-        config.touch(mode=0o600)
-        config.write_text(self._config)
+        try:
+            config.touch(mode=0o600)
+            config.write_text(self._config)
+        except OSError as error:
+            reason = f"{config} cannot be written ({words(error)})"
+            raise ServerFailed("nats-server", reason) from error
         # fmt: off
         child = Child(
             [

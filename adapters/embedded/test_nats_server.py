@@ -111,3 +111,10 @@ def test_a_folder_that_is_not_ours_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ServerFailed, match="Permission denied"):
         NatsServer(tmp_path / "nats").start()
+
+
+def test_one_whose_configuration_cannot_be_written_has_failed(tmp_path: Path) -> None:
+    (tmp_path / "nats.conf").mkdir()
+
+    with pytest.raises(ServerFailed, match=r"nats\.conf cannot be written"):
+        NatsServer(tmp_path).start()
