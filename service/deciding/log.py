@@ -164,7 +164,9 @@ class Log:
     @property
     def full(self) -> bool:
         """Whether as many commands wait as can be served soon."""
-        return self._late or self.unanswered >= self._most_waiting
+        # What was late may have been given up, and no batch come to notice.
+        late = self._late and bool(self._waiting)
+        return late or self.unanswered >= self._most_waiting
 
     @property
     def age(self) -> float:

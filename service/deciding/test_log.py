@@ -505,6 +505,24 @@ def test_too_many_waiting_commands_are_refused_at_once(manager: VolumeManager) -
     assert last(manager) == 10
 
 
+def test_what_was_given_up_keeps_nobody_waiting(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log:
+            with monkeypatch.context() as patch:
+                by_thread(patch)
+                patch.setattr(module, "SOON", 0.0)
+                patch.setattr(Log, "LARGEST_BATCH", 1)
+                patch.setattr(manager.recorder, "append", unreachable)
+                asks = (ask(log, create, size_gib=1) for _ in range(3))
+                await asyncio.gather(*asks, return_exceptions=True)
+            await back(log)
+            return await ask(log, create, size_gib=1)
+
+    assert asyncio.run(scenario())["status"] == "creating"
+
+
 def test_memory_is_bounded(
     manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
