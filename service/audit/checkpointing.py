@@ -105,7 +105,19 @@ class Checkpointing:
                 await self._read(checkpoint.size)
                 if self._frontier.head != checkpoint.root:
                     raise Contradicted(checkpoint, "it has another root hash")
+        if kept:
+            await self._carry(kept, signer)
         await self._look()
+
+    async def _carry(self, kept: checkpoints.Kept, signer: Signer) -> None:
+        """Put the stream's checkpoint into the file where that lacks it.
+
+        Whoever signed it may not have been able to, or has another machine's file.
+        """
+        if self._file:
+            carried = last_in(self._file, signer)
+            if not carried or carried.size < kept.checkpoint.size:
+                await asyncio.to_thread(checkpoint_file.append, self._file, kept.note)
 
     async def _go_on(self, signer: Signer) -> None:
         """Sign what has come, once that is much or was long ago."""

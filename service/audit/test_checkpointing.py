@@ -377,6 +377,20 @@ def test_a_file_that_is_something_else_stays_as_it_is(
     assert Path(signs.checkpoint_file).read_text() == "a diary\n"
 
 
+def test_what_the_file_could_not_take_is_not_told_as_signed(
+    manager: VolumeManager, signs: Settings, tmp_path: Path
+) -> None:
+    signs = replace(signs, checkpoint_file=str(tmp_path / "away" / "checkpoints"))
+    grow(manager.recorder, 1)
+    for _ in range(2):
+        assert "No such file" in refused(manager.recorder, signs)
+    (tmp_path / "away").mkdir()
+
+    sign(manager.recorder, signs)
+
+    assert len(carried(signs)) == len(over_nats(signs, messages)) == 1
+
+
 def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
     make_key(tmp_path / "key", "holdfast/test")
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
