@@ -13,6 +13,7 @@ from projections.reading import ReadModel, Row, Touched
 
 # What may leave a volume without anybody who is to reach it.
 ENDING = (
+    Volume.CascadeStarted,
     Volume.ConnectionFailed,
     Volume.DeletionFailed,
     Volume.DeletionStarted,
