@@ -61,9 +61,12 @@ def encode(event: Event) -> bytes:
 def decode(topic: str, state: bytes) -> Event:
     """Return the event that `encode` wrote, by this version or an earlier one.
 
-    Raises `UnknownTopic`, or `msgspec.ValidationError` if a field is wrong.
+    Raises `UnknownTopic`, or `msgspec.DecodeError` if a field is wrong, or all of it.
     """
-    return DECODERS[topic](state)
+    try:
+        return DECODERS[topic](state)
+    except UnicodeDecodeError as wrong:
+        raise msgspec.DecodeError("it is no UTF-8") from wrong
 
 
 def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:

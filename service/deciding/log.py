@@ -564,10 +564,11 @@ class Log:
         self, ids: list[UUID], parts: list[UUID]
     ) -> tuple[dict[UUID, tuple[Any, int]], dict[UUID, UUID]]:
         found: dict[UUID, tuple[Any, int]] = {}
+        written = self.recorder.histories(ids) if ids else []
         try:
-            found |= replayed(self.recorder.histories(ids)) if ids else {}
-        except (log.UnknownTopic, OutOfOrder, msgspec.DecodeError) as wrong:
-            if ids[1:]:  # nobody else's commands may suffer
+            found |= replayed(written)
+        except Exception as wrong:  # noqa: BLE001 - nobody else's commands may suffer
+            if ids[1:]:
                 for each in ids:
                     found |= self._replay([each], [])[0]
             else:

@@ -19,8 +19,9 @@ from eventsourcing.persistence import OperationalError, StoredEvent
 from adapters.postgres.follower import words
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import NO_WORK, WORK, Batch, Stored, Written
-from domain.aggregate import NotDone
+from domain.aggregate import Done, NotDone
 from domain.backend import Backend
+from domain.log import encode
 from domain.volume import Volume
 from projections import resources
 from service.deciding import log as module
@@ -56,6 +57,7 @@ from service.testing.deciding import (
     report,
     send,
 )
+from service.testing.programs import BACKEND
 
 EMPTY = 1  # the position of the backend's lease, which every log begins with
 
@@ -1131,11 +1133,28 @@ def test_a_follower_sees_every_event_once_and_in_order(manager: VolumeManager) -
     assert len(list(verified(manager.recorder))) == written
 
 
+def without_its_beginning(key: UUID) -> bytes:
+    """Return what would be the end of something that is not there."""
+    volume = Volume.create(key, size_gib=1, backend=BACKEND)
+    volume.report(1, Done(location="/volumes/db"))
+    ended = volume.collect_events()[-1]
+    return encode(msgspec.structs.replace(ended, originator_version=1))
+
+
+@pytest.mark.parametrize(
+    ("topic", "state_of"),
+    [
+        ("volume.created", lambda _: b"{}"),
+        ("volume.created", lambda _: b'{"name":"\xff"}'),
+        ("volume.creation_finished", without_its_beginning),
+    ],
+    ids=["no fields", "no text", "no beginning"],
+)
 def test_what_cannot_be_read_of_one_volume_stops_no_other_command(
-    manager: VolumeManager,
+    manager: VolumeManager, topic: str, state_of: Callable[[UUID], bytes]
 ) -> None:
     key = uuid4()
-    poison = StoredEvent(key, 1, "volume.created", b"{}")
+    poison = StoredEvent(key, 1, topic, state_of(key))
 
     async def scenario() -> list[Any]:
         async with live(manager.recorder) as log:
