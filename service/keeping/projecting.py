@@ -9,7 +9,8 @@ cannot take in; that one stops there, and the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from logging import getLogger
 from threading import Event as Flag
@@ -185,8 +186,7 @@ class Projecting(Thread):
         patience = 0.0 if self._behind else 0.1
         if page := self._follower.after(self._ahead.position, patience):
             self._store(self._ahead, page)
-            settled = {_id_in(seen.state) for seen in page if seen.topic in SETTLING}
-            self._tell(self.reached, list(settled))
+            self._tell(self.reached, list(settled_in(page)))
         for lane in list(self._behind):
             to_go = max(0, self._ahead.position - lane.position)
             most = to_go if lane.most is None else min(lane.most, to_go)
@@ -289,12 +289,18 @@ def tables(recorder: LogRecorder) -> PostgresReadModels:
     return PostgresReadModels(recorder.datastore, MODELS)
 
 
+def settled_in(page: Iterable[Written]) -> set[UUID]:
+    """Return whose work was settled, as far as that can be read."""
+    settled = set()
+    for seen in page:
+        if seen.topic in SETTLING:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                settled.add(_named(seen.state).originator_id)
+    return settled
+
+
 class _Named(msgspec.Struct):
     originator_id: UUID
-
-
-def _id_in(state: bytes) -> UUID:
-    return _named(state).originator_id
 
 
 _named = msgspec.json.Decoder(_Named).decode

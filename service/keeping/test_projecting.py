@@ -218,11 +218,12 @@ def test_a_read_model_that_was_mended_goes_on(manager: VolumeManager, how: str) 
     assert len(rows(recorder)["volumes"]) == 24
 
 
+@pytest.mark.parametrize("topic", ["volume.created", "volume.creation_finished"])
 def test_an_event_that_nobody_can_read_stops_those_that_are_about_it(
-    manager: VolumeManager,
+    manager: VolumeManager, topic: str
 ) -> None:
     recorder, known = manager.recorder, tables(manager.recorder)
-    poison = StoredEvent(uuid4(), 1, "volume.created", b"{}")
+    poison = StoredEvent(uuid4(), 1, topic, b"{}")
     recorder.insert_events([*stored(volumes(3)), poison, *stored([backend("files")])])
 
     with projecting(known, recorder) as running:
