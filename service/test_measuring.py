@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from adapters.jetstream.agent import Measurement
 from adapters.jetstream.signing import SIGNATURE, signature
 from service.deciding.command import Unavailable
-from service.deciding.room import Room
+from service.deciding.room import Measured, Room
 from service.replica import Replica, measured
 
 KEY = b"key"
@@ -59,3 +60,15 @@ def test_an_old_answer_that_is_sent_again_is_none() -> None:
 
     with pytest.raises(Unavailable):
         asked(room, told(1), meanwhile=None)
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_who_reports_is_up_whatever_its_clock_says(ahead: int) -> None:
+    room = Room(down_after=0.1)
+    told_at = datetime.now(UTC) + timedelta(seconds=ahead)
+    room.know("files", Measured(None, True, None, told_at))  # noqa: FBT003
+    assert room.is_up("files")
+
+    time.sleep(0.2)
+
+    assert not room.is_up("files")

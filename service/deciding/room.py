@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from msgspec import to_builtins
@@ -65,7 +65,7 @@ class Room:
         self.measured: dict[str, Measured] = {}
         self.allocated: dict[str, int] = {}
         self._promised: dict[str, int] = {}
-        self._heard: set[str] = set()
+        self._heard: dict[str, float] = {}  # when, by our own clock
         self._down_after = down_after
 
     def taken(self, backend: str) -> int:
@@ -83,7 +83,13 @@ class Room:
             self._promised[backend] = self._promised.get(backend, 0) - more
 
     def is_up(self, backend: str) -> bool:
-        """Tell whether the backend's agent reports."""
+        """Tell whether the backend's agent reports.
+
+        What another replica has heard, before we were there, is as old as the agent
+        says; its clock may differ from ours.
+        """
+        if heard := self._heard.get(backend):
+            return monotonic() - heard < self._down_after
         known = self.measured.get(backend)
         return known is not None and time() - known.told_at < self._down_after
 
@@ -94,7 +100,7 @@ class Room:
     def know(self, backend: str, told: Measured) -> None:
         """Take in what a backend's agent has told just now."""
         self.measured[backend] = told
-        self._heard.add(backend)
+        self._heard[backend] = monotonic()
 
     def keeps_groups_consistent(self, backend: str) -> bool:
         """Tell whether the backend takes snapshots of a group at one moment."""
