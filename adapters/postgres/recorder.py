@@ -191,6 +191,14 @@ HURRY = "SELECT pg_notify({channel}, %s)"
 # replica publishes it itself, which says who that is.
 WORK, NO_WORK, PUBLISHED_BY = "", "no work", "published by "
 FIRST_SECONDS = 4.0
+# A host that is gone says no goodbye: what waits for it would wait for a quarter of an
+# hour or two, though another has taken its place. One that is frozen still answers.
+GONE_AFTER = {
+    "tcp_user_timeout": 10_000,  # milliseconds
+    "keepalives_idle": 5,  # seconds, as the next
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -287,6 +295,7 @@ class LogRecorder(PostgresApplicationRecorder):
     def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
         # A slow machine takes longer for its first connection than a reader may wait.
         pool = datastore.pool
+        pool.kwargs = {**cast("dict[str, Any]", pool.kwargs), **GONE_AFTER}
         pool.timeout, reader = FIRST_SECONDS, pool.timeout
         try:
             super().__init__(datastore, **kwargs)

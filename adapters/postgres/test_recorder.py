@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt, verified, verify
 from adapters.postgres.recorder import (
+    GONE_AFTER,
     LOCK,
     Batch,
     CommitUnknown,
@@ -373,3 +374,10 @@ def locked(manager: VolumeManager, *, granted: bool) -> bool:
         schema = manager.recorder.datastore.schema
         cursor.execute(query.encode(), (schema, granted))
         return cursor.fetchone() is not None
+
+
+def test_no_connection_waits_for_a_host_that_is_gone(manager: VolumeManager) -> None:
+    with manager.recorder.datastore.get_connection() as connection:
+        told = connection.info.get_parameters()
+
+    assert {name: int(told[name]) for name in GONE_AFTER} == GONE_AFTER
