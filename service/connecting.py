@@ -11,6 +11,9 @@ from adapters.jetstream.wire import QuickClient
 from service.messages.text import without_secret
 
 SAY_EVERY = 10.0  # seconds that one who waits says so again
+# A host that is gone says no goodbye, and nats-py would ask after it every two minutes.
+PING_EVERY = 5  # seconds
+MOST_UNANSWERED = 2  # until another connection is looked for
 
 logger = getLogger(__name__)
 
@@ -57,6 +60,8 @@ async def connect(url: str, name: str, level: int = WARNING) -> Client:
         reconnected_cb=waiting.over,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,  # type: ignore[arg-type]
+        ping_interval=PING_EVERY,
+        max_outstanding_pings=MOST_UNANSWERED,
         pending_size=64 * 1024 * 1024,
     )
     await waiting.over()
