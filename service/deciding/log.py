@@ -455,7 +455,8 @@ class Log:
             elif command.reply.code or shown is None:
                 self._reply(command, command.reply)
             else:
-                self._reply(command, command.reply.at(self._positions.get(shown, 0)))
+                last = position if command.events else self._positions.get(shown, 0)
+                self._reply(command, command.reply.at(last))
             self.room.give_back(command.taken)
             if self._watchers:
                 self._show(command)

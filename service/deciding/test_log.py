@@ -405,6 +405,31 @@ def unreachable(*_: Any, **__: Any) -> Any:
     raise OperationalError("gone")
 
 
+def test_what_has_changed_something_else_alone_tells_the_position_of_that(
+    manager: VolumeManager,
+) -> None:
+    ids: list[str] = []
+
+    @endpoint("test.elsewhere", takes=One(), gives=resources.volume)
+    def elsewhere(log: Decision, volume_id: Any) -> Volume:
+        log.get(Volume, UUID(ids[1])).reserve()
+        return log.get(Volume, volume_id)
+
+    async def first() -> Any:
+        async with live(manager.recorder) as log:
+            ids.extend([await available(log), await available(log)])
+            return await ask(log, elsewhere, "key", id=ids[0]), last(manager)
+
+    async def again() -> Any:
+        async with live(manager.recorder) as log:
+            return await ask(log, elsewhere, "key", id=ids[0])
+
+    answer, position = asyncio.run(first())
+
+    assert answer["position"] == EMPTY + position
+    assert asyncio.run(again()) == answer
+
+
 def test_what_had_nothing_to_do_in_its_batch_is_told_the_same_for_ever(
     manager: VolumeManager,
 ) -> None:
