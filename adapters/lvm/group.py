@@ -24,6 +24,8 @@ from adapters.lvm.worker import Worker
 # A group's tags: that it is a backend's, and before its name, whose.
 OWNED, OWNER = "holdfast.owned", "holdfast.backend="
 SWEEP = 60.0  # seconds that what was read is good for measuring
+# Can be run twice: that something is switched on or lacks a tag, `is_as` does not see.
+AGAIN = frozenset({"lvchange"})
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,15 @@ class Seen:
     at: float
 
     def with_one(self, name: str, lv: Lv | None) -> Seen:
-        """Return it with one logical volume as it is now, None for gone."""
+        """Return it with one logical volume as it is now, None for gone.
+
+        Snapshots of one that was renamed are of what it is called now.
+        """
         lvs = dict(self.lvs)
         before = lvs.pop(name, None)
+        if lv and lv.name != name:
+            those = [each for each in lvs.values() if each.origin == name]
+            lvs |= {each.name: replace(each, origin=lv.name) for each in those}
         if lv:
             lvs[lv.name] = lv
         more = taken(lv) - taken(before)
@@ -164,11 +172,17 @@ class Group:
                 if left() <= attempt**2:
                     raise
                 time.sleep(attempt**2)
-                if is_as(self.find(wanted.name if wanted else name), wanted):
+                if self._has_done(name, wanted, words[0]):
                     self.after_kill()
                     return
             else:
                 return
+
+    def _has_done(self, name: str, wanted: Lv | None, command: str) -> bool:
+        """Tell whether one that failed shows to have made its change."""
+        if command in AGAIN:
+            return False
+        return is_as(self.find(wanted.name if wanted else name), wanted)
 
     def _prove(self) -> None:
         """Have LVM write, if need be; to take away a tag that is not there will do."""

@@ -9,8 +9,9 @@ import pytest
 
 from adapters.lvm.failures import AnothersGroup, Crashed
 from adapters.lvm.group import OWNED, OWNER, Group
-from adapters.lvm.report import LV_FIELDS, Lv
+from adapters.lvm.report import COW, LV_FIELDS, Lv
 from adapters.lvm.shell import Shell
+from adapters.lvm.snapshots import cows
 from adapters.lvm.worker import Worker
 
 VG = {
@@ -144,3 +145,35 @@ def test_after_an_lvm_that_was_killed_what_it_left_is_done(
     group.change("new", Lv("new", 1), "lvcreate")
 
     assert done == ["after the kill"]
+
+
+@pytest.mark.parametrize("words", ["lvchange --deltag=x", "lvchange -ay"])
+def test_what_does_not_show_is_run_again_where_lvm_was_kept_from_it(
+    lvm: Lvm, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    group, run = Group("group", lvm, 2), list[tuple[str, ...]]()
+    group.set_up("lvm")
+
+    def crash_at_first(*said: str) -> list[dict[str, str]]:
+        if said[0] == "lvchange":
+            run.append(said)
+            if not run[1:]:
+                raise Crashed("group", "lvchange", 139)
+        return [VG] if said[0] == "vgs" else [NEW | {"lv_tags": "x"}]
+
+    monkeypatch.setattr(lvm, "run", crash_at_first)
+    group.change("new", Lv("new", 1), *words.split())
+
+    assert run == [tuple(words.split())] * 2
+
+
+def test_snapshots_of_what_was_renamed_are_of_its_new_name(lvm: Lvm) -> None:
+    group = Group("group", lvm, 1)
+    group.set_up("lvm")
+    lvm.may_end.set()
+    for lv in (Lv("db", 2), Lv("kept", 1, COW, origin="db")):
+        group.change(lv.name, lv, "lvcreate")
+
+    group.change("db", Lv("volume", 2), "lvrename")
+
+    assert cows(group.seen().lvs, Lv("volume", 2)) == [group.find("kept")]
