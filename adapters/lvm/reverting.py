@@ -21,7 +21,7 @@ from domain.ports import Cause, Progress
 
 BY = f"{OURS}reverted-by="
 RESTORED = f"{OURS}restored="  # how many of its bytes, from the beginning
-BEFORE, AFTER = "_reverting-", "_reverted-"  # how what it held, and is to, are called
+BEFORE = "_reverting-"  # what the copy is called of what it held
 
 
 class Reverting:
@@ -74,7 +74,7 @@ class Reverting:
         Both say that they are, for a moment: it is the one of its name until that
         says that it is only the copy.
         """
-        helping, name = volumes.helping(volume_id), f"{AFTER}{volume_id}"
+        helping, name = volumes.helping(volume_id), f"{volumes.REVERTED}{volume_id}"
         twin = self._group.find(name)
         if twin is None or said not in twin.tags:
             self._filling.tidy(volume_id, progress, 0)

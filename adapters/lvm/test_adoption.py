@@ -142,6 +142,24 @@ def test_nobody_reaches_what_may_be_another_volume(
             change()
 
 
+@pytest.mark.parametrize("its", ["another volume", "nobody's"])
+def test_a_tag_that_is_wrong_has_nothing_removed(thick: LvmDriver, its: str) -> None:
+    mine, theirs = (asked(volume_id=uuid4()) for _ in range(2))
+    thick.create(mine, CAUSE)
+    name = f"volume-{theirs.originator_id}"
+    if its == "another volume":
+        thick.create(theirs, CAUSE)
+    else:
+        lvcreate("default", name := "precious", GIB)
+    write(Path("/dev", GROUP, name), 4096, b"before")
+    lvm("lvchange", f"--addtag=holdfast.volume={mine.originator_id}", f"{GROUP}/{name}")
+
+    fresh("default").delete(mine.originator_id, CAUSE.at)
+
+    assert [row["lv_name"] for row in lvm("lvs", "-o", "lv_name", GROUP)] == [name]
+    assert read(Path("/dev", GROUP, name), 4096, 6) == b"before"
+
+
 def test_a_clone_of_cinders_is_a_volume_like_others(thin: LvmDriver) -> None:
     source = lvcreate("thin", f"volume-{uuid4()}", GIB)
     write(source, 4096, b"cinder's")

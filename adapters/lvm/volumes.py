@@ -19,6 +19,7 @@ FOR = f"{OURS}for="  # which volume it helps for a while; it is none itself
 # How many bytes of it are done from the beginning.
 CLEARED, COPIED = f"{OURS}cleared=", f"{OURS}copied="
 MENDED = f"{OURS}mended="
+REVERTED = "_reverted-"  # what the copy is called that is to be a reverted volume
 
 # What can become a volume: linear, thin, mirrored, raid, cached, with thick snapshots.
 FIT = frozenset("-VmMrRCo")
@@ -61,9 +62,19 @@ def helping(volume_id: UUID) -> str:
 
 
 def helpers(lvs: Mapping[str, Lv], volume_id: UUID) -> list[Lv]:
-    """Return what is there for a volume for a while, and what only says it is one."""
-    said, it = {helping(volume_id), f"{OURS}volume={volume_id}"}, of(lvs, volume_id)
-    return [lv for lv in lvs.values() if lv is not it and said & lv.tags]
+    """Return what is there for a volume for a while.
+
+    What a reversion has left may say that it is the volume. What else says so is not
+    ours to remove: it may be another volume, and its tag a mistake.
+    """
+    helps, left = helping(volume_id), f"{REVERTED}{volume_id}"
+    it_is, it = f"{OURS}volume={volume_id}", of(lvs, volume_id)
+    others = (lv for lv in lvs.values() if lv is not it)
+    return [
+        lv
+        for lv in others
+        if helps in lv.tags or (lv.name == left and it_is in lv.tags)
+    ]
 
 
 def is_helper(lv: Lv) -> bool:
