@@ -10,7 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from adapters.lvm import snapshots, volumes
-from adapters.lvm.failures import HalfReverted
+from adapters.lvm.failures import HalfReverted, InUse, LvmFailed
 from adapters.lvm.filling import Filling
 from adapters.lvm.group import Group
 from adapters.lvm.limits import within
@@ -22,6 +22,8 @@ from domain.ports import Cause, Progress
 BY = f"{OURS}reverted-by="
 RESTORED = f"{OURS}restored="  # how many of its bytes, from the beginning
 BEFORE = "_reverting-"  # what the copy is called of what it held
+# What ends a copy for good: disks, LVM, and who has the volume open.
+FAILURES = OSError, LvmFailed, InUse
 
 
 class Reverting:
@@ -63,7 +65,7 @@ class Reverting:
 
     def check_whole(self, volume_id: UUID, volume: Lv) -> None:
         """Raise `HalfReverted` while it may hold a mixture."""
-        if any(tag.startswith(RESTORED) for tag in volume.tags):
+        if is_mixed(volume):
             raise HalfReverted(volume_id, self._lvs.path(f"{BEFORE}{volume_id}"))
 
     def _swap(
@@ -92,7 +94,9 @@ class Reverting:
     ) -> Lv:
         """Copy what differs over the volume; what it held is kept until then."""
         before, done = self._before(volume_id), volumes.kept(volume, RESTORED)
-        if before is None:
+        # One that was left behind is older than what hosts have written since.
+        is_old = before and said not in before.tags and not is_mixed(volume)
+        if before is None or is_old:
             self._filling.tidy(volume_id, progress, 0)
             before = self._keep(volume_id, volume, said)
         if said not in before.tags:
@@ -104,12 +108,11 @@ class Reverting:
         except TimeoutError as error:
             # What hangs may yet be written: nothing can be copied back before.
             raise HalfReverted(volume_id, self._lvs.path(before.name)) from error
-        except OSError:
+        except FAILURES:
             self._go_back(volume_id, volume, before, progress)
             raise
-        with within():
-            wanted = volumes.without(volumes.without(volume, BY), RESTORED)
-            return self._say(volume, replace(wanted, tags=wanted.tags | {said}))
+        wanted = volumes.without(volumes.without(volume, BY), RESTORED)
+        return self._be_whole(volume_id, replace(wanted, tags=wanted.tags | {said}))
 
     def _before(self, volume_id: UUID) -> Lv | None:
         lv = self._group.find(f"{BEFORE}{volume_id}")
@@ -130,16 +133,29 @@ class Reverting:
 
         try:
             self._filling.copy(before, volume, 0, waiting, None)
-        except OSError as error:
+        except FAILURES as error:
             raise HalfReverted(volume_id, self._lvs.path(before.name)) from error
-        with within():
-            self._say(volume, volumes.without(volume, RESTORED))
+        self._be_whole(volume_id, volumes.without(volume, RESTORED))
         self._filling.tidy(volume_id, progress, 0)
+
+    def _be_whole(self, volume_id: UUID, wanted: Lv) -> Lv:
+        """Have a volume say that it is no mixture, or raise `HalfReverted`."""
+        try:
+            with within():
+                return self._say(wanted, wanted)
+        except FAILURES as error:
+            path = self._lvs.path(f"{BEFORE}{volume_id}")
+            raise HalfReverted(volume_id, path) from error
 
     def _say(self, volume: Lv, wanted: Lv) -> Lv:
         now = self._group.find(volume.name)
         assert now
         return self._lvs.tag(now, wanted.tags, keep=False)
+
+
+def is_mixed(volume: Lv) -> bool:
+    """Tell whether it may hold some of what it held, and some of what it is to."""
+    return any(tag.startswith(RESTORED) for tag in volume.tags)
 
 
 def by(cause: Cause) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from itertools import count
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -29,12 +31,15 @@ from adapters.lvm.copies import (
 )
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import (
+    Crashed,
     HalfReverted,
+    LvmFailed,
     SnapshotGone,
 )
 from adapters.lvm.mapper import mapped
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, lvm, run
+from adapters.lvm.worker import Worker
 from domain.ports import (
     Cause,
     DriverFailed,
@@ -204,6 +209,68 @@ class TestThickReversion:
         assert held(driver, volume) == {b"before"}
         assert not kept.exists()
 
+    def test_what_lvm_does_not_write_down_on_its_way_leaves_it_as_it_was(
+        self,
+        driver: LvmDriver,
+        volume: UUID,
+        snapshot: UUID,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(limits, "KEEP_EVERY", 0.0)
+        before = names()
+
+        with monkeypatch.context() as patch:
+            refuse(patch, "addtag=holdfast.restored=[1-9]")
+            with pytest.raises(LvmFailed):
+                driver.revert(reversion(volume, snapshot), LATER)
+
+        assert held(driver, volume) == {b"behind"}
+        assert names() == before
+
+    @pytest.mark.parametrize("every", [0.0, 60.0])
+    def test_what_lvm_cannot_say_is_whole_is_not_told_to_be(
+        self,
+        driver: LvmDriver,
+        volume: UUID,
+        snapshot: UUID,
+        monkeypatch: pytest.MonkeyPatch,
+        every: float,
+    ) -> None:
+        monkeypatch.setattr(limits, "KEEP_EVERY", every)
+        with monkeypatch.context() as patch:
+            refuse(patch, "deltag=holdfast.restored=")
+            with pytest.raises(HalfReverted):
+                driver.revert(reversion(volume, snapshot), LATER)
+
+        driver.revert(reversion(volume, snapshot), Cause(10, LATER.at))
+
+        assert held(driver, volume) == {b"before"}
+
+    def test_a_copy_that_was_left_behind_is_not_what_the_volume_held(
+        self,
+        driver: LvmDriver,
+        volume: UUID,
+        snapshot: UUID,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        before, event = names(), reversion(volume, snapshot)
+
+        def breaking(_: float) -> None:
+            become(f"_snapshot-{snapshot}", f"0 {GIB // 512} error")
+
+        with monkeypatch.context() as patch:
+            refuse(patch, "lvconvert")
+            with pytest.raises(LvmFailed):
+                driver.revert(event, LATER, breaking)
+        for offset in ENDS:
+            write(device(driver, volume), offset, b"newest")
+
+        with pytest.raises(DriverFailed, match="Input/output error"):
+            driver.revert(event, Cause(10, LATER.at), breaking)
+
+        assert held(driver, volume) == {b"newest"}
+        assert names() == before
+
     def test_a_volume_that_is_reverted_in_part_can_be_deleted(
         self, driver: LvmDriver, volume: UUID, snapshot: UUID
     ) -> None:
@@ -214,6 +281,53 @@ class TestThickReversion:
         driver.delete(volume, CAUSE.at)
 
         assert names() == set()
+
+
+class TestThinReversion:
+    @pytest.fixture
+    def kind(self) -> str:
+        return "thin"
+
+    @pytest.mark.parametrize("step", [1, 2, 3])
+    def test_an_lvm_that_crashed_before_a_tag_was_changed_loses_nothing(
+        self,
+        driver: LvmDriver,
+        volume: UUID,
+        snapshot: UUID,
+        monkeypatch: pytest.MonkeyPatch,
+        step: int,
+    ) -> None:
+        before = names()
+        with monkeypatch.context() as patch:
+            crash_at(step, patch)
+            driver.revert(reversion(volume, snapshot), LATER)
+
+        assert held(driver, volume) == {b"before"}
+        assert names() == before
+
+
+def crash_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have LVM crash before its nth change of something that is there."""
+    run_lvm, changes = Worker.run, count(1)
+
+    def run_or_crash(worker: Worker, *words: str) -> list[dict[str, str]]:
+        if words[0] in ("lvchange", "lvrename") and next(changes) == step:
+            raise Crashed(GROUP, words[0], 139)
+        return run_lvm(worker, *words)
+
+    monkeypatch.setattr(Worker, "run", run_or_crash)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    """Have LVM refuse each command that has something in it."""
+    run_lvm = Worker.run
+
+    def run_or_refuse(worker: Worker, *words: str) -> list[dict[str, str]]:
+        if re.search(wanted, " ".join(words)):
+            raise LvmFailed(GROUP, words[0], "it was refused", "see why")
+        return run_lvm(worker, *words)
+
+    monkeypatch.setattr(Worker, "run", run_or_refuse)
 
 
 def become(lv: str, table: str) -> None:
