@@ -493,19 +493,27 @@ class LvmDriver:
 
     def _check_copied(self, volume_id: UUID, lv: Lv) -> None:
         """Raise `HasSnapshots` where others depend on it, or on what it held."""
-        lvs = self._group.seen().lvs
+        cows, lvs = self._cows(lv), self._group.seen().lvs
         own = volumes.helpers(lvs, volume_id)
-        held = snapshots.cows(lvs, lv) + snapshots.of_volume(lvs, volume_id)
+        held = cows + snapshots.of_volume(lvs, volume_id)
         if any(each not in own for each in held):
             self._check_known(volume_id, lv)
             raise HasSnapshots(volume_id)
 
     def _check_known(self, volume_id: UUID, lv: Lv) -> None:
         """Raise `HasUnmanaged` where a snapshot that nobody manages depends on it."""
-        cows = snapshots.cows(self._group.seen().lvs, lv)
-        names = [each.name for each in cows if snapshots.is_strange(each)]
+        names = [each.name for each in self._cows(lv) if snapshots.is_strange(each)]
         if names:
             raise HasUnmanaged(volume_id, sorted(names))
+
+    def _cows(self, lv: Lv) -> list[Lv]:
+        """Return the thick snapshots that depend on it, those of a moment ago, too.
+
+        LVM would remove them with it. Whether there are any the kernel knows.
+        """
+        if self._mapper.device(f"{mapped(self._group.name, lv.name)}-real"):
+            self._group.forget()  # others may have made some
+        return snapshots.cows(self._group.seen().lvs, lv)
 
     def _stranger(self, name: str, volume_id: UUID) -> Lv:
         """Return the logical volume that is to become a volume, or raise why not."""

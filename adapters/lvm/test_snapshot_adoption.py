@@ -11,6 +11,7 @@ import pytest
 from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import (
     CAUSE,
+    GIB,
     device,
     read,
     write,
@@ -24,7 +25,7 @@ from adapters.lvm.copies import (
 )
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.test_driver import fresh
-from adapters.lvm.testing import DISKS, GROUP, lvm
+from adapters.lvm.testing import DISKS, GROUP, lvcreate, lvm
 from domain import reference
 from domain.ports import (
     AlreadyManaged,
@@ -200,6 +201,27 @@ def test_what_nobody_manages_keeps_a_thick_volume_and_is_named(
         with pytest.raises(VolumeIsBusy, match=rf"not managed: _snapshot-{snapshot}"):
             refused()
     assert held(driver, volume) == {b"behind"}
+
+
+@pytest.mark.parametrize("when", ["before", "since"])
+def test_a_volume_is_not_removed_with_snapshots_that_others_made(
+    group: str, when: str
+) -> None:
+    driver, volume = fresh("default"), uuid4()
+    take = "lvcreate", "-s", "-L", "64m", "-n", "nightly"
+    lvcreate("default", "db", GIB)
+    if when == "before":
+        lvm(*take, f"{group}/db")
+    driver.adopt(wanted("db", volume), CAUSE)
+    if when == "since":
+        lvm(*take, f"{group}/volume-{volume}")
+
+    for refused in (
+        partial(driver.check_unused, [volume]),
+        partial(driver.delete, volume, CAUSE.at),
+    ):
+        with pytest.raises(VolumeIsBusy, match="not managed: nightly"):
+            refused()
 
 
 def test_snapshots_are_listed_by_name_and_clones_are_none(
