@@ -35,6 +35,9 @@ class Filling:
         if volumes.is_ours(source):
             moment = self._group.find(f"{MOMENT}{volume_id}")
             if moment is None or not snapshots.is_whole(moment):
+                if done:  # of an earlier moment, to which this one does not fit
+                    with within():
+                        self._lvs.keep(lv.name, volumes.COPIED, 0)
                 moment, done = self._moment(volume_id, source, progress), 0
             source = moment
         self.copy(source, lv, done, progress, volumes.COPIED)
