@@ -210,10 +210,11 @@ class LvmDriver:
             lv = self._find(volume_id)
             if lv is None or self._made_by(lv).at != made_at:
                 return None
-            self._check_copied(volume_id, lv)
-            self._withdraw(volume_id, lv)
-            self._filling.tidy(volume_id, progress, 0)
-            return self._lvs.remove(lv, progress)
+            with self._lvs.removing(lv, progress) as tell:
+                self._check_copied(volume_id, lv)
+                self._withdraw(volume_id, lv)
+                self._filling.tidy(volume_id, progress, 0)
+                return self._lvs.remove(lv, tell)
 
     def take_snapshot(
         self, asked: Snapshot.Created, cause: Cause, progress: Progress = unheard
@@ -493,7 +494,7 @@ class LvmDriver:
 
     def _check_copied(self, volume_id: UUID, lv: Lv) -> None:
         """Raise `HasSnapshots` where others depend on it, or on what it held."""
-        cows, lvs = self._cows(lv), self._group.seen().lvs
+        cows, lvs = self._lvs.cows(lv), self._group.seen().lvs
         own = volumes.helpers(lvs, volume_id)
         held = cows + snapshots.of_volume(lvs, volume_id)
         if any(each not in own for each in held):
@@ -502,18 +503,9 @@ class LvmDriver:
 
     def _check_known(self, volume_id: UUID, lv: Lv) -> None:
         """Raise `HasUnmanaged` where a snapshot that nobody manages depends on it."""
-        names = [each.name for each in self._cows(lv) if snapshots.is_strange(each)]
+        names = [each.name for each in self._lvs.cows(lv) if snapshots.is_strange(each)]
         if names:
             raise HasUnmanaged(volume_id, sorted(names))
-
-    def _cows(self, lv: Lv) -> list[Lv]:
-        """Return the thick snapshots that depend on it, those of a moment ago, too.
-
-        LVM would remove them with it. Whether there are any the kernel knows.
-        """
-        if self._mapper.device(f"{mapped(self._group.name, lv.name)}-real"):
-            self._group.forget()  # others may have made some
-        return snapshots.cows(self._group.seen().lvs, lv)
 
     def _stranger(self, name: str, volume_id: UUID) -> Lv:
         """Return the logical volume that is to become a volume, or raise why not."""

@@ -362,6 +362,21 @@ class HalfReverted(ports.HalfReverted):
 
 
 @dataclass(eq=False)
+class HalfRemoved(DriverFailed):
+    """What a logical volume held is cleared in part, and something uses it."""
+
+    code = "half_removed"
+
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is cleared in part, so what it held is gone, and something "
+            "has it open; end that, and delete it again"
+        )
+
+
+@dataclass(eq=False)
 class StillOpen(VolumeIsBusy):
     """Something has the volume's device open."""
 

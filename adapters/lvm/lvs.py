@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 
 from adapters.lvm import snapshots, volumes
 from adapters.lvm.clearing import Clearing, is_busy
-from adapters.lvm.failures import ENLARGE, GIB, CutShort, InUse, LvmFailed, NoSpace
+from adapters.lvm.failures import (
+    ENLARGE,
+    GIB,
+    CutShort,
+    HalfRemoved,
+    InUse,
+    LvmFailed,
+    NoSpace,
+)
 from adapters.lvm.group import Group
 from adapters.lvm.limits import within
 from adapters.lvm.mapper import Device, Mapper, mapped
 from adapters.lvm.report import COW, Lv
 from adapters.lvm.thin import ThinPool
-from domain.ports import Progress, unheard
+from domain.ports import Progress, VolumeIsBusy, unheard
 
 logger = getLogger(__name__)
 
@@ -102,11 +110,20 @@ class Lvs:
         where = f"{self._group.name}/{lv.name}"
         grown = replace(lv, size_bytes=size)
         with self._group.alone():  # none is taken meanwhile
-            held = snapshots.cows(self._group.seen().lvs, lv)
+            held = self.cows(lv)
             said = ["--driverloaded", "n"] if held else []
             said += ["-L", f"{size}b", where]
             self._group.change(lv.name, grown, "lvextend", *said)
         return grown
+
+    def cows(self, lv: Lv) -> list[Lv]:
+        """Return the thick snapshots that depend on it, those of a moment ago, too.
+
+        LVM would remove them with it. Whether there are any the kernel knows.
+        """
+        if self._mapper.device(f"{mapped(self._group.name, lv.name)}-real"):
+            self._group.forget()  # others may have made some
+        return snapshots.cows(self._group.seen().lvs, lv)
 
     def tag(self, lv: Lv, tags: frozenset[str], *, keep: bool = True) -> Lv:
         """Give a logical volume tags, and take those away that it is not to keep."""
@@ -191,6 +208,26 @@ class Lvs:
                 self._group.change(lv.name, None, "lvremove", "-f", "-y", where)
         return cleared
 
+    @contextmanager
+    def removing(self, lv: Lv, progress: Progress) -> Iterator[Progress]:
+        """Raise `HalfRemoved` for `VolumeIsBusy` once what it held is not whole.
+
+        Yields what `remove` is to tell how far it is.
+        """
+        begun = False
+
+        def tell(percent: float) -> None:
+            nonlocal begun
+            begun = True
+            progress(percent)
+
+        try:
+            yield tell
+        except VolumeIsBusy as busy:
+            if begun or is_half_removed(self._group.find(lv.name) or lv):
+                raise HalfRemoved(self.path(lv.name)) from busy
+            raise
+
     def _left(self) -> Iterator[Lv]:
         """Yield what the kernel does not have as it should, whatever it calls it."""
         seen = self._group.seen()
@@ -251,6 +288,12 @@ class Lvs:
                 raise InUse(str(device)) from error
             raise
         return self._clearing.how
+
+
+def is_half_removed(lv: Lv) -> bool:
+    """Tell whether something of it is cleared, or it is no snapshot any more."""
+    split = snapshots.is_managed(lv) and not snapshots.is_whole(lv)
+    return split or volumes.kept(lv, volumes.CLEARED) > 0
 
 
 def dm_uuid(group: str, lv: str) -> str:

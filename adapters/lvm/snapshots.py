@@ -17,6 +17,7 @@ from domain.ports import Cause, ManageableSnapshot, SourceReference
 IT_IS = re.compile(r"holdfast\.snapshot=(.+)")
 OF = f"{OURS}of="
 WAS_OF = f"{OURS}was-of="  # a thin one that is managed no more: LVM may forget
+INVALID = "IS"  # what LVM says of a thick one that has overflowed, in use or not
 CHUNK, A_METADATA_CHUNK = 4096, 256  # bytes; chunks that one more tells of
 
 
@@ -87,6 +88,8 @@ def unfit(lvs: Mapping[str, Lv], lv: Lv) -> str | None:
     volume = volumes.of(lvs, volume_id) if volume_id else None
     if volume is None:
         return f"it is one of {lv.origin or was_of(lv)[0]}, which is no volume"
+    if lv.is_cow and lv.attr[4] in INVALID:
+        return "it had no room for all that has changed, and holds nothing any more"
     if lv.reads_bytes > volume.size_bytes:
         return f"it is larger than {volume_id}"
     if lv.reads_bytes % GIB:

@@ -76,8 +76,9 @@ class Snapshots:
         lv = self.find(snapshot_id)
         if lv is None or self.made_by(lv).at != made_at:
             return None
-        self._lvs.check_closed(lv)
-        return self._lvs.remove(lv, progress)
+        with self._lvs.removing(lv, progress) as tell:
+            self._lvs.check_closed(lv)
+            return self._lvs.remove(lv, tell)
 
     def manageable(self) -> list[ManageableSnapshot]:
         """Tell of the snapshots, and of logical volumes that could become some."""

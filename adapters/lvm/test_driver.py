@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from adapters.contracts.snapshots import AnySizeContract, SnapshotContract, want
 from adapters.contracts.targets import KEY, MIB
 from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
-from adapters.lvm.failures import NoSpace, PoolIsFull
+from adapters.lvm.failures import HalfRemoved, NoSpace, PoolIsFull
 from adapters.lvm.mapper import mapped
 from adapters.lvm.testing import DISKS, FRONTS, GROUP, MAPPER, POOL, lvcreate, lvm, run
 from adapters.lvm.volumes import CLEARED
@@ -185,6 +186,26 @@ class TestThick(LvmContract):
 
         assert told[0] > 50
 
+    @pytest.mark.parametrize(("percent", "flags"), [(50, os.O_EXCL), (100, 0)])
+    def test_one_that_is_opened_while_it_is_cleared_is_not_told_to_be_as_it_was(
+        self, driver: LvmDriver, volume: UUID, percent: float, flags: int
+    ) -> None:
+        opened, place = list[int](), driver._lvs.path(f"volume-{volume}")
+
+        def open_it(done: float) -> None:
+            if done >= percent and not opened:
+                opened.append(os.open(place, os.O_RDONLY | flags))
+
+        try:
+            for _ in range(2):
+                with pytest.raises(HalfRemoved, match=f"{place} is cleared in part"):
+                    driver.delete(volume, CAUSE.at, open_it)
+                driver._lvs.keep(f"volume-{volume}", CLEARED, GIB // 2)
+        finally:
+            os.close(opened[0])
+
+        assert driver.delete(volume, CAUSE.at) == "zero"
+
     def test_an_origin_of_snapshots_grows_while_it_is_used(
         self, driver: LvmDriver, volume: UUID
     ) -> None:
@@ -192,7 +213,6 @@ class TestThick(LvmContract):
         write(front, 4096, b"before")
         origin = f"{GROUP}/volume-{volume}"
         run("lvcreate", "-qq", "-y", "-s", "-L", "64m", "-n", "snap", origin)
-        driver.manageable()  # reads what others have made
 
         with front.open("rb"):
             driver.extend(volume, 2)

@@ -20,6 +20,7 @@ from adapters.contracts.snapshots import copy_of, managed, offered, reversion
 from adapters.contracts.snapshots import wanted as taken
 from adapters.lvm.copies import (
     LATER,
+    MIB,
     held,
     names,
 )
@@ -201,6 +202,19 @@ def test_what_nobody_manages_keeps_a_thick_volume_and_is_named(
         with pytest.raises(VolumeIsBusy, match=rf"not managed: _snapshot-{snapshot}"):
             refused()
     assert held(driver, volume) == {b"behind"}
+
+
+@pytest.mark.parametrize("kind", ["default"])
+def test_what_has_overflowed_is_no_snapshot(driver: LvmDriver, volume: UUID) -> None:
+    lvm("lvcreate", "-s", "-L", "8m", "-n", "small", f"{GROUP}/volume-{volume}")
+    with device(driver, volume).open("r+b") as file:
+        file.write(b"x" * 32 * MIB)
+
+    [found] = driver.manageable_snapshots()
+
+    assert not found.safe_to_manage
+    with pytest.raises(UnknownReference, match=str(found.reason_not_safe)):
+        driver.adopt_snapshot(managed(volume, "small"), CAUSE)
 
 
 @pytest.mark.parametrize("when", ["before", "since"])

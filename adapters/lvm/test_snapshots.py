@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -23,10 +24,12 @@ from adapters.lvm.copies import (
     held,
     names,
     stop,
+    stop_in_the_middle,
 )
 from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import (
     CutShort,
+    HalfRemoved,
     HasSnapshots,
 )
 from adapters.lvm.mapper import mapped
@@ -184,6 +187,45 @@ class TestThick:
 
         assert again[0] > 40
         assert again[-1] == 100
+
+    def test_one_that_is_opened_while_it_is_removed_is_not_told_to_be_as_it_was(
+        self, driver: LvmDriver, snapshot: UUID
+    ) -> None:
+        opened, place = list[int](), f"/dev/{GROUP}/_snapshot-{snapshot}"
+
+        def open_it(percent: float) -> None:
+            if percent > 50 and not opened:
+                opened.append(os.open(place, os.O_RDONLY | os.O_EXCL))
+
+        try:
+            for _ in range(2):
+                with pytest.raises(HalfRemoved):
+                    driver.delete_snapshot(snapshot, CAUSE.at, open_it)
+        finally:
+            os.close(opened[0])
+
+        assert driver.delete_snapshot(snapshot, CAUSE.at) == "zero"
+
+    def test_a_copy_whose_moment_is_gone_begins_anew(
+        self, driver: LvmDriver, volume: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copy, middle = copy_of(volume, "volume"), 256 * MIB
+        write(device(driver, volume), middle, b"before")
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, "KEEP_EVERY", 0.0)
+            with pytest.raises(Stopped):
+                driver.create(copy, CAUSE, stop_in_the_middle)
+        lvm("lvremove", "-y", f"{GROUP}/_copying-{copy.originator_id}")
+        for offset in (*ENDS, middle):
+            write(device(driver, volume), offset, b"behind")
+        with pytest.raises(Stopped):
+            fresh("default").create(copy, CAUSE, stop)
+
+        driver = fresh("default")
+        driver.create(copy, CAUSE)
+
+        assert held(driver, copy.originator_id) == {b"behind"}
+        assert read(device(driver, copy.originator_id), middle, 6) == b"behind"
 
     def test_a_copy_goes_on_where_it_was(
         self,
