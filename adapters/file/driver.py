@@ -261,7 +261,8 @@ class FileDriver:
                 fill = self._fill({"snapshot": snapshot_id}, least, progress)
                 self._make_room(self._volumes.size(volume_id))
                 self._volumes.bring(volume_id, cause, fill)
-            self._volumes.revert(volume_id, cause)
+            with self._volumes.taken_back_on_failure(volume_id, cause):
+                self._volumes.revert(volume_id, cause)
 
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:
         """Look whether anything has one of the files open, or lies beside it."""

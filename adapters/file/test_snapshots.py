@@ -386,6 +386,7 @@ def test_a_volume_opened_while_it_is_being_reverted_holds_what_it_did(
     opened[0].close()
 
     assert held(path) == {b"after!"}
+    assert len(names(path.parent)) == 2  # the data, and what made it
     driver.revert(reversion(volume, event.originator_id), CAUSE)
     assert held(path) == {b"before"}
 

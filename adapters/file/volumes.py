@@ -464,6 +464,21 @@ class Volumes:
             (home / name).unlink()
         sync(home)
 
+    @contextmanager
+    def taken_back_on_failure(self, volume_id: UUID, cause: Cause) -> Iterator[None]:
+        """Remove what was brought for a volume that is not going to hold it.
+
+        Who asks for that again does so for another cause, and brings it anew.
+        """
+        try:
+            yield
+        except (OSError, DriverFailed):
+            brought = self._reverted_by(volume_id, cause)
+            with suppress(OSError):
+                if not self.path(volume_id).samefile(brought):
+                    brought.unlink()
+            raise
+
     def remove(self, volume_id: UUID, left: Path | None = None) -> None:
         """Remove a volume that is there; under the name of `left` its data stays.
 
