@@ -259,7 +259,8 @@ def test_a_consistency_group_is_a_group(shell: Shell) -> None:
 def test_the_commands_of_consistency_groups_leave_others_alone(shell: Shell) -> None:
     shell.told("consistency-group", "create", "exact", "--backend", "files")
     shell.told("group", "create", "loose", "--backend", "files")
-    shell.told("volume", "create", "loose-db", "--size", "1", "--group", "loose")
+    member = "loose-db", "--size", "1", "--group", "loose"
+    shell.told("volume", "create", *member, "--wait")
     shell.told("group-snapshot", "create", "loose", "--name", "loosely", "--wait")
     loose = shell.told("group", "show", "loose")
     taken = shell.told("group-snapshot", "show", "loosely")
