@@ -203,4 +203,5 @@ def measured(body: bytes) -> Measured:
         told.reported_at,
         told.lease,
         told.surveyed,
+        told.number,
     )

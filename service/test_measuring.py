@@ -21,11 +21,16 @@ KEY = b"key"
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def told(seconds: int) -> bytes:
+def told(seconds: int, number: int = 0) -> bytes:
     at = NOON + timedelta(seconds=seconds)
     return msgspec.json.encode(
         Measurement(
-            "files", working=True, reason=None, capabilities=None, reported_at=at
+            "files",
+            working=True,
+            reason=None,
+            capabilities=None,
+            reported_at=at,
+            number=number,
         )
     )
 
@@ -60,6 +65,24 @@ def test_an_old_answer_that_is_sent_again_is_none() -> None:
 
     with pytest.raises(Unavailable):
         asked(room, told(1), meanwhile=None)
+
+
+def test_what_is_told_next_is_newer_though_the_clock_was_set_back() -> None:
+    room = Room()
+    room.know("files", measured(told(0, number=1)))
+
+    asked(room, told(-3600, number=2), meanwhile=None)
+
+    assert room.measured["files"] == measured(told(-3600, number=2))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_number_that_was_told_is_never_new(number: int) -> None:
+    room = Room()
+    room.know("files", measured(told(-3600, number=2)))
+
+    with pytest.raises(Unavailable):
+        asked(room, told(-3600 if number == 2 else 0, number), meanwhile=None)
 
 
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])

@@ -77,7 +77,11 @@ T = TypeVar("T")
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """What an agent tells of its backend; `reason`: what that waits for."""
+    """What an agent tells of its backend; `reason`: what that waits for.
+
+    `number` counts what it has told, for its clock may be set back; 0 where an agent
+    of an earlier version did not count.
+    """
 
     name: str
     working: bool
@@ -86,6 +90,7 @@ class Measurement(msgspec.Struct, frozen=True):
     reported_at: datetime
     lease: int = 0
     surveyed: Surveyed = Surveyed()
+    number: int = 0
 
 
 class Agent:
@@ -94,6 +99,7 @@ class Agent:
     _leaving = False
     _protocol: str | None = None  # until the storage has told it
     _were_old = 0
+    _measurements = 0
     _pool: Mapping[str, int] = {}
     _failure: str | None = BEING_SET_UP
 
@@ -193,8 +199,9 @@ class Agent:
                 self._found(reason)
         now, works = datetime.now(UTC), reason is None
         told = self._settling() if works else reason
-        about = works, told, capabilities, now, lease, self._sweeper.surveyed
-        return Measurement(self._name, *about)
+        self._measurements += 1
+        by = lease, self._sweeper.surveyed, self._measurements
+        return Measurement(self._name, works, told, capabilities, now, *by)
 
     def _settling(self) -> str | None:
         """Return what a storage that works has yet to catch up on."""

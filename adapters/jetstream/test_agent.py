@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL
@@ -323,6 +324,24 @@ def test_a_storage_that_cannot_be_measured_does_not_end_its_agent(
         return reason
 
     assert run(scenario) == "the disk is gone"
+
+
+def test_what_an_agent_tells_is_taken_though_its_clock_was_set_back(
+    run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - timedelta(hours=1)
+
+    async def scenario(house: House) -> str:
+        monkeypatch.setattr(module, "datetime", SetBack)
+        told = await house.asker.insist("backend.publish_capabilities", name="files")
+        at: str = told["reported_at"]
+        return at
+
+    began = datetime.now(UTC)
+    assert datetime.fromisoformat(run(scenario)) < began
 
 
 def test_a_storage_that_fails_to_initialize_is_tried_again(

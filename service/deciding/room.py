@@ -34,11 +34,15 @@ class Measured:
     reported_at: datetime
     lease: int = 0
     surveyed: Surveyed = Surveyed()  # noqa: RUF009 - it is frozen
+    number: int = 0
 
     @property
-    def order(self) -> tuple[int, datetime]:
-        """What orders measurements: whose it is, then when that agent measured."""
-        return self.lease, self.reported_at
+    def order(self) -> tuple[int, int, datetime]:
+        """What orders measurements: whose it is, then which of that agent's.
+
+        An agent of an earlier version does not count them, and its clock tells.
+        """
+        return self.lease, self.number, self.reported_at
 
     @cached_property
     def storage(self) -> Storage | None:
@@ -47,7 +51,7 @@ class Measured:
 
     @cached_property
     def told_at(self) -> float:
-        """When that was, in seconds: asked for every volume that is placed."""
+        """When that was, in seconds, as the agent's clock says."""
         return self.reported_at.timestamp()
 
 
