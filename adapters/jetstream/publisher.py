@@ -29,6 +29,7 @@ from adapters.jetstream.signing import SIGNATURE, is_published, position_signatu
 from adapters.jetstream.stream import REMOVE, STREAM, SUBJECTS, Ahead
 from adapters.jetstream.wire import message, send
 from adapters.postgres.follower import Follower
+from adapters.postgres.reading import written_at
 from adapters.postgres.recorder import Written
 from domain.provenance import Provenance
 
@@ -37,6 +38,11 @@ AGAIN = 0.2  # seconds until the stream is looked for again
 ENDS_AT = re.compile(r"wrong last sequence: (\d+)").fullmatch
 PLAIN = re.compile(r"[!#-$&-~]*")
 PATIENCE = 5.0  # seconds for the stream to acknowledge a page
+OTHER = (
+    ": the log was restored from an old copy, or the stream belongs to another one; "
+    f"if the log is right, {REMOVE}, and once all runs again have each read model made "
+    "anew (`holdfast projections rebuild NAME`)"
+)
 
 logger = getLogger(__name__)
 
@@ -122,17 +128,30 @@ class Publisher:
             config = StreamConfig(name=STREAM, subjects=[f"{SUBJECTS}.>"])
             info = await stream.add_stream(config)
         last = info.state.last_seq
-        if last and not await self._is_ours(last):
+        if not last:
+            return 0
+        there = await self._ours(last)
+        if there is None:
             return await self._begin_anew(last)
-        newest = await asyncio.to_thread(self._recorder.max_notification_id) or 0
+        await asyncio.to_thread(self._compare, last, there)
+        return last
+
+    def _compare(self, last: int, there: bytes) -> None:
+        """Raise `Ahead` unless the log has the event that the stream ends with.
+
+        A log that was restored from an old copy may have grown past it since.
+        """
+        newest = self._recorder.max_notification_id() or 0
         if last > newest:
             raise Ahead(
-                f"the stream {STREAM} ends at {last}, the log at {newest}: the log was "
-                "restored from an old copy, or the stream belongs to another one; if "
-                f"the log is right, {REMOVE}, and once all runs again have each read "
-                "model made anew (`holdfast projections rebuild NAME`)"
+                f"the stream {STREAM} ends at {last}, the log at {newest}{OTHER}"
             )
-        return last
+        here = [event.state for event in written_at(self._recorder, [last])]
+        # What is damaged is the same event still; what verifies the log tells of it.
+        if len({which(state) for state in (there, *here)} - {UNREADABLE}) > 1:
+            raise Ahead(
+                f"the stream {STREAM} has another event at {last} than the log{OTHER}"
+            )
 
     async def _begin_anew(self, last: int) -> int:
         """Remove a stream that somebody else has written to; the log has it all."""
@@ -149,18 +168,18 @@ class Publisher:
 
     async def _is_ours(self, sequence: int) -> bool:
         """Tell whether this log's publisher put the message there."""
+        return await self._ours(sequence) is not None
+
+    async def _ours(self, sequence: int) -> bytes | None:
+        """Return the event that this log's publisher put there, if it did."""
         stream = self._client.jetstream()
         try:
             message = await stream.get_msg(STREAM, sequence)
         except NotFoundError:
-            return False
-        return is_published(
-            self._key,
-            str(message.subject),
-            message.data or b"",
-            message.headers,
-            sequence,
-        )
+            return None
+        subject, state = str(message.subject), message.data or b""
+        signed = subject, state, message.headers, sequence
+        return state if is_published(self._key, *signed) else None
 
     async def _bring(self, page: Sequence[Written], acks: Subscription) -> None:
         """Have a page in the stream, or raise `NotAcknowledged`.
@@ -281,6 +300,12 @@ def said_in(state: bytes) -> Said:
         return Said()
 
 
+def which(state: bytes) -> tuple[str, int, str]:
+    """Return which event it is, `UNREADABLE` where nobody can tell."""
+    said = said_in(state)
+    return said.originator_id, said.originator_version, said.timestamp
+
+
 def line(name: str, value: str) -> str:
     """Return a header, or nothing where there is nothing to say."""
     return value and f"{name}: {value}\r\n"
@@ -298,3 +323,4 @@ def encoded(character: str) -> str:
 
 
 _said = msgspec.json.Decoder(Said).decode
+UNREADABLE = which(b"")

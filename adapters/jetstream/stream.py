@@ -12,4 +12,4 @@ PUBLISHED = "stream"  # its name among all that can be behind the log
 
 
 class Ahead(Exception):
-    """The stream holds more than the log: they do not belong together."""
+    """The stream holds what the log does not: they do not belong together."""

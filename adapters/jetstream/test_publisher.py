@@ -33,6 +33,7 @@ from service.testing.callers import eventually
 
 MANY = 20_000
 KEY = b"the key of these tests"
+DAMAGE = "UPDATE {log} SET state = %s WHERE notification_id = 4"
 LAST_ID = "Nats-Expected-Last-Msg-Id"
 
 
@@ -85,6 +86,12 @@ async def positions(client: Client, sequences: range) -> list[int]:
     stream = client.jetstream()
     messages = [await stream.get_msg(STREAM, n) for n in sequences]
     return [int((message.headers or {})["ce-id"]) for message in messages]
+
+
+def change(manager: VolumeManager, statement: str, *given: Any) -> None:
+    """Have the log be otherwise than it was written."""
+    with manager.recorder.datastore.transaction(commit=True) as cursor:
+        cursor.execute(manager.recorder.sql(statement), given)
 
 
 def wiped(broker: NatsServer) -> None:
@@ -254,6 +261,52 @@ def test_a_stream_of_another_log_is_not_added_to(
 
     with pytest.raises(Ahead, match="the stream HOLDFAST_EVENTS is not this log's"):
         asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("grown", [0, 1, 4])
+def test_a_log_that_was_restored_from_an_old_copy_is_told_from_the_stream_s(
+    broker: NatsServer,
+    manager: VolumeManager,
+    history: list[StoredEvent],
+    grown: int,
+) -> None:
+    manager.recorder.insert_events(history[:4])
+
+    async def scenario() -> None:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 4)
+        client = await nats.connect(broker.url)
+        change(manager, "DELETE FROM {log} WHERE notification_id > 2")
+        manager.recorder.insert_events(history[4 : 4 + grown + 2])
+        try:
+            follower = Follower(manager.recorder, 0)
+            await asyncio.wait_for(Publisher(client, follower, KEY).run(), 5)
+        finally:
+            await client.close()
+
+    with pytest.raises(Ahead, match="has another event at 4 than the log"):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("state", [b"{}", b"\xff"])
+def test_what_was_damaged_since_it_was_published_is_the_same_event(
+    broker: NatsServer,
+    manager: VolumeManager,
+    history: list[StoredEvent],
+    state: bytes,
+) -> None:
+    manager.recorder.insert_events(history[:4])
+
+    async def scenario() -> list[int]:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 4)
+        change(manager, DAMAGE, state)
+        manager.recorder.insert_events(history[4:6])
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 6)
+            return await positions(client, range(1, 7))
+
+    assert asyncio.run(scenario()) == list(range(1, 7))
 
 
 def test_an_event_that_nobody_can_read_is_published_all_the_same(
