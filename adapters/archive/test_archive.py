@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -73,6 +74,22 @@ def test_a_file_that_is_there_stays(path: Path) -> None:
         written(path)
 
     assert path.read_text() == "evidence"
+
+
+def test_what_is_written_has_its_name_on_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, on_disk = os.fsync, list[int]()
+
+    def noted(file: int) -> None:
+        fsync(file)
+        if path.exists():
+            on_disk.append(os.fstat(file).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    written(path)
+
+    assert on_disk == [path.parent.stat().st_ino]
 
 
 def test_what_is_interrupted_leaves_nothing(path: Path) -> None:

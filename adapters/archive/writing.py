@@ -13,6 +13,7 @@ import msgspec
 
 from adapters.archive.compression import COMPRESS, ZstdFile
 from adapters.archive.lines import FORMAT, End, Head, Vouched
+from adapters.folder import sync
 from domain.chain import GENESIS
 from projections.replaying import LINK
 
@@ -45,6 +46,7 @@ def write(
             raw.flush()
             os.fsync(raw.fileno())
         fresh.rename(path)
+        sync(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
     return link

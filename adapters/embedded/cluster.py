@@ -13,6 +13,7 @@ from signal import SIGKILL, SIGQUIT
 from adapters.embedded.kernel import Account, may_pass_closed_folders
 from adapters.embedded.process import Child, ServerFailed, end_leftover, lines_of, words
 from adapters.embedded.table import is_taken
+from adapters.folder import sync
 
 MAJOR = "18"
 INITDB_SECONDS = 120
@@ -77,6 +78,7 @@ def initialise(folder: Path, account: Account | None) -> None:
         environment=ENVIRONMENT,
     ).finish(INITDB_SECONDS)
     (new / "data").rename(folder / "data")
+    sync(folder)  # or the next start might remove it as half-made
     new.rmdir()
 
 

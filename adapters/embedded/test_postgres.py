@@ -96,6 +96,21 @@ def test_what_was_committed_outlives_a_kill(server: PostgresServer) -> None:
     assert answer(server.settings, "SELECT answer FROM kept") == 42
 
 
+def test_what_is_made_has_its_name_on_the_disk_before_anything_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, fsync, on_disk = tmp_path / "postgres", os.fsync, list[int]()
+
+    def noted(file: int) -> None:
+        fsync(file)
+        if (folder / "data").exists():
+            on_disk.append(os.fstat(file).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with postgres(folder):
+        assert folder.stat().st_ino in on_disk
+
+
 def test_a_kill_takes_every_session_along(server: PostgresServer) -> None:
     assert server.pid is not None
     session = connect(server.settings)

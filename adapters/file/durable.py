@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from adapters.file.naming import NEW, is_ours, names
+from adapters.folder import sync
 from domain.ports import DriverFailed
 
 
@@ -34,15 +35,6 @@ class Names:
                 newest = self._newest
                 sync(self._directory)
                 self._durable = newest
-
-
-def sync(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def truncate(path: Path, size_bytes: int, flags: int) -> int:

@@ -51,7 +51,6 @@ from adapters.file.durable import (
     empty,
     is_left_alone,
     replace,
-    sync,
     truncate,
 )
 from adapters.file.failures import (
@@ -82,6 +81,7 @@ from adapters.file.naming import (
     strangers,
 )
 from adapters.file.still import holds_still
+from adapters.folder import sync
 from adapters.holders import holders
 from domain import reference
 from domain.ports import Cause, DriverFailed, Object
