@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 from errno import EEXIST
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
+
+from adapters.folder import sync
 
 TAIL = 64 * 1024  # bytes, in which the last note is for sure
 NOTE = re.compile(rb"(?:[^\n]+\n)+\n(?:\xe2\x80\x94 [^\n]+\n)+(?=\n)")
@@ -29,16 +33,13 @@ def append(path: Path, note: str) -> None:
     if not path.exists():
         begin(path, f"{note}\n")
         return
-    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        found, end = last_in(os.fstat(file).st_size, file)
+    with path.open("r+b") as file:
+        found, end = last_in(os.fstat(file.fileno()).st_size, file.fileno())
         if not found:  # the first note is there as a whole
             raise FileExistsError(EEXIST, "has no checkpoints", str(path))
-        os.ftruncate(file, end)
-        os.pwrite(file, f"{note}\n".encode(), end)
-        os.fsync(file)
-    finally:
-        os.close(file)
+        file.truncate(end)
+        file.seek(end)
+        put(file, f"{note}\n")
 
 
 def begin(path: Path, text: str, mode: int = 0o644) -> None:
@@ -48,19 +49,20 @@ def begin(path: Path, text: str, mode: int = 0o644) -> None:
     """
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        os.write(file, text.encode())
-        os.fsync(file)
+        with open(fresh, "xb", opener=partial(os.open, mode=mode)) as file:
+            put(file, text)
         os.link(fresh, path)
     finally:
-        os.close(file)
-        fresh.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        fresh.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def put(file: BinaryIO, text: str) -> None:
+    """Have all of it on the disk; a disk that fills up takes a part at first."""
+    file.write(text.encode())
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def last_in(size: int, file: int) -> tuple[list[bytes], int]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from adapters.checkpoint_file import TAIL, append, last_notes
+import pytest
+
+from adapters.checkpoint_file import TAIL, append, begin, last_notes
 
 NOTES = [f"log\n{n}\n\n— log {n:0200}\n" for n in range(2 * TAIL // 200)]
 
@@ -29,3 +34,32 @@ def test_a_file_begins_with_a_note_and_nothing_else_is_left(tmp_path: Path) -> N
 
     assert path.read_text() == f"{NOTES[0]}\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@contextmanager
+def full(most: int) -> Iterator[None]:
+    """Have no file grow beyond so many bytes: it takes a part of what is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_of_which_the_disk_takes_a_part_does_not_begin(tmp_path: Path) -> None:
+    with full(10), pytest.raises(OSError, match="too large"):
+        begin(tmp_path / "checkpoints", NOTES[0])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_note_of_which_the_disk_takes_a_part_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints"
+    append(path, NOTES[0])
+
+    with full(path.stat().st_size + 10), pytest.raises(OSError, match="too large"):
+        append(path, NOTES[1])
+    append(path, NOTES[2])
+
+    assert last_notes(path) == [NOTES[0], NOTES[2]]
