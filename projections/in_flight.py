@@ -11,7 +11,8 @@ from projections.reading import ReadModel, Row, Touched
 def rows(touched: Touched) -> Iterable[Row]:
     """Return a row for each intent of which the page tells and that is in flight.
 
-    What it asks is the event in the log, where the row was created.
+    What it asks is the event in the log, where the row was created. What goes on tells
+    of all that is in flight: it has waited since then, whatever it is.
     """
     aggregate = touched.aggregate
     told: dict[int, int] = {}
@@ -19,7 +20,7 @@ def rows(touched: Touched) -> Iterable[Row]:
         if isinstance(event, Intent):
             told[event.originator_version] = position
         elif isinstance(event, Progress):
-            told.setdefault(event.intent, position)
+            told = dict.fromkeys(aggregate.in_flight, position) | told
     for version, position in told.items():
         if intent := aggregate.in_flight.get(version):
             yield Row(
