@@ -225,7 +225,9 @@ class Endpoint:
                         if not works:
                             return shown
                         await happened.wait()
-            except TimeoutError:
+            except TimeoutError:  # a word of another replica may have been lost
+                with suppress(Unavailable):
+                    shown, _ = seen.pop() if seen else await self._now(log, reply)
                 return shown
 
     async def _now(self, log: Log, reply: Reply) -> tuple[Reply, bool]:
@@ -357,20 +359,29 @@ async def outcome_of(
                 look(aggregate, position)
 
     with log.watching(asked.aggregate_id, stored) as happened:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                await first_word(log, asked, happened)
-                while not seen:
-                    happened.clear()
-                    seen += await ended_by(log, asked)
-                    if not seen:
-                        await happened.wait()
-        except TimeoutError:
-            raise unanswered(wait) from None
-    event, position = seen[0]
+                await ending(log, asked, happened, seen)
+        # A word of another replica may have been lost.
+        found = seen or await ended_by(log, asked)
+    if not found:
+        raise unanswered(wait)
+    event, position = found[0]
     if isinstance(event, MOOT):
         raise Refused("finish", Status(event.status), [])
     return event, position
+
+
+async def ending(
+    log: Log, asked: Reply, happened: asyncio.Event, seen: list[tuple[Event, int]]
+) -> None:
+    """Return once it is seen, here or in the log, what has ended an intent."""
+    await first_word(log, asked, happened)
+    while not seen:
+        happened.clear()
+        seen += await ended_by(log, asked)
+        if not seen:
+            await happened.wait()
 
 
 def unanswered(wait: float) -> Unavailable:

@@ -16,6 +16,7 @@ from service.deciding.command import Reply
 from service.deciding.log import Log
 from service.endpoints.endpoint import outcome_of
 from service.endpoints.snapshots import create
+from service.endpoints.volumes import create as make
 from service.endpoints.volumes import delete, initialize_connection
 from service.manager import VolumeManager
 from service.messages.headers import NOTHING
@@ -82,6 +83,39 @@ def test_what_is_settled_elsewhere_is_found_in_the_log(
 
     assert event.TOPIC == "volume.export_finished"
     assert seen == []
+
+
+def test_what_was_settled_elsewhere_without_a_word_is_told_at_the_end(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> Any:
+        async with lives(manager.recorder, 2) as (here, other):
+            volume_id = await available(here)
+            asked = await connecting(here, volume_id)
+            assert asked.intent
+            waiting = outcome(here, asked, [], 0.2)
+            await report(other, volume_id, asked.intent, connection={"data": {}})
+            return await waiting
+
+    event, _ = asyncio.run(scenario())
+
+    assert event.TOPIC == "volume.export_finished"
+
+
+def test_the_answer_at_the_end_shows_what_has_become_of_it_without_a_word(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> Any:
+        async with lives(manager.recorder, 2) as (here, other):
+            asked = await here.submit(
+                make.command(b'{"size_gib": 1}', NOTHING, here.room)
+            )
+            waiting = asyncio.create_task(make._settled(here, asked, 0.2))
+            made = json.loads(asked.body)
+            await report(other, made["id"], 1, location="/volumes/db")
+            return json.loads((await waiting).body)
+
+    assert asyncio.run(scenario())["status"] == "available"
 
 
 def test_a_deletion_ends_the_waiting(manager: VolumeManager) -> None:
