@@ -19,7 +19,7 @@ from domain.drift import Explanation
 PAGES = """
     SELECT page.* FROM (
         SELECT generate_series(%(first)s::bigint, least(%(last)s, max), 100) AS start
-        FROM (SELECT max(notification_id) FROM {log}) AS newest
+        FROM (SELECT coalesce(max(notification_id), 0) AS max FROM {log}) AS newest
     ) AS starts,
     LATERAL (
         SELECT array_agg(topic) AS topics,

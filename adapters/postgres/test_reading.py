@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from adapters.postgres.reading import verified, verify
+from adapters.postgres.reading import rebuilt, verified, verify
 from adapters.postgres.recorder import Batch
 from domain.chain import Broken
 from service.manager import VolumeManager
@@ -27,6 +27,13 @@ def test_what_was_appended_is_read(manager: VolumeManager) -> None:
         (event.topic, event.state, position)
         for position, event in enumerate(written, start=1)
     ]
+
+
+def test_of_an_empty_log_there_is_nothing_to_read(manager: VolumeManager) -> None:
+    assert list(verified(manager.recorder)) == []
+    assert rebuilt(manager.recorder) == {}
+    assert verify(manager.recorder, 1, None).detail is None
+    assert verify(manager.recorder, 1, 1).first_bad == 1
 
 
 @pytest.fixture
