@@ -130,6 +130,8 @@ class Publisher:
         last = info.state.last_seq
         if not last:
             return 0
+        if not info.state.messages:  # purged: nothing there is anybody else's either
+            return await self._anew(f"{STREAM} was emptied")
         there = await self._ours(last)
         if there is None:
             return await self._begin_anew(last)
@@ -160,9 +162,11 @@ class Publisher:
                 f"the stream {STREAM} is not this log's: it was signed with another "
                 f"key; if nobody needs it, {REMOVE}"
             )
-        logger.error(
-            "%s has no message of ours at %d; it is published anew", STREAM, last
-        )
+        return await self._anew(f"{STREAM} has no message of ours at {last}")
+
+    async def _anew(self, why: str) -> int:
+        """Publish from the beginning."""
+        logger.error("%s; it is published anew", why)
         await self._client.jetstream().delete_stream(STREAM)
         return await self._last_sequence()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
@@ -64,6 +64,15 @@ async def publishing(url: str, recorder: LogRecorder) -> AsyncIterator[Client]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        await client.close()
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Client]:
+    client = await nats.connect(url)
+    try:
+        yield client
+    finally:
         await client.close()
 
 
@@ -148,6 +157,59 @@ def test_what_somebody_else_wrote_does_not_stay(
             await eventually(is_so)
 
     asyncio.run(scenario())
+
+
+async def purge(client: Client) -> None:
+    await client.jetstream().purge_stream(STREAM)
+
+
+async def delete(client: Client) -> None:
+    await client.jetstream().delete_stream(STREAM)
+
+
+@pytest.mark.parametrize("lose", [purge, delete])
+def test_a_stream_that_was_emptied_by_hand_is_published_anew(
+    broker: NatsServer,
+    manager: VolumeManager,
+    history: list[StoredEvent],
+    lose: Callable[[Client], Awaitable[None]],
+) -> None:
+    manager.recorder.insert_events(history[:4])
+
+    async def scenario() -> list[int]:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 4)
+        async with connected(broker.url) as client:
+            await lose(client)
+        async with publishing(broker.url, manager.recorder) as client:
+
+            async def begins() -> bool:
+                with suppress(Error):
+                    return await positions(client, range(1, 2)) == [1]
+                return False
+
+            await eventually(begins, 10)
+            await reached(client, 4)
+            return await positions(client, range(1, 5))
+
+    assert asyncio.run(scenario()) == [1, 2, 3, 4]
+
+
+def test_a_stream_that_is_deleted_under_load_is_published_anew(
+    broker: NatsServer, manager: VolumeManager, history: list[StoredEvent]
+) -> None:
+    async def scenario() -> list[int]:
+        async with publishing(broker.url, manager.recorder) as client:
+            for first in range(0, 100, 10):
+                about = history[first : first + 10]
+                await asyncio.to_thread(manager.recorder.insert_events, about)
+                if first in (30, 60):
+                    await reached(client, first)
+                    await delete(client)
+            await reached(client, 100)
+            return await positions(client, range(1, 101))
+
+    assert asyncio.run(scenario()) == list(range(1, 101))
 
 
 def test_what_was_there_already_is_told_by_its_last_event(
@@ -275,14 +337,11 @@ def test_a_log_that_was_restored_from_an_old_copy_is_told_from_the_stream_s(
     async def scenario() -> None:
         async with publishing(broker.url, manager.recorder) as client:
             await reached(client, 4)
-        client = await nats.connect(broker.url)
         change(manager, "DELETE FROM {log} WHERE notification_id > 2")
         manager.recorder.insert_events(history[4 : 4 + grown + 2])
-        try:
+        async with connected(broker.url) as client:
             follower = Follower(manager.recorder, 0)
             await asyncio.wait_for(Publisher(client, follower, KEY).run(), 5)
-        finally:
-            await client.close()
 
     with pytest.raises(Ahead, match="has another event at 4 than the log"):
         asyncio.run(scenario())
