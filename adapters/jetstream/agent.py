@@ -230,7 +230,7 @@ class Agent:
         position = await self._take_what_is_in_flight(lease, since)
         if self._old:
             await self._tell_measurement()  # before new work, which comes by stream
-        take = partial(self._take_message, lease)
+        take = partial(self._take_message, lease, position)
         async with pulling(self._client, STREAM, behind(position), take) as pull:
             self._sweeper.know(lease)
             self.at_work.set()
@@ -285,8 +285,16 @@ class Agent:
         since = self._lease.unserved_since
         return since is not None and asked_at > since
 
-    def _take_message(self, lease: int, message: Request) -> None:
+    def _take_message(self, lease: int, known: int, message: Request) -> None:
+        """Take in a message of the stream, behind the position that is known.
+
+        A stream that is published anew is shorter than that for a while, and NATS
+        before 2.11 has who is to begin behind its end begin there (nats-server 6253).
+        So it sends what was done long ago.
+        """
         position = sequence_of(message)
+        if position <= known:
+            return
         signed = message.subject, message.data, message.headers, position
         if not is_published(self._key, *signed):
             logger.warning("message %d of the stream is not the log's", position)

@@ -326,6 +326,22 @@ def test_a_storage_that_cannot_be_measured_does_not_end_its_agent(
     assert run(scenario) == "the disk is gone"
 
 
+def test_what_comes_by_a_stream_that_is_published_anew_is_not_done_again(
+    run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(house: House) -> list[list[str]]:
+        volume_id = await house.available()
+        await house.asker.insist("volume.delete", id=volume_id)
+        await house.settled(volume_id)
+        begins = module.behind
+        monkeypatch.setattr(module, "behind", lambda _: begins(0))
+        await house.start_agent()
+        later = await house.available()  # which comes after all of it
+        return [house.driver.of(each) for each in (volume_id, later)]
+
+    assert run(scenario) == [["create", "delete"], ["create"]]
+
+
 def test_what_an_agent_tells_is_taken_though_its_clock_was_set_back(
     run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
