@@ -88,6 +88,7 @@ NO_LIMIT = 2**62  # GiB: what is given back is under none
 REFUSED = Reply(b"", 500)  # what stands for an exception until that is confirmed
 TOO_MANY = "too many commands are waiting; ask again later"
 STUCK_AFTER = 30.0  # seconds, ten times as many as a batch may take
+REFUSES = "the database refuses what it is asked; the service's own log says why"
 NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
 logger = getLogger(__name__)
@@ -230,10 +231,12 @@ class Log:
                 # It may be long, or the database away: a short look tells.
                 await self._loaded(self.recorder.allocated)
             return await done
-        except PersistenceError as failure:
-            if isinstance(failure, OperationalError | InterfaceError):
-                self._lose(str(failure))
+        except (OperationalError, InterfaceError) as failure:
+            self._lose(str(failure))
             raise self._unavailable() from failure
+        except PersistenceError as failure:
+            logger.exception("the database refuses what it is asked")
+            raise Unavailable(REFUSES) from failure
 
     @contextmanager
     def watching(

@@ -405,6 +405,24 @@ def unreachable(*_: Any, **__: Any) -> Any:
     raise OperationalError("gone")
 
 
+def test_a_database_that_refuses_a_question_is_not_called_out_of_reach(
+    manager: VolumeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    def wrong() -> None:
+        with manager.recorder.datastore.cursor() as cursor:
+            cursor.execute("SELECT nothing_of_that_name")
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            with pytest.raises(Unavailable, match="refuses what it is asked"):
+                await log.read(wrong)
+            assert not log.age
+
+    asyncio.run(scenario())
+
+    assert "nothing_of_that_name" in caplog.text
+
+
 def test_what_has_changed_something_else_alone_tells_the_position_of_that(
     manager: VolumeManager,
 ) -> None:
