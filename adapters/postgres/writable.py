@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import OperationalError, PersistenceError
 from eventsourcing.postgres import PostgresDatastore
+from psycopg.errors import ReadOnlySqlTransaction
 
 READ_ONLY = "SELECT current_setting('transaction_read_only')::bool AS read_only"
 # More than memory takes goes to where the tables are, and away again.
@@ -31,6 +32,11 @@ class ReadOnly(Unwritable):
 
     def __str__(self) -> str:
         return "the database is read-only"
+
+
+def is_read_only(failure: PersistenceError) -> bool:
+    """Tell whether that is what the library tells of."""
+    return isinstance(failure.__cause__, ReadOnlySqlTransaction)
 
 
 def try_writing(datastore: PostgresDatastore) -> None:

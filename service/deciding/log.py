@@ -52,7 +52,7 @@ from adapters.postgres.recorder import (
     Stored,
     Written,
 )
-from adapters.postgres.writable import Unwritable
+from adapters.postgres.writable import ReadOnly, Unwritable, is_read_only
 from adapters.tasks import ended, together
 from domain import log
 from domain.aggregate import Aggregate, Event, Intent, Outcome, OutOfOrder
@@ -235,6 +235,8 @@ class Log:
             self._lose(str(failure))
             raise self._unavailable() from failure
         except PersistenceError as failure:
+            if is_read_only(failure):
+                raise Unavailable(str(ReadOnly())) from failure
             logger.exception("the database refuses what it is asked")
             raise Unavailable(REFUSES) from failure
 

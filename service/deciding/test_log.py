@@ -405,22 +405,32 @@ def unreachable(*_: Any, **__: Any) -> Any:
     raise OperationalError("gone")
 
 
-def test_a_database_that_refuses_a_question_is_not_called_out_of_reach(
-    manager: VolumeManager, caplog: pytest.LogCaptureFixture
+REFUSED = {
+    "SELECT nothing_of_that_name": ("refuses what it is asked", 1),
+    "SET TRANSACTION READ ONLY; CREATE TABLE kept ()": ("database is read-only", 0),
+}
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+def test_a_database_that_refuses_what_it_is_asked_is_not_called_out_of_reach(
+    manager: VolumeManager, caplog: pytest.LogCaptureFixture, statement: str
 ) -> None:
+    said, stacks = REFUSED[statement]
+
     def wrong() -> None:
-        with manager.recorder.datastore.cursor() as cursor:
-            cursor.execute("SELECT nothing_of_that_name")
+        with manager.recorder.datastore.transaction() as cursor:
+            for each in statement.split(";"):
+                cursor.execute(each)
 
     async def scenario() -> None:
         async with live(manager.recorder) as log:
-            with pytest.raises(Unavailable, match="refuses what it is asked"):
+            with pytest.raises(Unavailable, match=said):
                 await log.read(wrong)
             assert not log.age
 
     asyncio.run(scenario())
 
-    assert "nothing_of_that_name" in caplog.text
+    assert len([each for each in caplog.records if each.exc_info]) == stacks
 
 
 def test_what_has_changed_something_else_alone_tells_the_position_of_that(
