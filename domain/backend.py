@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, TypedDict
 from uuid import UUID, uuid5
 
 from domain import aggregate
-from domain.aggregate import Aggregate, Done, NotDone
+from domain.aggregate import Aggregate, Done, Intent, NotDone
 from domain.drift import Drift, Explanation, Remedy, Subject
 from domain.lifecycle import Lifecycle
 from domain.pool import passed
@@ -246,6 +247,21 @@ class Backend(Aggregate):
             """Which finding it is about."""
             return Key(self.noun, self.subject, self.drift)
 
+    class RepairProgressed(aggregate.Progress, frozen=True, kw_only=True):
+        """What is to go is being cleared, which may take hours."""
+
+        TOPIC = "backend.repair_progressed"
+        backend: str
+        noun: str
+        subject: str
+        drift: Drift
+
+        def apply(self, backend: Backend) -> None:
+            # Of each by itself: one that goes on leaves the others as late as they are.
+            backend.repairs_went_on = backend.repairs_went_on | {
+                self.intent: self.timestamp
+            }
+
     class Repaired(aggregate.Outcome, frozen=True, kw_only=True):
         """It was done, or there was nothing to do; what differs no more is cleared."""
 
@@ -257,6 +273,7 @@ class Backend(Aggregate):
 
         def apply(self, backend: Backend) -> None:
             backend.error = None
+            backend.repairs_went_on = without(backend.repairs_went_on, self.intent)
 
     class RepairFailed(aggregate.Failure, frozen=True, kw_only=True):
         """It could not be done; it may be asked for again."""
@@ -266,6 +283,9 @@ class Backend(Aggregate):
         noun: str
         subject: str
         drift: Drift
+
+        def apply(self, backend: Backend) -> None:
+            backend.repairs_went_on = without(backend.repairs_went_on, self.intent)
 
     # Commands
 
@@ -408,10 +428,23 @@ class Backend(Aggregate):
         else:
             self.fail(failed, intent, result, **told)
 
+    def progress(self, version: int, percent: int) -> None:
+        """Note how far a repair is; what is always short has its deadline alone."""
+        intent = self.intended(version)
+        if isinstance(intent, Backend.RepairStarted):
+            told: dict[str, Any] = {"status": self.status, "backend": self.name}
+            told |= intent.key._asdict()
+            self.settle(Backend.RepairProgressed, intent, percent=percent, **told)
+
+    def waited_for(self, intent: Intent) -> datetime:
+        """Return since when an intent has waited, whatever has gone on beside it."""
+        return self.repairs_went_on.get(intent.originator_version, intent.timestamp)
+
     # State
 
     def __init__(self, aggregate_id: UUID) -> None:
         super().__init__(aggregate_id)
+        self.repairs_went_on: dict[int, datetime] = {}  # when, by what asked for them
         self.disabled_reason: str | None = None
         self.lease = 0
         self.pool: dict[str, int] = {}  # the thresholds that its parts have passed
@@ -420,3 +453,8 @@ class Backend(Aggregate):
         self.host = self.driver = self.storage_protocol = ""
 
     name: str
+
+
+def without(went_on: dict[int, datetime], settled: int) -> dict[int, datetime]:
+    """Return when repairs went on, but for one that is settled."""
+    return {intent: at for intent, at in went_on.items() if intent != settled}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import reduce
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ import pytest
 from domain.aggregate import Done, NotDone, NotInFlight, Outcome
 from domain.backend import MOST_DRIFT, Administration, Backend, LeaseLost, Told, id_of
 from domain.drift import Drift, Remedy, Subject
+from domain.provenance import MOMENT
 
 
 def announced() -> Backend:
@@ -172,6 +174,11 @@ def test_a_backend_that_has_lost_everything_is_told_of_within_bounds() -> None:
     assert len(backend.drift) == MOST_DRIFT
 
 
+def later(seconds: int) -> None:
+    now = MOMENT.get()
+    MOMENT.set(now._replace(timestamp=now.timestamp + timedelta(seconds=seconds)))
+
+
 def repairing() -> Backend:
     backend = announced()
     backend.compare(IT, [MISSING], ALL)
@@ -183,9 +190,41 @@ def repairing() -> Backend:
 def test_a_repair_that_tells_how_far_it_is_goes_on() -> None:
     backend = repairing()
 
+    later(7)
     backend.progress(backend.version, 40)
 
-    assert (backend.version, len(backend.repairs)) == (4, 1)
+    [goes_on] = backend.repairs.values()
+    assert backend.waited_for(goes_on) == backend.updated_at > goes_on.timestamp
+
+
+def test_a_repair_that_goes_on_leaves_another_as_late_as_it_is() -> None:
+    backend = repairing()
+    backend.compare(IT, [MISSING | {"drift": Drift.SIZE}], [Drift.SIZE])
+    backend.repair([*backend.drift.values()][-1], turn=UUID(int=7))
+    first, second = backend.repairs.values()
+
+    later(7)
+    backend.progress(first.originator_version, 40)
+
+    assert backend.waited_for(second) == second.timestamp
+
+
+def test_of_a_repair_that_is_settled_nothing_is_kept() -> None:
+    backend = repairing()
+    backend.progress(4, 40)
+
+    backend.report(4, Done())
+
+    assert backend.repairs_went_on == {}
+
+
+def test_an_initialization_has_its_deadline_alone() -> None:
+    backend = announced()
+    backend.initialize()
+
+    backend.progress(3, 40)
+
+    assert backend.version == 3
 
 
 def test_what_is_being_repaired_is_not_asked_for_again() -> None:

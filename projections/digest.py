@@ -42,7 +42,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "group_snapshot": (*_COMMON, *_TOLD, "backend", "group_id", "snapshots",
                        "consistency"),
     "backend": (*_COMMON, "name", "host", "driver", "storage_protocol",
-                "disabled_reason", "lease", "pool", "drift"),
+                "disabled_reason", "lease", "pool", "drift", "repairs_went_on"),
 }
 # fmt: on
 

@@ -158,7 +158,7 @@ NEW: list[Callable[[World], Aggregate]] = [
 ]
 DEEDS: dict[type[Aggregate], list[Deed]] = {
     Backend: [
-        report, compare, compare, repair,
+        report, compare, compare, repair, progress,
         lambda it, w: it.take_lease(it.lease + 1, "shelf", "node-1"),
         lambda it, w: it.announce(w.dice.choice(["node-1", "node-2"]), "File", "local"),
         lambda it, w: it.enable(),

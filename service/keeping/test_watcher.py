@@ -346,17 +346,17 @@ def test_what_has_time_is_left_alone(manager: VolumeManager, waits: str) -> None
     assert watched(manager, begun(CASES[waits], 30)) == []
 
 
+@pytest.mark.parametrize("waits", ["volume.deletion_started", "backend.repair_started"])
 @pytest.mark.parametrize(("seconds", "given_up"), [(30, []), (330, ["deadline"])])
-def test_a_deletion_that_goes_on_has_its_time_from_its_last_word(
-    manager: VolumeManager, seconds: float, given_up: list[str]
+def test_what_clears_and_goes_on_has_its_time_from_its_last_word(
+    manager: VolumeManager, waits: str, seconds: float, given_up: list[str]
 ) -> None:
-    [volume] = begun(CASES["volume.deletion_started"], -600)
-    assert isinstance(volume, Volume)
+    [clearing] = begun(CASES[waits], -600)
     then = datetime.now(UTC) - timedelta(seconds=seconds)
     MOMENT.set(Moment(then, Provenance()))
-    volume.progress(volume.version, 7)
+    clearing.progress(clearing.version, 7)
 
-    assert [happened.code for happened in watched(manager, [volume])] == given_up
+    assert [happened.code for happened in watched(manager, [clearing])] == given_up
 
 
 @pytest.mark.parametrize("waits", CASES)
