@@ -14,7 +14,7 @@ from domain.capabilities import Capabilities
 from domain.group_snapshot import GroupSnapshot
 from domain.snapshot import Snapshot
 from domain.volume import Volume
-from domain.volume_status import ALREADY_MANAGED
+from domain.volume_status import ALREADY_MANAGED, NOT_THERE
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class HalfReverted(DriverFailed):
 class UnknownReference(DriverFailed):
     """The backend has no storage of that name that could become a volume."""
 
-    code = "invalid_reference"
+    code = NOT_THERE
 
 
 class AlreadyManaged(DriverFailed):

@@ -588,6 +588,64 @@ def test_a_volume_that_was_let_go_may_come_back() -> None:
     assert vars(replayed(volume.collect_events())) == vars(volume)
 
 
+def after_failing(code: str) -> Volume:
+    volume = managing()
+    settle(volume, NotDone(code, "it was not taken over"))
+    return volume
+
+
+def let_go_of() -> Volume:
+    volume = after_failing("deadline")
+    volume.delete()
+    settle(volume, DONE)
+    return volume
+
+
+def not_let_go_of() -> Volume:
+    volume = after_failing("invalid_reference")
+    volume.delete()
+    settle(volume, FAILED)
+    return volume
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda: after_failing("deadline"),
+        lambda: after_failing("driver_failed"),
+        not_let_go_of,
+    ],
+)
+def test_what_may_have_been_taken_over_is_not_asked_of_another_backend(
+    begin: Callable[[], Volume],
+) -> None:
+    volume = begin()
+
+    with pytest.raises(Refused, match="not on backend files, which may have taken"):
+        volume.manage_again(backend="lvm", reference={"source-name": "db"})
+    volume.manage_again(backend="files", reference={"source-name": "db"})
+
+    assert volume.backend == "files"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda: after_failing("invalid_reference"),
+        lambda: after_failing(ALREADY_MANAGED),
+        let_go_of,
+    ],
+)
+def test_of_what_was_not_taken_over_another_backend_may_be_asked(
+    begin: Callable[[], Volume],
+) -> None:
+    volume = begin()
+
+    volume.manage_again(backend="lvm", reference={"source-name": "db"})
+
+    assert volume.backend == "lvm"
+
+
 def test_a_volume_that_was_deleted_does_not_come_back() -> None:
     volume = managed()
     volume.unmanage()

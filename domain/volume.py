@@ -14,7 +14,14 @@ from domain.aggregate import Done, NotDone
 from domain.holding import Held
 from domain.lifecycle import Refused
 from domain.placement import Basis
-from domain.volume_status import ALREADY_MANAGED, GOING, HELD, NOT_OURS, Status
+from domain.volume_status import (
+    ALREADY_MANAGED,
+    GOING,
+    HELD,
+    NOT_OURS,
+    NOTHING_TAKEN,
+    Status,
+)
 
 NOT_TAKEN_OVER = (
     "manage it again under this id, or delete this volume, which touches no storage"
@@ -95,10 +102,16 @@ class Volume(Held):
             **described,
         )
 
-    def manage_again(self, **asked: Any) -> None:
-        """Ask as `manage` does, where it came to nothing or the volume was let go."""
+    def manage_again(self, *, backend: str, **asked: Any) -> None:
+        """Ask as `manage` does, where it came to nothing or the volume was let go.
+
+        It is not asked of another backend while the one before may have taken
+        something over, for nobody but that one can let go of it.
+        """
         status = self._after("manage")
-        asked |= {"earlier": self.created_at}
+        if backend != self.backend:
+            self._check_free("manage", self.perhaps_taken)
+        asked |= {"backend": backend, "earlier": self.created_at}
         self.record(Volume.ManagingStarted, status=status, **asked)
 
     def unmanage(self) -> None:
@@ -413,6 +426,15 @@ class Volume(Held):
     def outside_group(self) -> list[str]:
         """What has to be so before it can go, or join others, by itself."""
         return [f"outside group {self.group_id}"] if self.group_id else []
+
+    @property
+    def perhaps_taken(self) -> list[str]:
+        """What keeps it on its backend, which may have taken it over, in words."""
+        code = self.error and self.error.code
+        if self.status == Status.DELETED or self.refused or code in NOTHING_TAKEN:
+            return []
+        there = f"on backend {self.backend}, which may have taken storage over for it"
+        return [f"{there}: manage it there, or delete this volume first"]
 
     def needs(self, snapshot_id: UUID) -> list[str]:
         """Return what keeps its snapshot from going before it does, in words."""

@@ -36,6 +36,9 @@ FAILED = [S.ERROR, S.ERROR_EXTENDING, S.ERROR_DELETING, S.ERROR_UNMANAGING]
 # Its storage is whole, as far as anybody knows, and may be left to others.
 OWN = [S.AVAILABLE, S.ERROR, S.ERROR_EXTENDING, S.ERROR_UNMANAGING]
 ALREADY_MANAGED = "already_managed"  # the code of storage that somebody has
+NOT_THERE = "invalid_reference"  # the code of storage that there is not
+# Codes after which a backend that was asked to take storage over has none of it.
+NOTHING_TAKEN = (ALREADY_MANAGED, NOT_THERE)
 NOT_OURS = [S.MANAGING, S.ERROR_MANAGING]
 # A backend is at work on the volume as a whole, and says when that has ended.
 UNDER_WAY = [

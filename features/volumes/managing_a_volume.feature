@@ -88,6 +88,13 @@ Feature: Managing a volume
       Then "db" is available and has 1 GiB
       And "db" has its data
 
+    Scenario: It may have been taken over, and another backend is asked
+      Given a service that soon loses its patience
+      And "db" was given up while it was being taken over from "disk-1"
+      And backend "files" has a storage "disk-1" of 1 GiB
+      When "disk-1" of backend "files" is managed under the id of "db"
+      Then the request is refused with "not on backend faulty, which may have taken"
+
     Scenario: The id is a volume's that is there
       Given an available volume "web"
       And backend "files" has a storage "disk-1" of 1 GiB

@@ -216,6 +216,8 @@ def manage(
     try:
         known.manage_again(**asked)
     except Refused:
+        if known.status == Status.ERROR_MANAGING:  # it is to stay where it is
+            raise
         raise Taken(volume_id) from None
     return known
 
