@@ -508,8 +508,9 @@ class Held(VolumeEvents):
 
     @property
     def disconnected(self) -> bool:
-        """Nobody holds it, and no host was left a way to reach it."""
-        return self.detached and not self.connections
+        """Nobody holds it, and no host has a way to reach it, or is being given one."""
+        ways = self.connections or self._being_exported(None)
+        return self.detached and not ways
 
     @property
     def unused(self) -> bool:

@@ -232,15 +232,27 @@ def test_a_host_that_never_got_on_does_not() -> None:
     assert volume.status == Status.AVAILABLE
 
 
-def test_a_host_is_told_whether_it_may_write_as_it_was_when_that_was_asked() -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda volume: volume.update(readonly=True),
+        lambda volume: volume.revert(UUID(int=5), MOMENT.get().timestamp, 1),
+        lambda volume: volume.delete(),
+        lambda volume: volume.unmanage(),
+    ],
+)
+def test_a_host_that_is_being_given_a_way_finds_the_volume_as_it_was(
+    command: Callable[[Volume], None],
+) -> None:
     volume = available()
 
     volume.export(CONNECTOR)
-    volume.update(readonly=True)
-    settle(volume, DONE)
 
-    told: Any = volume.collect_events()[-1]
-    assert told.connection["data"]["access_mode"] == "rw"
+    with pytest.raises(Refused, match="not disconnected"):
+        command(volume)
+    volume.unexport(CONNECTOR)
+    settle(volume, DONE)
+    volume.update(readonly=True)
 
 
 def test_an_export_that_another_hold_reaches_the_volume_by_is_shared() -> None:

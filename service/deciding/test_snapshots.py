@@ -82,14 +82,16 @@ def test_a_volume_in_use_has_snapshots_by_force(
     assert told.get("unmet") == (None if force else ["force given"])
 
 
-def test_what_a_host_may_be_writing_by_a_way_it_was_given_is_said_to_be_so(
-    manager: VolumeManager,
+@pytest.mark.parametrize("given", [True, False])
+def test_what_a_host_may_be_writing_by_a_way_it_is_given_is_said_to_be_so(
+    manager: VolumeManager, *, given: bool
 ) -> None:
     async def scenario(log: Log) -> Any:
         of = await available(log)
         host = {"host": "node-1"}
         await ask(log, volumes.initialize_connection, id=of, connector=host)
-        await report(log, of, newest(log, of), connection={"data": {}})
+        if given:
+            await report(log, of, newest(log, of), connection={"data": {}})
         made = await ask(log, snapshots.create, volume_id=of)
         live: Any = log._live[UUID(made["id"])]
         return live.in_flight[1]

@@ -142,7 +142,7 @@ def test_a_deletion_with_snapshots_ends_the_waiting(manager: VolumeManager) -> N
             asked = await connecting(log, volume_id)
             waiting = outcome(log, asked, [], 2)
             await asyncio.sleep(0)
-            await ask(log, delete, id=volume_id, cascade=True)
+            await ask(log, delete, id=volume_id, cascade=True, force=True)
             with pytest.raises(Refused, match="cannot finish while deleting"):
                 await waiting
 
