@@ -324,6 +324,9 @@ class Held(VolumeEvents):
         self, command: str, move: str, attachment: Attachment, holder: Holder
     ) -> None:
         self._after(command)
+        if self._being_connected(attachment.id):
+            # Where that fails, its host has no way, and is attached to nothing.
+            raise Refused(move, self.status, ["connected"])
         self._move(
             self.Attached,
             move,
@@ -485,6 +488,10 @@ class Held(VolumeEvents):
     def _being_disconnected(self, attachment_id: UUID) -> bool:
         asked = self.work_for(attachment_id)
         return any(isinstance(intent, self.DisconnectionStarted) for intent in asked)
+
+    def _being_connected(self, attachment_id: UUID) -> bool:
+        asked = self.work_for(attachment_id)
+        return any(isinstance(intent, self.ConnectionStarted) for intent in asked)
 
     def _being_exported(
         self, connector: dict[str, Any] | None

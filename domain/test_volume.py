@@ -232,6 +232,30 @@ def test_a_host_that_never_got_on_does_not() -> None:
     assert volume.status == Status.AVAILABLE
 
 
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda volume: volume.attach(instance="web-1"),
+        lambda volume: volume.complete(*volume.attachments),
+    ],
+)
+def test_nobody_is_attached_by_a_way_that_is_still_being_given(
+    command: Callable[[Volume], None], *, before: bool
+) -> None:
+    volume = connecting() if before else available()
+    if not before:
+        volume.hold(uuid4(), instance="web-1")
+    [held] = volume.attachments
+    volume.connect(held, CONNECTOR)
+
+    with pytest.raises(Refused, match="while attaching, not connected"):
+        command(volume)
+    settle(volume, FAILED)
+
+    assert volume.status == Status.AVAILABLE
+
+
 @pytest.mark.parametrize(
     "command",
     [
