@@ -122,14 +122,14 @@ class Attachment(msgspec.Struct, frozen=True):
 def reached_from(connector: dict[str, Any] | None) -> str:
     """Return what tells a connector's host from others."""
     known = connector or {}
-    return str(known.get("host") or known.get("initiator") or known.get("nqn"))
+    return str(known.get("host") or known.get("initiator") or known.get("nqn") or "")
 
 
 def known_by(connector: dict[str, Any] | None) -> tuple[str, ...]:
     """Return what a target tells a host by: one may have changed its initiator."""
     known = connector or {}
-    names = (known.get("initiator"), known.get("nqn"))
-    return (reached_from(connector), *map(str, names))
+    names = (reached_from(known), known.get("initiator"), known.get("nqn"))
+    return tuple(str(name) for name in names if name)
 
 
 def same_way(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
@@ -137,8 +137,7 @@ def same_way(one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
 
     A target knows who logs in by its initiator, whatever host a caller gives it.
     """
-    unknown = str(None)
-    return not {*known_by(one)}.isdisjoint({*known_by(other)} - {unknown})
+    return not {*known_by(one)}.isdisjoint(known_by(other))
 
 
 def connector_mode(connector: dict[str, Any]) -> str | None:

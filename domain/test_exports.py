@@ -213,6 +213,24 @@ def test_who_was_turned_away_keeps_no_way_open() -> None:
     assert not shared(volume)
 
 
+def test_a_host_may_be_called_none() -> None:
+    called = {"host": "None"}
+    volume = attached(attached(available(), to=called), B, called)
+
+    volume.detach(A)
+
+    assert shared(volume)
+
+
+def test_who_has_no_way_shares_none_with_a_host_called_none() -> None:
+    volume = attached(available(), to={"host": "None"})
+    volume.reserve()
+
+    volume.look_for_session([*volume.attachments][-1])
+
+    assert not shared(volume)
+
+
 def test_two_hosts_share_nothing() -> None:
     volume = attached(attached(available()), B, NODE_2)
 
