@@ -92,15 +92,6 @@ class Lifecycle(Generic[S]):
             unmet.extend(failed)
         raise Refused(command, aggregate.status, unmet)
 
-    def allowed(self, aggregate: Any) -> list[str]:
-        """Return the commands that would not be refused now."""
-        return sorted(
-            command
-            for (command, status), moves in self.moves.items()
-            if status == aggregate.status
-            and any(all(getattr(aggregate, g) for g in guards) for guards, _ in moves)
-        )
-
     @property
     def commands(self) -> frozenset[str]:
         """The commands the table knows."""
