@@ -626,6 +626,19 @@ def test_a_volume_that_was_let_go_may_come_back() -> None:
     assert vars(replayed(volume.collect_events())) == vars(volume)
 
 
+def test_a_volume_that_comes_back_is_as_writable_as_others() -> None:
+    volume = managed()
+    volume.update(readonly=True)
+    volume.unmanage()
+    settle(volume, DONE)
+
+    volume.manage_again(backend="files", reference={"source-name": "volume-1"})
+    settle(volume, Done(location="/volumes/db", size_gib=4))
+
+    assert (volume.readonly, volume.status) == (False, Status.AVAILABLE)
+    assert vars(replayed(volume.collect_events())) == vars(volume)
+
+
 def after_failing(code: str) -> Volume:
     volume = managing()
     settle(volume, NotDone(code, "it was not taken over"))

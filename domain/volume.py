@@ -111,6 +111,8 @@ class Volume(Held):
         status = self._after("manage")
         if backend != self.backend:
             self._check_free("manage", self.perhaps_taken)
+        if self.readonly:  # as all that was said of it: it begins anew
+            self.record(Volume.Updated, status=self.status, readonly=False)
         asked |= {"backend": backend, "earlier": self.created_at}
         self.record(Volume.ManagingStarted, status=status, **asked)
 
