@@ -47,6 +47,7 @@ ATTACHMENT = Lifecycle(AttachStatus, [
     ["connected",          LIVE,                         "="],
     ["connection_failed",  A.ATTACHING,                  A.ERROR_ATTACHING],
     ["connection_failed",  LIVE,                         "="],
+    ["connection_failed/busy", LIVE,                     "="],
     ["detached",           LIVE,                         A.DETACHED],
     ["detaching_failed",   A.DETACHING,                  A.ERROR_DETACHING],
     ["detaching_failed",   LIVE,                         "="],

@@ -156,7 +156,8 @@ class Held(VolumeEvents):
         mode = self._mode("connect", attachment.mode or connector_mode(connector), None)
         to = ATTACHMENT.after("connect", attachment)
         # Who is attached stays so, though the way cannot be given once more.
-        stays = to is AttachStatus.ATTACHED and attachment.exported
+        given = attachment.exported or self._being_connected(attachment_id)
+        stays = to is AttachStatus.ATTACHED and given
         self._intend(
             self.ConnectionStarted,
             self._showing(attachment_id, to),
@@ -234,7 +235,10 @@ class Held(VolumeEvents):
     def _connection_failed(
         self, intent: VolumeEvents.ConnectionStarted, why: NotDone
     ) -> None:
-        self._move_on(self.ConnectionFailed, "connection_failed", intent, why)
+        # What was asked for once more decides whether its host is turned away.
+        again = self._being_connected(intent.attachment_id, but=intent)
+        command = "connection_failed/busy" if again else "connection_failed"
+        self._move_on(self.ConnectionFailed, command, intent, why)
 
     def _disconnected(self, intent: VolumeEvents.DisconnectionStarted, _: Done) -> None:
         self._move_on(self.DisconnectionFinished, "detached", intent)
@@ -477,20 +481,17 @@ class Held(VolumeEvents):
         return not (attachment.turned_away or going)
 
     def _stays_exported_to(self, connector: dict[str, Any]) -> bool:
-        going = (
-            intent.connector
-            for intent in self.in_flight.values()
-            if isinstance(intent, self.ExportRemovalStarted)
-        )
-        left = reduce(left_without, going, self.connections)
+        left = reduce(left_after, self.in_flight.values(), self.connections)
         return any(same_way(stays, connector) for stays in left.values())
 
     def _being_disconnected(self, attachment_id: UUID) -> bool:
         asked = self.work_for(attachment_id)
         return any(isinstance(intent, self.DisconnectionStarted) for intent in asked)
 
-    def _being_connected(self, attachment_id: UUID) -> bool:
-        asked = self.work_for(attachment_id)
+    def _being_connected(
+        self, attachment_id: UUID, but: aggregate.Intent | None = None
+    ) -> bool:
+        asked = (each for each in self.work_for(attachment_id) if each is not but)
         return any(isinstance(intent, self.ConnectionStarted) for intent in asked)
 
     def _being_exported(
@@ -532,6 +533,17 @@ class Held(VolumeEvents):
     @property
     def _default_mode(self) -> str:
         return "ro" if self.readonly else "rw"
+
+
+def left_after(
+    connections: dict[str, dict[str, Any]], asked: aggregate.Intent
+) -> dict[str, dict[str, Any]]:
+    """Return the connections that there will be once an intent is done."""
+    if isinstance(asked, Held.ExportStarted):
+        return connections | {reached_from(asked.connector): asked.connector}
+    if isinstance(asked, Held.ExportRemovalStarted):
+        return left_without(connections, asked.connector)
+    return connections
 
 
 def strongest(

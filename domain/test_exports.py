@@ -299,6 +299,49 @@ def test_a_way_that_is_given_while_it_is_taken_away_is_shared_with_nobody() -> N
     assert not shared(volume)
 
 
+def test_a_way_that_was_asked_for_twice_stays_though_the_second_attempt_fails() -> None:
+    volume = asked(available(), lambda v: v.export(NODE_1))
+
+    volume.export(NODE_1)
+
+    assert shared(volume)
+
+
+def test_who_lets_go_leaves_the_way_that_its_host_is_being_given() -> None:
+    volume = asked(attached(available()), lambda v: v.export(NODE_1))
+
+    volume.detach(A)
+
+    assert shared(volume)
+
+
+def test_who_is_attached_keeps_the_way_that_it_is_being_given() -> None:
+    volume = asked(available(), lambda v: v.attach(instance="web-1"))
+    [held] = volume.attachments
+    volume.connect(held, NODE_1)
+
+    volume.connect(held, NODE_1)
+
+    assert shared(volume)
+
+
+@pytest.mark.parametrize(
+    ("second", "status", "hosts"),
+    [(DONE, "attaching", [NODE_1]), (FAILED, "error_attaching", [])],
+)
+def test_the_last_attempt_decides_whether_a_host_is_turned_away(
+    second: Done | NotDone, status: str, hosts: list[Any]
+) -> None:
+    volume = connecting(ordinary())
+    first = volume.version
+    volume.connect(A, NODE_1)
+
+    volume.report(first, FAILED)
+    settle(volume, second)
+
+    assert (volume.attachments[A].status, volume.connectors) == (status, hosts)
+
+
 def ordinary() -> Volume:
     return settle(Volume.create(uuid4(), size_gib=1, backend="lvm"))
 
