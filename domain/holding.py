@@ -202,7 +202,7 @@ class Held(VolumeEvents):
             self.ExportRemovalStarted,
             status,
             connector=connector,
-            shared=connector is not None and self._shared(connector, None),
+            shared=connector is not None and self._shared_by_export(connector),
             force=force,
         )
 
@@ -480,9 +480,18 @@ class Held(VolumeEvents):
         going = self._being_disconnected(attachment.id)
         return not (attachment.turned_away or going)
 
+    def _shared_by_export(self, connector: dict[str, Any]) -> bool:
+        """Tell whether a hold, or a way of another host's, is by the same initiator."""
+        others = left_without(self._given(), connector).values()
+        by_others = any(same_way(other, connector) for other in others)
+        return by_others or self._shared(connector, None)
+
     def _stays_exported_to(self, connector: dict[str, Any]) -> bool:
-        left = reduce(left_after, self.in_flight.values(), self.connections)
-        return any(same_way(stays, connector) for stays in left.values())
+        return any(same_way(stays, connector) for stays in self._given().values())
+
+    def _given(self) -> dict[str, dict[str, Any]]:
+        """Return the ways without a hold that there are once all asked for is done."""
+        return reduce(left_after, self.in_flight.values(), self.connections)
 
     def _being_disconnected(self, attachment_id: UUID) -> bool:
         asked = self.work_for(attachment_id)

@@ -258,6 +258,18 @@ def test_a_way_stays_for_an_export_whose_initiator_was_given_another_host() -> N
     assert shared(volume)
 
 
+def test_a_way_stays_for_another_export_of_the_same_initiator() -> None:
+    elsewhere = NODE_1 | {"host": "node-2"}
+    volume = asked(exported(available()), lambda v: v.export(elsewhere))
+    settle(volume)
+
+    volume.unexport(elsewhere)
+    first = shared(volume)
+    volume.unexport(NODE_1)
+
+    assert (first, shared(volume)) == (True, False)
+
+
 def test_a_way_that_is_still_being_given_is_taken_away_as_well() -> None:
     volume = asked(
         available(), lambda v: v.export(NODE_1), lambda v: v.unexport(NODE_1)

@@ -587,7 +587,7 @@ class VolumeEvents(Copied):
     class ExportStarted(aggregate.Intent, frozen=True, kw_only=True):
         """The backend is to let a host reach the volume, for no attachment.
 
-        `shared`: the host reaches the volume already.
+        `shared`: the host reaches the volume already, or is being given a way to it.
         """
 
         TOPIC = "volume.export_started"
@@ -615,7 +615,7 @@ class VolumeEvents(Copied):
     class ExportRemovalStarted(aggregate.Intent, frozen=True, kw_only=True):
         """The backend is to take the volume away from a host, or from every host.
 
-        `shared`: an attachment reaches the volume from there, so the export stays.
+        `shared`: something else reaches the volume by that way, so the export stays.
         """
 
         TOPIC = "volume.export_removal_started"
