@@ -13,7 +13,7 @@ import uvloop
 from adapters.jetstream.stream import Ahead
 from adapters.jetstream.wire import ClosedForGood
 from service import logs
-from service.settings import Settings, Unusable
+from service.settings import NotNow, Settings, Unusable
 from service.telemetry.exporting import exporting
 from service.telemetry.listening import listening
 from service.telemetry.readiness import Readiness
@@ -79,7 +79,8 @@ def until_stopped(
     try:
         uvloop.run(running())
     except (Ahead, ClosedForGood) as over:
-        raise Unusable(str(over)) from over
+        # Mended where the broker or the database is, and then a start is enough.
+        raise NotNow(str(over)) from over
     finally:
         leave_in_peace()
 

@@ -31,7 +31,7 @@ from service.keeping.keeper import kept
 from service.reading import Reading
 from service.replica import Replica
 from service.running import Told, begun, check_key, overseen, until_stopped
-from service.settings import Settings, Unusable, database_of, found
+from service.settings import NotNow, Settings, database_of, found
 from service.telemetry import exporting, metrics
 from service.telemetry.readiness import beginning, of_replica
 from service.telemetry.requests import committed, handler
@@ -55,7 +55,7 @@ def run_serve(settings: Settings, told: Told) -> None:
                 replica(client, settings, database_of(settings))
             )
         except PersistenceError as error:
-            raise Unusable(no_database(settings, error)) from error
+            raise NotNow(no_database(settings, error)) from error
         readiness.becomes(of_replica(running), lambda: running.log.turns)
         stack.callback(systemd.leaves)
         told(settings.nats_url)

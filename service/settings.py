@@ -41,7 +41,11 @@ OF_KUBERNETES = re.compile(
 
 
 class Unusable(Exception):
-    """The settings cannot be used; the message says which and why."""
+    """Something cannot be used until somebody changes it; the message says why."""
+
+
+class NotNow(Unusable):
+    """Something cannot be used now, and may be as it is another time."""
 
 
 @dataclass(frozen=True)

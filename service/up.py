@@ -35,7 +35,7 @@ from service.permissions import configured, with_password
 from service.replica import Replica
 from service.running import Told, begun, overseen, until_stopped
 from service.serve import replica
-from service.settings import FILE_DRIVER, BackendSettings, Settings, Unusable
+from service.settings import FILE_DRIVER, BackendSettings, NotNow, Settings, Unusable
 from service.telemetry.readiness import Readiness, of_replica
 
 FORMAT = 2  # of the data folder; raised when an older version could not read it
@@ -202,7 +202,7 @@ def sole_owner(data: Path) -> Iterator[str]:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = os.open(data / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Unusable(
+        raise NotNow(
             f"the data folder {data} cannot be used: {error.strerror}; "
             "choose another one with --data"
         ) from error
@@ -211,7 +211,7 @@ def sole_owner(data: Path) -> Iterator[str]:
         check_format(data)
         yield holder_of(lock)
     except BlockingIOError:
-        raise Unusable(
+        raise NotNow(
             f"another holdfast runs on {data}; stop it, or choose another folder "
             "with --data"
         ) from None
@@ -237,7 +237,11 @@ def described(data: Path) -> dict[str, Any]:
         told = json.loads((data / DESCRIPTION).read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise NotNow(
+            f"{data / DESCRIPTION} cannot be read: {error.strerror}"
+        ) from error
+    except ValueError as error:
         raise Unusable(f"{data / DESCRIPTION} cannot be read: {error}") from error
     if not isinstance(told, dict) or not isinstance(told.get("format"), int):
         raise Unusable(f"{data / DESCRIPTION} is not holdfast's; move it away")

@@ -30,7 +30,7 @@ from domain.chain import GENESIS, Broken
 from domain.checkpoint import Checkpoint, Contradicted, opened
 from domain.note import NotAKey, NotANote, NotSigned, Signer
 from domain.tree import Frontier, leaf
-from service.settings import Settings, Unusable
+from service.settings import NotNow, Settings, Unusable
 
 AGAIN = 0.5  # seconds until it is tried again
 SELDOM = 60.0  # seconds that become of it while it is wrong
@@ -203,6 +203,6 @@ def signer_in(path: Path) -> Signer:
             raise Unusable(f"{path} can be read by others; run chmod 600 on it")
         return Signer.read(path.read_text())
     except OSError as error:
-        raise Unusable(f"{path} cannot be read: {error.strerror}") from error
+        raise NotNow(f"{path} cannot be read: {error.strerror}") from error
     except (NotAKey, UnicodeDecodeError) as error:
         raise Unusable(f"{path} has no key to sign with") from error

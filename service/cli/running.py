@@ -142,29 +142,35 @@ def in_one_line() -> Iterator[None]:
         set_up()
         yield
     except Exception as error:
-        if said := missing(error):
-            raise Ended(said) from error
+        if end := lacking(error):
+            raise end from error
         raise
 
 
-def missing(error: Exception) -> str:
-    """Return what to say of something that is needed, "" if that is not it."""
+def lacking(error: Exception) -> Ended | None:
+    """Return how to end without something that is needed, None if that is not it.
+
+    What no other start would find otherwise is wrong usage, after which systemd
+    does not start it again.
+    """
     # What an agent never meets takes a while to be imported.
     from eventsourcing.persistence import PersistenceError  # noqa: PLC0415
 
     from adapters.embedded.process import ServerFailed  # noqa: PLC0415
-    from service.settings import Unusable  # noqa: PLC0415
+    from service.settings import NotNow, Unusable  # noqa: PLC0415
 
     match error:
-        case ServerFailed() | Unusable():
-            return f"{error}{advice(str(error))}"
+        case ServerFailed() | NotNow():
+            return Ended(f"{error}{advice(str(error))}")
+        case Unusable():
+            return Misused(str(error))
         case PersistenceError():
             where = "[database] in the settings says where it is"
-            return f"PostgreSQL cannot be used: {error}; {where}"
+            return Ended(f"PostgreSQL cannot be used: {error}; {where}")
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            return f"{where}{error.strerror or error}"
-    return ""
+            return Ended(f"{where}{error.strerror or error}")
+    return None
 
 
 def advice(said: str) -> str:

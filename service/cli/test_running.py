@@ -18,9 +18,18 @@ from typer.testing import CliRunner
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of, process
+from service.audit.checkpointing import signer_in
 from service.cli.app import app_of
-from service.cli.client import DESCRIPTION, Caller, Service, Unreachable
+from service.cli.client import (
+    DESCRIPTION,
+    Caller,
+    Ended,
+    Misused,
+    Service,
+    Unreachable,
+)
 from service.cli.conftest import HOLDFAST, Shell
+from service.cli.running import in_one_line
 from service.messages.text import without_secret
 from service.permissions import configured
 from service.up import DESCRIPTION as WRITTEN
@@ -107,8 +116,42 @@ def test_an_agent_without_its_driver_does_not_wait_for_a_broker(tmp_path: Path) 
 
     ended = Shell(tmp_path).run("agent", "--driver", "nonsense", more=more)
 
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "holdfast: there is no class nonsense\n"
+
+
+@pytest.mark.parametrize(
+    ("runs", "said", "more"),
+    [
+        ("serve", "agent_key must be set", {"HOLDFAST_AGENT_KEY": "short"}),
+        ("agent", "HOLDFAST_LOG_LEVEL must be", {"HOLDFAST_LOG_LEVEL": "LOUD"}),
+        ("agent", "does not know colour", {"HOLDFAST_AGENT_KEY": "0123456789abcdef"}),
+    ],
+)
+def test_what_only_other_settings_mend_is_wrong_usage(
+    runs: str, said: str, more: dict[str, str], tmp_path: Path
+) -> None:
+    config = tmp_path / "holdfast.toml"
+    config.write_text("[[backend]]\nname = 'files'\ncolour = 'red'\n")
+    more["HOLDFAST_NATS_URL"] = f"nats://127.0.0.1:{free_port()}"
+
+    ended = Shell(tmp_path).run(runs, "--config", str(config), more=more)
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert said in ended.stderr
+
+
+def test_a_key_that_is_away_may_come_and_one_that_all_can_read_may_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "key").touch(mode=0o644)
+
+    with pytest.raises(Misused, match="chmod 600"), in_one_line():
+        signer_in(tmp_path / "key")
+    with pytest.raises(Ended, match="cannot be read") as away, in_one_line():
+        signer_in(tmp_path / "away")
+
+    assert away.value.code == 1
 
 
 def test_a_folder_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
@@ -117,7 +160,7 @@ def test_a_folder_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
     ended = Shell(tmp_path).run("up")
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "newer" in ended.stderr
     assert (tmp_path / DESCRIPTION).read_text() == written
