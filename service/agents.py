@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def driver_of(
         "reserved_percentage": backend.reserved_percentage,
         "max_over_subscription_ratio": backend.max_over_subscription_ratio,
     }
-    known = signature(kind).parameters
+    known = known_to(kind, backend)
     plain = {name: value for name, value in (defaults or {}).items() if name in known}
     options = plain | options
     if "key" in known:
@@ -169,6 +169,15 @@ def driver_of(
     except DriverFailed as error:
         raise Unusable(f"backend {backend.name}: {error}") from error
     return driver
+
+
+def known_to(kind: type, backend: BackendSettings) -> Mapping[str, Parameter]:
+    """Return what a driver's class is made from; raise `Unusable`."""
+    try:
+        return signature(kind).parameters
+    except ValueError as error:  # a class that is not written in Python
+        wrong = f"backend {backend.name}: {backend.volume_driver} is no driver"
+        raise Unusable(wrong) from error
 
 
 def targeted(options: dict[str, Any], owner: str, key: bytes) -> Target:

@@ -9,6 +9,7 @@ from eventsourcing.utils import EnvType
 
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.recorder import LogRecorder
+from service.settings import Settings, Unusable, found
 
 
 class VolumeManager(Application[UUID]):
@@ -36,3 +37,11 @@ class VolumeManager(Application[UUID]):
 
     def construct_mapper(self) -> LogMapper:
         return LogMapper()
+
+
+def manager_of(settings: Settings) -> type[VolumeManager]:
+    """Return the class that decides commands; raise `Unusable`."""
+    kind: type = found(settings.volume_manager)
+    if not issubclass(kind, VolumeManager):
+        raise Unusable(f"volume_manager: {settings.volume_manager} is no VolumeManager")
+    return kind

@@ -28,10 +28,11 @@ from service.endpoints import ENDPOINTS, FOR_AGENTS
 from service.endpoints.endpoint import Answering, answered
 from service.interpreter import quicken
 from service.keeping.keeper import kept
+from service.manager import manager_of
 from service.reading import Reading
 from service.replica import Replica
 from service.running import Told, begun, check_key, overseen, until_stopped
-from service.settings import NotNow, Settings, database_of, found
+from service.settings import NotNow, Settings, database_of
 from service.telemetry import exporting, metrics
 from service.telemetry.readiness import beginning, of_replica
 from service.telemetry.requests import committed, handler
@@ -86,7 +87,7 @@ async def replica(
     `keeper` may have been started already.
     """
     quicken()
-    with found(settings.volume_manager)(database) as manager:
+    with manager_of(settings)(database) as manager:
         direct = Direct(client, settings.key)
         log = Log(manager.recorder, Room(volume_types=settings.volume_types), direct)
         reading = Reading(manager.recorder, log)

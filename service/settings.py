@@ -334,7 +334,7 @@ def found(dotted: str) -> Any:
     module, _, name = dotted.rpartition(".")
     try:
         kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise Unusable(f"there is no class {dotted}") from error
     if not isinstance(kind, type):
         raise Unusable(f"{dotted} is no class")

@@ -83,6 +83,19 @@ def test_an_option_of_lvm_that_cannot_be_meant_is_unusable(
         driver_of(on_lvm, KEY)
 
 
+@pytest.mark.parametrize(
+    ("dotted", "said"),
+    [
+        ("builtins.int", "backend lvm: builtins.int is no driver"),
+        ("pathlib.Path", "backend lvm: pathlib.Path does not know name"),
+        ("..x", "there is no class ..x"),
+    ],
+)
+def test_a_class_that_is_no_driver_is_unusable(dotted: str, said: str) -> None:
+    with pytest.raises(Unusable, match=said):
+        driver_of(BackendSettings("lvm", dotted), KEY)
+
+
 def test_a_key_that_nobody_knows_is_unusable() -> None:
     with pytest.raises(Unusable, match="does not know target_color"):
         driver_of(backend(target_color="blue"), KEY)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.manager import VolumeManager, manager_of
 from service.settings import Unusable, load
 
 
@@ -110,3 +111,25 @@ def test_a_number_is_text_in_the_environment() -> None:
     assert load(None, {"HOLDFAST_NUM_SHELL_TRIES": "5"}).num_shell_tries == 5
     with pytest.raises(Unusable, match="num_shell_tries: Not a valid integer"):
         load(None, {"HOLDFAST_NUM_SHELL_TRIES": "5.5"})
+
+
+@pytest.mark.parametrize(
+    ("dotted", "said"),
+    [
+        ("pathlib.Path", "volume_manager: pathlib.Path is no VolumeManager"),
+        ("..x", "there is no class ..x"),
+    ],
+)
+def test_a_class_that_is_no_manager_is_refused(dotted: str, said: str) -> None:
+    with pytest.raises(Unusable, match=said):
+        manager_of(load(None, {"HOLDFAST_VOLUME_MANAGER": dotted}))
+
+
+def test_the_manager_may_be_a_class_of_ones_own() -> None:
+    dotted = f"{__name__}.{Own.__name__}"
+
+    assert manager_of(load(None, {"HOLDFAST_VOLUME_MANAGER": dotted})) is Own
+
+
+class Own(VolumeManager):
+    """A manager that is another class."""

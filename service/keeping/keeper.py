@@ -40,7 +40,8 @@ from service.interpreter import collect_seldom
 from service.keeping.projecting import Projecting, tables
 from service.keeping.telling import Telling
 from service.keeping.watcher import Watcher
-from service.settings import Settings, found
+from service.manager import manager_of
+from service.settings import Settings
 
 AGAIN = 1.0  # seconds until a keeper that has died is started again
 GRACE = 5.0  # seconds that it has to end, longer than it looks for a database
@@ -160,7 +161,7 @@ async def keep_with_broker(order: Order) -> None:
 async def keep(client: Client, order: Order) -> None:
     """Lead whenever nobody else does; raise `Ahead`."""
     settings = order.settings
-    with found(settings.volume_manager)(order.database) as manager:
+    with manager_of(settings)(order.database) as manager:
         room = Room(volume_types=settings.volume_types)
         while True:
             with suppress(NoLonger, PersistenceError, Unavailable):
