@@ -166,6 +166,7 @@ class Service:
         self._patience = caller.wait + MARGIN if caller.wait else PATIENCE
         self._runner = asyncio.Runner()
         self._connection: Connection | None = None
+        self._asked_as = ""  # what was asked last
 
     def __enter__(self) -> Self:
         return self
@@ -187,6 +188,7 @@ class Service:
         Ctrl-C while it waits for the work.
         """
         headers = self.caller.headers
+        self._asked_as = headers["Holdfast-Request-Id"]
         try:
             return self._ask(subject, message, headers, self._patience)
         except KeyboardInterrupt:
@@ -203,6 +205,14 @@ class Service:
         """Ask on the way to the command itself, which alone has the caller's key."""
         headers = Caller(self.caller.data, actor=self.caller.actor).headers
         return self._ask(subject, message, headers, PATIENCE)
+
+    def led_to_nothing(self) -> bool:
+        """Tell whether what was asked last was so already."""
+        try:
+            self.look("audit.why", request_id=self._asked_as)
+        except Problem as problem:
+            return problem.told.get("type") == "not-found"
+        return False
 
     def pages(self, subject: str, **message: Any) -> Iterator[dict[str, Any]]:
         """Return every page of a list."""

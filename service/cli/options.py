@@ -33,9 +33,12 @@ UNDER_WAY = {
     "managing",
     "unmanaging",
 }
+# The same of an attachment; a volume is so until its holder lets go.
+DETACHING = "detaching"
 
 Answer = dict[str, Any]
 Asks = Callable[..., Answer]
+Looks = Callable[..., Answer]
 
 
 def printable(value: str | None) -> str | None:
@@ -123,9 +126,19 @@ def question(
     return placed(app, name, shows, of_question, asserts)
 
 
-def command(app: typer.Typer, name: str, shows: show.View) -> Callable[[Asks], Asks]:
-    """Make the function below a command that changes something."""
-    return placed(app, name, shows, of_command)
+def the_same(_service: Service, told: Answer, **_: Any) -> Answer:
+    """Return the answer, which tells how what was asked for has ended."""
+    return told
+
+
+def command(
+    app: typer.Typer, name: str, shows: show.View, *, looks: Looks = the_same
+) -> Callable[[Asks], Asks]:
+    """Make the function below a command that changes something.
+
+    Where another thing than the answer tells how it has ended, `looks` returns that.
+    """
+    return placed(app, name, shows, of_command, looks=looks)
 
 
 def placed(
@@ -134,6 +147,7 @@ def placed(
     shows: show.View,
     calls: Callable[..., Caller],
     asserts: str = "",
+    looks: Looks = the_same,
 ) -> Callable[[Asks], Asks]:
     """Give the function below the options of `calls`, and print what it returns."""
 
@@ -144,7 +158,8 @@ def placed(
 
         def run(**given: Any) -> int:
             caller = calls(**{key: given[key] for key in common})
-            told = answer(caller, shows, asks, {key: given[key] for key in named})
+            own_given = {key: given[key] for key in named}
+            told = answer(caller, shows, asks, own_given, looks)
             return 0 if told.get(asserts, True) else 1
 
         added = [each for key, each in common.items() if key not in named]
@@ -157,12 +172,15 @@ def placed(
 
 
 def answer(
-    caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any]
+    caller: Caller, shows: show.View, asks: Asks, given: dict[str, Any], looks: Looks
 ) -> Answer:
-    """Ask, print the answer, and return it."""
+    """Ask, print the answer, and return it; raise `Ended` for a wait in vain."""
+    wrong = ""
     try:
         with patience(caller) as tell, Service(caller, tell) as service:
             told = asks(service, **given)
+            if caller.wait is not None:
+                wrong = amiss(service, looks(service, told, **given))
     except Problem as problem:
         if caller.as_json:
             show.as_json(problem.told)
@@ -171,8 +189,8 @@ def answer(
         show.as_json(told)
     else:
         show.for_people(shows(told))
-    if caller.wait is not None:
-        check_outcome(told)
+    if wrong:
+        raise Ended(wrong)
     return told
 
 
@@ -181,19 +199,21 @@ def patience(caller: Caller) -> AbstractContextManager[Told | None]:
     return show.spinner() if caller.wait else nullcontext()
 
 
-def check_outcome(told: Answer) -> None:
-    """Raise `Ended` where a wait did not end well."""
-    status, key = str(told.get("status", "")), told.get("id", "")
-    error = told.get("error") or {}
-    # A failure that left the status as it was is the last thing that happened.
-    failed = error and error.get("at") == told.get("updated_at")
-    if status.startswith("error") or failed:
-        raise Ended(
+def amiss(service: Service, seen: Answer) -> str:
+    """Return what to say where a wait did not end well, "" where it did."""
+    status, key = str(seen.get("status", "")), seen.get("id", "")
+    error = seen.get("error") or {}
+    # A failure that left the status as it was is the last thing that happened: for
+    # us, unless there was nothing to do.
+    failed = error and error.get("at") == seen.get("updated_at")
+    if status.startswith("error") or (failed and not service.led_to_nothing()):
+        return (
             f"{key} is {status}: {error.get('message', 'no reason was given')}; "
             f"`holdfast audit history {key}` shows how it came to that"
         )
-    if status in UNDER_WAY:
-        raise Ended(
+    if status in UNDER_WAY or (status == DETACHING and "volume_id" in seen):
+        return (
             f"{key} is still {status}; it goes on, `holdfast audit history {key}` "
             "shows how far it is"
         )
+    return ""

@@ -302,7 +302,16 @@ def roll_detaching(
     return service.ask("volume.roll_detaching", **held(service, volume, attachment))
 
 
-@command(app, "detach", show.fields)
+def still_held(
+    service: Service, told: Answer, attachment: str | None, **_: object
+) -> Answer:
+    """Return the attachment that was to end, where it has not, else the volume."""
+    meant = (attachment or "").lower()
+    left = [key for key in told["attachments"] if key.startswith(meant)]
+    return service.look("attachment.show", id=left[0]) if left else told
+
+
+@command(app, "detach", show.fields, looks=still_held)
 def detach(service: Service, volume: Volume, *, attachment: From = None) -> Answer:
     """Take a volume back from a holder."""
     return service.ask("volume.detach", **held(service, volume, attachment))
