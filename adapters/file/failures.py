@@ -73,7 +73,8 @@ class OutOfSight(DriverFailed):
     def __str__(self) -> str:
         return (
             f"{self.folder} is not the folder that was set up; see that its disk is "
-            "mounted, then restart the agent"
+            "mounted, and it is used again by itself. Only to use what is there now, "
+            "restart the agent"
         )
 
 

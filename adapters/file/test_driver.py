@@ -458,7 +458,7 @@ def test_a_folder_that_went_away_is_not_made_anew(
     volume = created(driver)
     away = folder.rename(folder.with_name("away"))
 
-    with pytest.raises(DriverFailed, match="is not the folder that was set up"):
+    with pytest.raises(DriverFailed, match="mounted, and it is used again by itself"):
         driver.set_up()
     assert not folder.exists()
     folder.mkdir()  # as where a disk is not mounted
