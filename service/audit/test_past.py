@@ -31,7 +31,7 @@ from service.audit import history, past
 from service.audit.history import NotYet, Subject, Wanted, as_it_was
 from service.audit.past import LISTS, Between, Place, differing, list_at, place_in
 from service.deciding.log import Log
-from service.endpoints.audit import diff
+from service.endpoints.audit import At, diff
 from service.keeping.projecting import tables
 from service.keeping.test_projecting import caught_up, projecting, until
 from service.manager import VolumeManager
@@ -380,3 +380,18 @@ def test_a_moment_that_cannot_be_is_named_as_it_was_said(
         asyncio.run(diff.ask(replica, limit=1, **nothing | said))  # type: ignore[arg-type]
 
     assert refusal.value.field_name == wrong
+
+
+@pytest.mark.parametrize("noun", LISTS)
+def test_a_status_that_nothing_of_the_noun_has_is_refused(noun: str) -> None:
+    asked = {"noun": noun, "position": 1}
+
+    assert At().validate(asked) == {}
+    assert "Must be one of" in At().validate(asked | {"status": "banana"})["status"][0]
+
+
+def test_a_status_is_one_of_the_noun_that_is_asked_for() -> None:
+    asked = {"position": 1, "status": "in-use"}
+
+    assert At().validate(asked | {"noun": "volume"}) == {}
+    assert [*At().validate(asked | {"noun": "snapshot"})] == ["status"]

@@ -18,6 +18,14 @@ from projections.replaying import NotALog
 from service.audit import causes, history, past
 from service.audit.replaying import SPAWNED, replay, summary
 from service.deciding.command import Unavailable
+from service.endpoints import (
+    attachments,
+    backends,
+    group_snapshots,
+    groups,
+    snapshots,
+    volumes,
+)
 from service.endpoints.endpoint import query
 from service.messages.schema import (
     NAME,
@@ -60,6 +68,17 @@ async def state_at(
     return await history.state_at(replica.log, id_or_name(key), then)
 
 
+# What the list of today takes.
+FINDS: dict[str, Message] = {
+    "volume": volumes.Find(),
+    "attachment": attachments.Find(),
+    "snapshot": snapshots.Find(),
+    "group": groups.Find(),
+    "group_snapshot": group_snapshots.Find(),
+    "backend": backends.Find(),
+}
+
+
 class At(Moment, Page):
     OWN = ("noun", "time", "position", "limit", "cursor")
     noun = fields.String(required=True, validate=validate.OneOf([*past.LISTS]))
@@ -78,6 +97,9 @@ class At(Moment, Page):
         known = {*At.OWN, *past.LISTS[data["noun"]].filters}
         if unknown := [name for name in data if name not in known]:
             raise ValidationError("Unknown field.", unknown[0])
+        asked = {name: data[name] for name in {"status"} & data.keys()}
+        if wrong := FINDS[data["noun"]].validate(asked):
+            raise ValidationError(wrong)
 
 
 @query("audit.at", takes=At())
