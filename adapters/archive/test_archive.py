@@ -54,6 +54,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "log.jsonl.zst"
 
 
+def test_a_file_that_cannot_be_written_is_named_as_it_was_said(path: Path) -> None:
+    nowhere = path.parent / "nowhere" / "log.jsonl.zst"
+
+    with pytest.raises(FileNotFoundError) as said:
+        written(nowhere)
+
+    assert said.value.filename == str(nowhere)
+
+
 def test_what_is_written_is_read(path: Path) -> None:
     written(path)
 

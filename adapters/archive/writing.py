@@ -31,24 +31,36 @@ def write(
     if path.exists():
         raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    head = Head(FORMAT, version("holdfast"), events, len(checkpoints))
-    last = b""
     try:
-        # What a log says is nobody else's business.
-        with open(fresh, "xb", opener=partial(os.open, mode=0o600)) as raw:
-            with ZstdFile(raw, "wb", options=COMPRESS) as file:
-                file.write(lines(head, *map(Vouched, checkpoints)))
-                for piece in pieces:
-                    file.write(piece)
-                    last = piece
-                link = link_of(last)
-                file.write(lines(End(events, link)))
-            raw.flush()
-            os.fsync(raw.fileno())
+        link = fill(fresh, events, pieces, checkpoints)
         fresh.rename(path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename:  # the other name is ours alone
+            error.filename = str(path)
+        raise
     finally:
         fresh.unlink(missing_ok=True)
+    return link
+
+
+def fill(
+    fresh: Path, events: int, pieces: Iterable[bytes], checkpoints: Sequence[str]
+) -> str:
+    """Write a log to a new file, on the disk, and return the last link."""
+    head = Head(FORMAT, version("holdfast"), events, len(checkpoints))
+    last = b""
+    # What a log says is nobody else's business.
+    with open(fresh, "xb", opener=partial(os.open, mode=0o600)) as raw:
+        with ZstdFile(raw, "wb", options=COMPRESS) as file:
+            file.write(lines(head, *map(Vouched, checkpoints)))
+            for piece in pieces:
+                file.write(piece)
+                last = piece
+            link = link_of(last)
+            file.write(lines(End(events, link)))
+        raw.flush()
+        os.fsync(raw.fileno())
     return link
 
 
