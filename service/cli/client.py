@@ -148,7 +148,7 @@ class Caller:
             "Holdfast-Actor": self.actor or user_name(),
             "Holdfast-Reason": self.reason,
             "Holdfast-Request-Id": self.request_id or str(uuid4()),
-            "Holdfast-Wait": None if self.wait is None else f"{self.wait:g}",
+            "Holdfast-Wait": None if self.wait is None else f"{self.wait:.9f}",
             "traceparent": os.environ.get("TRACEPARENT"),
         }
         return {name: value for name, value in said.items() if value}

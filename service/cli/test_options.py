@@ -19,6 +19,7 @@ from service.cli.client import Caller, Ended, Problem, Service, data_folder
 from service.cli.options import amiss, waiting
 from service.cli.snapshot import chained, seen
 from service.endpoints import ENDPOINTS
+from service.messages.headers import seconds
 
 ONE, OTHER = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "ab")
 
@@ -216,6 +217,13 @@ def test_metadata_are_pairs() -> None:
         metadata_of(["a"])
     with pytest.raises(typer.BadParameter, match="'=d' has no key before its ="):
         metadata_of(["a=b", "=d"])
+
+
+@pytest.mark.parametrize("wait", [0, 0.00001, 2.5, 299.99999])
+def test_a_wait_is_asked_for_as_the_service_takes_it(wait: float) -> None:
+    said = Caller(data_folder(), wait=wait).headers["Holdfast-Wait"]
+
+    assert seconds(said) == wait
 
 
 def test_a_trace_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
