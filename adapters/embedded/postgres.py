@@ -33,6 +33,7 @@ from adapters.embedded.process import (
     ServerFailed,
     lines_of,
     private_folder,
+    words,
 )
 from adapters.embedded.socket_folder import forget_socket_folder, socket_folder
 
@@ -110,14 +111,13 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and return when it takes connections; else raise `ServerFailed`."""
         folder = private_folder(self.folder)
-        data, account = folder / "data", server_account(folder)
-        if not data.exists():
-            initialise(folder, account)
-        refuse_other_major(data)
-        give(data, account)
-        clear(data)
-        self._socket_folder = socket_folder(folder, self.port)
-        self._child = launch(folder, account, self._socket_folder, self.port)
+        try:
+            account = made_ready(folder)
+            self._socket_folder = socket_folder(folder, self.port)
+            self._child = launch(folder, account, self._socket_folder, self.port)
+        except OSError as error:  # a full disk, for example
+            reason = f"{error.filename or folder} cannot be used ({words(error)})"
+            raise ServerFailed("postgres", reason) from error
 
     def stop(self) -> None:
         """End its sessions, write a checkpoint, and return when it is gone."""
@@ -129,6 +129,17 @@ class PostgresServer:
         """End it and its sessions as a power cut would; return when they are gone."""
         if self._child is not None:
             self._child.kill()
+
+
+def made_ready(folder: Path) -> Account | None:
+    """Have data in the folder that a server can begin with; return whose it is."""
+    data, account = folder / "data", server_account(folder)
+    if not data.exists():
+        initialise(folder, account)
+    refuse_other_major(data)
+    give(data, account)
+    clear(data)
+    return account
 
 
 def launch(folder: Path, account: Account | None, sockets: Path, port: int) -> Child:

@@ -86,10 +86,11 @@ class Child:
         return self.process.poll() is None
 
     def said(self) -> str:
-        """Return what this run has logged so far."""
-        with self.log.open("rb") as log:
+        """Return what this run has logged so far, nothing if somebody removed it."""
+        with suppress(FileNotFoundError), self.log.open("rb") as log:
             log.seek(self.log_start)
             return log.read().decode(errors="replace")
+        return ""
 
     def last_words(self) -> str:
         """Return the last line this run logged, or the failure before its farewells."""

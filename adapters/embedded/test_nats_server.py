@@ -118,3 +118,14 @@ def test_one_whose_configuration_cannot_be_written_has_failed(tmp_path: Path) ->
 
     with pytest.raises(ServerFailed, match=r"nats\.conf cannot be written"):
         NatsServer(tmp_path).start()
+
+
+def test_a_log_that_somebody_has_removed_says_nothing_of_a_full_disk(
+    tmp_path: Path,
+) -> None:
+    server = NatsServer(tmp_path)
+    server.start()
+    (tmp_path / "nats-server.log").unlink()
+
+    assert not server.stuck
+    server.stop()

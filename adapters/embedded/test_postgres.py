@@ -320,3 +320,10 @@ def test_a_setting_it_cannot_read_is_told_in_one_line(folder: Path) -> None:
 
     assert "FATAL" in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+def test_what_the_system_refuses_is_a_server_that_does_not_start(folder: Path) -> None:
+    (folder / "data/postmaster.pid").mkdir()
+
+    with pytest.raises(ServerFailed, match=r"postmaster\.pid cannot be used \(Is a"):
+        PostgresServer(folder).start()
