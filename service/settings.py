@@ -236,8 +236,9 @@ class SettingsSchema(Strict):
     def made(self, data: dict[str, Any], **_: Any) -> Settings:
         backends = [backend_of(told, data) for told in data.pop("backends")]
         folders = [b.options["folder"] for b in backends if "folder" in b.options]
-        if not all(isinstance(folder, str) and folder for folder in folders):
-            raise ValidationError("A folder is a path, as text.", "backend")
+        # One that is not absolute would be another for each who starts us elsewhere.
+        if not all(isinstance(f, str) and Path(f).is_absolute() for f in folders):
+            raise ValidationError("A folder is an absolute path, as text.", "backend")
         for what, told in (
             ("name", [backend.name for backend in backends]),
             ("folder", [os.path.realpath(folder) for folder in folders]),

@@ -72,8 +72,10 @@ A_BACKEND = '[[backend]]\nname = "one"\n'
             f'{A_BACKEND}folder = "/v"\n[[backend]]\nname = "two"\nfolder = "/v/"',
             "backend: Two backends have the same folder",
         ),
-        (f"{A_BACKEND}folder = 3", "backend: A folder is a path, as text"),
-        (f'{A_BACKEND}folder = ""', "backend: A folder is a path, as text"),
+        *(
+            (f"{A_BACKEND}folder = {each}", "backend: A folder is an absolute path")
+            for each in ("3", '""', '"volumes"', '"./volumes"', '"~/volumes"')
+        ),
         ('[volume_type.""]', "volume_type: "),
         *(
             (f'nats_url = "{url}"', "nats_url: Must be one server, as nats://HOST:PORT")
