@@ -17,7 +17,10 @@ import pytest
 from nats.errors import Error
 
 from service import settings as settings_of
+from service.audit.exporting import signed_of
 from service.up import DESCRIPTION, describe, kept_secret, up, with_files
+
+LOADED: Any = settings_of.load(None, {})
 
 
 def servers(name: str, folder: Path) -> list[int]:
@@ -94,6 +97,19 @@ def test_a_backend_of_any_name_may_have_a_folder_of_its_own(tmp_path: Path) -> N
     [backend] = with_files(told, tmp_path).backends
 
     assert backend.options == elsewhere
+
+
+def test_what_up_has_signed_elsewhere_is_exported(tmp_path: Path) -> None:
+    data, signed = tmp_path / "data", tmp_path / "signed"
+
+    async def scenario() -> list[str]:
+        own = {"checkpoint_file": str(signed), "checkpoint_seconds": 1}
+        async with asyncio.timeout(30), up(data, replace(LOADED, **own), 0):
+            while not signed.exists():  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+            return await asyncio.to_thread(signed_of, None, data)
+
+    assert asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ async def up(
         stack.push_async_callback(ended, working)
         stack.push_async_callback(finished, *agents)
         await ready(running, agents, settings, working)
-        describe(data, {"format": FORMAT, "nats_url": url, "pid": os.getpid()})
+        describe(data, {"format": FORMAT} | found_by_others(settings, url))
         stack.callback(describe, data, {"format": FORMAT})
         yield Running(url, running, agents, working)
 
@@ -246,6 +246,12 @@ def described(data: Path) -> dict[str, Any]:
     if not isinstance(told, dict) or not isinstance(told.get("format"), int):
         raise Unusable(f"{data / DESCRIPTION} is not holdfast's; move it away")
     return told
+
+
+def found_by_others(settings: Settings, url: str) -> dict[str, Any]:
+    """Return where commands find what an `up` has while it runs."""
+    signed = Path(settings.checkpoint_file).absolute()
+    return {"nats_url": url, "pid": os.getpid(), "checkpoints": str(signed)}
 
 
 def describe(data: Path, told: dict[str, Any]) -> None:

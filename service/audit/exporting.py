@@ -14,7 +14,7 @@ from domain.checkpoint import read
 from projections.replaying import Cut
 from service.manager import VolumeManager
 from service.settings import Settings, database_of
-from service.up import CHECKPOINTS
+from service.up import CHECKPOINTS, described
 
 
 def log_of(settings: Settings | None, data: Path) -> Stored:
@@ -24,8 +24,14 @@ def log_of(settings: Settings | None, data: Path) -> Stored:
 
 
 def signed_of(settings: Settings | None, data: Path) -> list[str]:
-    """Return the newest checkpoints, as notes, where they are kept in a file."""
-    file = settings.checkpoint_file if settings else str(data / CHECKPOINTS)
+    """Return the newest checkpoints, as notes, where they are kept in a file.
+
+    Where that is, the `up` that runs on the data folder says itself.
+    """
+    if settings:
+        file = settings.checkpoint_file
+    else:
+        file = described(data).get("checkpoints", str(data / CHECKPOINTS))
     return checkpoint_file.last_notes(Path(file)) if file else []
 
 
