@@ -13,7 +13,15 @@ UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 ANALYZE = shutil.which("systemd-analyze")
 EXPOSED = 25  # of 100, by systemd's own measure
 
-pytestmark = pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze")
+analyzed = pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze")
+
+
+@pytest.mark.parametrize("unit", sorted(UNITS.iterdir()), ids=lambda unit: unit.name)
+def test_a_unit_says_how_it_gets_its_settings(unit: Path) -> None:
+    told = unit.read_text()
+
+    assert "LoadCredential=holdfast.toml:/etc/holdfast/holdfast.toml\n" in told
+    assert "--config ${CREDENTIALS_DIRECTORY}/holdfast.toml" in told
 
 
 def analyze(*arguments: object) -> str:
@@ -24,6 +32,7 @@ def analyze(*arguments: object) -> str:
     return done.stderr
 
 
+@analyzed
 def test_systemd_takes_every_unit(tmp_path: Path) -> None:
     for unit in UNITS.iterdir():
         # Where the command is differs from machine to machine.
@@ -33,6 +42,7 @@ def test_systemd_takes_every_unit(tmp_path: Path) -> None:
     assert analyze("verify", "--man=no", *tmp_path.iterdir()) == ""
 
 
+@analyzed
 @pytest.mark.parametrize("unit", sorted(UNITS.iterdir()), ids=lambda unit: unit.name)
 def test_a_unit_leaves_little_exposed(unit: Path) -> None:
     analyze("security", "--offline=true", f"--threshold={EXPOSED}", unit)
@@ -85,6 +95,7 @@ print("done")
 """
 
 
+@analyzed
 @pytest.mark.lvm(lio=True, modules=("dm_thin_pool",))
 def test_an_agent_on_lvm_may_do_what_its_driver_does(tmp_path: Path) -> None:
     subprocess.run(["vgcreate", "-q", "-y", "cinder-volumes", "/dev/ubda"], check=True)
