@@ -236,8 +236,7 @@ class SettingsSchema(Strict):
     def made(self, data: dict[str, Any], **_: Any) -> Settings:
         backends = [backend_of(told, data) for told in data.pop("backends")]
         folders = [b.options["folder"] for b in backends if "folder" in b.options]
-        # One that is not absolute would be another for each who starts us elsewhere.
-        if not all(isinstance(f, str) and Path(f).is_absolute() for f in folders):
+        if not all(map(is_folder, folders)):
             raise ValidationError("A folder is an absolute path, as text.", "backend")
         for what, told in (
             ("name", [backend.name for backend in backends]),
@@ -246,6 +245,11 @@ class SettingsSchema(Strict):
             if len(set(told)) < len(told):
                 raise ValidationError(f"Two backends have the same {what}.", "backend")
         return Settings(**data, backends=tuple(backends))
+
+
+def is_folder(told: object) -> bool:
+    """Tell whether it is a path, and the same wherever we are started."""
+    return isinstance(told, str) and Path(told).is_absolute() and "\0" not in told
 
 
 def backend_of(told: dict[str, Any], data: dict[str, Any]) -> BackendSettings:

@@ -74,7 +74,14 @@ A_BACKEND = '[[backend]]\nname = "one"\n'
         ),
         *(
             (f"{A_BACKEND}folder = {each}", "backend: A folder is an absolute path")
-            for each in ("3", '""', '"volumes"', '"./volumes"', '"~/volumes"')
+            for each in (
+                "3",
+                '""',
+                '"volumes"',
+                '"./volumes"',
+                '"~/volumes"',
+                r'"/v\u0000"',
+            )
         ),
         ('[volume_type.""]', "volume_type: "),
         *(

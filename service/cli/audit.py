@@ -259,6 +259,8 @@ def keygen(
     from domain.note import NAME  # noqa: PLC0415 - as in `verify`
     from service.audit.checkpointing import make_key, named  # noqa: PLC0415
 
+    if not file.name:
+        raise typer.BadParameter("names no file")
     if name and not NAME.fullmatch(name):
         raise typer.BadParameter("must have no blanks and no +", param_hint="--name")
     try:

@@ -16,6 +16,7 @@ from domain.checkpoint import Checkpoint
 from domain.note import Signer, Verifier
 from service.audit.checkpointing import signer_in
 from service.cli import verifying
+from service.cli.app import run
 from service.cli.client import Caller, Ended, Misused, Service
 from service.cli.conftest import Shell
 
@@ -253,3 +254,11 @@ def test_a_key_is_made_once(shell: Shell, tmp_path: Path) -> None:
     assert Verifier.read(made.stdout) == signer_in(tmp_path / "key").verifier
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "File exists" in again.stderr
+
+
+@pytest.mark.parametrize("file", ["", ".", "/"])
+def test_a_key_is_made_in_a_file_that_has_a_name(
+    file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["audit", "keygen", file]) == 2
+    assert "names no file" in capsys.readouterr().err
