@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 from errno import EEXIST
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
-from adapters.folder import sync
+from adapters.durable_file import make, put
 
 TAIL = 64 * 1024  # bytes, in which the last note is for sure
 NOTE = re.compile(rb"(?:[^\n]+\n)+\n(?:\xe2\x80\x94 [^\n]+\n)+(?=\n)")
@@ -31,7 +29,7 @@ def append(path: Path, note: str) -> None:
     Raises `FileExistsError` where the file has something else.
     """
     if not path.exists():
-        begin(path, f"{note}\n")
+        make(path, f"{note}\n")
         return
     with path.open("r+b") as file:
         found, end = last_in(os.fstat(file.fileno()).st_size, file.fileno())
@@ -40,29 +38,6 @@ def append(path: Path, note: str) -> None:
         file.truncate(end)
         file.seek(end)
         put(file, f"{note}\n")
-
-
-def begin(path: Path, text: str, mode: int = 0o644) -> None:
-    """Make a file, as a whole or not at all, and on the disk.
-
-    Raises `FileExistsError`.
-    """
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    try:
-        with open(fresh, "xb", opener=partial(os.open, mode=mode)) as file:
-            put(file, text)
-        os.link(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def put(file: BinaryIO, text: str) -> None:
-    """Have all of it on the disk; a disk that fills up takes a part at first."""
-    file.write(text.encode())
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def last_in(size: int, file: int) -> tuple[list[bytes], int]:

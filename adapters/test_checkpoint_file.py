@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.checkpoint_file import TAIL, append, begin, last_notes
+from adapters.checkpoint_file import TAIL, append, last_notes
+from adapters.durable_file import make
 
 NOTES = [f"log\n{n}\n\n— log {n:0200}\n" for n in range(2 * TAIL // 200)]
 
@@ -47,9 +48,9 @@ def full(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_file_of_which_the_disk_takes_a_part_does_not_begin(tmp_path: Path) -> None:
+def test_a_file_of_which_the_disk_takes_a_part_does_not_make(tmp_path: Path) -> None:
     with full(10), pytest.raises(OSError, match="too large"):
-        begin(tmp_path / "checkpoints", NOTES[0])
+        make(tmp_path / "checkpoints", NOTES[0])
 
     assert list(tmp_path.iterdir()) == []
 

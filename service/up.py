@@ -18,7 +18,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from adapters import checkpoint_file
+from adapters import durable_file
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
@@ -267,7 +267,7 @@ def describe(data: Path, told: dict[str, Any]) -> None:
 def kept_secret(path: Path) -> str:
     """Return the secret in a file that only we can read; make it the first time."""
     if not path.exists():
-        checkpoint_file.begin(path, secrets.token_hex(32), 0o600)
+        durable_file.make(path, secrets.token_hex(32), 0o600)
     return path.read_text().strip()
 
 

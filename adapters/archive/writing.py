@@ -13,7 +13,7 @@ import msgspec
 
 from adapters.archive.compression import COMPRESS, ZstdFile
 from adapters.archive.lines import FORMAT, End, Head, Vouched
-from adapters.folder import sync
+from adapters.durable_file import sync
 from domain.chain import GENESIS
 from projections.replaying import LINK
 

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGKILL, SIGQUIT
 
+from adapters.durable_file import sync
 from adapters.embedded.kernel import Account, may_pass_closed_folders
 from adapters.embedded.process import Child, ServerFailed, end_leftover, lines_of, words
 from adapters.embedded.table import is_taken
-from adapters.folder import sync
 
 MAJOR = "18"
 INITDB_SECONDS = 120

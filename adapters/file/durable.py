@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 from threading import Lock
 
+from adapters.durable_file import sync
 from adapters.file.naming import NEW, is_ours, names
-from adapters.folder import sync
 from domain.ports import DriverFailed
 
 

@@ -43,6 +43,7 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.durable_file import sync
 from adapters.file.bookmark import bookmarks, drop
 from adapters.file.durable import (
     Names,
@@ -81,7 +82,6 @@ from adapters.file.naming import (
     strangers,
 )
 from adapters.file.still import holds_still
-from adapters.folder import sync
 from adapters.holders import holders
 from domain import reference
 from domain.ports import Cause, DriverFailed, Object

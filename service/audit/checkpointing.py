@@ -21,7 +21,7 @@ from eventsourcing.persistence import PersistenceError
 from nats.aio.client import Client
 from nats.errors import Error
 
-from adapters import checkpoint_file
+from adapters import checkpoint_file, durable_file
 from adapters.jetstream import checkpoints
 from adapters.postgres.end import End, grown
 from adapters.postgres.reading import confirm, verified
@@ -187,7 +187,7 @@ def make_key(path: Path, name: str) -> Signer:
     Raises `FileExistsError`: what was signed with an old key is still to be checked.
     """
     signer = Signer(name, secrets.token_bytes(32))
-    checkpoint_file.begin(path, f"{signer}\n", 0o600)
+    durable_file.make(path, f"{signer}\n", 0o600)
     return signer
 
 
