@@ -74,22 +74,41 @@ class Lvs:
         lv = Lv(name, origin.size_bytes, tags=tags, pool=origin.pool)
         kind = ["-kn", "-ay"] if to_use else []
         if not origin.pool:
-            size = self.cow_bytes(origin)
+            size = self.cow_bytes(origin.size_bytes)
             kind = ["-L", f"{size}b"]
             lv = replace(lv, size_bytes=size, attr=COW, origin_bytes=origin.size_bytes)
         lv = replace(lv, origin=origin.name)
         return self._create(lv, ["-s", *kind], f"{self._group.name}/{origin.name}")
 
-    def cow_bytes(self, origin: Lv) -> int:
+    def cow_bytes(self, size_bytes: int) -> int:
         """Return the room that a thick snapshot takes when all has changed."""
-        return self._group.rounded(snapshots.cow_bytes(origin.size_bytes))
+        return self._group.rounded(snapshots.cow_bytes(size_bytes))
+
+    def cover(self, lv: Lv) -> Lv:
+        """Give a thick snapshot room for all to change, or raise `NoSpace`.
+
+        LVM gives less than was asked where its chunks are larger than those of ours,
+        for it needs less then.
+        """
+        wanted = self.cow_bytes(lv.reads_bytes) if lv.is_cow else 0
+        more = wanted - lv.size_bytes
+        if more <= 0:
+            return lv
+        if more > self._group.seen().free_bytes:
+            said = f"it takes {more / GIB:.1f} GiB more"
+            raise NoSpace(self._group.name, "covering a snapshot", said, ENLARGE)
+        where = f"{self._group.name}/{lv.name}"
+        grown = replace(lv, size_bytes=wanted)
+        self._group.change(lv.name, grown, "lvextend", "-L", f"{wanted}b", where)
+        self._group.forget()
+        return self._group.seen().lvs[lv.name]
 
     def check_room(self, origins: Iterable[Lv]) -> None:
         """Raise `NoSpace` or `PoolIsFull` unless all can be snapshotted."""
         origins = list(origins)
         if any(lv.pool for lv in origins):
             self._pool.has_room()
-        wanted = sum(self.cow_bytes(lv) for lv in origins if not lv.pool)
+        wanted = sum(self.cow_bytes(lv.size_bytes) for lv in origins if not lv.pool)
         if wanted > self._group.seen().free_bytes:
             said = f"it takes {wanted / GIB:.1f} GiB"
             raise NoSpace(self._group.name, "a snapshot", said, ENLARGE)

@@ -56,6 +56,11 @@ def is_whole(lv: Lv) -> bool:
     return bool(lv.pool) or lv.is_cow
 
 
+def has_overflowed(lv: Lv) -> bool:
+    """Tell whether it is a thick one that holds nothing any more."""
+    return lv.is_cow and lv.attr[4] in INVALID
+
+
 def cow_bytes(size_bytes: int) -> int:
     """Return how much a thick snapshot keeps when all of its origin has changed.
 
@@ -88,7 +93,7 @@ def unfit(lvs: Mapping[str, Lv], lv: Lv) -> str | None:
     volume = volumes.of(lvs, volume_id) if volume_id else None
     if volume is None:
         return f"it is one of {lv.origin or was_of(lv)[0]}, which is no volume"
-    if lv.is_cow and lv.attr[4] in INVALID:
+    if has_overflowed(lv):
         return "it had no room for all that has changed, and holds nothing any more"
     if lv.reads_bytes > volume.size_bytes:
         return f"it is larger than {volume_id}"

@@ -93,7 +93,8 @@ class Snapshots:
         with self._adopting:
             lv = self.find(snapshot_id)
             if lv is None:
-                lv = self._stranger(name, asked.volume_id)
+                # First, before anything says whose it is: there may be no room.
+                lv = self._lvs.cover(self._stranger(name, asked.volume_id))
                 kept = volumes.without(lv, snapshots.WAS_OF).tags
                 tags = kept | snapshots.tags(snapshot_id, asked.volume_id, cause)
                 lv = self._lvs.tag(lv, tags, keep=False)

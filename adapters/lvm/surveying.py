@@ -80,7 +80,7 @@ def described(lvs: Mapping[str, Lv], lv: Lv) -> Object:
     claim, cause = claimed(lv), volumes.cause(lv)
     return Object(
         name=lv.name,
-        size_bytes=lv.reads_bytes,
+        size_bytes=0 if snapshots.has_overflowed(lv) else lv.reads_bytes,
         noun=claim and claim.noun,
         id=claim and claim.id,
         made_at=cause.at if cause else None,

@@ -25,6 +25,7 @@ from adapters.lvm.copies import (
     names,
 )
 from adapters.lvm.driver import LvmDriver
+from adapters.lvm.failures import NoSpace
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, lvcreate, lvm
 from domain import reference
@@ -215,6 +216,53 @@ def test_what_has_overflowed_is_no_snapshot(driver: LvmDriver, volume: UUID) -> 
     assert not found.safe_to_manage
     with pytest.raises(UnknownReference, match=str(found.reason_not_safe)):
         driver.adopt_snapshot(managed(volume, "small"), CAUSE)
+
+
+@pytest.mark.parametrize("kind", ["default"])
+@pytest.mark.parametrize("chunk", ["4k", "512k"])
+@pytest.mark.parametrize("size", ["8m", "2g"])
+def test_what_is_taken_over_has_room_for_all_to_change(
+    driver: LvmDriver, volume: UUID, chunk: str, size: str
+) -> None:
+    take = "lvcreate", "-s", "-c", chunk, "-L", size, "-n", "theirs"
+    lvm(*take, f"{GROUP}/volume-{volume}")
+    event = managed(volume, "theirs")
+
+    driver.adopt_snapshot(event, CAUSE)
+
+    with device(driver, volume).open("r+b") as file:
+        file.write(b"x" * 32 * MIB)
+    copy = copy_of(event.originator_id)
+    fresh("default").create(copy, CAUSE)
+    assert held(driver, copy.originator_id) == {b"before"}
+
+
+@pytest.mark.parametrize("kind", ["default"])
+def test_what_nothing_can_cover_is_left_alone_as_it_was(
+    driver: LvmDriver, volume: UUID
+) -> None:
+    lvm("lvcreate", "-s", "-L", "8m", "-n", "theirs", f"{GROUP}/volume-{volume}")
+    lvm("lvcreate", "-y", "-Wn", "-l", "95%FREE", "-n", "rest", GROUP)
+    before = lvm("lvs", "-o", "lv_name,lv_size,lv_tags", GROUP)
+
+    with pytest.raises(NoSpace, match=r"it takes 1\.0 GiB more"):
+        driver.adopt_snapshot(managed(volume, "theirs"), CAUSE)
+
+    assert lvm("lvs", "-o", "lv_name,lv_size,lv_tags", GROUP) == before
+
+
+@pytest.mark.parametrize("kind", ["default"])
+def test_a_survey_sees_that_one_holds_nothing_any_more(
+    driver: LvmDriver, volume: UUID, snapshot: UUID
+) -> None:
+    name = f"_snapshot-{snapshot}"
+    lvm("lvreduce", "-f", "-y", "-L", "8m", f"{GROUP}/{name}")
+    with device(driver, volume).open("r+b") as file:
+        file.write(b"x" * 32 * MIB)
+
+    told = {each.name: each.size_bytes for each in driver.survey().objects}
+
+    assert told[name] == 0
 
 
 @pytest.mark.parametrize("when", ["before", "since"])
