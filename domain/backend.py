@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 from domain import aggregate
 from domain.aggregate import Aggregate, Done, Intent, NotDone
-from domain.drift import Drift, Explanation, Remedy, Subject
+from domain.drift import OBJECT, Drift, Explanation, Remedy, Subject
 from domain.lifecycle import Lifecycle
 from domain.pool import passed
 from domain.ports import Object
@@ -199,6 +199,15 @@ class Backend(Aggregate):
             """What tells it from others."""
             return Key(self.noun, self.subject, self.drift)
 
+        def is_as(self, told: Told) -> bool:
+            """Tell whether what is told now is what was found.
+
+            What is neither a volume nor a snapshot may grow all the time: no news.
+            """
+            said = told["expected"], told["found"], told["remedy"]
+            same = (self.expected, self.found, self.remedy) == said
+            return same or self.noun == OBJECT
+
         def apply(self, backend: Backend) -> None:
             backend.drift = backend.drift | {self.key: self}
 
@@ -379,16 +388,21 @@ class Backend(Aggregate):
     def compare(
         self, subject: Subject, findings: Sequence[Told], among: Collection[Drift]
     ) -> None:
-        """Note what is otherwise with a subject, and what is no more, among these."""
+        """Note what is otherwise with a subject, and what is no more, among these.
+
+        What is otherwise in another way than it was is cleared, and found anew.
+        """
         status = ADMINISTRATION.after("compare", self)
         named = {"backend": self.name, "noun": subject.noun, "subject": subject.name}
-        found = {told["drift"] for told in findings}
-        for drift in [each for each in among if each not in found]:
-            if Key(subject.noun, subject.name, drift) in self.drift:
+        found = {told["drift"]: told for told in findings}
+        for drift in dict.fromkeys([*among, *found]):
+            known = self.drift.get(Key(subject.noun, subject.name, drift))
+            stays = known and known.is_as(found[drift]) if drift in found else False
+            if known and not stays:
                 self.record(Backend.DriftCleared, status=status, drift=drift, **named)
         for told in findings:
-            known = Key(subject.noun, subject.name, told["drift"]) in self.drift
-            if not known and len(self.drift) < MOST_DRIFT:
+            stands = Key(subject.noun, subject.name, told["drift"]) in self.drift
+            if not stands and len(self.drift) < MOST_DRIFT:
                 self.record(Backend.DriftFound, status=status, **named, **told)
 
     def repair(self, found: Backend.DriftFound, **needed: Any) -> None:

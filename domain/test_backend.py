@@ -156,6 +156,40 @@ def test_what_differs_no_more_is_cleared_once() -> None:
     assert (backend.version, backend.drift) == (4, {})
 
 
+@pytest.mark.parametrize(
+    "now",
+    [
+        MISSING | {"expected": "3 GiB"},
+        MISSING | {"found": "1 GiB"},
+        MISSING | {"remedy": Remedy.GROW},
+    ],
+)
+@pytest.mark.parametrize("among", [ALL, []])
+def test_what_differs_in_another_way_is_found_anew(
+    now: Told, among: list[Drift]
+) -> None:
+    backend = announced()
+    backend.compare(IT, [MISSING], ALL)
+
+    for _ in range(2):
+        backend.compare(IT, [now], among)
+
+    [*_, cleared, _] = backend.collect_events()
+    assert (type(cleared), backend.version) == (Backend.DriftCleared, 5)
+    [standing] = backend.drift.values()
+    assert standing.is_as(now)
+
+
+def test_what_is_nobodys_is_found_once_however_it_grows() -> None:
+    backend = announced()
+    its = Subject("object", "core")
+
+    for number in range(3):
+        backend.compare(its, [MISSING | {"found": f"core of {number} GiB"}], ALL)
+
+    assert backend.version == 3
+
+
 def test_what_was_not_looked_at_stays() -> None:
     backend = announced()
     backend.compare(IT, [MISSING], ALL)
