@@ -447,6 +447,13 @@ class SnapshotContract(Suite):
                 driver.create(asked_for, CAUSE)
         with pytest.raises(DriverFailed, match="cut short"):
             driver.revert(reversion(written, snapshot, size_gib=2), LATER)
+        with pytest.raises(DriverFailed, match="cut short"):
+            driver.take_snapshot(wanted(written, size_gib=2), CAUSE)
+        for consistent in (True, False):
+            event = together(consistent=consistent)
+            event.members.append(Member(uuid4(), written, 2))
+            with pytest.raises(DriverFailed, match="cut short"):
+                driver.take_group_snapshot(event, CAUSE)
 
         assert counted(driver) == before
         assert held(device(driver, written)) == {b"after!"}

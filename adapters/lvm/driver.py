@@ -222,7 +222,9 @@ class LvmDriver:
         """Take an LVM snapshot, for which LVM holds up the volume itself."""
         snapshot_id = asked.originator_id
         with self._at_work("snapshot", snapshot_id):
-            return self._snapshots.take(snapshot_id, asked.volume_id, cause)
+            return self._snapshots.take(
+                snapshot_id, asked.volume_id, asked.size_gib, cause
+            )
 
     def delete_snapshot(
         self, snapshot_id: UUID, made_at: str, progress: Progress = unheard

@@ -55,12 +55,22 @@ class Snapshots:
             raise SnapshotGone(snapshot_id, self._path(snapshot_id))
         return lv
 
-    def take(self, snapshot_id: UUID, volume_id: UUID, cause: Cause) -> str:
-        """Take one, and return its device's path."""
+    def origin(self, volume_id: UUID, size_gib: int) -> Lv:
+        """Return a volume of which one can be taken; raise `Gone` or `CutShort`."""
+        lv = volumes.of(self._group.seen().lvs, volume_id)
+        if lv is None:
+            raise Gone(volume_id, self._lvs.path(volumes.name(volume_id)))
+        self._lvs.check_whole(lv, size_gib)
+        return lv
+
+    def take(
+        self, snapshot_id: UUID, volume_id: UUID, size_gib: int, cause: Cause
+    ) -> str:
+        """Take one of a volume of that size, and return its device's path."""
         lv = snapshots.of(self._group.seen().lvs, snapshot_id)
         if lv is None:
             with suppress(AlreadyThere):
-                self._take(snapshot_id, volume_id, cause)
+                self._take(snapshot_id, volume_id, size_gib, cause)
             lv = self.find(snapshot_id)
         if lv is None:
             raise Unexplained(self._path(snapshot_id))
@@ -68,7 +78,7 @@ class Snapshots:
             raise MadeForAnother(self._lvs.path(lv.name), made_by)
         if not snapshots.is_whole(lv):
             self._lvs.remove(lv)
-            lv = self._take(snapshot_id, volume_id, cause)
+            lv = self._take(snapshot_id, volume_id, size_gib, cause)
         return self._lvs.path(lv.name)
 
     def delete(self, snapshot_id: UUID, made_at: str, progress: Progress) -> str | None:
@@ -121,10 +131,10 @@ class Snapshots:
             return cause
         raise Unexplained(self._lvs.path(lv.name))
 
-    def _take(self, snapshot_id: UUID, volume_id: UUID, cause: Cause) -> Lv:
-        origin = volumes.of(self._group.seen().lvs, volume_id)
-        if origin is None:
-            raise Gone(volume_id, self._lvs.path(volumes.name(volume_id)))
+    def _take(
+        self, snapshot_id: UUID, volume_id: UUID, size_gib: int, cause: Cause
+    ) -> Lv:
+        origin = self.origin(volume_id, size_gib)
         self._lvs.check_room([origin])
         name = snapshots.name(snapshot_id)
         tags = snapshots.tags(snapshot_id, volume_id, cause)

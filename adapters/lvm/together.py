@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from adapters.lvm import snapshots, volumes
-from adapters.lvm.failures import Gone, MadeForAnother
+from adapters.lvm import snapshots
+from adapters.lvm.failures import MadeForAnother
 from adapters.lvm.fronts import Fronts
 from adapters.lvm.group import Group
 from adapters.lvm.limits import within
@@ -37,7 +37,9 @@ class Together:
         try:
             for each in members:
                 with within():
-                    self._snapshots.take(each.snapshot_id, each.volume_id, cause)
+                    self._snapshots.take(
+                        each.snapshot_id, each.volume_id, each.size_gib, cause
+                    )
         except (DriverFailed, OSError):
             self._drop(members, cause)
             raise
@@ -51,7 +53,9 @@ class Together:
         if self._were_at_once(members, cause):
             return
         self._drop(members, cause)
-        origins = [self._origin(each) for each in members]
+        origins = [
+            self._snapshots.origin(each.volume_id, each.size_gib) for each in members
+        ]
         self._lvs.check_room(origins)
         try:
             self._hold_up_and_take(members, origins, cause)
@@ -92,10 +96,3 @@ class Together:
             if lv and self._snapshots.made_by(lv) == cause:
                 with within():
                     self._lvs.remove(lv)
-
-    def _origin(self, member: Member) -> Lv:
-        lv = volumes.of(self._group.seen().lvs, member.volume_id)
-        if lv is None:
-            path = self._lvs.path(volumes.name(member.volume_id))
-            raise Gone(member.volume_id, path)
-        return lv
