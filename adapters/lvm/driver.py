@@ -30,6 +30,7 @@ from adapters.lvm.failures import (
     LvmFailed,
     MadeForAnother,
     NoMapper,
+    NoSnapshot,
     NotThere,
     PoolIsBroken,
     StillOpen,
@@ -341,6 +342,8 @@ class LvmDriver:
                 raise Gone(its_id, self._lvs.path(volumes.name(its_id)))
             wanted = volumes.tags(its_id, cause)
             if noun == surveying.SNAPSHOT and of:
+                if surveying.parents(lvs, lv) - {of}:
+                    raise NoSnapshot(self._group.name, lv.name, f"it is none of {of}")
                 wanted = snapshots.tags(its_id, of, cause)
             said = volumes.cause(lv)
             if said and said.at != cause.at:

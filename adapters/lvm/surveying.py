@@ -102,7 +102,17 @@ def lacking(lv: Lv, claim: Claim) -> Iterator[str]:
 
 def parent(lvs: Mapping[str, Lv], snapshot: Lv) -> UUID | None:
     """Return which volume a snapshot is of: as LVM knows, or else as it says."""
+    return taken_of(lvs, snapshot) or snapshots.said_of(snapshot)
+
+
+def parents(lvs: Mapping[str, Lv], snapshot: Lv) -> set[UUID]:
+    """Return all volumes that LVM or itself says it is of; it should be one at most."""
+    known, said = taken_of(lvs, snapshot), volumes.named(snapshot, snapshots.OF)
+    return {*said, *filter(None, [known])}
+
+
+def taken_of(lvs: Mapping[str, Lv], snapshot: Lv) -> UUID | None:
+    """Return which volume a snapshot is of, as far as LVM knows."""
     origin = lvs.get(snapshot.origin)
     claim = claimed(origin) if origin else None
-    known = claim.id if claim and claim.noun == VOLUME else None
-    return known or snapshots.said_of(snapshot)
+    return claim.id if claim and claim.noun == VOLUME else None

@@ -218,6 +218,26 @@ def test_what_has_overflowed_is_no_snapshot(driver: LvmDriver, volume: UUID) -> 
         driver.adopt_snapshot(managed(volume, "small"), CAUSE)
 
 
+@pytest.mark.parametrize("told", ["by a tag", "by LVM"])
+def test_a_snapshot_of_another_volume_is_not_marked_as_this_ones(
+    driver: LvmDriver, volumes: list[UUID], snapshot: UUID, told: str
+) -> None:
+    its, other = volumes
+    name = f"{GROUP}/_snapshot-{snapshot}"
+    more = [f"--addtag=holdfast.of={other}"] if told == "by a tag" else []
+    lvm("lvchange", f"--deltag=holdfast.of={its}", *more, name)
+    before = lvm("lvs", "-o", "lv_tags", name)
+    wrong, right = (its, other) if more else (other, its)
+
+    with pytest.raises(UnknownReference, match=f"it is none of {wrong}"):
+        driver.mark("snapshot", snapshot, CAUSE, wrong)
+
+    assert lvm("lvs", "-o", "lv_tags", name) == before
+    if not more:
+        driver.mark("snapshot", snapshot, CAUSE, right)
+        assert f"holdfast.of={right}" in lvm("lvs", "-o", "lv_tags", name)[0]["lv_tags"]
+
+
 @pytest.mark.parametrize("kind", ["default"])
 @pytest.mark.parametrize("chunk", ["4k", "512k"])
 @pytest.mark.parametrize("size", ["8m", "2g"])
