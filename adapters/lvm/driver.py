@@ -247,7 +247,9 @@ class LvmDriver:
         with self._at_work("adopt", volume_id), self._adopting:
             lv = self._find(volume_id)
             if lv is None:
-                lv = self._whole(self._stranger(name, volume_id))
+                lv = self._stranger(name, volume_id)
+                self._lvs.check_name(lv, volumes.name(volume_id))
+                lv = self._whole(lv)
                 lv = self._lvs.tag(lv, volumes.tags(volume_id, cause))
             elif (made_by := self._made_by(lv)) != cause:
                 raise MadeForAnother(self._lvs.path(lv.name), made_by)

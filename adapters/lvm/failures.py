@@ -96,6 +96,7 @@ class StillUsed(LvmFailed, VolumeIsBusy):
     """LVM found that something uses the logical volume."""
 
 
+LOOK = "look at what is there"
 ENLARGE = "add a disk to the volume group, or use another backend"
 DISKS = "see with `lsblk` and in the kernel log whether its disks are there"
 FAILING = "see in the kernel log which disk fails, and have it back or replace it"
@@ -103,7 +104,7 @@ REPAIR = "keep a copy of its disks, and repair it with `lvconvert --repair`"
 
 # fmt: off
 REFUSALS = [  # the first that matches what LVM says
-    (r"already exists",              AlreadyThere,    "look at what is there"),
+    (r"already exists",              AlreadyThere,    LOOK),
     (r"[Ii]nsufficient (free|suit)", NoSpace,         ENLARGE),
     (r"free space in (thin )?pool",  PoolFull,        "extend the pool"),
     (r"PVs? .*missing|missing PV",   GroupOutOfSight, DISKS),

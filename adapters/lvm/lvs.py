@@ -14,6 +14,8 @@ from adapters.lvm.clearing import Clearing, is_busy
 from adapters.lvm.failures import (
     ENLARGE,
     GIB,
+    LOOK,
+    AlreadyThere,
     CutShort,
     HalfRemoved,
     InUse,
@@ -153,6 +155,12 @@ class Lvs:
             where = f"{self._group.name}/{lv.name}"
             self._group.change(lv.name, now, "lvchange", *said, where)
         return now
+
+    def check_name(self, lv: Lv, name: str) -> None:
+        """Raise `AlreadyThere` where something else has the name it is to have."""
+        if lv.name != name and self._group.find(name):
+            said = f"{name} already exists"
+            raise AlreadyThere(self._group.name, "lvrename", said, LOOK)
 
     def rename(self, lv: Lv, name: str) -> Lv:
         """Call it otherwise, if it is not called so."""

@@ -103,8 +103,10 @@ class Snapshots:
         with self._adopting:
             lv = self.find(snapshot_id)
             if lv is None:
-                # First, before anything says whose it is: there may be no room.
-                lv = self._lvs.cover(self._stranger(name, asked.volume_id))
+                lv = self._stranger(name, asked.volume_id)
+                self._lvs.check_name(lv, snapshots.name(snapshot_id))
+                # Before anything says whose it is: there may be no room.
+                lv = self._lvs.cover(lv)
                 kept = volumes.without(lv, snapshots.WAS_OF).tags
                 tags = kept | snapshots.tags(snapshot_id, asked.volume_id, cause)
                 lv = self._lvs.tag(lv, tags, keep=False)

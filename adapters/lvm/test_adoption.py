@@ -19,7 +19,7 @@ from adapters.contracts.drivers import (
 )
 from adapters.lvm import worker
 from adapters.lvm.driver import LvmDriver
-from adapters.lvm.failures import AnothersToo
+from adapters.lvm.failures import AlreadyThere, AnothersToo
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, POOL, lvcreate, lvm
 from domain import reference
@@ -169,6 +169,17 @@ def test_a_clone_of_cinders_is_a_volume_like_others(thin: LvmDriver) -> None:
 
     assert read(device(thin, VOLUME), 4096, 8) == b"cinder's"
     assert thin.adopt(wanted(source.name), LATER).size_gib == 1
+
+
+def test_what_cannot_have_its_name_is_left_as_it_was(thick: LvmDriver) -> None:
+    lvcreate("default", "db", GIB + GIB // 2)
+    lvcreate("default", f"volume-{VOLUME}", GIB)
+    before = lvm("lvs", "-o", "lv_name,lv_size,lv_tags", GROUP)
+
+    with pytest.raises(AlreadyThere, match=f"volume-{VOLUME} already exists"):
+        thick.adopt(wanted(volume_id=VOLUME), CAUSE)
+
+    assert lvm("lvs", "-o", "lv_name,lv_size,lv_tags", GROUP) == before
 
 
 class Killed(BaseException):

@@ -25,7 +25,7 @@ from adapters.lvm.copies import (
     names,
 )
 from adapters.lvm.driver import LvmDriver
-from adapters.lvm.failures import NoSpace
+from adapters.lvm.failures import AlreadyThere, NoSpace
 from adapters.lvm.test_driver import fresh
 from adapters.lvm.testing import DISKS, GROUP, lvcreate, lvm
 from domain import reference
@@ -101,6 +101,20 @@ def test_a_snapshot_of_what_is_no_volume_cannot_be_taken_over(
     assert listed.source_reference is None
     with pytest.raises(UnknownReference):
         driver.adopt_snapshot(managed(volume, "nightly"), CAUSE)
+
+
+def test_a_snapshot_whose_name_is_taken_is_left_as_it_was(
+    driver: LvmDriver, volume: UUID, kind: str
+) -> None:
+    bring(kind, volume)
+    event = managed(volume, "nightly")
+    lvcreate(kind, f"_snapshot-{event.originator_id}", MIB)
+    before = lvm("lvs", "-o", "lv_name,lv_size,lv_tags", GROUP)
+
+    with pytest.raises(AlreadyThere):
+        driver.adopt_snapshot(event, CAUSE)
+
+    assert lvm("lvs", "-o", "lv_name,lv_size,lv_tags", GROUP) == before
 
 
 def test_a_snapshot_in_use_is_neither_taken_over_nor_let_go(
