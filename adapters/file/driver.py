@@ -277,11 +277,11 @@ class FileDriver:
             objects = [each for some in kept for each in some.objects()]
             known = {each.name for each in objects} | OF_FILESYSTEMS
             known |= {some.incoming.name for some in kept}
-            objects += [
-                Object(readable(name), size_of(self._folder / name))
-                for name in names(self._folder) - known  # homes without data as well
-                if not any(some.is_leftover(name) for some in kept)
-            ]
+            for name in names(self._folder) - known:  # homes without data as well
+                if not any(some.is_leftover(name) for some in kept):
+                    with suppress(FileNotFoundError):  # it may go meanwhile
+                        size_bytes = size_of(self._folder / name)
+                        objects.append(Object(readable(name), size_bytes))
             ids = (each.id for each in objects if each.noun == "volume")
             used = {i for i in ids if i and is_held_by_others(self._volumes.path(i))}
             self._volumes.look()  # it may have gone out of sight meanwhile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -89,7 +90,11 @@ def size_of(path: Path) -> int:
     """
     if path.is_symlink() or not path.is_dir():
         return path.lstat().st_size
-    return max((each.lstat().st_size for each in path.iterdir()), default=0)
+    sizes = [0]
+    for each in path.iterdir():
+        with suppress(FileNotFoundError):  # somebody may remove it meanwhile
+            sizes.append(each.lstat().st_size)
+    return max(sizes)
 
 
 def readable(name: str) -> str:

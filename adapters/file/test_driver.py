@@ -15,6 +15,7 @@ import pytest
 from adapters.contracts.adoption import AdoptionContract, wanted
 from adapters.contracts.drivers import CAUSE, GIB, DriverContract, asked, device
 from adapters.contracts.snapshots import AnySizeContract, SnapshotContract
+from adapters.file import driver as driving
 from adapters.file.driver import FileDriver
 from adapters.file.durable import empty
 from adapters.file.failures import Crowded, NoSpace
@@ -807,3 +808,17 @@ def test_a_survey_goes_on_whatever_somebody_has_put_there(
     found = {each.name: each.id for each in driver.survey().objects}
 
     assert found == {str(volume): volume, other: None, "\\xff": None}
+
+
+def test_a_survey_goes_on_when_what_it_looks_at_goes(
+    driver: FileDriver, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "diary").write_bytes(b"diary")
+    monkeypatch.setattr(driving, "names", lambda path: names(path) | {"gone"})
+    there = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: [path / "gone", *there(path)])
+
+    [found] = driver.survey().objects
+
+    assert (found.name, found.size_bytes) == ("theirs", 5)
