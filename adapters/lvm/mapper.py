@@ -132,9 +132,13 @@ class Mapper:
         self._change("load", Verb.TABLE_LOAD, name, rows=1, said=target(row))
 
     def message(self, name: str, words: str) -> None:
-        """Tell something to a device's first target, a thin pool for example."""
+        """Tell something to a device's first target, a thin pool for example.
+
+        That writes down at once what it has heard.
+        """
         said = SECTOR_OF_TARGET.pack(0) + words.encode() + b"\0"
-        self._change(f"message {words}", Verb.TARGET_MSG, name, said=said)
+        tell = partial(self._change, f"message {words}", Verb.TARGET_MSG)
+        in_time(partial(tell, name, said=said))
 
     def suspend(self, name: str) -> None:
         """Hold up what comes to a device; what is under way ends first."""

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -30,7 +30,7 @@ from adapters.lvm.driver import LvmDriver
 from adapters.lvm.failures import Hung, NoSpace, PoolIsBroken, PoolIsFull
 from adapters.lvm.faulty import MODULES, FaultyDisk
 from adapters.lvm.mapper import CONTROL, HEADER, ROOM, mapped
-from adapters.lvm.testing import FRONTS, QUICK, run
+from adapters.lvm.testing import FRONTS, MAPPER, QUICK, run
 from domain.ports import DriverFailed, Export
 from service.agents import driver_of
 from service.settings import LVM_DRIVER, BackendSettings
@@ -39,6 +39,7 @@ pytestmark = pytest.mark.lvm(disks=("12G",), modules=MODULES, lio=True)
 
 GROUP = "faulty"
 POOL = f"{GROUP}/{GROUP}-pool"
+STRAY = 4711  # the number of a thin volume that LVM knows nothing of
 POOL_DEVICE = f"{mapped(GROUP, f'{GROUP}-pool')}-tpool"
 KEPT, DOOMED, LEAVING, GROWING, NEW, BROUGHT = map(
     UUID, (f"{n:032x}" for n in range(6))
@@ -264,6 +265,20 @@ def test_a_pool_that_an_lvm_which_was_killed_has_held_up_goes_on(
     driver.create(asked(), CAUSE)
 
 
+def test_a_pool_whose_disk_hangs_holds_up_nobody_who_tells_it_something(
+    disk: FaultyDisk,
+) -> None:
+    driver = fresh("thin")
+    driver.create(asked(), CAUSE)
+    disk.suffer("suspended")
+
+    with in_a_hurry(), pytest.raises(TimeoutError):
+        MAPPER.message(POOL_DEVICE, f"create_thin {STRAY}")
+
+    disk.mend()
+    eventually(partial(has_told, f"delete {STRAY}"))
+
+
 # Room that ends
 
 
@@ -376,6 +391,14 @@ def outcome(operation: Operation, driver: LvmDriver) -> str:
     except DriverFailed as failure:
         return failure.code
     return DONE
+
+
+def has_told(message: str) -> bool:
+    """Tell whether the pool has done now what it was told."""
+    with suppress(OSError):
+        MAPPER.message(POOL_DEVICE, message)
+        return True
+    return False
 
 
 def is_done(operation: Operation, driver: LvmDriver) -> bool:
