@@ -29,6 +29,11 @@ class Clearing:
         self._request = REQUESTS[how]
         self._most_bytes = size_mib * MIB
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything is written."""
+        return self._request is not None
+
     def clear(self, device: Path, size: int, done: int, keep: Told, tell: Told) -> None:
         """Clear a device from where it was left, in steps.
 

@@ -299,28 +299,40 @@ class Lvs:
         return alone
 
     def _clear(self, lv: Lv, progress: Progress) -> str:
+        """Clear what it holds; a volume says before the first block that it is begun.
+
+        It says so no more where somebody has it open and nothing was cleared.
+        """
+        begun = not volumes.is_ours(lv) or volumes.is_cleared(lv)
+
         def keep(done: int, _: int) -> None:
             with within():
                 self.keep(lv.name, volumes.CLEARED, done)
 
         def tell(done: int, size: int) -> None:
+            nonlocal begun
+            begun = True
             progress(100.0 * done / size)
 
         device = Path(self.active(lv))
         done = volumes.kept(lv, volumes.CLEARED)
+        if self._clearing.is_needed and not begun:
+            self.keep(lv.name, volumes.CLEARED, 0)
         try:
             self._clearing.clear(device, lv.size_bytes, done, keep, tell)
         except OSError as error:
             if is_busy(error):
+                if not begun:
+                    self.tag(self._group.seen().lvs[lv.name], lv.tags, keep=False)
                 raise InUse(str(device)) from error
             raise
         return self._clearing.how
 
 
 def is_half_removed(lv: Lv) -> bool:
-    """Tell whether something of it is cleared, or it is no snapshot any more."""
+    """Tell whether its clearing is begun, or it is no snapshot any more."""
     split = snapshots.is_managed(lv) and not snapshots.is_whole(lv)
-    return split or volumes.kept(lv, volumes.CLEARED) > 0
+    return split or volumes.is_cleared(lv)
 
 
 def dm_uuid(group: str, lv: str) -> str:

@@ -26,7 +26,7 @@ from adapters.contracts.snapshots import AnySizeContract, SnapshotContract, want
 from adapters.contracts.targets import KEY, MIB
 from adapters.lvm import thin
 from adapters.lvm.driver import LvmDriver
-from adapters.lvm.failures import HalfRemoved, NoSpace, PoolIsFull
+from adapters.lvm.failures import HalfRemoved, InUse, NoSpace, PoolIsFull
 from adapters.lvm.mapper import mapped
 from adapters.lvm.testing import DISKS, FRONTS, GROUP, MAPPER, POOL, lvcreate, lvm, run
 from adapters.lvm.volumes import CLEARED
@@ -205,6 +205,40 @@ class TestThick(LvmContract):
             os.close(opened[0])
 
         assert driver.delete(volume, CAUSE.at) == "zero"
+
+    def test_one_that_was_opened_after_a_kill_amid_its_clearing_is_not_as_it_was(
+        self, driver: LvmDriver, volume: UUID
+    ) -> None:
+        def die(_: float) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            driver.delete(volume, CAUSE.at, die)
+
+        path = Path("/dev", GROUP, f"volume-{volume}")
+        with path.open("rb"), pytest.raises(HalfRemoved):
+            fresh("default").delete(volume, CAUSE.at)
+
+    def test_one_that_was_opened_before_anything_is_cleared_is_as_it_was(
+        self, driver: LvmDriver, volume: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, opened = Path("/dev", GROUP, f"volume-{volume}"), list[int]()
+        write(path, 4096, b"before")
+        clear = driver._lvs._clearing.clear
+
+        def open_and_clear(*args: Any) -> None:
+            opened.append(os.open(path, os.O_RDONLY | os.O_EXCL))
+            clear(*args)
+
+        monkeypatch.setattr(driver._lvs._clearing, "clear", open_and_clear)
+        with pytest.raises(InUse):
+            driver.delete(volume, CAUSE.at)
+
+        with pytest.raises(VolumeIsBusy) as refused:
+            fresh("default").delete(volume, CAUSE.at)
+        assert not isinstance(refused.value, HalfRemoved)
+        os.close(opened[0])
+        assert read(path, 4096, 6) == b"before"
 
     def test_an_origin_of_snapshots_grows_while_it_is_used(
         self, driver: LvmDriver, volume: UUID

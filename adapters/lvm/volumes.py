@@ -173,6 +173,11 @@ def is_unfilled(lv: Lv) -> bool:
     return any(tag.startswith(COPIED) for tag in lv.tags)
 
 
+def is_cleared(lv: Lv) -> bool:
+    """Tell whether some of it may be cleared, before it is removed."""
+    return any(tag.startswith(CLEARED) for tag in lv.tags)
+
+
 def with_kept(lv: Lv, what: str, done: int) -> Lv:
     """Return it as it is when so many bytes are done."""
     return replace(lv, tags=without(lv, what).tags | {f"{what}{done}"})
