@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 from adapters.lvm.failures import NoMapper
@@ -141,10 +142,24 @@ class Mapper:
         in_time(partial(tell, name, said=said))
 
     def suspend(self, name: str) -> None:
-        """Hold up what comes to a device; what is under way ends first."""
-        flags = SUSPENDED | SKIP_LOCKFS
+        """Hold up what comes to a device; what is under way ends first.
+
+        Where that takes too long, the kernel goes on with it, and no resumption that
+        is asked for before has an effect: so the device goes on once it is held up.
+        """
         suspend = partial(self._change, "suspend", Verb.DEV_SUSPEND)
-        in_time(partial(suspend, name, flags=flags))
+        given_up = Event()
+
+        def hold_up() -> None:
+            suspend(name, flags=SUSPENDED | SKIP_LOCKFS)
+            if given_up.is_set():
+                self._change("resume", Verb.DEV_SUSPEND, name, flags=SKIP_LOCKFS)
+
+        try:
+            in_time(hold_up)
+        except TimeoutError:
+            given_up.set()
+            raise
 
     def resume(self, name: str) -> None:
         """Let a device go on with the table that was loaded.

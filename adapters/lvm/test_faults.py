@@ -24,6 +24,7 @@ import pytest
 from adapters.contracts.adoption import wanted
 from adapters.contracts.drivers import CAUSE, NODE_1, asked, device, read
 from adapters.contracts.initiator import Initiator, eventually
+from adapters.contracts.snapshots import together
 from adapters.contracts.targets import KEY, proven
 from adapters.lvm import limits, shell
 from adapters.lvm.driver import LvmDriver
@@ -382,6 +383,27 @@ def test_a_host_whose_writes_are_held_up_is_taken_away_when_the_disk_lets_go(
         writing.kill()
         writing.wait()
     assert driver.exports() == set()
+
+
+def test_a_host_goes_on_though_its_disk_kept_it_from_being_held_up_in_time(
+    disk: FaultyDisk,
+) -> None:
+    driver = fresh("default")
+    driver.create(asked(volume_id=KEPT), CAUSE)
+    front = device(driver, KEPT)
+    disk.suffer("suspended")
+    writing = fill(front, mib=64)
+    eventually(lambda: held(front.resolve()))
+
+    with in_a_hurry(), pytest.raises(Hung):
+        driver.take_group_snapshot(together(KEPT), CAUSE)
+
+    disk.mend()
+    try:
+        assert writing.wait(20) == 0
+    finally:
+        MAPPER.resume(front.name)  # or the group could not be removed
+        writing.wait()
 
 
 def outcome(operation: Operation, driver: LvmDriver) -> str:
