@@ -64,8 +64,7 @@ def server_account(folder: Path) -> Account | None:
 
 def initialise(folder: Path, account: Account | None) -> None:
     """Make `folder`/data; what an interrupted attempt left is removed."""
-    for half_made in folder.glob("new-*"):
-        shutil.rmtree(half_made, ignore_errors=True)
+    tidy(folder)
     # A name of its own: the last attempt's processes may still be writing into theirs.
     new = Path(tempfile.mkdtemp(prefix="new-", dir=folder))
     if account:
@@ -79,7 +78,13 @@ def initialise(folder: Path, account: Account | None) -> None:
     ).finish(INITDB_SECONDS)
     (new / "data").rename(folder / "data")
     sync(folder)  # or the next start might remove it as half-made
-    new.rmdir()
+    tidy(folder)  # of what those have written meanwhile, too
+
+
+def tidy(folder: Path) -> None:
+    """Remove what attempts to make the data have left."""
+    for half_made in folder.glob("new-*"):
+        shutil.rmtree(half_made, ignore_errors=True)
 
 
 def refuse_other_major(data: Path) -> None:
