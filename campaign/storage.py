@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from adapters.file.naming import ID, is_ours, names
+from adapters.file.testing import kept_in
 from adapters.file.volumes import Volumes
 from adapters.lvm import limits, snapshots, together, volumes
 from adapters.lvm.report import LV_FIELDS, Lv, lv_of
@@ -82,7 +83,7 @@ class Files:
         """Return each volume's files, and those of none."""
         kept, taken = self._kept(""), self._kept(SNAPSHOT)
         ours = kept.keys() | {f"{SNAPSHOT}{key}" for key in taken}
-        return Found(kept, taken, names(self._folder) - ours)
+        return Found(kept, taken, kept_in(self._folder) - ours)
 
     def read(self, places: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], str]:
         """Return the text at each place in a volume's file, or a snapshot's."""
