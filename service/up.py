@@ -257,10 +257,8 @@ def found_by_others(settings: Settings, url: str) -> dict[str, Any]:
 def describe(data: Path, told: dict[str, Any]) -> None:
     """Write it, as a whole or not at all, whenever the power goes."""
     fresh = data / f".{DESCRIPTION}"
-    with fresh.open("w") as file:
-        file.write(json.dumps(told) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # or the name may outlive what it is of
+    with fresh.open("wb") as file:
+        durable_file.put(file, json.dumps(told) + "\n")
     fresh.replace(data / DESCRIPTION)
 
 

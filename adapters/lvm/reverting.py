@@ -155,7 +155,7 @@ class Reverting:
 
 def is_mixed(volume: Lv) -> bool:
     """Tell whether it may hold some of what it held, and some of what it is to."""
-    return any(tag.startswith(RESTORED) for tag in volume.tags)
+    return volumes.says(volume, RESTORED)
 
 
 def by(cause: Cause) -> str:

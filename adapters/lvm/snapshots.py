@@ -146,5 +146,5 @@ def could_be(lv: Lv) -> bool:
     """
     if is_managed(lv) or was_of(lv):
         return True
-    ours = any(tag.startswith(OURS) for tag in lv.tags)
+    ours = volumes.says(lv, OURS)
     return bool(lv.origin) and not ours and not reference.volume_of(lv.name)

@@ -79,7 +79,7 @@ def helpers(lvs: Mapping[str, Lv], volume_id: UUID) -> list[Lv]:
 
 def is_helper(lv: Lv) -> bool:
     """Tell whether it is only there to help a volume for a while."""
-    return any(tag.startswith(FOR) for tag in lv.tags)
+    return says(lv, FOR)
 
 
 def whose_else(lv: Lv, volume_id: UUID) -> UUID | None:
@@ -162,6 +162,11 @@ def mended(pool: Lv, at: str) -> Lv:
     return replace(pool, tags=without(pool, MENDED).tags | {f"{MENDED}{at}"})
 
 
+def says(lv: Lv, what: str) -> bool:
+    """Tell whether it has a tag that begins so."""
+    return any(tag.startswith(what) for tag in lv.tags)
+
+
 def kept(lv: Lv, what: str) -> int:
     """Return how many of its bytes it says are done, `CLEARED` or so."""
     those = (tag.removeprefix(what) for tag in lv.tags if tag.startswith(what))
@@ -170,12 +175,12 @@ def kept(lv: Lv, what: str) -> int:
 
 def is_unfilled(lv: Lv) -> bool:
     """Tell whether what it is to hold has not been copied into it."""
-    return any(tag.startswith(COPIED) for tag in lv.tags)
+    return says(lv, COPIED)
 
 
 def is_cleared(lv: Lv) -> bool:
     """Tell whether some of it may be cleared, before it is removed."""
-    return any(tag.startswith(CLEARED) for tag in lv.tags)
+    return says(lv, CLEARED)
 
 
 def with_kept(lv: Lv, what: str, done: int) -> Lv:

@@ -97,7 +97,8 @@ class Checkpointing:
             known.append(kept.checkpoint)
             if kept.frontier.size:
                 self._frontier, self._link = kept.frontier, kept.checkpoint.link
-        if self._file and (carried := last_in(self._file, signer)):
+        carried = last_in(self._file, signer) if self._file else None
+        if carried:
             known.append(carried)
         for checkpoint in sorted(known, key=lambda known: known.size):
             await asyncio.to_thread(confirm, self._recorder, checkpoint)
@@ -105,19 +106,15 @@ class Checkpointing:
                 await self._read(checkpoint.size)
                 if self._frontier.head != checkpoint.root:
                     raise Contradicted(checkpoint, "it has another root hash")
-        if kept:
-            await self._carry(kept, signer)
+        if kept and (not carried or carried.size < kept.checkpoint.size):
+            # Whoever signed it could not, or has another machine's file.
+            await self._carry(kept.note)
         await self._look()
 
-    async def _carry(self, kept: checkpoints.Kept, signer: Signer) -> None:
-        """Put the stream's checkpoint into the file where that lacks it.
-
-        Whoever signed it may not have been able to, or has another machine's file.
-        """
+    async def _carry(self, note: str) -> None:
+        """Put a checkpoint into the file, if there is to be one."""
         if self._file:
-            carried = last_in(self._file, signer)
-            if not carried or carried.size < kept.checkpoint.size:
-                await asyncio.to_thread(checkpoint_file.append, self._file, kept.note)
+            await asyncio.to_thread(checkpoint_file.append, self._file, note)
 
     async def _go_on(self, signer: Signer) -> None:
         """Sign what has come, once that is much or was long ago."""
@@ -156,8 +153,7 @@ class Checkpointing:
         )
         note = checkpoint.signed(signer)
         self._last = await checkpoints.keep(self._client, note, frontier, self._last)
-        if self._file:
-            await asyncio.to_thread(checkpoint_file.append, self._file, note)
+        await self._carry(note)
         self._since, self.signed = monotonic(), Signed(frontier.size)
 
     def _tell(self, wrong: str) -> None:
