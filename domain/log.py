@@ -6,8 +6,9 @@ it names is never imported, only looked up here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -33,6 +34,9 @@ EVENTS: dict[str, type[Event]] = {
 }
 KINDS = {topic: AGGREGATES[topic.partition(".")[0]] for topic in EVENTS}
 INTENTS = tuple(topic for topic, event in EVENTS.items() if issubclass(event, Intent))
+
+
+Row = tuple[str, bytes, int]  # topic, state, position
 
 
 class UnknownTopic(Exception):
@@ -67,6 +71,21 @@ def decode(topic: str, state: bytes) -> Event:
         return DECODERS[topic](state)
     except UnicodeDecodeError as wrong:
         raise msgspec.DecodeError("it is no UTF-8") from wrong
+
+
+def decoded(history: Iterable[Row]) -> Iterator[tuple[Event, int]]:
+    """Yield events with their positions."""
+    for topic, state, position in history:
+        yield decode(topic, state), position
+
+
+def replayed(history: Iterable[Row]) -> dict[UUID, tuple[Aggregate, int]]:
+    """Return the aggregates that events make, each with the position of its last."""
+    found: dict[UUID, tuple[Aggregate, int]] = {}
+    for event, position in decoded(history):
+        before, _ = found.get(event.originator_id, (None, 0))
+        found[event.originator_id] = event.mutate(before), position
+    return found
 
 
 def decoder_of(event: type[Event]) -> Callable[[bytes], Event]:

@@ -157,8 +157,7 @@ def by_aggregate(
     stored: Iterable[Written],
 ) -> Iterator[tuple[UUID, Iterator[tuple[Event, int]]]]:
     """Yield the aggregates' ids, and of each its events and where they stand."""
-    decoded = ((language.decode(row.topic, row.state), row.position) for row in stored)
-    return groupby(decoded, key=lambda each: each[0].originator_id)
+    return groupby(language.decoded(stored), key=lambda each: each[0].originator_id)
 
 
 def fold(stored: Iterable[Written]) -> Iterator[Touched]:

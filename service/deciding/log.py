@@ -20,13 +20,11 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
-    Mapping,
-    Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -34,8 +32,6 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import (
     IntegrityError,
-    InterfaceError,
-    OperationalError,
     PersistenceError,
 )
 
@@ -52,44 +48,37 @@ from adapters.postgres.recorder import (
     Stored,
     Written,
 )
-from adapters.postgres.writable import ReadOnly, Unwritable, is_read_only
 from adapters.tasks import ended, together
-from domain import log
-from domain.aggregate import Aggregate, Event, Intent, Outcome, OutOfOrder
+from domain.aggregate import Aggregate, Event, Intent, Outcome
+from domain.log import replayed
 from domain.provenance import MOMENT
+from service.deciding.batch import concerned, concerning, made_of
 from service.deciding.command import (
     Answer,
     Command,
     Contended,
     Decision,
-    Key,
     KeyReused,
-    Live,
     NotLive,
-    Part,
     Reply,
     Unavailable,
-    Unreadable,
     parts_of,
 )
+from service.deciding.memory import Memory, excess
+from service.deciding.reach import AWAY_AFTER, NOTHING_CHANGED, Reach
 from service.deciding.room import Room
+from service.deciding.watching import Look, Watchers
 
 if TYPE_CHECKING:
     from adapters.jetstream.direct import Direct
 
-A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")
-Look = Callable[[Aggregate, Event, int], None]
 
-AWAY_AFTER = 3.0  # seconds that a batch may take before no other waits for it
 PROBE_EVERY = 0.2  # seconds
 SOON = 1.0  # seconds that a command may have waited when others are still taken
-NO_LIMIT = 2**62  # GiB: what is given back is under none
 REFUSED = Reply(b"", 500)  # what stands for an exception until that is confirmed
 TOO_MANY = "too many commands are waiting; ask again later"
 STUCK_AFTER = 30.0  # seconds, ten times as many as a batch may take
-REFUSES = "the database refuses what it is asked; the service's own log says why"
-NOTHING_CHANGED = "the database cannot be reached; nothing was changed"
 
 logger = getLogger(__name__)
 
@@ -119,29 +108,24 @@ class Log:
     ) -> None:
         self.room = room or Room()
         self.recorder, self._direct = recorder, direct
+        self._reach = reach = Reach(recorder)
+        # Whoever reads beside it does so on the same ways.
+        self.read, self.lease = reach.read, reach.lease
+        self.memory = Memory(reach, self._not_stored)
         self._mapper = LogMapper()
         self._most_live, self._most_waiting = live, waiting
-        self._live: Live = {}
-        self._positions: dict[UUID, int] = {}
         self._waiting: list[Command] = []
         self._storing: list[Command] = []  # unless it may come to nothing
         self._set_aside: list[Command] = []
         self._keyed: dict[str, Asked] = {}
         self.unanswered = 0
-        self._late, self._unwritable = False, ""
+        self._late = False
         # Told of each batch that was stored, and how many seconds that took.
         self.stored: list[Callable[[list[Command], float], None]] = []
         self._decided, self._wanted = asyncio.Event(), asyncio.Event()
-        self._watchers: dict[UUID, dict[asyncio.Event, Look]] = {}
-        self._away: str | None = None
-        self._confirmed = time.monotonic()
+        self._watchers = Watchers()
         self._appender = Appender(recorder)
         self._writer = ThreadPoolExecutor(1, "log-writer")
-        self._reader = ThreadPoolExecutor(4, "log-reader")
-        # An agent whose lease is renewed late stops its work: no list may be before it.
-        self._leaser = ThreadPoolExecutor(2, "log-leaser")
-        # Commands wait for what is loaded: no long look at the log may be before it.
-        self._loader = ThreadPoolExecutor(2, "log-loader")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Log]:
@@ -158,8 +142,8 @@ class Log:
             await ended(self.working)
             with suppress(asyncio.CancelledError):
                 await self.working  # raise what it failed with
-            for thread in (self._writer, self._reader, self._leaser, self._loader):
-                thread.shutdown()
+            self._writer.shutdown()
+            self._reach.close()
             self._appender.release()
 
     @property
@@ -172,12 +156,12 @@ class Log:
     @property
     def age(self) -> float:
         """How many seconds ago the log was last reached, 0 where it can be."""
-        return time.monotonic() - self._confirmed if self._away else 0.0
+        return self._reach.age
 
     @property
     def live(self) -> int:
         """How many aggregates and parts are in memory."""
-        return len(self._live)
+        return len(self.memory.live)
 
     @property
     def turns(self) -> bool:
@@ -190,7 +174,7 @@ class Log:
         Raises `Unavailable` rather than keep more waiting than can be served
         soon, and `KeyReused`.
         """
-        if self._away:
+        if self._reach.away:
             return self._from_memory(command)
         # What is reported on work is taken: it leaves less to do.
         if self.full and not command.moment.provenance.recorded_by:
@@ -206,39 +190,9 @@ class Log:
         self._decide(command)
         return command.answer
 
-    async def read(self, what: Callable[..., K], *args: Any) -> K:
-        """Return what a function reads from the database in a thread of its own."""
-        return await self._read(self._reader, what, *args)
-
     async def newest(self) -> int:
         """Return the position of the log's last event, 0 if there is none."""
         return await self.read(self.recorder.max_notification_id) or 0
-
-    async def lease(self, what: Callable[..., K], *args: Any) -> K:
-        """Return what becomes of a lease, behind no other reading."""
-        return await self._read(self._leaser, what, *args)
-
-    async def _read(
-        self, threads: ThreadPoolExecutor, what: Callable[..., K], *args: Any
-    ) -> K:
-        loop = asyncio.get_running_loop()
-        if self._away:
-            raise self._unavailable()
-        done = loop.run_in_executor(threads, what, *args)
-        done.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            while not (await asyncio.wait([done], timeout=AWAY_AFTER))[0]:
-                # It may be long, or the database away: a short look tells.
-                await self._loaded(self.recorder.allocated)
-            return await done
-        except (OperationalError, InterfaceError) as failure:
-            self._lose(str(failure))
-            raise self._unavailable() from failure
-        except PersistenceError as failure:
-            if is_read_only(failure):
-                raise Unavailable(str(ReadOnly())) from failure
-            logger.exception("the database refuses what it is asked")
-            raise Unavailable(REFUSES) from failure
 
     @contextmanager
     def watching(
@@ -249,29 +203,20 @@ class Log:
         Here or on another replica, once or twice. What was stored here can be looked
         at first: what became of the aggregate, by which event, at which position.
         """
-        happened = asyncio.Event()
-        watchers = self._watchers.setdefault(aggregate_id, {})
-        watchers[happened] = look
-        try:
+        with self._watchers.watching(aggregate_id, look) as happened:
             yield happened
-        finally:
-            watchers.pop(happened, None)
-            if not watchers:
-                self._watchers.pop(aggregate_id, None)
 
     def is_in_flight(self, aggregate_id: UUID, intent: int) -> bool:
         """Tell whether a backend is at work, as far as memory knows."""
-        known = self._live.get(aggregate_id)
+        known = self.memory.live.get(aggregate_id)
         return isinstance(known, Aggregate) and intent in known.in_flight
 
     def tell(self, changed: Iterable[UUID]) -> None:
         """Let those who watch know that something has happened."""
-        for aggregate_id in changed:
-            for happened in self._watchers.get(aggregate_id, ()):
-                happened.set()
+        self._watchers.tell(changed)
 
     def _decide(self, command: Command) -> None:
-        command.decision = decision = Decision(self._live, self.room)
+        command.decision = decision = Decision(self.memory.live, self.room)
         MOMENT.set(command.moment)
         command.raised = None
         try:
@@ -307,14 +252,10 @@ class Log:
     def _take_back(self, decision: Decision) -> None:
         """Forget what a broken-off decision had recorded or added."""
         if decision.collect() or decision.parts:
-            self._forget_keys([*decision.changed, *parts_of(decision.parts)])
+            self.memory.forget([*decision.changed, *parts_of(decision.parts)])
 
     def _drop(self, decision: Decision) -> None:
-        self._forget_keys([*decision.touched, *parts_of(decision.parts)])
-
-    def _forget_keys(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            self._live.pop(key, None)
+        self.memory.forget([*decision.touched, *parts_of(decision.parts)])
 
     async def _write(self) -> None:
         """Store what has been decided, batch after batch."""
@@ -330,7 +271,7 @@ class Log:
             except CommitUnknown as unknown:
                 await self._find_out(batch, unknown)
             except PersistenceError as failure:
-                self._undo(batch, self._why_not(failure))
+                self._undo(batch, self._reach.why_not(failure))
             else:
                 for told in self.stored:
                     told(batch, time.monotonic() - began)
@@ -373,7 +314,7 @@ class Log:
         """Wait for it; while that takes long, keep nobody waiting."""
         try:
             while not (await asyncio.wait([done], timeout=AWAY_AFTER))[0]:
-                self._lose("the database does not answer")
+                self._reach.lost("the database does not answer")
                 self._hide(batch)
         except asyncio.CancelledError:
             await ended(done)
@@ -382,7 +323,7 @@ class Log:
 
     async def _find_out(self, batch: list[Command], unknown: CommitUnknown) -> None:
         """Wait until the log can tell whether the batch was stored."""
-        self._lose(str(unknown))
+        self._reach.lost(str(unknown))
         self._hide(batch)
         while True:
             try:
@@ -399,33 +340,15 @@ class Log:
 
     def _made_of(self, batch: list[Command]) -> Batch:
         """Return what has to be stored of commands."""
-        events: list[Event] = []
-        keys: list[tuple[Kept, int]] = []
-        asked: list[str] = []
-        parts: dict[UUID, UUID] = {}
-        seen: dict[str, int] = {}
-        for command in batch:
-            events += command.events
-            parts |= command.decision.parts
-            for backend, gib in command.seen.items():
-                seen[backend] = max(gib, seen.get(backend, 0))
-            if command.request_id:
-                asked.append(command.request_id)
-                if not command.reply.code:
-                    last = len(events) - 1
-                    if not command.events:
-                        last = last_of(command.reply.aggregate_id, events)
-                    keys.append((self._kept(command), last))
-        stored = list(map(self._mapper.to_stored_event, events))
-        room = room_of(batch)
-        word = self._word(batch, events)
-        return Batch(stored, based_on(batch), keys, asked, parts, *room, seen, word)
+        stored, positions = self._mapper.to_stored_event, self.memory.positions
+        return made_of(batch, stored, positions, self._word(batch))
 
-    def _word(self, batch: list[Command], events: Sequence[Event]) -> str | None:
+    def _word(self, batch: list[Command]) -> str | None:
         """Return what those are told who follow the log.
 
         What is alone is published from here, unless somebody may wait for it elsewhere.
         """
+        events = [event for command in batch for event in command.events]
         alone = len(batch) == 1 and events and not self._waiting
         if alone and self._direct and self._direct.follows(self._newest):
             outcomes = (e.originator_id for e in events if isinstance(e, Outcome))
@@ -444,23 +367,20 @@ class Log:
             self._direct.publish([Written(e.topic, e.state, at) for e, at in events])
 
     def _answer(self, batch: list[Command], stored: Stored) -> None:
-        self._reached()
+        self._reach.reached(wrote=bool(stored.positions))
         self._storing = []
-        if self._unwritable and stored.positions:
-            logger.warning("the database takes writes again")
-            self._unwritable = ""
-        position = stored.positions.start - 1
+        position, positions = stored.positions.start - 1, self.memory.positions
         for command in batch:
             for event in command.events:
                 position += 1
-                self._positions[event.originator_id] = position
+                positions[event.originator_id] = position
             shown = command.reply.aggregate_id
             if command.raised:
                 self._fail(command, command.raised)
             elif command.reply.code or shown is None:
                 self._reply(command, command.reply)
             else:
-                last = position if command.events else self._positions.get(shown, 0)
+                last = position if command.events else positions.get(shown, 0)
                 self._reply(command, command.reply.at(last))
             self.room.give_back(command.taken)
             if self._watchers:
@@ -473,18 +393,18 @@ class Log:
         """Let those who watch look, unless more was decided than is stored."""
         for event in command.events:
             aggregate, _, _ = command.decision.touched[event.originator_id]
-            for look in self._watchers.get(event.originator_id, {}).values():
-                # Another of its version may be what a decision made that conflicts.
-                if (
-                    aggregate
-                    and aggregate is self._live.get(aggregate.id)
-                    and aggregate.version == event.originator_version
-                ):
-                    look(aggregate, event, self._positions[aggregate.id])
+            # Another of its version may be what a decision made that conflicts.
+            if (
+                aggregate
+                and aggregate is self.memory.live.get(aggregate.id)
+                and aggregate.version == event.originator_version
+            ):
+                position = self.memory.positions[aggregate.id]
+                self._watchers.show(aggregate, event, position)
 
     async def _decide_again(self, batch: list[Command], why: IntegrityError) -> None:
         """Decide anew all that is not stored, on what others have stored."""
-        self._reached()
+        self._reach.reached()
         undone = self._forget(batch)
         answered: dict[str, Kept] = {}
         if isinstance(why, Conflict):
@@ -492,14 +412,15 @@ class Log:
             self.room.allocated |= why.allocated
         wanted = concerning(undone, why)
         try:
-            await self._bring(wanted)
+            await self.memory.bring(wanted)
         except PersistenceError as failure:
             self._give_up(undone, failure)
             return
         # Another replica may add a part at any time: nobody may believe later that
         # there is none.
-        absent = {p for p in wanted if isinstance(p, int) and not self._live.get(p)}
-        self._forget_keys(absent)
+        live = self.memory.live
+        absent = {p for p in wanted if isinstance(p, int) and not live.get(p)}
+        self.memory.forget(absent)
         for command in undone:
             command.attempts += concerned(command, why)
             if first := answered.get(command.request_id):
@@ -516,37 +437,12 @@ class Log:
             self._wanted.clear()
             commands, self._set_aside = self._set_aside, []
             try:
-                await self._bring({key for each in commands for key in each.wanted})
+                await self.memory.bring({k for each in commands for k in each.wanted})
             except PersistenceError as failure:
                 self._give_up(commands, failure)
             else:
                 for command in commands:
                     self._decide(command)
-
-    async def _bring(self, keys: Iterable[Key]) -> None:
-        """Bring things into memory; one that does not exist is None there.
-
-        What was taken back may hold what others have decided. It is brought with
-        that, or not at all where that was stored meanwhile: it is wanted again.
-        """
-        wanted = [key for key in keys if key not in self._live]
-        ids = [key for key in wanted if isinstance(key, UUID)]
-        parts = [UUID(int=key) for key in wanted if isinstance(key, int)]
-        known = [self._positions.get(aggregate_id) for aggregate_id in ids]
-        found, wholes = await self._loaded(self._replay, ids, parts)
-        decided = self._not_stored(ids)
-        for aggregate_id, was in zip(ids, known, strict=True):
-            if (
-                aggregate_id not in self._live
-                and self._positions.get(aggregate_id) == was
-            ):
-                aggregate, position = found.get(aggregate_id, (None, 0))
-                with suppress(OutOfOrder):  # the batch is stored, or in conflict
-                    now = brought_up(aggregate, decided[aggregate_id])
-                    self._live[aggregate_id] = now
-                    self._positions[aggregate_id] = position
-        for part_id in parts:
-            self._live.setdefault(Part(part_id.int), wholes.get(part_id))
 
     def _not_stored(self, ids: Iterable[UUID]) -> dict[UUID, list[Event]]:
         """Return what was decided about aggregates and is not stored yet."""
@@ -557,78 +453,28 @@ class Log:
                     decided[event.originator_id].append(event)
         return decided
 
-    async def _loaded(self, what: Callable[..., K], *args: Any) -> K:
-        """Return what commands wait for; `OperationalError` if that takes long."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(AWAY_AFTER):
-                return await loop.run_in_executor(self._loader, what, *args)
-        except TimeoutError as failure:
-            raise OperationalError("the database does not answer") from failure
-
-    def _replay(
-        self, ids: list[UUID], parts: list[UUID]
-    ) -> tuple[dict[UUID, tuple[Any, int]], dict[UUID, UUID]]:
-        found: dict[UUID, tuple[Any, int]] = {}
-        written = self.recorder.histories(ids) if ids else []
-        try:
-            found |= replayed(written)
-        except Exception as wrong:  # noqa: BLE001 - nobody else's commands may suffer
-            if ids[1:]:
-                for each in ids:
-                    found |= self._replay([each], [])[0]
-            else:
-                found[ids[0]] = Unreadable(*wrong.args), 0
-        return found, self.recorder.wholes(parts) if parts else {}
-
     async def _probe(self) -> None:
         """While the database is away, look whether it is back."""
         while True:
             await asyncio.sleep(PROBE_EVERY)
-            if self._away and self._waiting == []:
+            if self._reach.away and self._waiting == []:
                 with suppress(PersistenceError):
-                    self.room.allocated = await self._loaded(self.recorder.allocated)
-                    self._reached()
-
-    def _unavailable(self) -> Unavailable:
-        return Unavailable(
-            f"the database cannot be reached; it last was {self.age:.0f} s ago"
-        )
-
-    def _why_not(self, failure: PersistenceError) -> str:
-        """Return what callers are told; what takes no writes can still be read."""
-        if isinstance(failure, Unwritable):
-            why = f"{failure}; nothing was changed"
-            if self._unwritable != why:
-                logger.warning(why)
-            self._unwritable = why
-            return why
-        self._lose(str(failure))
-        return NOTHING_CHANGED
-
-    def _lose(self, why: str) -> None:
-        if not self._away:
-            logger.warning("the log is out of reach: %s", why)
-        self._away = why
-
-    def _reached(self) -> None:
-        if self._away:
-            logger.warning("the log is back after %.1f s", self.age)
-        self._away = None
-        self._confirmed = time.monotonic()
+                    known = await self._reach.loaded(self.recorder.allocated)
+                    self.room.allocated = known
+                    self._reach.reached()
 
     def _from_memory(self, command: Command) -> Answer:
         """Answer a query from what is known, while nothing can be confirmed."""
         if not command.query:
-            raise self._unavailable()
-        decision = Decision(self._live, self.room)
+            raise self._reach.unavailable()
+        decision = Decision(self.memory.live, self.room)
         try:
             reply = command.decide(decision)
         except NotLive:
-            raise self._unavailable() from None
+            raise self._reach.unavailable() from None
         if shown := reply.aggregate_id:
-            reply = reply.at(self._positions.get(shown, 0))
-        command.answer.is_now(msgspec.structs.replace(reply, age=self.age))
+            reply = reply.at(self.memory.positions.get(shown, 0))
+        command.answer.is_now(msgspec.structs.replace(reply, age=self._reach.age))
         return command.answer
 
     def _hide(self, batch: list[Command]) -> None:
@@ -645,7 +491,7 @@ class Log:
 
     def _give_up(self, commands: list[Command], why: PersistenceError) -> None:
         """Answer that the database is away, before anything was changed."""
-        self._lose(str(why))
+        self._reach.lost(str(why))
         for command in commands:
             self._fail(command, Unavailable(NOTHING_CHANGED))
 
@@ -655,20 +501,17 @@ class Log:
         self._decided.clear()
         for command in undone:
             self.room.give_back(command.taken)
-            if command.events or not self._away:
+            if command.events or not self._reach.away:
                 self._drop(command.decision)
         return undone
 
     def _forget_oldest(self) -> None:
         """Keep memory bounded, without what waiting commands have looked at."""
-        if max(len(self._live), len(self._positions)) > self._most_live:
-            busy = {i for command in self._waiting for i in command.decision.touched}
-            for key in excess(self._live, self._most_live):
-                if key not in busy:
-                    del self._live[key]
-            for aggregate_id in excess(self._positions, self._most_live):
-                if aggregate_id not in busy and aggregate_id not in self._live:
-                    del self._positions[aggregate_id]
+
+        def looked_at() -> set[UUID]:
+            return {i for c in self._waiting for i in c.decision.touched}
+
+        self.memory.forget_oldest(self._most_live, looked_at)
         for request_id in excess(self._keyed, self._most_live):
             if self._keyed[request_id].answer.outcome:
                 del self._keyed[request_id]
@@ -678,10 +521,10 @@ class Log:
             self._fail(command, KeyReused())
             return
         try:
-            reply = await self._loaded(self._again, command, first)
+            reply = await self._reach.loaded(self._again, command, first)
         except PersistenceError as failure:
             # Others of its batch have been decided anew, and go on.
-            self._lose(str(failure))
+            self._reach.lost(str(failure))
             self._fail(command, Unavailable("the database cannot be reached"))
         except Exception as problem:  # noqa: BLE001 - nobody else's command may suffer
             self._fail(command, problem)
@@ -697,19 +540,6 @@ class Log:
             command.show(aggregate, first.part_id), intent=intent
         )
 
-    def _kept(self, command: Command) -> Kept:
-        """Return what is kept of a reply for a repeated request."""
-        reply = command.reply
-        assert reply.aggregate_id  # what succeeds shows something
-        return Kept(
-            command.request_id,
-            command.fingerprint,
-            reply.aggregate_id,
-            reply.version,
-            reply.part_id,
-            self._positions.get(reply.aggregate_id, 0),
-        )
-
     def _reply(self, command: Command, reply: Reply) -> None:
         self.unanswered -= 1
         if reply.code:  # a refusal is not remembered: its repeat is decided anew
@@ -722,99 +552,6 @@ class Log:
         command.answer.is_now(why)
 
 
-def based_on(batch: Iterable[Command]) -> dict[UUID, int]:
-    """Return the version of every aggregate that a batch began with.
-
-    The database confirms that one, or what is written right after it. So `Conflict`
-    is raised where an aggregate was read anew in between, and is not as it was left.
-    """
-    first: dict[UUID, int] = {}
-    latest: dict[UUID, int] = {}
-    moved_on: set[UUID] = set()
-    for command in batch:
-        for aggregate_id, (_, version, _) in command.decision.touched.items():
-            first.setdefault(aggregate_id, version)
-            if latest.setdefault(aggregate_id, version) != version:
-                moved_on.add(aggregate_id)
-        for event in command.events:
-            latest[event.originator_id] = event.originator_version
-    if moved_on:
-        raise Conflict(moved_on)
-    return first
-
-
 def age_of(command: Command) -> float:
     """Return how many seconds ago a command was asked for."""
     return (datetime.now(UTC) - command.moment.timestamp).total_seconds()
-
-
-def last_of(aggregate_id: UUID | None, events: Sequence[Event]) -> int:
-    """Return the index of an aggregate's last event, -1 if there is none.
-
-    What adds nothing shows what another command of its batch has added.
-    """
-    indexes = reversed(range(len(events)))
-    of = (i for i in indexes if events[i].originator_id == aggregate_id)
-    return next(of, -1)
-
-
-def concerning(undone: Sequence[Command], why: IntegrityError) -> set[Key]:
-    """Return what commands have looked at, and what others have changed of it."""
-    keys: set[Key] = {i for c in undone for i in c.decision.touched}
-    keys |= {p for c in undone for p in parts_of(c.decision.parts)}
-    if isinstance(why, Conflict):
-        keys |= why.moved_on | set(parts_of(why.moved_on))
-    return keys
-
-
-def concerned(command: Command, why: IntegrityError) -> bool:
-    """Tell whether it was this command that others got in the way of."""
-    if not isinstance(why, Conflict):
-        return True
-    changed = why.moved_on & (command.decision.touched.keys() | command.decision.parts)
-    return bool(changed or why.allocated.keys() & (command.taken | command.seen))
-
-
-def room_of(batch: Iterable[Command]) -> tuple[dict[str, int], dict[str, int]]:
-    """Return how many GiB of each backend commands take, and what must not be passed.
-
-    Each command was decided within a limit of its own, for what is taken up to it.
-    """
-    taken: dict[str, int] = {}
-    left: dict[str, int] = {}
-    for command in batch:
-        for backend, gib in command.taken.items():
-            taken[backend] = so_far = taken.get(backend, 0) + gib
-            own = command.decision.limits.get(backend, NO_LIMIT) - so_far
-            left[backend] = min(own, left.get(backend, own))
-    return taken, {backend: left[backend] + gib for backend, gib in taken.items()}
-
-
-def replayed(history: Iterable[Written]) -> dict[UUID, tuple[Aggregate, int]]:
-    """Return the aggregates that events make, with the position of the last."""
-    found: dict[UUID, tuple[Aggregate, int]] = {}
-    for topic, state, position in history:
-        event = log.decode(topic, state)
-        before, _ = found.get(event.originator_id, (None, 0))
-        found[event.originator_id] = event.mutate(before), position
-    return found
-
-
-def brought_up(known: Any, events: Iterable[Event]) -> Any:
-    """Return an aggregate with what follows, or raise `OutOfOrder` if that does not."""
-    for event in events:
-        version = known.version if isinstance(known, Aggregate) else 0
-        if isinstance(known, Unreadable) or event.originator_version != version + 1:
-            raise OutOfOrder(event.originator_id, version, event.originator_version)
-        known = event.mutate(known)
-    return known
-
-
-def decoded(history: Iterable[Written]) -> list[tuple[Event, int]]:
-    """Return events with their positions."""
-    return [(log.decode(topic, state), position) for topic, state, position in history]
-
-
-def excess(bounded: Mapping[K, Any], most: int) -> list[K]:
-    """Return the oldest keys of what is too large."""
-    return list(islice(bounded, max(0, len(bounded) - most)))

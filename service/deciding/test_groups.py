@@ -13,8 +13,9 @@ import pytest
 from marshmallow import ValidationError
 
 from domain.aggregate import NotDone
+from domain.log import decoded
 from domain.volume_type import VolumeType
-from service.deciding.log import Log, decoded
+from service.deciding.log import Log
 from service.deciding.room import Measured
 from service.endpoints import group_snapshots, groups, snapshots, volumes
 from service.endpoints.endpoint import Endpoint

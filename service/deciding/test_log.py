@@ -21,7 +21,7 @@ from adapters.postgres.reading import verified
 from adapters.postgres.recorder import NO_WORK, WORK, Batch, Stored, Written
 from domain.aggregate import Done, NotDone
 from domain.backend import Backend
-from domain.log import encode
+from domain.log import decoded, encode
 from domain.volume import Volume
 from projections import resources
 from service.deciding import log as module
@@ -35,7 +35,8 @@ from service.deciding.command import (
     Unavailable,
     asking,
 )
-from service.deciding.log import NOTHING_CHANGED, Log, decoded
+from service.deciding.log import Log
+from service.deciding.reach import NOTHING_CHANGED
 from service.deciding.room import Measured, Room
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
@@ -597,7 +598,7 @@ def test_memory_is_bounded(
                 )
             await back(log)
             await available(log)
-            return [len(log._live), len(log._positions), len(log._keyed)]
+            return [len(log.memory.live), len(log.memory.positions), len(log._keyed)]
 
     assert max(asyncio.run(scenario())) <= 2 * 10
 
@@ -829,7 +830,7 @@ def test_what_is_read_again_has_what_was_decided_and_is_not_stored(
 
 
 async def known(log: Log, volume_id: str) -> bool:
-    return UUID(volume_id) in log._live
+    return UUID(volume_id) in log.memory.live
 
 
 def test_what_was_stored_while_it_was_read_is_read_again(

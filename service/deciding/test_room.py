@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import NotDone
+from domain.log import replayed
 from domain.volume import Volume
 from domain.volume_status import Status
-from service.deciding.log import Log, replayed
+from service.deciding.log import Log
 from service.endpoints.volumes import create, delete, extend
 from service.manager import VolumeManager
 from service.testing.deciding import ask, live, report

@@ -93,7 +93,7 @@ def test_what_a_host_may_be_writing_by_a_way_it_is_given_is_said_to_be_so(
         if given:
             await report(log, of, newest(log, of), connection={"data": {}})
         made = await ask(log, snapshots.create, volume_id=of)
-        live: Any = log._live[UUID(made["id"])]
+        live: Any = log.memory.live[UUID(made["id"])]
         return live.in_flight[1]
 
     assert played(manager, scenario).crash_consistent
@@ -176,7 +176,7 @@ def test_what_follows_is_of_whoever_asked(manager: VolumeManager) -> None:
         await ask(log, volumes.delete, key="go", id=of, cascade=True)
         await report(log, of, newest(log, of))
         await report(log, kept, newest(log, kept), noun="snapshot")
-        gone: Any = log._live[UUID(of)]
+        gone: Any = log.memory.live[UUID(of)]
         return gone.in_flight
 
     [intent] = played(manager, scenario).values()

@@ -23,6 +23,7 @@ from adapters.jetstream.wire import fits, respond
 from adapters.tasks import ended
 from domain.aggregate import Aggregate, Event, Failure, Outcome
 from domain.lifecycle import Refused
+from domain.log import decoded
 from domain.provenance import Moment
 from domain.volume import Volume
 from domain.volume_status import Status
@@ -34,7 +35,7 @@ from service.deciding.command import (
     Unavailable,
     asking,
 )
-from service.deciding.log import TOO_MANY, Log, decoded
+from service.deciding.log import TOO_MANY, Log
 from service.deciding.reactions import follow
 from service.deciding.room import Room
 from service.endpoints.watched import Watched

@@ -26,7 +26,7 @@ from adapters.postgres.follower import AGAIN, Follower
 from adapters.postgres.read_models import Failure, Kept, PostgresReadModels
 from adapters.postgres.recorder import LogRecorder, Written
 from domain import log as language
-from domain.aggregate import Aggregate, Event, Outcome
+from domain.aggregate import Aggregate, Outcome
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot
 from domain.snapshot import Snapshot
@@ -40,7 +40,6 @@ from projections.in_flight import IN_FLIGHT
 from projections.reading import Fold
 from projections.snapshots import SNAPSHOTS
 from projections.volumes import VOLUMES
-from service.deciding.log import replayed
 
 MODELS = (
     VOLUMES,
@@ -225,11 +224,8 @@ class Projecting(Thread):
     def _take_in(self, lane: Lane, page: Sequence[Written]) -> None:
         models = [self._tables.models[table.name] for table in lane.tables]
         nouns = frozenset[str]().union(*(model.nouns for model in models))
-        events: list[tuple[Event, int]] = [
-            (language.decode(seen.topic, seen.state), seen.position)
-            for seen in page
-            if seen.topic.partition(".")[0] in nouns
-        ]
+        of_them = [seen for seen in page if seen.topic.partition(".")[0] in nouns]
+        events = list(language.decoded(of_them))
         touched = lane.fold.page(events) if events else []
         position = page[-1].position
         if not self._tables.store(lane.tables, touched, position):
@@ -281,7 +277,8 @@ class Projecting(Thread):
     def _load(self, ids: list[UUID], until: int) -> dict[UUID, Aggregate]:
         written = self._recorder.histories(ids)
         before = [event for event in written if event.position <= until]
-        return {key: aggregate for key, (aggregate, _) in replayed(before).items()}
+        known = language.replayed(before)
+        return {key: aggregate for key, (aggregate, _) in known.items()}
 
 
 def tables(recorder: LogRecorder) -> PostgresReadModels:

@@ -25,7 +25,7 @@ from domain.provenance import MOMENT, Moment, Provenance
 from domain.snapshot import Snapshot, SnapshotStatus
 from domain.volume import Volume
 from domain.volume_status import Status
-from service.deciding.log import Log, decoded
+from service.deciding.log import Log
 from service.keeping.projecting import tables
 from service.keeping.standing import measured
 from service.keeping.test_projecting import caught_up, projecting, stored, until
@@ -314,7 +314,7 @@ def watched(manager: VolumeManager, aggregates: list[Aggregate]) -> list[Any]:
     with projecting(known, recorder):
         until(lambda: caught_up(known, recorder))
         asyncio.run(scenario())
-    history = decoded(recorder.history(aggregate.id))
+    history = list(language.decoded(recorder.history(aggregate.id)))
     return [event for event, _ in history[len(own) :]]
 
 

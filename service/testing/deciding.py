@@ -115,7 +115,7 @@ async def report(
 
 def newest(log: Log, aggregate_id: str) -> int:
     """Return the version of what the backend was asked last."""
-    known: Any = log._live[UUID(aggregate_id)]  # noqa: SLF001 - nothing public tells
+    known: Any = log.memory.live[UUID(aggregate_id)]
     return int(max(known.in_flight))
 
 
