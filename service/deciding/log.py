@@ -19,10 +19,9 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Iterable,
-    Iterator,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import chain
 from logging import getLogger
@@ -67,7 +66,7 @@ from service.deciding.command import (
 from service.deciding.memory import Memory, excess
 from service.deciding.reach import AWAY_AFTER, NOTHING_CHANGED, Reach
 from service.deciding.room import Room
-from service.deciding.watching import Look, Watchers
+from service.deciding.watching import Watchers
 
 if TYPE_CHECKING:
     from adapters.jetstream.direct import Direct
@@ -109,8 +108,10 @@ class Log:
         self.room = room or Room()
         self.recorder, self._direct = recorder, direct
         self._reach = reach = Reach(recorder)
-        # Whoever reads beside it does so on the same ways.
+        self._watchers = watchers = Watchers()
+        # Whoever asks the database beside it does so on the same ways.
         self.read, self.lease = reach.read, reach.lease
+        self.watching, self.tell = watchers.watching, watchers.tell
         self.memory = Memory(reach, self._not_stored)
         self._mapper = LogMapper()
         self._most_live, self._most_waiting = live, waiting
@@ -123,7 +124,6 @@ class Log:
         # Told of each batch that was stored, and how many seconds that took.
         self.stored: list[Callable[[list[Command], float], None]] = []
         self._decided, self._wanted = asyncio.Event(), asyncio.Event()
-        self._watchers = Watchers()
         self._appender = Appender(recorder)
         self._writer = ThreadPoolExecutor(1, "log-writer")
 
@@ -194,26 +194,10 @@ class Log:
         """Return the position of the log's last event, 0 if there is none."""
         return await self.read(self.recorder.max_notification_id) or 0
 
-    @contextmanager
-    def watching(
-        self, aggregate_id: UUID, look: Look = lambda *_: None
-    ) -> Iterator[asyncio.Event]:
-        """Yield what is set when something may have happened to the aggregate.
-
-        Here or on another replica, once or twice. What was stored here can be looked
-        at first: what became of the aggregate, by which event, at which position.
-        """
-        with self._watchers.watching(aggregate_id, look) as happened:
-            yield happened
-
     def is_in_flight(self, aggregate_id: UUID, intent: int) -> bool:
         """Tell whether a backend is at work, as far as memory knows."""
         known = self.memory.live.get(aggregate_id)
         return isinstance(known, Aggregate) and intent in known.in_flight
-
-    def tell(self, changed: Iterable[UUID]) -> None:
-        """Let those who watch know that something has happened."""
-        self._watchers.tell(changed)
 
     def _decide(self, command: Command) -> None:
         command.decision = decision = Decision(self.memory.live, self.room)

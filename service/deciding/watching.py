@@ -25,8 +25,14 @@ class Watchers:
         return aggregate_id in self._of
 
     @contextmanager
-    def watching(self, aggregate_id: UUID, look: Look) -> Iterator[asyncio.Event]:
-        """Yield what is set when something may have happened to the aggregate."""
+    def watching(
+        self, aggregate_id: UUID, look: Look = lambda *_: None
+    ) -> Iterator[asyncio.Event]:
+        """Yield what is set when something may have happened to the aggregate.
+
+        Here or on another replica, once or twice. What was stored here can be looked
+        at first: what became of the aggregate, by which event, at which position.
+        """
         happened = asyncio.Event()
         watchers = self._of.setdefault(aggregate_id, {})
         watchers[happened] = look
