@@ -22,7 +22,7 @@ import psycopg
 
 from adapters.embedded.nats_server import nats_server
 from adapters.embedded.postgres import postgres
-from adapters.jetstream.agent import Measurement
+from adapters.jetstream.measuring import Measurement
 from adapters.jetstream.signing import SIGNATURE, signature
 from adapters.jetstream.stream import STREAM
 from adapters.jetstream.telling import PREFIX

@@ -15,8 +15,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.micro.service import Service
 
-from adapters.jetstream.agent import Measurement
 from adapters.jetstream.direct import Direct
+from adapters.jetstream.measuring import Measurement
 from adapters.jetstream.signing import is_signed
 from adapters.jetstream.taking import Request, subscribe
 from adapters.jetstream.telling import PREFIX

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.file.driver import FileDriver
-from adapters.jetstream import agent
+from adapters.jetstream import measuring
 from adapters.jetstream.agent import Agent
 from adapters.lvm import limits
 from adapters.lvm.driver import LvmDriver
@@ -40,7 +40,7 @@ SAID = {
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyDisk]:
     """A disk with an empty volume group, and an agent that notices all that changes."""
     monkeypatch.setattr(limits, "LIMIT", 5.0)
-    monkeypatch.setattr(agent, "SET_UP_AGAIN", 0.5)
+    monkeypatch.setattr(measuring, "SET_UP_AGAIN", 0.5)
     disk = FaultyDisk()
     disk.put_in()
     system("vgcreate", "-qq", "-y", GROUP, disk.path)
@@ -139,7 +139,7 @@ def test_a_disk_that_hangs_holds_up_nothing_elsewhere(
 def test_a_pool_that_fills_up_says_so_refuses_and_goes_on_when_it_is_extended(
     disk: FaultyDisk, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "MEASURE_EVERY", 0.5)
+    monkeypatch.setattr(measuring, "MEASURE_EVERY", 0.5)
     pool = f"{GROUP}/{GROUP}-pool"
     kind = ["--type", "thin-pool", "-L", "100m", "-Zy", "-n", f"{GROUP}-pool"]
     system("lvcreate", "-qq", "-y", *kind, GROUP)
@@ -179,7 +179,7 @@ def test_a_pool_that_fills_up_says_so_refuses_and_goes_on_when_it_is_extended(
 def test_a_pool_that_failed_with_its_disk_is_mended_by_its_agent(
     disk: FaultyDisk, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "MEASURE_EVERY", 0.5)
+    monkeypatch.setattr(measuring, "MEASURE_EVERY", 0.5)
     monkeypatch.setattr(limits, "LIMIT", 25.0)  # to check a pool takes its time
     device = f"{GROUP}-{GROUP}--pool-tpool"
 

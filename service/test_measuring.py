@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.jetstream.agent import Measurement
+from adapters.jetstream.measuring import Measurement
 from adapters.jetstream.signing import SIGNATURE, signature
 from service.deciding.command import Unavailable
 from service.deciding.room import Measured, Room

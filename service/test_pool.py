@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from adapters.jetstream import agent
+from adapters.jetstream import measuring
 from domain.capabilities import Capabilities
 from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
@@ -46,7 +46,7 @@ def test_a_pool_that_fills_up_is_told_of_and_left_alone(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(agent, "MEASURE_EVERY", 0.05)
+    monkeypatch.setattr(measuring, "MEASURE_EVERY", 0.05)
     driver = Pooled()
 
     async def measured(house: House, percent: float, times: int) -> list[Any]:

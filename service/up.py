@@ -22,7 +22,8 @@ from adapters import durable_file
 from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.process import ServerFailed, port_in_use
-from adapters.jetstream.agent import BEING_SET_UP, Agent
+from adapters.jetstream.agent import Agent
+from adapters.jetstream.measuring import BEING_SET_UP
 from adapters.tasks import ended, together, until
 from service.agents import abandon, agent, driver_for, finished
 from service.audit.checkpointing import make_key, named

@@ -12,9 +12,6 @@ same, and an intent is settled once.
 
 Which hosts reach which volumes is what the log says: a sweep now and then lets the
 storage converge to it, volume by volume, each when nothing else is done to it.
-
-Nothing touches the storage without the backend's lease. Work that was taken in
-under a lease which is over is left: who has the next finds it in flight.
 """
 
 from __future__ import annotations
@@ -22,13 +19,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from contextvars import copy_context
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from logging import getLogger
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -37,9 +33,10 @@ from nats.errors import Error
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from adapters import noting
-from adapters.hands import Hands
-from adapters.jetstream.admission import AT_ONCE, Admission, Kind
+from adapters.jetstream.access import Access
+from adapters.jetstream.admission import Kind
 from adapters.jetstream.lease import Lapsed, Lease
+from adapters.jetstream.measuring import Measurement, Measuring
 from adapters.jetstream.offering import Offering
 from adapters.jetstream.operation import CalledOff, Operation, code_of, in_words
 from adapters.jetstream.piece import Key, Piece
@@ -50,7 +47,7 @@ from adapters.jetstream.signing import is_published
 from adapters.jetstream.stream import STREAM, SUBJECTS
 from adapters.jetstream.sweeping import Sweeper
 from adapters.jetstream.taking import Request
-from adapters.jetstream.telling import AGAIN, PREFIX, Refusal, Service
+from adapters.jetstream.telling import AGAIN, Refusal, Service
 from adapters.jetstream.turns import Turns
 from adapters.jetstream.wire import until_closed
 from adapters.jetstream.work import WORK
@@ -59,49 +56,18 @@ from adapters.tracing import following
 from domain import log
 from domain.aggregate import Done, Intent, NotDone
 from domain.backend import Backend
-from domain.capabilities import Capabilities
-from domain.drift import Surveyed
-from domain.pool import passed, percents
 from domain.ports import Cause, Driver, Progress, VolumeIsBusy
 
-MEASURE_EVERY = 5.0  # seconds
 LOOK_AGAIN = 30.0  # seconds until what is in flight is asked for anew
-SET_UP_AGAIN = 5.0  # seconds until a storage that is not usable is tried again
 GRACE = 2.0  # seconds that operations have to end when we stop
-BEING_SET_UP = "is being set up"
-SOON = 1.0  # seconds that setting up may take without a word
 
 logger = getLogger(__name__)
-
-T = TypeVar("T")
-
-
-class Measurement(msgspec.Struct, frozen=True):
-    """What an agent tells of its backend; `reason`: what that waits for.
-
-    `number` counts what it has told, for its clock may be set back; 0 where an agent
-    of an earlier version did not count.
-    """
-
-    name: str
-    working: bool
-    reason: str | None
-    capabilities: Capabilities | None
-    reported_at: datetime
-    lease: int = 0
-    surveyed: Surveyed = Surveyed()
-    number: int = 0
 
 
 class Agent:
     """Runs one driver for one backend; `noted` is told of each operation."""
 
-    _leaving = False
-    _protocol: str | None = None  # until the storage has told it
     _were_old = 0
-    _measurements = 0
-    _pool: Mapping[str, int] = {}
-    _failure: str | None = BEING_SET_UP
 
     def __init__(
         self,
@@ -118,25 +84,22 @@ class Agent:
         self._name = name
         self._key = key
         self._noted = noted
-        self._host = socket.gethostname()
-        self._service = Service(client, key)
-        self._lease = Lease(self._service, name, holder, self._host)
-        self._reporter = Reporter(self._service, name, lambda: bool(self._quick))
-        self._changed, self._looked = asyncio.Event(), asyncio.Event()
+        self._service = service = Service(client, key)
+        self._lease = lease = Lease(service, name, holder, socket.gethostname())
+        self._access = access = Access(driver, lease, name)
+        self._reporter = Reporter(service, name, lambda: bool(self._quick))
         self._turns = Turns()
-        self._offering = Offering(
-            self._service, name, self._lease, self._touch, lambda: self._failure
+        self._sweeper = Sweeper(service, name, access, self._turns, noted)
+        self._measuring = measuring = Measuring(
+            service, name, access, self._sweeper, self._settling
         )
-        touch = self._touch_while_ours
-        self._sweeper = Sweeper(self._service, name, self._lease, self._turns, touch)
+        self._offering = Offering(service, name, access, lambda: measuring.failure)
         self._taken: set[Key] = set()
         self._finished: set[Key] = set()
         # What is to be removed, and the position at which that was asked.
         self._going: dict[UUID, int] = {}
         self._old: set[Key] = set()  # what was in flight before we began
         self._quick: set[Key] = set()  # what is not done yet, and does not take long
-        self._admission = Admission()
-        self._hands = Hands(AT_ONCE, f"agent-{name}")
 
     async def run(self) -> None:
         """Work for ever, beginning again where the broker was away."""
@@ -144,12 +107,10 @@ class Agent:
         try:
             await together(
                 self._lease.keep(),
-                self._set_up(),
-                self._measure_again_and_again(),
-                self._answer_measure(),
-                self._offering.run(self._client, self._driver),
+                self._measuring.run(self._client),
+                self._offering.run(self._client),
                 self._work_again_and_again(),
-                self._sweeper.run(self._driver, self._noted, self._admission.usable),
+                self._sweeper.run(),
                 self._reporter.run(),
                 until_closed(self._client),
             )
@@ -164,7 +125,7 @@ class Agent:
     @property
     def failure(self) -> str | None:
         """Why the storage is not usable, or None."""
-        return self._failure
+        return self._measuring.failure
 
     @property
     def serves(self) -> bool:
@@ -178,30 +139,16 @@ class Agent:
 
     async def finish(self, seconds: float) -> None:
         """Begin with nothing more, and report what is under way if it ends in time."""
-        self._leaving = True
+        self._access.leaving = True
         under_way = self._turns.all()
-        if under_way and self._admission.usable.is_set():
+        if under_way and self._access.admission.usable.is_set():
             _, late = await asyncio.wait(under_way, timeout=seconds)
             if late:
                 logger.warning("%d volumes are left to the next agent", len(late))
 
     async def measurement(self) -> Measurement:
         """Measure now, or raise `Lapsed`."""
-        capabilities, reason, lease = None, self._failure, self._lease.number
-        self._check(lease)
-        if reason is None:
-            try:
-                capabilities = await self._in_thread(lease, self._driver.capabilities)
-            except Lapsed:
-                raise
-            except Exception as failure:  # noqa: BLE001 - told, and set up again
-                reason = in_words(failure)
-                self._found(reason)
-        now, works = datetime.now(UTC), reason is None
-        told = self._settling() if works else reason
-        self._measurements += 1
-        by = lease, self._sweeper.surveyed, self._measurements
-        return Measurement(self._name, works, told, capabilities, now, *by)
+        return await self._measuring.measurement()
 
     def _settling(self) -> str | None:
         """Return what a storage that works has yet to catch up on."""
@@ -213,7 +160,7 @@ class Agent:
         self._lease.drop()
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
-                await asyncio.to_thread(self._hands.end)
+                await self._access.end()
                 await self._lease.give_back()
 
     # What there is to do
@@ -226,10 +173,10 @@ class Agent:
             await asyncio.sleep(AGAIN)
 
     async def _work_until_away(self, lease: int) -> None:
-        since = await self._announce(lease)
+        since = await self._measuring.announce(lease)
         position = await self._take_what_is_in_flight(lease, since)
         if self._old:
-            await self._tell_measurement()  # before new work, which comes by stream
+            await self._measuring.tell()  # before new work, which comes by stream
         take = partial(self._take_message, lease, position)
         async with pulling(self._client, STREAM, behind(position), take) as pull:
             self._sweeper.know(lease)
@@ -239,21 +186,6 @@ class Agent:
                 asyncio.get_running_loop().time() - looked < LOOK_AGAIN
             ):
                 await pull.more()
-
-    async def _announce(self, lease: int) -> int:
-        """Tell what we serve; returns the position from which the log knows."""
-        kind = type(self._driver)
-        told = await self._service.tell(
-            "agent.announce",
-            {
-                "name": self._name,
-                "lease": lease,
-                "host": self._host,
-                "driver": f"{kind.__module__}.{kind.__qualname__}",
-                "storage_protocol": self._protocol,
-            },
-        )
-        return int(told["position"])
 
     async def _take_what_is_in_flight(self, lease: int, since: int) -> int:
         """Take it in the order of the log, and return the position it reaches.
@@ -362,9 +294,9 @@ class Agent:
         if result is None:
             return
         if asked.sets_up:
-            self._found(getattr(result, "message", None))
-            await self._tell_measurement()  # or the next request is decided without
-        self._changed.set()
+            self._measuring.found(getattr(result, "message", None))
+            await self._measuring.tell()  # or the next request is decided without
+        self._measuring.changed()
         with following("report", traceparent) as traceparent:
             report = Report(
                 noun=asked.topic.partition(".")[0],
@@ -381,17 +313,17 @@ class Agent:
 
     async def _attempt(self, asked: Piece) -> Done | NotDone | None:
         """Let the driver do it; None where the lease is over: it is not ours then."""
-        admission, alone = self._admission, asked.sets_up
+        admission, alone = self._access.admission, asked.sets_up
 
         async def once() -> Done:
             async with (
                 admission.alone() if alone else admission.beside_others(asked.kind)
             ):
-                done: Done = await self._in_thread(asked.lease, self._do, asked)
+                done: Done = await self._access.in_thread(asked.lease, self._do, asked)
                 return done
 
         try:
-            return await self._while_ours(asked.lease, once)
+            return await self._access.while_ours(asked.lease, once)
         except Lapsed:
             return None
         except Exception as failure:  # noqa: BLE001 - every intent is settled
@@ -400,7 +332,7 @@ class Agent:
 
     def _do(self, asked: Piece) -> Done:
         """Let the driver do it, in a thread, and note what came of it."""
-        if self._leaving:
+        if self._access.leaving:
             raise Lapsed
         cause = Cause(asked.position, asked.intent.timestamp.isoformat())
         outcome, began = "done", time.perf_counter()
@@ -430,8 +362,8 @@ class Agent:
         told = News(tell)
 
         def heard(percent: float) -> None:
-            self._check(asked.lease)
-            if self._leaving or self._admission.wants_quiet:
+            self._access.check(asked.lease)
+            if self._access.leaving or self._access.admission.wants_quiet:
                 raise Lapsed
             if self._going.get(asked.intent.originator_id, 0) > asked.position:
                 raise CalledOff
@@ -463,148 +395,6 @@ class Agent:
                 "holdfast.position": asked.position,
             },
         )
-
-    # The storage itself
-
-    async def _set_up(self) -> None:
-        """Look at the storage: under each lease, and again while it is not usable."""
-        seen = 0
-        while True:
-            lease = await self._lease.held()
-            if lease != seen or not self._admission.usable.is_set():
-                self._admission.usable.clear()
-                try:
-                    async with self._admission.alone():
-                        await self._in_thread(lease, self._recognized)
-                except Lapsed:
-                    continue
-                except Exception as failure:  # noqa: BLE001 - told, and tried again
-                    self._found(in_words(failure))
-                else:
-                    self._failure = None
-                    # Or new work would be refused until what is old has been begun.
-                    await self._tell_measurement()
-                    self._found(self._failure)
-                seen = lease
-            await self._lease.other(lease, SET_UP_AGAIN)
-
-    def _recognized(self) -> None:
-        """Set the storage up, if it can be what was set up before."""
-        if self._lease.set_up_before:
-            self._driver.recognize()
-        self._driver.set_up()
-
-    def _found(self, failure: str | None) -> None:
-        """Take in whether the storage is usable; work waits until it is."""
-        if failure and failure != self._failure:
-            logger.warning("backend %s: %s", self._name, failure)
-        self._failure = failure
-        self._looked.set()
-        self._changed.set()
-        if failure is None:
-            self._admission.open()
-            self._sweeper.be_due()
-        else:
-            self._admission.usable.clear()
-
-    async def _measure_again_and_again(self) -> None:
-        """Tell every replica now and then, and after what has changed something."""
-        while True:
-            # The first to be told is what setting up has found, unless that takes long.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._looked.wait(), SOON)
-            await self._lease.held()
-            self._changed.clear()
-            began = asyncio.get_running_loop().time()
-            await self._tell_measurement()
-            took = asyncio.get_running_loop().time() - began
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), MEASURE_EVERY)
-                # What changes often is told now and then, and at no great cost.
-                await asyncio.sleep(min(MEASURE_EVERY, max(AGAIN, 50 * took)))
-
-    async def _tell_measurement(self, to: str = "") -> None:
-        """Measure, and tell every replica that listens, or the one who asked."""
-        subject = f"agents.{self._name}.measure{'' if to else 'd'}"
-        with suppress(Error, TimeoutError, Lapsed, Refusal):
-            measured = await self.measurement()
-            await self._service.publish(subject, measured, to)
-            await self._tell_protocol(measured)
-            await self._tell_pool(measured)
-
-    async def _tell_protocol(self, measured: Measurement) -> None:
-        """Have it noted how hosts reach volumes, once the storage has told that."""
-        told = measured.capabilities
-        if told and told.storage_protocol != self._protocol:
-            self._protocol = told.storage_protocol
-            await self._announce(measured.lease)
-
-    async def _tell_pool(self, measured: Measurement) -> None:
-        """Have it noted where the pool has passed a threshold, or left one."""
-        told = percents(measured.capabilities)
-        now = {part: passed(told[part], self._pool.get(part, 0)) for part in told}
-        if now == self._pool or not told:
-            return
-        about = {"name": self._name, "lease": measured.lease, "percents": told}
-        before = self._pool
-        self._pool = (await self._service.tell("agent.pool", about))["passed"]
-        for part, threshold in self._pool.items():
-            if threshold > before.get(part, 0):
-                said = self._name, part, told[part]
-                logger.warning("backend %s: the %s of its pool is %g %% full", *said)
-
-    async def _answer_measure(self) -> None:
-        subject = f"{PREFIX}agents.{self._name}.measure"
-        subscription = await self._client.subscribe(subject)
-        async for message in subscription.messages:
-            await self._tell_measurement(message.reply)
-
-    async def _touch(
-        self,
-        lease: int,
-        what: Callable[..., Any],
-        *args: Any,
-        kind: Kind = Kind.NEW,
-    ) -> Any:
-        """Let the driver do something beside other work, or raise `Lapsed`."""
-        if self._leaving:
-            raise Lapsed
-        async with self._admission.beside_others(kind):
-            return await self._in_thread(lease, what, *args)
-
-    async def _touch_while_ours(
-        self, lease: int, *what: Any, kind: Kind = Kind.NEW
-    ) -> Any:
-        """Let the driver do something under a lease that may be renewed late."""
-        return await self._while_ours(
-            lease, partial(self._touch, lease, *what, kind=kind)
-        )
-
-    async def _while_ours(self, lease: int, once: Callable[[], Awaitable[T]]) -> T:
-        """Do it, again where the lease lapses; raise `Lapsed` where it is over.
-
-        One that was not renewed in time may still be ours when it is.
-        """
-        while await self._lease.held() == lease and not self._leaving:
-            with suppress(Lapsed):
-                return await once()
-        raise Lapsed
-
-    async def _in_thread(self, lease: int, what: Callable[..., Any], *args: Any) -> Any:
-        """Let the driver do something under a lease, or raise `Lapsed`."""
-
-        def under_lease() -> Any:
-            # Asked again, as late as can be: it may have waited for a thread.
-            self._check(lease)
-            return what(*args)
-
-        self._check(lease)
-        run = copy_context().run  # what is traced goes on in the thread
-        return await self._hands.do(partial(run, under_lease))
-
-    def _check(self, lease: int) -> None:
-        if not self._lease.is_good(lease):
-            raise Lapsed
 
 
 def behind(position: int) -> ConsumerConfig:

@@ -9,11 +9,11 @@ import msgspec
 from nats.aio.client import Client
 from nats.errors import Error
 
-from adapters.jetstream.lease import Lapsed, Lease
+from adapters.jetstream.access import Access
+from adapters.jetstream.lease import Lapsed
 from adapters.jetstream.operation import in_words
-from adapters.jetstream.sweeping import Touch
 from adapters.jetstream.telling import PREFIX, Service
-from domain.ports import Driver, Manageable
+from domain.ports import Manageable
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -39,36 +39,33 @@ class Offering:
         self,
         service: Service,
         name: str,
-        lease: Lease,
-        touch: Touch,
+        access: Access,
         failure: Callable[[], str | None],
     ) -> None:
         self._service = service
         self._subject = f"agents.{name}.manageable"
-        self._lease = lease
-        self._touch = touch
+        self._access = access
         self._failure = failure
 
-    async def run(self, client: Client, driver: Driver) -> None:
+    async def run(self, client: Client) -> None:
         """Answer for ever, where the backend's lease is ours."""
         subscription = await client.subscribe(PREFIX + self._subject)
         async for message in subscription.messages:
             if self._service.has_asked(self._subject, message):
                 asked = msgspec.json.decode(message.data, type=Asked)
                 with suppress(Error, Lapsed):
-                    told = await self._page(driver, asked)
+                    told = await self._page(asked)
                     await self._service.answer(self._subject, message, told)
 
-    async def _page(self, driver: Driver, asked: Asked) -> Told:
+    async def _page(self, asked: Asked) -> Told:
         """Return a page of what is or could be managed; raise `Lapsed`."""
-        lease = self._lease.number
-        if not self._lease.is_good(lease):
-            raise Lapsed  # whoever has it answers
+        lease, driver = self._access.lease.number, self._access.driver
+        self._access.check(lease)  # whoever has it answers
         if failure := self._failure():
             return Told(failure=failure)
         try:
             look = driver.manageable_snapshots if asked.snapshots else driver.manageable
-            found = await self._touch(lease, look)
+            found = await self._access.beside_others(lease, look)
         except Lapsed:
             raise
         except Exception as failed:  # noqa: BLE001 - told, and asked again

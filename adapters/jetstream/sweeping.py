@@ -17,33 +17,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from logging import getLogger
-from typing import Any
 from uuid import UUID
 
 import msgspec
 from nats.errors import Error
 
+from adapters.jetstream.access import Access
 from adapters.jetstream.admission import Kind
-from adapters.jetstream.lease import Lapsed, Lease
+from adapters.jetstream.lease import Lapsed
 from adapters.jetstream.operation import Operation, code_of, in_words
 from adapters.jetstream.surveying import Surveyor
 from adapters.jetstream.telling import Refusal, Service
 from adapters.jetstream.turns import Turns
 from domain.drift import Surveyed
-from domain.ports import Driver, Export
+from domain.ports import Export
 
 EVERY = 60.0  # seconds
 AGAIN = 5.0  # seconds until a sweep that could not be made is tried again
 
 logger = getLogger(__name__)
 
-
-# Has the driver do something under a lease, which may be renewed late, beside other
-# work: what a sweep has done so far is done.
-Touch = Callable[..., Awaitable[Any]]
 Noted = Callable[[Operation], None]
 
 
@@ -56,13 +52,15 @@ class Sweeper:
     surveyed = Surveyed()
 
     def __init__(
-        self, service: Service, name: str, lease: Lease, turns: Turns, touch: Touch
+        self, service: Service, name: str, access: Access, turns: Turns, noted: Noted
     ) -> None:
         self._service = service
         self._name = name
-        self._lease = lease
+        self._driver, self._access = access.driver, access
+        # The lease may be renewed late: what a sweep has done so far is done.
+        self._patiently = access.patiently
         self._turns = turns
-        self._touch = touch
+        self._noted = noted
         self._surveyor = Surveyor(service, name, turns)
         self._known = 0
         self._swept_under = 0
@@ -92,18 +90,19 @@ class Sweeper:
             self._next.cancel()
         self._next = asyncio.get_running_loop().call_later(seconds, self.be_due)
 
-    async def run(self, driver: Driver, noted: Noted, usable: asyncio.Event) -> None:
-        """Sweep for ever, while the storage is `usable`."""
+    async def run(self) -> None:
+        """Sweep for ever, while the storage is usable."""
+        usable = self._access.admission.usable
         while True:
             await self._due.wait()
             await usable.wait()  # which makes one due besides: one will do
             self._due.clear()
             whole, self._whole = self._whole, False
-            lease = await self._lease.held()
+            lease = await self._access.lease.held()
             if lease != self._known:
                 continue
             try:
-                await self._sweep_as_due(driver, lease, noted, whole=whole)
+                await self._sweep_as_due(lease, whole=whole)
             except (Error, TimeoutError, Lapsed, Refusal):
                 logger.debug("no sweep now", exc_info=True)
                 self._be_due_in(AGAIN)
@@ -111,15 +110,13 @@ class Sweeper:
                 self._not_surveyed("exports cannot be looked at", failure)
                 self._be_due_in(AGAIN)
 
-    async def _sweep_as_due(
-        self, driver: Driver, lease: int, noted: Noted, *, whole: bool
-    ) -> None:
+    async def _sweep_as_due(self, lease: int, *, whole: bool) -> None:
         """Look at what was passed over, then at all, and see soon what came of it."""
         changed = False
         if self._passed:
-            changed = await self._sweep(driver, lease, noted, self._passed)
+            changed = await self._sweep(lease, self._passed)
         if whole:
-            changed |= await self._sweep(driver, lease, noted)
+            changed |= await self._sweep(lease)
             changed |= self._swept_under != lease
             self._swept_under = lease
         if self._passed:
@@ -127,16 +124,14 @@ class Sweeper:
         if whole or changed:
             self._be_due_in(AGAIN if changed else EVERY)
 
-    async def _sweep(
-        self, driver: Driver, lease: int, noted: Noted, only: Collection[UUID] = ()
-    ) -> bool:
+    async def _sweep(self, lease: int, only: Collection[UUID] = ()) -> bool:
         """Let all converge, or only these; tells whether anything was otherwise."""
         self._turns.watch()
         wanted, position = await self._wanted(lease)
         exports = (
             [each for each in wanted if each.volume_id in only]
             if only
-            else await self._compared(driver, lease, wanted)
+            else await self._compared(lease, wanted)
         )
         found, self._passed = Counter[str](), set[UUID]()
         for export in exports:
@@ -144,24 +139,22 @@ class Sweeper:
                 if export.connectors:
                     self._passed.add(export.volume_id)
                 continue
-            task = asyncio.create_task(self._converge(driver, lease, export))
+            task = asyncio.create_task(self._converge(lease, export))
             self._turns.take([export.volume_id], task)
             began = time.perf_counter()
             if outcome := await task:
                 took = time.perf_counter() - began
                 about = "converge", export.volume_id, position, lease
-                noted(Operation(self._name, *about, outcome, took))
+                self._noted(Operation(self._name, *about, outcome, took))
                 found[outcome] += 1
         self._tell(found)
         return found["done"] > 0
 
-    async def _compared(
-        self, driver: Driver, lease: int, wanted: list[Export]
-    ) -> list[Export]:
+    async def _compared(self, lease: int, wanted: list[Export]) -> list[Export]:
         """Survey if it is time to; return all exports, first those that differ."""
         if self._swept_under == lease:
-            await self._survey(driver, lease, wanted)
-        actual: set[UUID] = await self._touch(lease, driver.exports)
+            await self._survey(lease, wanted)
+        actual: set[UUID] = await self._patiently(lease, self._driver.exports)
         reached = {export.volume_id for export in wanted}
         exports = [*wanted, *map(Export, actual - reached)]
         differ = actual ^ reached
@@ -173,11 +166,11 @@ class Sweeper:
             told = ", ".join(f"{number} {how}" for how, number in found.items())
             logger.warning("exports of %s were otherwise: %s", self._name, told)
 
-    async def _survey(self, driver: Driver, lease: int, wanted: list[Export]) -> None:
+    async def _survey(self, lease: int, wanted: list[Export]) -> None:
         """Tell what differs, or warn that it cannot be seen."""
         reached = {export.volume_id for export in wanted}
         try:
-            look = partial(self._touch, lease, driver.survey, kind=Kind.OLD)
+            look = partial(self._patiently, lease, self._driver.survey, kind=Kind.OLD)
             self.surveyed = await self._surveyor.survey(lease, look, reached)
         except Lapsed:
             raise
@@ -191,10 +184,10 @@ class Sweeper:
         failure = f"{what}: {in_words(why)}"
         self.surveyed = msgspec.structs.replace(self.surveyed, failure=failure)
 
-    async def _converge(self, driver: Driver, lease: int, export: Export) -> str:
+    async def _converge(self, lease: int, export: Export) -> str:
         """Let exactly these hosts reach a volume; returns what there was to do."""
         try:
-            otherwise = await self._touch(lease, driver.converge, export)
+            otherwise = await self._patiently(lease, self._driver.converge, export)
         except Lapsed:
             raise
         except Exception as failure:  # noqa: BLE001 - others are not to suffer

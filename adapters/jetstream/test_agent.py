@@ -18,6 +18,7 @@ from eventsourcing.persistence import StoredEvent
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import agent as module
+from adapters.jetstream import measuring
 from adapters.jetstream.stream import STREAM
 from adapters.noting import noted
 from adapters.postgres.reading import verified
@@ -305,7 +306,7 @@ def test_a_storage_that_cannot_be_measured_does_not_end_its_agent(
     run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_AGAIN", 0.05)
-    monkeypatch.setattr(module, "MEASURE_EVERY", 0.05)
+    monkeypatch.setattr(measuring, "MEASURE_EVERY", 0.05)
 
     def works(backend: Any) -> bool:
         return bool(backend["working"])
@@ -351,7 +352,7 @@ def test_what_an_agent_tells_is_taken_though_its_clock_was_set_back(
             return datetime.now(tz) - timedelta(hours=1)
 
     async def scenario(house: House) -> str:
-        monkeypatch.setattr(module, "datetime", SetBack)
+        monkeypatch.setattr(measuring, "datetime", SetBack)
         told = await house.asker.insist("backend.publish_capabilities", name="files")
         at: str = told["reported_at"]
         return at
@@ -363,7 +364,7 @@ def test_what_an_agent_tells_is_taken_though_its_clock_was_set_back(
 def test_a_storage_that_fails_to_initialize_is_tried_again(
     run: Callable[[Scenario], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SET_UP_AGAIN", 0.1)
+    monkeypatch.setattr(measuring, "SET_UP_AGAIN", 0.1)
 
     async def scenario(house: House) -> Any:
         house.driver.unusable = DriverFailed("the disk is gone")
@@ -401,7 +402,7 @@ def test_what_is_wrong_with_a_storage_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(module, "SET_UP_AGAIN", 0.05)
+    monkeypatch.setattr(measuring, "SET_UP_AGAIN", 0.05)
 
     async def scenario(house: House) -> None:
         async def again() -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.contracts.drivers import held_open
 from adapters.file.driver import FileDriver
-from adapters.jetstream import agent, surveying, sweeping
+from adapters.jetstream import measuring, surveying, sweeping
 from adapters.jetstream.telling import Service
 from domain.ports import DriverFailed, Survey
 from service.audit import overdue
@@ -24,7 +24,7 @@ from service.testing.house import House, Run
 @pytest.fixture
 def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a scenario in a house whose agent surveys again and again."""
-    monkeypatch.setattr(agent, "MEASURE_EVERY", 0.1)
+    monkeypatch.setattr(measuring, "MEASURE_EVERY", 0.1)
     monkeypatch.setattr(sweeping, "EVERY", 0.1)
     monkeypatch.setattr(sweeping, "AGAIN", 0.1)
     monkeypatch.setattr(surveying, "AGAIN", 0.05)
