@@ -24,7 +24,7 @@ APPENDER = "adapters.postgres.appending:Appender"
 READING = "service.reading:Reading"
 PROJECTING = "service.keeping.projecting:Projecting"
 WATCHER = "service.keeping.watcher:Watcher"
-ENDPOINT = "service.endpoints.endpoint"
+SENDING = "service.endpoints.sending"
 ROWS = "adapters.postgres.read_models:PostgresReadModels"
 PAGE = "adapters.jetstream.publisher"
 PUBLISHER = f"{PAGE}:Publisher"
@@ -57,8 +57,8 @@ TABLE: list[tuple[Any, ...]] = [
     ("answered in part",              SERVE,  "after",  f"{LOG}._reply"),
     ("stored, not published yet",     SERVE,  "before", f"{DIRECT}.publish"),
     ("published, not answered",       SERVE,  "after",  f"{DIRECT}.publish"),
-    ("about to send an answer",       SERVE,  "before", f"{ENDPOINT}:send"),
-    ("an answer was sent",            SERVE,  "after",  f"{ENDPOINT}:send"),
+    ("about to send an answer",       SERVE,  "before", f"{SENDING}:send"),
+    ("an answer was sent",            SERVE,  "after",  f"{SENDING}:send"),
     ("about to decide again",         SERVE,  "before", f"{LOG}._decide_again"),
     ("about to answer a repeat",      SERVE,  "before", f"{LOG}._repeat"),
     ("a list is asked for",           SERVE,  "before", f"{READING}.listed"),

@@ -25,7 +25,8 @@ from service.connecting import connect
 from service.deciding.log import Log
 from service.deciding.room import Room
 from service.endpoints import ENDPOINTS, FOR_AGENTS
-from service.endpoints.endpoint import Answering, answered
+from service.endpoints.endpoint import Answering
+from service.endpoints.sending import answered
 from service.interpreter import quicken
 from service.keeping.keeper import kept
 from service.manager import manager_of

@@ -1,7 +1,9 @@
 """What callers may ask, one module a noun; each endpoint below its schema.
 
 Start with `service.endpoints.volumes`; `agents` is what agents say, which callers
-may not. What the messages share is in `service.messages.schema`.
+may not. How a request becomes a decision is in `endpoint`, how its answer leaves in
+`sending`, and what it may wait for in `waiting`. What the messages share is in
+`service.messages.schema`.
 """
 
 from __future__ import annotations

@@ -14,19 +14,11 @@ from uuid import UUID
 
 import msgspec
 from marshmallow import Schema
-from nats.errors import Error
-from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
-from adapters.jetstream.signing import SIGNATURE, answering, is_signed, signature
+from adapters.jetstream.signing import is_signed
 from adapters.jetstream.taking import Request
-from adapters.jetstream.wire import fits, respond
-from adapters.tasks import ended
-from domain.aggregate import Aggregate, Event, Failure, Outcome
-from domain.lifecycle import Refused
-from domain.log import decoded
+from domain.aggregate import Aggregate, Event, Failure
 from domain.provenance import Moment
-from domain.volume import Volume
-from domain.volume_status import Status
 from service.deciding.command import (
     Answer,
     Command,
@@ -35,10 +27,11 @@ from service.deciding.command import (
     Unavailable,
     asking,
 )
-from service.deciding.log import TOO_MANY, Log
+from service.deciding.log import Log
 from service.deciding.reactions import follow
 from service.deciding.room import Room
-from service.endpoints.watched import Watched
+from service.endpoints import sending
+from service.endpoints.waiting import busy, first_word, outcome_of, unanswered
 from service.messages import headers as said
 from service.messages.confiding import confided
 from service.messages.headers import Headers
@@ -47,7 +40,6 @@ from service.messages.problems import (
     Forbidden,
     Malformed,
     TooLarge,
-    TooMuch,
     problem_of,
 )
 from service.messages.quick import Load, quickly
@@ -57,17 +49,12 @@ if TYPE_CHECKING:
 
 PREFIX = "holdfast.v1."
 LARGEST_BODY = 64 * 1024
-LOOK_AGAIN = 1.0  # seconds that memory is believed without a word from anybody
 MOST_QUERIES = 256  # at once; more are refused
 PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
-# From these on, whatever else was under way is nobody's work any more.
-MOOT = (Volume.DeletionStarted, Volume.CascadeStarted)
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # as JSON
 
 # What is shown of an aggregate: of which part, with what is known of the backends.
 View = Callable[[Any, UUID | None, Room], Any]
-# A request, its answer, and the key that signs it, if any does.
-Sent = tuple[Request, Reply, bytes]
 
 logger = getLogger(__name__)
 encode = msgspec.json.Encoder().encode
@@ -115,7 +102,7 @@ class Endpoint:
     def answer(self, replica: Replica, request: Request) -> None:
         """Take one request; its answer follows when its events are durable."""
         if replica.log.full and not self.signed:
-            send_soon(request, FULL, b"")
+            sending.send_soon(request, sending.FULL, b"")
             return
         try:
             headers = said.read(request.headers)
@@ -125,13 +112,13 @@ class Endpoint:
                 self.command(request.data, headers, replica.log.room)
             )
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
-            send_soon(request, problem, replica.key_if(self.signed))
+            sending.send_soon(request, problem, replica.key_if(self.signed))
             return
         if self.waits or headers.wait:
-            keep(asyncio.create_task(self._answer_later(replica, request, answer)))
+            sending.begin(self._answer_later(replica, request, answer))
         else:
             key = replica.key_if(self.signed)
-            answer.then(lambda outcome: send_soon(request, outcome, key))
+            answer.then(lambda outcome: sending.send_soon(request, outcome, key))
 
     def also(self, subject: str, decide: Callable[..., Aggregate]) -> Endpoint:
         """Return the same under another subject, decided otherwise."""
@@ -180,7 +167,7 @@ class Endpoint:
                 reply = confided(replica.key, reply, connector)
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
-        send_soon(request, reply, b"")
+        sending.send_soon(request, reply, b"")
 
     async def _outcome(self, replica: Replica, asked: Reply, wait: float) -> Reply:
         """Return the answer that follows from what the backend did."""
@@ -282,10 +269,9 @@ class Query:
     def answer(self, replica: Replica, request: Request) -> None:
         """Take one request; its answer follows when it has been read."""
         if len(_queries) >= MOST_QUERIES and not self.signed:
-            send_soon(request, FULL, b"")
+            sending.send_soon(request, sending.FULL, b"")
             return
-        task = asyncio.create_task(self._answer(replica, request))
-        keep(task)
+        task = sending.begin(self._answer(replica, request))
         if not self.signed:
             _queries.add(task)
             task.add_done_callback(_queries.discard)
@@ -299,7 +285,7 @@ class Query:
             reply = as_reply(await self.ask(replica, **loaded))
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
-        await send((request, reply, replica.key_if(self.signed)))
+        await sending.send((request, reply, replica.key_if(self.signed)))
 
 
 def endpoint(
@@ -331,92 +317,6 @@ def query(
         return Query(PREFIX + subject, takes, load, ask, doc=doc, **more)
 
     return place
-
-
-def busy(aggregate: Aggregate, part_id: UUID | None) -> bool:
-    """Tell whether a backend works on an aggregate, or on a part of it."""
-    if part_id is None:
-        return aggregate.unsettled
-    return any(
-        getattr(intent, "attachment_id", None) == part_id
-        for intent in aggregate.in_flight.values()
-    )
-
-
-async def outcome_of(
-    log: Log, asked: Reply, wait: float, look: Callable[[Aggregate, int], None]
-) -> tuple[Event, int]:
-    """Return the event that settles an intent, and its position in the log.
-
-    Of what settles it here, the aggregate can be looked at as it was then.
-    """
-    assert asked.aggregate_id
-    seen: list[tuple[Event, int]] = []
-
-    def stored(aggregate: Aggregate, event: Event, position: int) -> None:
-        if ends(event, asked.intent):
-            seen.append((event, position))
-            with suppress(Exception):  # asked for once more, it says what is wrong
-                look(aggregate, position)
-
-    with log.watching(asked.aggregate_id, stored) as happened:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await ending(log, asked, happened, seen)
-        # A word of another replica may have been lost.
-        found = seen or await ended_by(log, asked)
-    if not found:
-        raise unanswered(wait)
-    event, position = found[0]
-    if isinstance(event, MOOT):
-        raise Refused("finish", Status(event.status), [])
-    return event, position
-
-
-async def ending(
-    log: Log, asked: Reply, happened: asyncio.Event, seen: list[tuple[Event, int]]
-) -> None:
-    """Return once it is seen, here or in the log, what has ended an intent."""
-    await first_word(log, asked, happened)
-    while not seen:
-        happened.clear()
-        seen += await ended_by(log, asked)
-        if not seen:
-            await happened.wait()
-
-
-def unanswered(wait: float) -> Unavailable:
-    """Return what there is to say where a backend has not answered in time."""
-    return Unavailable(
-        f"the backend's agent has not answered within {wait:g} s; "
-        "it goes on with the work when it can"
-    )
-
-
-async def ended_by(log: Log, asked: Reply) -> list[tuple[Event, int]]:
-    """Return what has ended an intent by now, oldest first, as the log has it."""
-    assert asked.aggregate_id
-    history = await log.read(log.recorder.history, asked.aggregate_id, asked.intent)
-    return [each for each in decoded(history) if ends(each[0], asked.intent)]
-
-
-def ends(event: Event, intent: int | None) -> bool:
-    """Tell whether an intent is settled by an event, or moot from it on."""
-    if isinstance(event, Outcome):
-        return event.intent == intent
-    return isinstance(event, MOOT)
-
-
-async def first_word(log: Log, asked: Reply, happened: asyncio.Event) -> None:
-    """Wait while memory knows that a backend is at work: the log would say no more.
-
-    Words of other replicas may get lost, so the log is looked at soon all the same.
-    """
-    assert asked.aggregate_id
-    if asked.intent and log.is_in_flight(asked.aggregate_id, asked.intent):
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_AGAIN):
-                await happened.wait()
 
 
 def check_signature(replica: Replica, subject: str, request: Request) -> None:
@@ -451,82 +351,5 @@ def fingerprint(subject: str, message: dict[str, Any]) -> bytes:
     return sha256(subject.encode() + b"\0" + value).digest()
 
 
-def send_soon(request: Request, outcome: Reply | Exception, key: bytes) -> None:
-    """Send what came of a command with the rest of its batch."""
-    reply = outcome if isinstance(outcome, Reply) else problem_of(outcome)
-    _outgoing.append((request, reply, key))
-    if len(_outgoing) == 1:
-        keep(asyncio.create_task(send_all()))
-
-
-async def send_all() -> None:
-    """Send every answer that there is."""
-    going = _outgoing.copy()
-    _outgoing.clear()
-    await send(*going)
-
-
-async def send(*answers: Sent) -> None:
-    """Send answers, signed where a key is with them; an agent believes no other.
-
-    One that cannot be sent is asked for again.
-    """
-    sent = [fitting(answer) for answer in answers]
-    for request, reply, _ in sent:
-        if isinstance(request, Watched):
-            request.answered(reply)
-    with suppress(Error):
-        await respond(
-            (request, headers_of(request, reply, key), reply.body)
-            for request, reply, key in sent
-        )
-
-
-def fitting(answer: Sent) -> Sent:
-    """Return an answer that the broker takes."""
-    request, reply, key = answer
-    return answer if fits(request, reply.body) else (request, TOO_MUCH, key)
-
-
-def headers_of(request: Request, reply: Reply, key: bytes) -> str:
-    """Return what stands before the body of an answer: for most, nothing."""
-    if not (key or reply.age or reply.code):
-        return ""
-    headers: dict[str, str] = {}
-    if key:
-        told_as = answering(request.subject, request.headers)
-        headers[SIGNATURE] = signature(key, told_as, reply.body)
-    if reply.age:
-        headers["Holdfast-Age"] = f"{reply.age:.1f}"
-    if reply.code:
-        headers[ERROR_HEADER] = said.one_line(reply.detail)
-        headers[ERROR_CODE_HEADER] = str(reply.code)
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-
-
-def keep(task: asyncio.Task[None]) -> None:
-    """Hold on to a task until it is done; the event loop alone does not."""
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-
-
-async def answered(log: Log, seconds: float) -> None:
-    """Return when every request was answered; those that take longer stay without.
-
-    Repeating one with its request id tells what became of it.
-    """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while log.unanswered or _tasks:  # noqa: ASYNC110 - two sorts of waiting
-                await asyncio.sleep(0.005)
-    await ended(*_tasks)
-
-
-# Refusing must cost little: what comes beyond measure is not even read.
-FULL = problem_of(Unavailable(TOO_MANY))
-TOO_MUCH = problem_of(TooMuch())
-
 _parse = msgspec.json.Decoder(dict[str, Any]).decode
-_tasks: set[asyncio.Task[None]] = set()
 _queries: set[asyncio.Task[None]] = set()
-_outgoing: list[Sent] = []

@@ -14,10 +14,10 @@ from domain.aggregate import Aggregate
 from domain.lifecycle import Refused
 from service.deciding.command import Reply
 from service.deciding.log import Log
-from service.endpoints.endpoint import outcome_of
 from service.endpoints.snapshots import create
 from service.endpoints.volumes import create as make
 from service.endpoints.volumes import delete, initialize_connection
+from service.endpoints.waiting import outcome_of
 from service.manager import VolumeManager
 from service.messages.headers import NOTHING
 from service.testing.deciding import ask, available, live, lives, newest, report

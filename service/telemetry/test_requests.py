@@ -11,7 +11,7 @@ import pytest
 from adapters.jetstream.taking import Request
 from adapters.jetstream.wire import HEADERS
 from service.deciding.command import Reply
-from service.endpoints.endpoint import send
+from service.endpoints.sending import send
 from service.endpoints.watched import watched
 from service.telemetry.metrics import REGISTRY
 from service.telemetry.requests import measuring
