@@ -8,6 +8,7 @@ taken twice.
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Sequence
 from secrets import token_hex
 from time import monotonic
@@ -15,7 +16,7 @@ from time import monotonic
 from nats.aio.client import Client
 
 from adapters.jetstream.publisher import as_message
-from adapters.jetstream.wire import send_soon
+from adapters.jetstream.wire import send_now
 from adapters.postgres.recorder import PUBLISHED_BY, Written
 
 QUIET = 0.02  # seconds after a word in which none is needed: less than the keeper waits
@@ -44,10 +45,12 @@ class Direct:
         return self._name if monotonic() - self._told > QUIET else None
 
     def publish(self, events: Sequence[Written]) -> None:
-        """Publish what was stored."""
+        """Publish what was stored, once its answer is on its way."""
         if self.word():
             self._told = monotonic()
         self._reached = events[-1].position
-        send_soon(
-            self._client, b"".join(as_message(self._key, event) for event in events)
-        )
+        get_running_loop().call_soon(self._send, events)
+
+    def _send(self, events: Sequence[Written]) -> None:
+        messages = [as_message(self._key, event) for event in events]
+        send_now(self._client, b"".join(messages))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from nats.aio.client import Client
@@ -97,20 +98,27 @@ async def send(client: Client, messages: Sequence[bytes]) -> None:
         await client._flush_pending(force_flush=True)  # noqa: SLF001
 
 
-def send_soon(client: Client, data: bytes) -> None:
-    """Send what is whole messages in one of the loop's next turns, if it can be."""
+def send_now(client: Client, data: bytes) -> None:
+    """Send what is whole messages, behind all that waits to be sent.
+
+    What cannot be sent now waits for the broker, unless that is closed for good.
+    """
     # Nothing public takes bytes, nor without a wait.
-    queue = client._flush_queue  # noqa: SLF001
-    if client.is_connected and queue is not None:
+    queue, transport = client._flush_queue, client._transport  # noqa: SLF001
+    if client.is_connected and transport and not client._pending:  # noqa: SLF001
+        with suppress(RuntimeError):  # it is lost, and nats-py does not know that yet
+            transport.write(data)
+            return
+    if not client.is_closed:
         client._pending.append(data)  # noqa: SLF001
         client._pending_data_size += len(data)  # noqa: SLF001
-        if queue.empty():
+        if queue and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
 
-async def respond(answers: Iterable[tuple[Request, str, bytes]]) -> None:
+def respond(answers: Iterable[tuple[Request, str, bytes]]) -> None:
     """Answer requests of one client, each with headers and a body."""
     asked = [answer for answer in answers if answer[0].reply]
     if asked:
         told = [message(each.reply, "", more, body) for each, more, body in asked]
-        await send(asked[0][0].client, told)
+        send_now(asked[0][0].client, b"".join(told))

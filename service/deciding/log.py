@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections.abc import (
     AsyncIterator,
+    Awaitable,
     Callable,
     Iterable,
 )
@@ -274,9 +275,8 @@ class Log:
     async def _store(self, batch: list[Command], made: Batch) -> Stored:
         """Store one batch, in the writer's thread if it is large or meets trouble."""
         if self._appender.takes(made):
-            soon = asyncio.ensure_future(self._appender.append(made))
             try:
-                return await self._patiently(batch, soon)
+                return await self._patiently(batch, self._appender.append(made))
             except Conflict:
                 raise
             except IntegrityError:
@@ -294,16 +294,23 @@ class Log:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._writer, what, *args)
 
-    async def _patiently(self, batch: list[Command], done: asyncio.Future[K]) -> K:
+    async def _patiently(self, batch: list[Command], doing: Awaitable[K]) -> K:
         """Wait for it; while that takes long, keep nobody waiting."""
+        self._wait_on(batch)
         try:
-            while not (await asyncio.wait([done], timeout=AWAY_AFTER))[0]:
-                self._reach.lost("the database does not answer")
-                self._hide(batch)
-        except asyncio.CancelledError:
-            await ended(done)
-            raise
-        return done.result()
+            return await doing
+        finally:
+            self._patience.cancel()
+
+    def _wait_on(self, batch: list[Command]) -> None:
+        """Have patience, again and again."""
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(AWAY_AFTER, self._lose_patience, batch)
+
+    def _lose_patience(self, batch: list[Command]) -> None:
+        self._reach.lost("the database does not answer")
+        self._hide(batch)
+        self._wait_on(batch)
 
     async def _find_out(self, batch: list[Command], unknown: CommitUnknown) -> None:
         """Wait until the log can tell whether the batch was stored."""

@@ -285,7 +285,7 @@ class Query:
             reply = as_reply(await self.ask(replica, **loaded))
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             reply = problem_of(problem)
-        await sending.send((request, reply, replica.key_if(self.signed)))
+        sending.send((request, reply, replica.key_if(self.signed)))
 
 
 def endpoint(

@@ -7,7 +7,6 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from nats.errors import Error
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
 from adapters.jetstream.signing import SIGNATURE, answering, signature
@@ -29,17 +28,17 @@ def send_soon(request: Request, outcome: Reply | Exception, key: bytes) -> None:
     reply = outcome if isinstance(outcome, Reply) else problem_of(outcome)
     _outgoing.append((request, reply, key))
     if len(_outgoing) == 1:
-        begin(send_all())
+        asyncio.get_running_loop().call_soon(send_all)
 
 
-async def send_all() -> None:
+def send_all() -> None:
     """Send every answer that there is."""
     going = _outgoing.copy()
     _outgoing.clear()
-    await send(*going)
+    send(*going)
 
 
-async def send(*answers: Sent) -> None:
+def send(*answers: Sent) -> None:
     """Send answers, signed where a key is with them; an agent believes no other.
 
     One that cannot be sent is asked for again.
@@ -48,11 +47,10 @@ async def send(*answers: Sent) -> None:
     for request, reply, _ in sent:
         if isinstance(request, Watched):
             request.answered(reply)
-    with suppress(Error):
-        await respond(
-            (request, headers_of(request, reply, key), reply.body)
-            for request, reply, key in sent
-        )
+    respond(
+        (request, headers_of(request, reply, key), reply.body)
+        for request, reply, key in sent
+    )
 
 
 def fitting(answer: Sent) -> Sent:
@@ -92,7 +90,7 @@ async def answered(log: Log, seconds: float) -> None:
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while log.unanswered or _tasks:  # noqa: ASYNC110 - two sorts of waiting
+            while log.unanswered or _tasks or _outgoing:  # noqa: ASYNC110 - several sorts
                 await asyncio.sleep(0.005)
     await ended(*_tasks)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +26,7 @@ def counted(subject: str, waited: str) -> float | None:
 def answer(subject: str, headers: dict[str, str], body: bytes = b"{}") -> None:
     """Answer a request of which the metrics are told."""
     asked = Request(BROKER, subject, "", headers, b"")
-    asyncio.run(send((watched(asked, [measuring(subject)]), Reply(body), b"")))
+    send((watched(asked, [measuring(subject)]), Reply(body), b""))
 
 
 # fmt: off
