@@ -18,7 +18,8 @@ from service.messages.text import is_text
 
 LARGEST_GIB = 65_536
 RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)",
+    re.ASCII | re.IGNORECASE,  # its letters may be small ones
 )
 USUAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 GIB = validate.Range(min=1, max=LARGEST_GIB)
@@ -61,7 +62,7 @@ class Instant(fields.Field[datetime]):
         if not isinstance(value, str) or not RFC_3339.fullmatch(value):
             raise self.make_error("invalid")
         try:
-            return datetime.fromisoformat(value).astimezone(UTC)
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             raise self.make_error("invalid") from None
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from marshmallow import ValidationError
 
-from service.messages.schema import Connector
+from service.messages.schema import Connector, Instant
 
 NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 
@@ -28,3 +29,11 @@ def test_a_connector_is_taken_as_it_is() -> None:
 def test_a_connector_names_an_initiator_and_no_secret(more: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Connector().deserialize(NODE | more)
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2026-01-31T12:00:00Z", "2026-01-31t12:00:00z", "2026-01-31t14:00:00+02:00"],
+)
+def test_a_time_is_what_rfc_3339_takes_for_one(time: str) -> None:
+    assert Instant().deserialize(time) == datetime(2026, 1, 31, 12, tzinfo=UTC)
