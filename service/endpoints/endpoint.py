@@ -220,7 +220,7 @@ class Endpoint:
                     while True:
                         happened.clear()
                         shown, works = (
-                            seen.pop() if seen else await self._now(log, reply)
+                            seen.pop() if seen else await self._soon(log, reply)
                         )
                         if not works:
                             return shown
@@ -229,6 +229,17 @@ class Endpoint:
                 with suppress(Unavailable):
                     shown, _ = seen.pop() if seen else await self._now(log, reply)
                 return shown
+
+    async def _soon(self, log: Log, reply: Reply) -> tuple[Reply, bool]:
+        """Return what `_now` does, once it can be looked at.
+
+        What was decided is done, whatever is in the way of looking at it.
+        """
+        while True:
+            try:
+                return await self._now(log, reply)
+            except Unavailable:
+                await asyncio.sleep(LOOK_AGAIN)
 
     async def _now(self, log: Log, reply: Reply) -> tuple[Reply, bool]:
         """Return what there is to show now, and whether a backend works on it."""

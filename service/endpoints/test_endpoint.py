@@ -147,3 +147,23 @@ def test_a_deletion_with_snapshots_ends_the_waiting(manager: VolumeManager) -> N
                 await waiting
 
     asyncio.run(scenario())
+
+
+def test_what_is_done_is_not_refused_because_too_much_is_asked_meanwhile(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> Any:
+        async with lives(manager.recorder, 2) as (here, other):
+            asked = await here.submit(
+                make.command(b'{"size_gib": 1}', NOTHING, here.room)
+            )
+            waiting = asyncio.create_task(make._settled(here, asked, 20))
+            made = json.loads(asked.body)
+            await report(other, made["id"], 1, location="/volumes/db")
+            monkeypatch.setattr(Log, "full", property(lambda _: True))
+            here.tell([UUID(made["id"])])
+            await asyncio.sleep(0.1)
+            monkeypatch.undo()
+            return json.loads((await waiting).body)
+
+    assert asyncio.run(scenario())["status"] == "available"
