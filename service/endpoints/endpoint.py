@@ -199,7 +199,11 @@ class Endpoint:
             return Reply(encode(body)).at(position)
         if shown:
             return shown.pop()
-        return await self._look(log, asked.aggregate_id, part_id)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return (await self._soon(log, asked))[0]
+        except TimeoutError:
+            raise Unavailable("it is done, and cannot be shown now") from None
 
     async def _settled(self, log: Log, reply: Reply, wait: float) -> Reply:
         """Return what is shown once no backend works on it, or the time is up."""
