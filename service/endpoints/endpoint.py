@@ -29,6 +29,7 @@ from domain.volume_status import Status
 from service.deciding.command import (
     Answer,
     Command,
+    Contended,
     Decision,
     Reply,
     Unavailable,
@@ -230,7 +231,7 @@ class Endpoint:
                             return shown
                         await happened.wait()
             except TimeoutError:  # a word of another replica may have been lost
-                with suppress(Unavailable):
+                with suppress(Unavailable, Contended):
                     shown, _ = seen.pop() if seen else await self._now(log, reply)
                 return shown
 
@@ -242,7 +243,7 @@ class Endpoint:
         while True:
             try:
                 return await self._now(log, reply)
-            except Unavailable:
+            except (Unavailable, Contended):
                 await asyncio.sleep(LOOK_AGAIN)
 
     async def _now(self, log: Log, reply: Reply) -> tuple[Reply, bool]:

@@ -13,8 +13,8 @@ import pytest
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Aggregate
 from domain.lifecycle import Refused
-from service.deciding.command import Reply
-from service.deciding.log import Log
+from service.deciding.command import Contended, Reply, Unavailable
+from service.deciding.log import TOO_MANY, Log
 from service.endpoints.attachments import create as hold
 from service.endpoints.endpoint import outcome_of
 from service.endpoints.snapshots import create
@@ -151,9 +151,13 @@ def test_a_deletion_with_snapshots_ends_the_waiting(manager: VolumeManager) -> N
     asyncio.run(scenario())
 
 
-def test_what_is_done_is_not_refused_because_too_much_is_asked_meanwhile(
-    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("problem", [Unavailable(TOO_MANY), Contended()])
+def test_what_is_done_is_not_refused_because_it_cannot_be_looked_at(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
+    def refuse(*_: Any) -> None:
+        raise problem
+
     async def scenario() -> Any:
         async with lives(manager.recorder, 2) as (here, other):
             asked = await here.submit(
@@ -162,7 +166,7 @@ def test_what_is_done_is_not_refused_because_too_much_is_asked_meanwhile(
             waiting = asyncio.create_task(make._settled(here, asked, 20))
             made = json.loads(asked.body)
             await report(other, made["id"], 1, location="/volumes/db")
-            monkeypatch.setattr(Log, "full", property(lambda _: True))
+            monkeypatch.setattr(Log, "submit", refuse)
             here.tell([UUID(made["id"])])
             await asyncio.sleep(0.1)
             monkeypatch.undo()
