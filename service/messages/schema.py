@@ -131,12 +131,19 @@ class Connector(fields.Dict):
                 raise ValidationError(f"{key[:40]!r} is no plain value.")
             if SECRETS.search(key):
                 raise ValidationError(f"{key!r} would be kept for ever; leave it out.")
+        self._check(connector)
+        return connector
+
+    def _check(self, connector: dict[str, Any]) -> None:
+        """Refuse what Holdfast itself would take otherwise than it was meant."""
         if any(not isinstance(connector.get(n, ""), str) for n in self.IDENTITIES):
             raise ValidationError("host, initiator and nqn must be text.")
         initiator = connector.get("initiator")
         if initiator and not is_initiator(initiator):
             raise ValidationError("initiator must be a name as in RFC 7143, 4.2.7.")
-        return connector
+        if connector.get("mode") not in (None, "rw", "ro"):
+            # Taken for none, it would let a host write that asked only to read.
+            raise ValidationError("mode must be rw or ro.")
 
 
 def listed(value: Any) -> list[Any]:

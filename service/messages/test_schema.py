@@ -13,8 +13,9 @@ from service.messages.schema import Connector, Instant
 NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 
 
-def test_a_connector_is_taken_as_it_is() -> None:
-    assert Connector().deserialize(NODE) == NODE
+@pytest.mark.parametrize("more", [{}, {"mode": "ro"}, {"mode": None}])
+def test_a_connector_is_taken_as_it_is(more: dict[str, Any]) -> None:
+    assert Connector().deserialize(NODE | more) == NODE | more
 
 
 @pytest.mark.parametrize(
@@ -24,9 +25,11 @@ def test_a_connector_is_taken_as_it_is() -> None:
         {"initiator": "iqn.2026-01.a:b/../../tpgt_1"},
         {"initiator": "iqn.2026-01.a:b c"},
         {"auth_password": "told by mistake"},
+        {"mode": "RO"},
+        {"mode": 1},
     ],
 )
-def test_a_connector_names_an_initiator_and_no_secret(more: dict[str, Any]) -> None:
+def test_a_connector_names_what_there_is_and_no_secret(more: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Connector().deserialize(NODE | more)
 
