@@ -145,7 +145,7 @@ class Held(VolumeEvents):
         Of the several holds of an ordinary volume, one at a time is connected, and
         each to one host: for another one it is detached first.
         """
-        attachment = self.attachment(attachment_id)
+        attachment = self.attachment("connect", attachment_id)
         others = (a for i, a in self.attachments.items() if i != attachment_id)
         if not self.multiattach and any(other.uses_a_way for other in others):
             raise Refused("connect", self.status, ["multiattach"])
@@ -171,7 +171,7 @@ class Held(VolumeEvents):
 
     def complete(self, attachment_id: UUID) -> None:
         """Note that the host uses the volume; once it does, saying so adds nothing."""
-        attachment = self.attachment(attachment_id)
+        attachment = self.attachment("complete", attachment_id)
         if attachment.status is not AttachStatus.ATTACHED:
             self._attached("complete", "complete", attachment, {})
 
@@ -208,13 +208,12 @@ class Held(VolumeEvents):
 
     def expire(self, attachment_id: UUID) -> None:
         """End a promise that nobody used in time."""
-        self._release(
-            "expire", self.attachment(attachment_id), "nobody used it in time"
-        )
+        attachment = self.attachment("expire", attachment_id)
+        self._release("expire", attachment, "nobody used it in time")
 
     def look_for_session(self, attachment_id: UUID) -> None:
         """Ask whether a host that should have finished by now uses the volume."""
-        attachment = self.attachment(attachment_id)
+        attachment = self.attachment("look_for_session", attachment_id)
         ATTACHMENT.after("look_for_session", attachment)
         self._intend(
             self.SessionLookedFor,
@@ -385,12 +384,12 @@ class Held(VolumeEvents):
 
     # Asking: what the tables and the attachments say.
 
-    def attachment(self, attachment_id: UUID) -> Attachment:
+    def attachment(self, command: str, attachment_id: UUID) -> Attachment:
         """Return a live attachment; `UnknownAttachment`, or `Refused` if it is gone."""
         if attachment_id in self.attachments:
             return self.attachments[attachment_id]
         if attachment_id in self.gone:
-            raise Refused("use", AttachStatus.DETACHED, [])
+            raise Refused(command, AttachStatus.DETACHED, [])
         raise UnknownAttachment(attachment_id)
 
     @property
@@ -434,7 +433,7 @@ class Held(VolumeEvents):
     def _only(self, command: str, attachment_id: UUID | None) -> Attachment:
         """Return the attachment meant; among several, it has to be named."""
         if attachment_id:
-            return self.attachment(attachment_id)
+            return self.attachment(command, attachment_id)
         if len(self.attachments) > 1:
             raise Refused(command, self.status, ["attachment_id given"])
         for attachment in self.attachments.values():

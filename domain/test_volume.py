@@ -178,6 +178,30 @@ def test_an_attachment_that_never_was_is_unknown() -> None:
         available().detach(uuid4())
 
 
+@pytest.mark.parametrize(
+    ("command", "asks"),
+    [
+        ("connect", lambda volume, key: volume.connect(key, CONNECTOR)),
+        ("complete", Volume.complete),
+        ("begin_detaching", Volume.begin_detaching),
+        ("roll_detaching", Volume.roll_detaching),
+    ],
+)
+def test_what_is_asked_of_a_hold_that_is_gone_is_refused_by_name(
+    command: str, asks: Callable[[Volume, UUID], None]
+) -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    volume.detach(attachment_id)
+    settle(volume, DONE)
+
+    with pytest.raises(Refused) as refused:
+        asks(volume, attachment_id)
+
+    assert refused.value.command == command
+    assert refused.value.status == AttachStatus.DETACHED
+
+
 def test_letting_go_twice_adds_nothing() -> None:
     volume = available()
     attachment_id = connected(volume)

@@ -16,6 +16,11 @@ Feature: Measuring a backend
       Then the request succeeds
       And the caller is told its sizes and when they were measured
 
+    Scenario: It is asked to measure now
+      When backend "files" is measured
+      Then the request succeeds
+      And the answer shows as much of backend "files" as looking at it does
+
     Scenario: All of them are listed
       When the backends are listed
       Then the request succeeds

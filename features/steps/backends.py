@@ -199,6 +199,15 @@ def seen(world: World, backend: str) -> dict[str, Any]:
     return world.do("backend.show", name=backend)
 
 
+@then(
+    says('the answer shows as much of backend "{backend:Name}" as looking at it does')
+)
+def shows_as_much(world: World, backend: str) -> None:
+    told, shown = world.answer, seen(world, backend)
+    assert told.keys() == shown.keys()
+    assert (told["version"], told["position"]) == (shown["version"], shown["position"])
+
+
 @then(says('backend "{backend:Name}" is disabled because it is "{reason:Name}"'))
 def is_disabled(world: World, backend: str, reason: str) -> None:
     shown = seen(world, backend)

@@ -229,11 +229,12 @@ def headers() -> Document:
 
 def problem() -> Document:
     kinds = sorted({kind for kind, _ in PROBLEMS.values()})
-    named = dict.fromkeys(("title", "detail", "instance"), TEXT)
+    named = {"type": {"enum": kinds}, "status": {"type": "integer"}}
+    named |= {"title": TEXT, "detail": TEXT, "instance": PERHAPS}
     return {
         "type": "object",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {"type": {"enum": kinds}, "status": {"type": "integer"}} | named,
+        "required": [*named],
+        "properties": named | SAID_BY_SOME,
     }
 
 
@@ -242,10 +243,25 @@ def ref(kind: str, name: str) -> Document:
 
 
 TEXT = {"type": "string"}
+PERHAPS = {"type": ["string", "null"]}
+# What some kinds of problems say beyond what all do.
+SAID_BY_SOME: Document = {
+    "errors": {"type": "object"},  # invalid: messages for each field
+    "command": TEXT,  # refused, as the next two
+    "current_status": PERHAPS,
+    "unmet": {"type": "array", "items": TEXT},
+    "considered": {"type": "object", "additionalProperties": TEXT},  # no-capacity
+    "fault_id": TEXT,  # fault, as the next one
+    "code": TEXT,
+}
 SEEN = (
     resources.VolumeSeen,
     resources.AttachmentSeen,
+    resources.SnapshotSeen,
+    resources.GroupSeen,
+    resources.GroupSnapshotSeen,
     resources.BackendSeen,
+    resources.RepairsSeen,
     Manageable,
     ManageableSnapshot,
     Standing,

@@ -11,7 +11,7 @@ from marshmallow import fields, validate
 from domain.backend import Administration, Backend, id_of
 from projections import resources
 from service.audit import drifting, history
-from service.deciding.command import Decision, Reply, Unavailable
+from service.deciding.command import Decision, Reply, Unavailable, asking
 from service.deciding.room import Room
 from service.endpoints.endpoint import endpoint, query
 from service.messages.schema import (
@@ -109,9 +109,16 @@ async def capabilities(
 
 
 @query("backend.publish_capabilities", takes=One())
-async def publish_capabilities(replica: Replica, name: str) -> dict[str, Any]:
+async def publish_capabilities(replica: Replica, name: str) -> Reply:
     """Let a backend's agent measure and tell every replica."""
-    return msgspec.structs.asdict(await replica.backend(name, anew=True))
+    await replica.backend(name, anew=True)
+
+    def look(log: Decision) -> Reply:
+        seen = log.get(Backend, id_of(name), name)
+        body = msgspec.json.encode(shown(seen, None, log.room))
+        return Reply(body, aggregate_id=seen.id, version=seen.version)
+
+    return await replica.log.submit(asking(look))
 
 
 @query("backend.is_working", takes=One())

@@ -22,6 +22,7 @@ from domain.provenance import Moment
 from service.deciding.command import (
     Answer,
     Command,
+    Contended,
     Decision,
     Reply,
     Unavailable,
@@ -31,7 +32,13 @@ from service.deciding.log import Log
 from service.deciding.reactions import follow
 from service.deciding.room import Room
 from service.endpoints import sending
-from service.endpoints.waiting import busy, first_word, outcome_of, unanswered
+from service.endpoints.waiting import (
+    LOOK_AGAIN,
+    busy,
+    first_word,
+    outcome_of,
+    unanswered,
+)
 from service.messages import headers as said
 from service.messages.confiding import confided
 from service.messages.headers import Headers
@@ -187,7 +194,11 @@ class Endpoint:
             return Reply(encode(body)).at(position)
         if shown:
             return shown.pop()
-        return await self._look(log, asked.aggregate_id, part_id)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return (await self._soon(log, asked))[0]
+        except TimeoutError:
+            raise Unavailable("it is done, and cannot be shown now") from None
 
     async def _settled(self, log: Log, reply: Reply, wait: float) -> Reply:
         """Return what is shown once no backend works on it, or the time is up."""
@@ -208,41 +219,39 @@ class Endpoint:
                     while True:
                         happened.clear()
                         shown, works = (
-                            seen.pop() if seen else await self._now(log, reply)
+                            seen.pop() if seen else await self._soon(log, reply)
                         )
                         if not works:
                             return shown
                         await happened.wait()
             except TimeoutError:  # a word of another replica may have been lost
-                with suppress(Unavailable):
+                with suppress(Unavailable, Contended):
                     shown, _ = seen.pop() if seen else await self._now(log, reply)
                 return shown
 
+    async def _soon(self, log: Log, reply: Reply) -> tuple[Reply, bool]:
+        """Return what `_now` does, once it can be looked at.
+
+        What was decided is done, whatever is in the way of looking at it.
+        """
+        while True:
+            try:
+                return await self._now(log, reply)
+            except (Unavailable, Contended):
+                await asyncio.sleep(LOOK_AGAIN)
+
     async def _now(self, log: Log, reply: Reply) -> tuple[Reply, bool]:
         """Return what there is to show now, and whether a backend works on it."""
-        works = False
-
-        def look(aggregate: Aggregate, part_id: UUID | None) -> None:
-            nonlocal works
-            works = busy(aggregate, part_id)
-
         assert reply.aggregate_id
-        shown = await self._look(log, reply.aggregate_id, reply.part_id, look)
-        return shown, works
+        shown_id, part_id, works = reply.aggregate_id, reply.part_id, False
 
-    async def _look(
-        self,
-        log: Log,
-        aggregate_id: UUID,
-        part_id: UUID | None,
-        at: Callable[[Aggregate, UUID | None], None] = lambda *_: None,
-    ) -> Reply:
-        def decide(decision: Decision) -> Reply:
-            aggregate = decision.get(Aggregate, aggregate_id)
-            at(aggregate, part_id)
+        def look(decision: Decision) -> Reply:
+            nonlocal works
+            aggregate = decision.get(Aggregate, shown_id)
+            works = busy(aggregate, part_id)
             return self._shown(aggregate, part_id, log.room)
 
-        return await log.submit(asking(decide))
+        return await log.submit(asking(look)), works
 
     def _shown(self, aggregate: Aggregate, part_id: UUID | None, room: Room) -> Reply:
         body = encode(self.gives(aggregate, part_id, room))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,9 @@ import pytest
 from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Aggregate
 from domain.lifecycle import Refused
-from service.deciding.command import Reply
-from service.deciding.log import Log
+from service.deciding.command import Contended, Reply, Unavailable
+from service.deciding.log import TOO_MANY, Log
+from service.endpoints.attachments import create as hold
 from service.endpoints.snapshots import create
 from service.endpoints.volumes import create as make
 from service.endpoints.volumes import delete, initialize_connection
@@ -147,3 +149,50 @@ def test_a_deletion_with_snapshots_ends_the_waiting(manager: VolumeManager) -> N
                 await waiting
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("problem", [Unavailable(TOO_MANY), Contended()])
+def test_what_is_done_is_not_refused_because_it_cannot_be_looked_at(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise problem
+
+    async def scenario() -> Any:
+        async with lives(manager.recorder, 2) as (here, other):
+            asked = await here.submit(
+                make.command(b'{"size_gib": 1}', NOTHING, here.room)
+            )
+            waiting = asyncio.create_task(make._settled(here, asked, 20))
+            made = json.loads(asked.body)
+            await report(other, made["id"], 1, location="/volumes/db")
+            monkeypatch.setattr(Log, "submit", refuse)
+            here.tell([UUID(made["id"])])
+            await asyncio.sleep(0.1)
+            monkeypatch.undo()
+            return json.loads((await waiting).body)
+
+    assert asyncio.run(scenario())["status"] == "available"
+
+
+def test_what_a_backend_did_is_shown_though_too_much_is_asked_meanwhile(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> Any:
+        async with lives(manager.recorder, 2) as (here, other):
+            volume_id = await available(here)
+            holder = {"volume_id": volume_id, "host": "node-1", "connector": HOST}
+            asked = await here.submit(
+                hold.command(json.dumps(holder).encode(), NOTHING, here.room)
+            )
+            replica: Any = SimpleNamespace(log=here)
+            waiting = asyncio.create_task(hold._outcome(replica, asked, 20))
+            assert asked.intent
+            await report(other, volume_id, asked.intent, connection={"data": {}})
+            monkeypatch.setattr(Log, "full", property(lambda _: True))
+            here.tell([UUID(volume_id)])
+            await asyncio.sleep(0.1)
+            monkeypatch.undo()
+            return json.loads((await waiting).body)
+
+    assert asyncio.run(scenario())["connection"]

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 from marshmallow import ValidationError
+from marshmallow.exceptions import SCHEMA
 
 from adapters.postgres.leases import LeaseHeld
 from domain.aggregate import NotInFlight, OutOfOrder
@@ -145,12 +146,21 @@ def some(why: Any) -> Any:
     """Return as many messages, nested as they may be, as anybody reads."""
     if isinstance(why, dict):
         first = islice(why.items(), MOST)
-        kept = {cut(str(name), LONGEST_NAME): some(inner) for name, inner in first}
+        kept = {
+            cut(str(name), LONGEST_NAME): some(of_itself(inner))
+            for name, inner in first
+        }
         more = len(why) - MOST
         return kept | ({"…": [f"and {more} more"]} if more > 0 else {})
     if isinstance(why, list):
         return [some(inner) for inner in why[:MOST]]
     return cut(str(why))
+
+
+def of_itself(why: Any) -> Any:
+    """Return what is wrong with an object as a whole where nothing within it is."""
+    alone = isinstance(why, dict) and why.keys() == {SCHEMA}
+    return why[SCHEMA] if alone else why
 
 
 def cut(text: str, most: int = LONGEST) -> str:

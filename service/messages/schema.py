@@ -18,7 +18,8 @@ from service.messages.text import is_text
 
 LARGEST_GIB = 65_536
 RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)",
+    re.ASCII | re.IGNORECASE,  # its letters may be small ones
 )
 USUAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 GIB = validate.Range(min=1, max=LARGEST_GIB)
@@ -61,7 +62,7 @@ class Instant(fields.Field[datetime]):
         if not isinstance(value, str) or not RFC_3339.fullmatch(value):
             raise self.make_error("invalid")
         try:
-            return datetime.fromisoformat(value).astimezone(UTC)
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
         except (ValueError, OverflowError):
             raise self.make_error("invalid") from None
 
@@ -130,12 +131,19 @@ class Connector(fields.Dict):
                 raise ValidationError(f"{key[:40]!r} is no plain value.")
             if SECRETS.search(key):
                 raise ValidationError(f"{key!r} would be kept for ever; leave it out.")
+        self._check(connector)
+        return connector
+
+    def _check(self, connector: dict[str, Any]) -> None:
+        """Refuse what Holdfast itself would take otherwise than it was meant."""
         if any(not isinstance(connector.get(n, ""), str) for n in self.IDENTITIES):
             raise ValidationError("host, initiator and nqn must be text.")
         initiator = connector.get("initiator")
         if initiator and not is_initiator(initiator):
             raise ValidationError("initiator must be a name as in RFC 7143, 4.2.7.")
-        return connector
+        if connector.get("mode") not in (None, "rw", "ro"):
+            # Taken for none, it would let a host write that asked only to read.
+            raise ValidationError("mode must be rw or ro.")
 
 
 def listed(value: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from domain.aggregate import OutOfOrder
 from domain.chain import Broken
 from domain.log import UnknownTopic
 from service.deciding.command import Unreadable
+from service.endpoints.volumes import Create
 from service.messages.problems import VERIFY, problem_of
 
 
@@ -42,6 +43,17 @@ def test_a_key_without_characters_can_be_seen() -> None:
     problem = msgspec.json.decode(problem_of(wrong).body)
 
     assert problem["detail"] == 'metadata: "": key: Must have 1.'
+
+
+def test_what_is_wrong_with_a_field_as_a_whole_is_said_of_the_field() -> None:
+    with pytest.raises(ValidationError) as wrong:
+        Create().load({"source": {}})
+
+    problem = msgspec.json.decode(problem_of(wrong.value).body)
+
+    said = "Must be a snapshot, a volume or an image."
+    assert problem["errors"] == {"source": [said]}
+    assert problem["detail"] == f"source: {said}"
 
 
 def test_any_other_mistake_is_ours() -> None:

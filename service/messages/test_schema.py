@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from marshmallow import ValidationError
 
-from service.messages.schema import Connector
+from service.messages.schema import Connector, Instant
 
 NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 
 
-def test_a_connector_is_taken_as_it_is() -> None:
-    assert Connector().deserialize(NODE) == NODE
+@pytest.mark.parametrize("more", [{}, {"mode": "ro"}, {"mode": None}])
+def test_a_connector_is_taken_as_it_is(more: dict[str, Any]) -> None:
+    assert Connector().deserialize(NODE | more) == NODE | more
 
 
 @pytest.mark.parametrize(
@@ -23,8 +25,18 @@ def test_a_connector_is_taken_as_it_is() -> None:
         {"initiator": "iqn.2026-01.a:b/../../tpgt_1"},
         {"initiator": "iqn.2026-01.a:b c"},
         {"auth_password": "told by mistake"},
+        {"mode": "RO"},
+        {"mode": 1},
     ],
 )
-def test_a_connector_names_an_initiator_and_no_secret(more: dict[str, Any]) -> None:
+def test_a_connector_names_what_there_is_and_no_secret(more: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Connector().deserialize(NODE | more)
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2026-01-31T12:00:00Z", "2026-01-31t12:00:00z", "2026-01-31t14:00:00+02:00"],
+)
+def test_a_time_is_what_rfc_3339_takes_for_one(time: str) -> None:
+    assert Instant().deserialize(time) == datetime(2026, 1, 31, 12, tzinfo=UTC)
