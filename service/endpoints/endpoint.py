@@ -58,6 +58,8 @@ PREFIX = "holdfast.v1."
 LARGEST_BODY = 64 * 1024
 LOOK_AGAIN = 1.0  # seconds that memory is believed without a word from anybody
 MOST_QUERIES = 256  # at once; more are refused
+# Callers that wait for a backend, at once: each takes some 10 KB for up to 300 s.
+MOST_WAITING = 10_000
 PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
 # From these on, whatever else was under way is nobody's work any more.
 MOOT = (Volume.DeletionStarted, Volume.CascadeStarted)
@@ -120,14 +122,20 @@ class Endpoint:
             headers = said.read(request.headers)
             if self.signed:
                 check_signature(replica, self.subject, request)
+            later = self.waits or bool(headers.wait)
+            if later:
+                check_waiting()
             answer = replica.log.submit(
                 self.command(request.data, headers, replica.log.room)
             )
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             send_soon(request, problem, replica.key_if(self.signed))
             return
-        if self.waits or headers.wait:
-            keep(asyncio.create_task(self._answer_later(replica, request, answer)))
+        if later:
+            task = asyncio.create_task(self._answer_later(replica, request, answer))
+            keep(task)
+            _waiting.add(task)
+            task.add_done_callback(_waiting.discard)
         else:
             key = replica.key_if(self.signed)
             answer.then(lambda outcome: send_soon(request, outcome, key))
@@ -424,6 +432,12 @@ def check_signature(replica: Replica, subject: str, request: Request) -> None:
         raise Forbidden
 
 
+def check_waiting() -> None:
+    """Raise `Unavailable` where as many callers wait for a backend as may."""
+    if len(_waiting) >= MOST_WAITING:
+        raise Unavailable(TOO_MANY)
+
+
 def as_reply(found: dict[str, Any] | Reply) -> Reply:
     """Return what was found as the answer, unless it is one."""
     if isinstance(found, Reply):
@@ -528,4 +542,5 @@ TOO_MUCH = problem_of(TooMuch())
 _parse = msgspec.json.Decoder(dict[str, Any]).decode
 _tasks: set[asyncio.Task[None]] = set()
 _queries: set[asyncio.Task[None]] = set()
+_waiting: set[asyncio.Task[None]] = set()
 _outgoing: list[Sent] = []
