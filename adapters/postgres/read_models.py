@@ -44,7 +44,8 @@ ALONE = SQL("SELECT pg_advisory_xact_lock(7102)")
 BEGIN = SQL("INSERT INTO {kept} VALUES (%s, %s, %s)")
 # Readers ask by the model's name for whatever table there is of it.
 SHOW = SQL("CREATE VIEW {view} AS SELECT * FROM {table}")
-HIDE = SQL("DROP VIEW {view}")
+# Somebody may have dropped it, or the table, which takes it along.
+HIDE = SQL("DROP VIEW IF EXISTS {view}")
 # Version 0.1.0 had one table a model, and one position for all.
 OLD = SQL("SELECT to_regclass({name}) IS NOT NULL AS there")
 OLD_POSITION = SQL("SELECT position FROM {position}")

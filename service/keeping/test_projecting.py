@@ -347,6 +347,25 @@ def test_the_tables_of_version_0_1_0_are_taken_over(manager: VolumeManager) -> N
     assert len(after["volumes"]) == 24
 
 
+def test_a_read_model_whose_table_somebody_has_dropped_is_made_anew(
+    manager: VolumeManager,
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(20)))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+        before = rows(recorder)
+        with recorder.datastore.transaction(commit=True) as cursor:
+            table = Identifier(recorder.datastore.schema, "read_volumes_1")
+            cursor.execute(SQL("DROP TABLE {} CASCADE").format(table))
+
+        known.rebuild("volumes")
+        until(lambda: ("volumes", 2) in {kept[:2] for kept in known.kept()[-1:]})
+        until(lambda: caught_up(known, recorder))
+
+    assert rows(recorder) == before
+
+
 def test_two_who_have_it_rebuilt_at_once_are_told_the_same(
     manager: VolumeManager,
 ) -> None:
