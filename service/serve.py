@@ -19,6 +19,7 @@ from adapters.jetstream.direct import Direct
 from adapters.jetstream.taking import add_endpoint
 from adapters.jetstream.wire import until_closed
 from adapters.postgres.leases import Leases
+from adapters.postgres.recorder import NotUnicode
 from adapters.tasks import ended, together, until
 from service.audit.proving import Proving
 from service.connecting import connect
@@ -33,7 +34,7 @@ from service.manager import manager_of
 from service.reading import Reading
 from service.replica import Replica
 from service.running import Told, begun, check_key, overseen, until_stopped
-from service.settings import NotNow, Settings, database_of
+from service.settings import NotNow, Settings, Unusable, database_of
 from service.telemetry import exporting, metrics
 from service.telemetry.readiness import beginning, of_replica
 from service.telemetry.requests import committed, handler
@@ -56,6 +57,8 @@ def run_serve(settings: Settings, told: Told) -> None:
             running, work = await stack.enter_async_context(
                 replica(client, settings, database_of(settings))
             )
+        except NotUnicode as error:
+            raise Unusable(f"PostgreSQL cannot be used: {error}") from error
         except PersistenceError as error:
             raise NotNow(no_database(settings, error)) from error
         readiness.becomes(of_replica(running), lambda: running.log.turns)

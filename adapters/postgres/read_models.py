@@ -38,10 +38,14 @@ CREATE = SQL("""
 """)
 CREATE_ORDER = SQL("CREATE INDEX IF NOT EXISTS {order} ON {table} (created, key)")
 CREATE_AGING = SQL("CREATE INDEX IF NOT EXISTS {by_age} ON {table} ({aging}, since)")
+# Two who begin at once would both make the same table: until the other's is there,
+# its row cannot be seen, nor waited for.
+ALONE = SQL("SELECT pg_advisory_xact_lock(7102)")
 BEGIN = SQL("INSERT INTO {kept} VALUES (%s, %s, %s)")
 # Readers ask by the model's name for whatever table there is of it.
 SHOW = SQL("CREATE VIEW {view} AS SELECT * FROM {table}")
-HIDE = SQL("DROP VIEW {view}")
+# Somebody may have dropped it, or the table, which takes it along.
+HIDE = SQL("DROP VIEW IF EXISTS {view}")
 # Version 0.1.0 had one table a model, and one position for all.
 OLD = SQL("SELECT to_regclass({name}) IS NOT NULL AS there")
 OLD_POSITION = SQL("SELECT position FROM {position}")
@@ -166,8 +170,7 @@ class PostgresReadModels:
     def create_tables(self) -> None:
         """Make what is missing."""
         with self._datastore.transaction(commit=True) as cursor:
-            # Two replicas that start at once would both make the same table.
-            cursor.execute("SELECT pg_advisory_xact_lock(7102)")
+            cursor.execute(ALONE)
             for statement in (CREATE_KEPT, CREATE_MEASURED):
                 cursor.execute(statement.format(**self._names))
             cursor.execute(KEPT.format(**self._names))
@@ -229,6 +232,7 @@ class PostgresReadModels:
         One that has stopped is begun anew.
         """
         with self._datastore.transaction(commit=True) as cursor:
+            cursor.execute(ALONE)
             live, *others = self._generations(cursor, name)
             for other in others:
                 if not other.failure:

@@ -23,6 +23,7 @@ import psycopg
 from eventsourcing.persistence import (
     IntegrityError,
     OperationalError,
+    PersistenceError,
     StoredEvent,
 )
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
@@ -199,6 +200,10 @@ GONE_AFTER = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
+# Otherwise what a database, a user or the environment has set says what text we send,
+# and with SQL_ASCII all text comes back as bytes.
+TEXT = {"client_encoding": "UTF8"}
+ENCODING = SQL("SHOW server_encoding")
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -289,13 +294,27 @@ class CommitUnknown(OperationalError):
         self.events = events
 
 
+class NotUnicode(PersistenceError):
+    """The database cannot keep all text, as it was made for an encoding of its own."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(encoding)
+        self.encoding = encoding
+
+    def __str__(self) -> str:
+        return (
+            f"the database's encoding is {self.encoding}, not UTF8; make one with "
+            "`createdb --encoding UTF8 --template template0`"
+        )
+
+
 class LogRecorder(PostgresApplicationRecorder):
     """Appends batches to the log, from any number of processes."""
 
     def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
         # A slow machine takes longer for its first connection than a reader may wait.
         pool = datastore.pool
-        pool.kwargs = {**cast("dict[str, Any]", pool.kwargs), **GONE_AFTER}
+        pool.kwargs = {**cast("dict[str, Any]", pool.kwargs), **GONE_AFTER, **TEXT}
         pool.timeout, reader = FIRST_SECONDS, pool.timeout
         try:
             super().__init__(datastore, **kwargs)
@@ -323,6 +342,15 @@ class LogRecorder(PostgresApplicationRecorder):
             table.format(**self._names)
             for table in (CREATE_KEYS, CREATE_PARTS, CREATE_ALLOCATIONS, CREATE_APPEND)
         ]
+
+    def create_table(self) -> None:
+        """Make what is missing. Raises `NotUnicode`."""
+        with self.datastore.transaction(commit=False) as cursor:
+            cursor.execute(ENCODING)
+            [encoding] = cast("dict[str, str]", cursor.fetchone()).values()
+        if encoding != "UTF8":
+            raise NotUnicode(encoding)
+        super().create_table()
 
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **_: Any

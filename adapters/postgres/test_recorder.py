@@ -8,6 +8,7 @@ from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from eventsourcing.persistence import OperationalError
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from adapters.postgres.recorder import (
     CommitUnknown,
     Conflict,
     Kept,
+    NotUnicode,
     Stored,
 )
 from domain.aggregate import Done
@@ -33,6 +35,11 @@ from service.testing.deciding import lose_commit
 
 def new_volume() -> Volume:
     return Volume.create(uuid4(), size_gib=1, backend="files")
+
+
+def connected(settings: dict[str, str]) -> psycopg.Connection:
+    host, port = settings["POSTGRES_HOST"], settings["POSTGRES_PORT"]
+    return psycopg.connect(host=host, port=port, user="postgres", autocommit=True)
 
 
 def batch_of(*volumes: Volume, **more: Any) -> Batch:
@@ -51,6 +58,35 @@ def test_the_library_saves_and_reads(manager: VolumeManager) -> None:
     assert vars(read) == vars(volume)
     past: Volume = manager.repository.get(volume.id, version=1)
     assert past.status == Status.CREATING
+
+
+def test_a_database_that_cannot_keep_all_text_is_not_begun_in(
+    settings: dict[str, str],
+) -> None:
+    other = {"POSTGRES_DBNAME": "plain", "POSTGRES_SCHEMA": "public"}
+    with connected(settings) as connection:
+        connection.execute(
+            "CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0"
+        )
+
+    with pytest.raises(NotUnicode, match="encoding is SQL_ASCII"):
+        VolumeManager(settings | other)
+
+    with connected(settings) as connection:
+        connection.execute("DROP DATABASE plain WITH (FORCE)")
+
+
+def test_text_is_sent_as_it_is_whatever_the_environment_has_set(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+
+    with (
+        VolumeManager(settings) as manager,
+        manager.recorder.datastore.transaction(commit=False) as cursor,
+    ):
+        cursor.execute("SELECT %s AS name", ["€"])
+        assert cursor.fetchone() == {"name": "€"}
 
 
 def test_positions_have_no_gaps(manager: VolumeManager) -> None:

@@ -13,13 +13,18 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    for name in ("stdout", "stderr"):
+    # In the order of their numbers, which no socket may get: libuv would abort on it.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    # What a terminal cannot show is no failure.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # Here, so that Ctrl-C while it is imported ends as quietly as later.
         from service.cli.app import run  # noqa: PLC0415

@@ -108,6 +108,23 @@ def test_a_replica_without_a_database_says_where_it_looked(
     assert "hush" not in ended.stderr
 
 
+def test_a_service_whose_input_was_closed_runs_until_it_is_told_to_end(
+    tmp_path: Path,
+) -> None:
+    asked = f"exec {HOLDFAST} up --data {tmp_path / 'data'} --nats-port 0 <&-"
+
+    with subprocess.Popen(
+        ["sh", "-c", asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as service:
+        assert service.stdout
+        lines = iter(service.stdout.readline, "")
+        began = any("is ready" in line for line in lines)
+        service.terminate()
+        _, said = service.communicate(timeout=60)
+
+    assert (began, service.returncode, said) == (True, 0, "")
+
+
 def test_an_agent_without_its_driver_does_not_wait_for_a_broker(tmp_path: Path) -> None:
     more = {
         "HOLDFAST_AGENT_KEY": "0123456789abcdef",

@@ -394,3 +394,15 @@ def test_a_command_whose_output_is_closed_ends_as_it_should(
     )
 
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_a_terminal_cannot_show_is_written_another_way(
+    shell: Shell, encoding: str
+) -> None:
+    made = shell.run(
+        "volume", "create", "€", "--size", "1", more={"PYTHONIOENCODING": encoding}
+    )
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert "\\u20ac" in made.stdout

@@ -28,7 +28,7 @@ from service.deciding.command import (
     Unavailable,
     asking,
 )
-from service.deciding.log import Log
+from service.deciding.log import TOO_MANY, Log
 from service.deciding.reactions import follow
 from service.deciding.room import Room
 from service.endpoints import sending
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 PREFIX = "holdfast.v1."
 LARGEST_BODY = 64 * 1024
 MOST_QUERIES = 256  # at once; more are refused
+# Callers that wait for a backend, at once: each takes some 10 KB for up to 300 s.
+MOST_WAITING = 10_000
 PATIENCE = 10.0  # seconds that a backend has to answer, unless the caller says more
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # as JSON
 
@@ -115,14 +117,17 @@ class Endpoint:
             headers = said.read(request.headers)
             if self.signed:
                 check_signature(replica, self.subject, request)
+            later = self.waits or bool(headers.wait)
+            if later:
+                check_waiting()
             answer = replica.log.submit(
                 self.command(request.data, headers, replica.log.room)
             )
         except Exception as problem:  # noqa: BLE001 - every request gets an answer
             sending.send_soon(request, problem, replica.key_if(self.signed))
             return
-        if self.waits or headers.wait:
-            sending.begin(self._answer_later(replica, request, answer))
+        if later:
+            sending.begin(self._answer_later(replica, request, answer), _waiting)
         else:
             key = replica.key_if(self.signed)
             answer.then(lambda outcome: sending.send_soon(request, outcome, key))
@@ -280,10 +285,8 @@ class Query:
         if len(_queries) >= MOST_QUERIES and not self.signed:
             sending.send_soon(request, sending.FULL, b"")
             return
-        task = sending.begin(self._answer(replica, request))
-        if not self.signed:
-            _queries.add(task)
-            task.add_done_callback(_queries.discard)
+        queue = None if self.signed else _queries
+        sending.begin(self._answer(replica, request), queue)
 
     async def _answer(self, replica: Replica, request: Request) -> None:
         try:
@@ -334,6 +337,12 @@ def check_signature(replica: Replica, subject: str, request: Request) -> None:
         raise Forbidden
 
 
+def check_waiting() -> None:
+    """Raise `Unavailable` where as many callers wait for a backend as may."""
+    if len(_waiting) >= MOST_WAITING:
+        raise Unavailable(TOO_MANY)
+
+
 def as_reply(found: dict[str, Any] | Reply) -> Reply:
     """Return what was found as the answer, unless it is one."""
     if isinstance(found, Reply):
@@ -361,4 +370,5 @@ def fingerprint(subject: str, message: dict[str, Any]) -> bytes:
 
 
 _parse = msgspec.json.Decoder(dict[str, Any]).decode
-_queries: set[asyncio.Task[None]] = set()
+_queries: sending.Tasks = set()
+_waiting: sending.Tasks = set()

@@ -21,6 +21,7 @@ from service.messages.problems import TooMuch, problem_of
 
 # A request, its answer, and the key that signs it, if any does.
 Sent = tuple[Request, Reply, bytes]
+Tasks = set[asyncio.Task[None]]
 
 
 def send_soon(request: Request, outcome: Reply | Exception, key: bytes) -> None:
@@ -75,12 +76,13 @@ def headers_of(request: Request, reply: Reply, key: bytes) -> str:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
-def begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def begin(work: Coroutine[Any, Any, None], among: Tasks | None = None) -> None:
     """Go on with an answer, held on to until it is sent: the event loop does not."""
     task = asyncio.create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-    return task
+    for tasks in (_tasks, among):
+        if tasks is not None:
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
 
 async def answered(log: Log, seconds: float) -> None:
@@ -99,5 +101,5 @@ async def answered(log: Log, seconds: float) -> None:
 FULL = problem_of(Unavailable(TOO_MANY))
 TOO_MUCH = problem_of(TooMuch())
 
-_tasks: set[asyncio.Task[None]] = set()
+_tasks: Tasks = set()
 _outgoing: list[Sent] = []

@@ -15,6 +15,7 @@ from domain.aggregate import Aggregate
 from domain.lifecycle import Refused
 from service.deciding.command import Contended, Reply, Unavailable
 from service.deciding.log import TOO_MANY, Log
+from service.endpoints import endpoint, sending
 from service.endpoints.attachments import create as hold
 from service.endpoints.snapshots import create
 from service.endpoints.volumes import create as make
@@ -196,3 +197,32 @@ def test_what_a_backend_did_is_shown_though_too_much_is_asked_meanwhile(
             return json.loads((await waiting).body)
 
     assert asyncio.run(scenario())["connection"]
+
+
+def test_more_callers_than_can_wait_are_refused_at_once_and_nothing_is_done(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: asyncio.Queue[Any] = asyncio.Queue()
+    monkeypatch.setattr(endpoint, "MOST_WAITING", 2)
+    monkeypatch.setattr(sending, "send_soon", lambda _, a, __: answers.put_nowait(a))
+    request: Any = SimpleNamespace(
+        data=b'{"size_gib": 1}', headers={"Holdfast-Wait": "0.5"}
+    )
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            before = manager.recorder.max_notification_id() or 0
+            replica: Any = SimpleNamespace(log=log, key_if=lambda _: b"")
+            for _ in range(3):
+                make.answer(replica, request)
+
+            refused, *made = [await answers.get() for _ in range(3)]
+            assert str(refused) == TOO_MANY
+            assert [json.loads(m.body)["status"] for m in made] == ["creating"] * 2
+            assert manager.recorder.max_notification_id() == before + 2
+
+            await asyncio.sleep(0.01)  # those before wait no more
+            make.answer(replica, request)
+            assert (await answers.get()).body
+
+    asyncio.run(scenario())

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Thread
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
@@ -343,6 +345,46 @@ def test_the_tables_of_version_0_1_0_are_taken_over(manager: VolumeManager) -> N
     after = rows(recorder)
     assert all(row in after[name] for name in NAMES for row in before[name])
     assert len(after["volumes"]) == 24
+
+
+def test_a_read_model_whose_table_somebody_has_dropped_is_made_anew(
+    manager: VolumeManager,
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(20)))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+        before = rows(recorder)
+        with recorder.datastore.transaction(commit=True) as cursor:
+            table = Identifier(recorder.datastore.schema, "read_volumes_1")
+            cursor.execute(SQL("DROP TABLE {} CASCADE").format(table))
+
+        known.rebuild("volumes")
+        until(lambda: ("volumes", 2) in {kept[:2] for kept in known.kept()[-1:]})
+        until(lambda: caught_up(known, recorder))
+
+    assert rows(recorder) == before
+
+
+def test_two_who_have_it_rebuilt_at_once_are_told_the_same(
+    manager: VolumeManager,
+) -> None:
+    known = tables(manager.recorder)
+    known.create_tables()
+    told: list[Kept] = []
+    asked = [
+        Thread(target=lambda: told.append(known.rebuild("volumes"))) for _ in range(2)
+    ]
+
+    with manager.recorder.datastore.transaction(commit=True) as cursor:
+        known._generations(cursor, "volumes")  # both come while these are held
+        for one in asked:
+            one.start()
+        sleep(0.5)
+    for one in asked:
+        one.join()
+
+    assert told == [Kept("volumes", 2, 0, None)] * 2
 
 
 def as_version_0_1_0(recorder: LogRecorder) -> None:
