@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from domain.checkpoint import Checkpoint
+from service.audit.checkpointing import signer_in
 from service.cli.conftest import HOLDFAST, Shell
 
 
@@ -89,6 +92,28 @@ def test_what_cannot_be_read_twice_is_refused(file: Path) -> None:
 
     assert ended.returncode == 0
     assert piped.stderr == "holdfast: a pipe cannot be read twice; give a file\n"
+
+
+def test_a_file_is_held_to_a_checkpoint_that_was_kept(
+    shell: Shell, file: Path, tmp_path: Path
+) -> None:
+    signer = signer_in(shell.data / "checkpoint.key")
+    end = told(alone("replay", str(file), "--json"))
+    kept, key = tmp_path / "kept", ["--key", str(signer.verifier)]
+    options = [str(file), "--checkpoint", str(kept)]
+
+    def replayed(size: int) -> subprocess.CompletedProcess[str]:
+        """Replay it with what somebody kept who saw another log of that size."""
+        link, now = bytes.fromhex(end["digest"]), datetime.now(UTC)
+        other = Checkpoint(signer.name, size, bytes(32), link, now)
+        kept.write_text(other.signed(signer))
+        return alone("replay", *options, *key)
+
+    assert "a checkpoint says otherwise" in replayed(end["events"]).stderr
+    assert "the log is not what was signed up to" in replayed(10**6).stderr
+    assert alone("replay", *options).returncode == 2
+    kept.write_text(shell.told("audit", "checkpoint")["note"])
+    assert told(alone("replay", *options, *key, "--json"))["kept"] == 1
 
 
 @pytest.mark.parametrize("key", ["secret", ""])
