@@ -15,6 +15,9 @@ from domain.checkpoint import Checkpoint
 from service.audit.checkpointing import signer_in
 from service.cli.conftest import HOLDFAST, Shell
 
+# A locale that has no more than 128 characters; Python makes UTF-8 of it by itself.
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
 
 def alone(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command that knows of no service, and of no settings."""
@@ -114,6 +117,24 @@ def test_a_file_is_held_to_a_checkpoint_that_was_kept(
     assert alone("replay", *options).returncode == 2
     kept.write_text(shell.told("audit", "checkpoint")["note"])
     assert told(alone("replay", *options, *key, "--json"))["kept"] == 1
+
+
+def test_a_checkpoint_is_the_same_bytes_in_every_locale(
+    shell: Shell, tmp_path: Path
+) -> None:
+    shell.told("volume", "create", "plain", "--size", "1", "--reason", "żółw")
+    kept, told = tmp_path / "kept", shell.told("audit", "checkpoint")
+
+    printed = shell.run("audit", "checkpoint", more=ASCII)
+    kept.write_text(printed.stdout, "utf-8")
+    options = ["--checkpoint", str(kept), "--key", told["key"]]
+    verified = shell.run("audit", "verify", *options, more=ASCII)
+    history = shell.run("audit", "history", "plain", more=ASCII)
+
+    assert (printed.returncode, printed.stdout) == (0, told["note"])
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert history.returncode == 0
+    assert "żółw" in history.stdout
 
 
 @pytest.mark.parametrize("key", ["secret", ""])
