@@ -120,6 +120,15 @@ def test_what_is_interrupted_leaves_nothing(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+def test_what_a_killed_one_has_left_is_in_no_ones_way(path: Path) -> None:
+    path.with_name(f".{path.name}.{os.getpid()}").write_bytes(b"half of it")
+
+    written(path)
+
+    assert replay(path) == EVENTS[-1][LINK].decode()
+    assert [*path.parent.iterdir()] == [path]
+
+
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99, -1])
 def test_a_file_that_was_cut_is_refused(path: Path, share: float) -> None:
     written(path)
