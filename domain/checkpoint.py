@@ -27,6 +27,7 @@ TEXT = re.compile(
     r"chain (?P<link>[^\n]+)\ntime (?P<time>[^\n]+)\n",
     re.ASCII,
 )
+NOTE = re.compile(r"\n*((?:[^\n]+\n)+\n(?:— [^\n]+\n)+)")  # up to its signatures
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 HASH = 32  # bytes
 
@@ -85,17 +86,19 @@ def opened(note: str, verifier: Verifier) -> Checkpoint:
 
 
 def all_opened(notes: str, verifier: Verifier) -> list[Checkpoint]:
-    """Return the checkpoints in one note or in many, an empty line between them."""
+    """Return the checkpoints in one note or in many, as `>>` puts them or apart."""
     return [opened(note, verifier) for note in separated(notes)]
 
 
 def separated(notes: str) -> Iterator[str]:
-    """Yield each of the notes in a text."""
-    blocks = notes.strip("\n").split("\n\n")
-    if len(blocks) % 2:
-        raise NotANote
-    for text, signatures in zip(blocks[::2], blocks[1::2], strict=True):
-        yield f"{text}\n\n{signatures}\n"
+    """Yield each of the notes in a text, whatever empty lines are between them."""
+    text, position = notes.strip("\n") + "\n", 0
+    while position < len(text):
+        found = NOTE.match(text, position)
+        if not found:
+            raise NotANote
+        yield found[1]
+        position = found.end()
 
 
 def read(text: str) -> Checkpoint:

@@ -34,9 +34,10 @@ def test_a_checkpoint_is_read_with_the_eyes() -> None:
     ]
 
 
-def test_many_stand_one_after_another() -> None:
+@pytest.mark.parametrize("between", ["\n", "", "\n\n\n"])
+def test_many_stand_one_after_another(between: str) -> None:
     later = CHECKPOINT._replace(size=1300)
-    notes = f"{CHECKPOINT.signed(SIGNER)}\n{later.signed(SIGNER)}\n"
+    notes = f"{CHECKPOINT.signed(SIGNER)}{between}{later.signed(SIGNER)}{between}"
 
     assert all_opened(notes, SIGNER.verifier) == [CHECKPOINT, later]
 

@@ -290,7 +290,7 @@ def called(backend: Any, number: int) -> str:
 def read(path: Path) -> dict[str, Any]:
     """Return what a TOML file says."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise Unusable(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

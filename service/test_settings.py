@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,24 @@ def test_an_unknown_setting_in_the_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Unusable, match="agentkey"):
         load(file, {})
+
+
+def test_a_file_is_utf_8_in_every_locale(tmp_path: Path) -> None:
+    file = tmp_path / "holdfast.toml"
+    file.write_text('volume_group = "größe"', "utf-8")
+    ask = "from service.settings import *; print(ascii(load(Path(sys.argv[1]), {})))"
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys; {ask}", str(file)],
+        env=locale,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ascii("größe") in ended.stdout
 
 
 def test_what_others_put_into_the_environment_is_left_alone() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -11,7 +11,7 @@ import msgspec
 
 from adapters.archive.compression import DECOMPRESS, ZstdDecompressor, ZstdError
 from adapters.archive.lines import FORMAT, End, Head, Vouched
-from domain.checkpoint import Checkpoint
+from domain.checkpoint import Checkpoint, Contradicted
 from domain.checkpoint import opened as open_note
 from domain.checkpoint import read as read_note
 from domain.note import NotANote, NotSigned, Verifier
@@ -38,7 +38,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 class Archive(NamedTuple):
     """A log in a file, and what its first lines say.
 
-    `vouched` are the checkpoints in it, by position.
+    `vouched` are the checkpoints that it is held to, by position.
     """
 
     path: Path
@@ -95,11 +95,14 @@ class Archive(NamedTuple):
             raise NotALog("there should be no line any more", lines.number)
 
 
-def opened(path: Path, verifier: Verifier | None = None) -> Archive:
+def opened(
+    path: Path, verifier: Verifier | None = None, kept: Sequence[Checkpoint] = ()
+) -> Archive:
     """Return the log in a file, the checkpoints in it checked as far as that goes.
 
-    With a verifier each must have been signed with its key, and there must be one.
-    Raises `Cut`, `NotALog` or `OSError`.
+    With a verifier each must have been signed with its key, and there must be one, in
+    it or `kept` elsewhere; what was kept is held against the log like what is in it.
+    Raises `Cut`, `NotALog`, `Contradicted` or `OSError`.
     """
     with path.open("rb") as file:
         if not file.seekable():
@@ -108,12 +111,14 @@ def opened(path: Path, verifier: Verifier | None = None) -> Archive:
         head = read(lines.line(), Head, lines.number)
         if head.holdfast_log != FORMAT:
             raise NotALog("a newer holdfast has written it", lines.number)
-        if verifier and not head.checkpoints:
+        if verifier and not (head.checkpoints or kept):
             raise NotALog("there is no checkpoint in it, so nobody vouches for it", 1)
         vouched: dict[int, Checkpoint] = {}
         for _ in range(head.checkpoints):
             note = read(lines.line(), Vouched, lines.number).checkpoint
             vouch(vouched, note, verifier, head.events, lines.number)
+    for checkpoint in kept:
+        hold_to(vouched, checkpoint, head.events)
     return Archive(path, head.release, head.events, head.checkpoints, vouched)
 
 
@@ -133,9 +138,25 @@ def vouch(
     if found.size > events:
         cut = f"the log had {found.size:,} events then, and the file has {events:,}"
         raise NotALog(cut, line)
-    known = vouched.setdefault(found.size, found)
-    if (known.link, known.root) != (found.link, found.root):
+    if not agrees(vouched, found):
         raise NotALog("it contradicts another one", line)
+
+
+def hold_to(vouched: dict[int, Checkpoint], kept: Checkpoint, events: int) -> None:
+    """Take in what was kept where whoever has the key cannot write.
+
+    Raises `Contradicted`.
+    """
+    if kept.size > events:
+        raise Contradicted(kept, f"the file has {events:,} events")
+    if not agrees(vouched, kept):
+        raise Contradicted(kept, "one in the file says otherwise of that position")
+
+
+def agrees(vouched: dict[int, Checkpoint], found: Checkpoint) -> bool:
+    """Take in a checkpoint where none of its size is known; tell whether it fits."""
+    known = vouched.setdefault(found.size, found)
+    return (known.link, known.root) == (found.link, found.root)
 
 
 def pieces(file: BinaryIO) -> Iterator[bytes]:

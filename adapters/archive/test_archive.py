@@ -15,7 +15,7 @@ from adapters.archive.compression import ZstdFile
 from adapters.archive.lines import End, Head, Vouched
 from adapters.archive.reading import opened
 from adapters.archive.writing import lines, write
-from domain.checkpoint import Checkpoint
+from domain.checkpoint import Checkpoint, Contradicted
 from domain.note import Signer
 from domain.provenance import MOMENT, Moment, Provenance
 from domain.tree import head_of, leaf
@@ -47,6 +47,14 @@ def note(
 ) -> str:
     at = moment.timestamp
     return Checkpoint(signer.name, size, root, link, at).signed(signer)
+
+
+def kept_of(
+    size: int, moment: Moment, *, of: int | None = None, root: bytes = bytes(32)
+) -> Checkpoint:
+    """Return what was kept of a log of that size, with the link of a position."""
+    link = of_position(of or size)
+    return Checkpoint(SIGNER.name, size, root, link, moment.timestamp)
 
 
 @pytest.fixture
@@ -110,6 +118,15 @@ def test_what_is_interrupted_leaves_nothing(path: Path) -> None:
         write(path, 6, cut())
 
     assert list(path.parent.iterdir()) == []
+
+
+def test_what_a_killed_one_has_left_is_in_no_ones_way(path: Path) -> None:
+    path.with_name(f".{path.name}.{os.getpid()}").write_bytes(b"half of it")
+
+    written(path)
+
+    assert replay(path) == EVENTS[-1][LINK].decode()
+    assert [*path.parent.iterdir()] == [path]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99, -1])
@@ -263,3 +280,44 @@ def test_two_logs_were_signed(path: Path, moment: Moment) -> None:
 
     with pytest.raises(NotALog, match="line 3: it contradicts another one"):
         replay(path)
+
+
+def test_a_file_is_held_to_what_was_kept_elsewhere(path: Path, moment: Moment) -> None:
+    right = head_of(leaf(row_in(line)) for line in EVENTS[:4])
+    signed(path)
+    kept = [kept_of(4, moment, root=right)]
+
+    log = opened(path, SIGNER.verifier, kept)
+
+    assert log.came(Share(0, 1)).link == EVENTS[-1][LINK].decode()
+    log.check_roots()
+
+
+def test_a_log_that_was_made_anew_with_the_key_is_found_by_what_was_kept(
+    path: Path, moment: Moment
+) -> None:
+    signed(path, note(of_position(4), 4, moment))
+    log = opened(path, SIGNER.verifier, [kept_of(3, moment, of=2)])
+
+    with pytest.raises(NotALog, match="position 3: a checkpoint says otherwise"):
+        log.came(Share(0, 1))
+
+
+def test_what_was_kept_is_held_to_its_root_hash(path: Path, moment: Moment) -> None:
+    signed(path)
+
+    with pytest.raises(NotALog, match=r"position 2: .* another root hash"):
+        opened(path, SIGNER.verifier, [kept_of(2, moment)]).check_roots()
+
+
+@pytest.mark.parametrize(
+    ("size", "of", "why"),
+    [(8, 2, r"to position 8 at .*: the file has 6"), (2, 3, "one in the file says")],
+)
+def test_what_was_kept_contradicts_the_file(
+    path: Path, moment: Moment, size: int, of: int, why: str
+) -> None:
+    signed(path, note(of_position(2), 2, moment))
+
+    with pytest.raises(Contradicted, match=why):
+        opened(path, SIGNER.verifier, [kept_of(size, moment, of=of)])

@@ -31,6 +31,7 @@ def write(
     if path.exists():
         raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)  # of one that was killed: in containers ids recur
     try:
         link = fill(fresh, events, pieces, checkpoints)
         fresh.rename(path)

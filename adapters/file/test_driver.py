@@ -363,6 +363,19 @@ def test_setting_up_removes_leftovers(
 
 
 @pytest.mark.parametrize("kind", ["making", "deleting"])
+def test_what_cannot_be_removed_keeps_no_other_volume_waiting(
+    driver: FileDriver, folder: Path, kind: str
+) -> None:
+    leave(folder, stuck := uuid4(), kind, ["volume", "notes.txt"])
+    leave(folder, uuid4(), kind, ["volume"])
+
+    driver.set_up()
+
+    assert kept_in(folder) == {f".{stuck}.{kind}"}
+    driver.create(asked(), CAUSE)
+
+
+@pytest.mark.parametrize("kind", ["making", "deleting"])
 def test_creating_removes_the_volumes_leftovers(
     driver: FileDriver, folder: Path, kind: str
 ) -> None:

@@ -32,6 +32,7 @@ more. Holdfast 0.1.0 wrote such a file, `made-by.json`.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -85,6 +86,8 @@ from adapters.file.still import holds_still
 from adapters.holders import holders
 from domain import reference
 from domain.ports import Cause, DriverFailed, Object
+
+logger = logging.getLogger(__name__)
 
 INCOMING = "incoming"
 VOLUME = re.compile(ID)
@@ -518,11 +521,16 @@ class Volumes:
     def sweep(self) -> None:
         """Remove what operations that were cut short left of any volume.
 
-        Copies that say how far they are wait for whoever asks for them again.
+        Copies that say how far they are wait for whoever asks for them again. What
+        cannot be removed stays: no other volume has to wait for it.
         """
         found = filter(self.is_leftover, names(self._folder))
-        leftovers = [self._folder / name for name in found]
-        self._discard([path for path in leftovers if not bookmarks(path)])
+        for path in [self._folder / name for name in found]:
+            try:
+                if not bookmarks(path):
+                    self._discard([path])
+            except OSError as error:
+                logger.warning("%s is left of a volume, and stays: %s", path, error)
 
     def rehearse(self) -> bool:
         """Make a volume and remove it, to see whether the folder takes one.

@@ -8,9 +8,12 @@ from uuid import UUID
 import pytest
 
 from adapters.contracts.drivers import CAUSE
-from adapters.jetstream.work import WORK
+from adapters.jetstream.work import WORK, StillUsed, converge
 from domain.aggregate import Done, NotDone
-from domain.ports import Adopted, unheard
+from domain.backend import Backend
+from domain.drift import Drift, Remedy
+from domain.ports import Adopted, Export, Survey, unheard
+from domain.provenance import MOMENT, Provenance
 from domain.volume import Volume
 from domain.volume_status import ALREADY_MANAGED
 
@@ -34,6 +37,22 @@ class Heard:
     def adopt(self, *_: Any) -> Adopted:
         self.asked.append("adopt")
         return Adopted("/volumes/db", 3)
+
+
+def repair(drift: Drift) -> Any:
+    return Backend.RepairStarted(
+        originator_id=UUID(int=2),
+        originator_version=1,
+        timestamp=MOMENT.get().timestamp,
+        provenance=Provenance(),
+        status="enabled",
+        backend="lvm",
+        noun="volume",
+        subject=str(VOLUME),
+        drift=drift,
+        remedy=Remedy.CONVERGE,
+        turn=VOLUME,
+    )
 
 
 def managing() -> Volume:
@@ -90,3 +109,29 @@ def test_what_was_left_alone_since_others_have_it_stays_theirs(command: str) -> 
     getattr(volume, command)()
 
     assert asked_for(volume) == [("unmanage", asked_at)]
+
+
+class Opened:
+    """A driver whose volume no host uses, and somebody on its machine does."""
+
+    def converge(self, _: Export) -> bool:
+        return False
+
+    def has_session(self, *_: Any) -> bool:
+        return False
+
+    def survey(self) -> Survey:
+        return Survey(used=frozenset({VOLUME}))
+
+
+def test_a_session_that_is_no_hosts_is_not_repaired() -> None:
+    driver: Any = Opened()
+
+    with pytest.raises(StillUsed, match="let in by nobody"):
+        converge(driver, VOLUME, repair(Drift.SESSION_WITHOUT_ATTACHMENT), unheard)
+
+
+def test_of_an_export_alone_it_is_not_asked_who_has_it_open() -> None:
+    driver: Any = Opened()
+
+    converge(driver, VOLUME, repair(Drift.EXPORT_UNEXPLAINED), unheard)

@@ -13,7 +13,7 @@ from uuid import UUID
 from domain.aggregate import Done
 from domain.attachment import for_driver
 from domain.backend import Backend
-from domain.drift import SNAPSHOT, Remedy
+from domain.drift import SNAPSHOT, Drift, Remedy
 from domain.group import Group
 from domain.group_snapshot import GroupSnapshot
 from domain.ports import (
@@ -255,7 +255,13 @@ def converge(
 ) -> None:
     """Let exactly those hosts reach a volume that are to."""
     driver.converge(Export(volume_id, tuple(event.connectors)))
-    if not event.connectors and driver.has_session(volume_id, None):
+    if event.connectors:
+        return
+    used = driver.has_session(volume_id, None)
+    if event.drift is Drift.SESSION_WITHOUT_ATTACHMENT:
+        # What was found may be no host's, of which a target knows nothing.
+        used = used or volume_id in driver.survey().used
+    if used:
         raise StillUsed(volume_id)
 
 

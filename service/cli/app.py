@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -74,6 +75,7 @@ def run(arguments: list[str] | None = None) -> int:
 
     And 130 where Ctrl-C ended the waiting.
     """
+    speak_utf_8()
     asked = sys.argv[1:] if arguments is None else arguments
     app = app_of([noun for noun in asked[:1] if noun in NOUNS] or NOUNS)
     try:
@@ -96,6 +98,21 @@ def run(arguments: list[str] | None = None) -> int:
     if said:
         print(f"holdfast: {one_line(said)}", file=sys.stderr)
     return code
+
+
+def speak_utf_8() -> None:
+    """Write UTF-8 in every locale, and to a terminal what that can show.
+
+    What was signed is bytes, and names are anybody's: a locale of ISO 8859 has neither
+    the dash of a note nor the arrows of a history.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, TextIOWrapper):
+            continue  # closed, or another one's
+        if stream.isatty():
+            stream.reconfigure(errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def usage(wrong: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,12 +15,17 @@ from service.cli.options import Answer, AsJson, question
 from service.cli.projections import progress
 from service.cli.running import Config, Data, configured, in_one_line
 
+if TYPE_CHECKING:
+    from domain.checkpoint import Checkpoint
+
 DIGESTS_SECONDS = 600.0  # that a service has to replay its log
 
 # fmt: off
 File = Annotated[Path, typer.Argument(metavar="FILE", help="As holdfast.jsonl.zst.")]
 Key = Annotated[str | None, typer.Option("--key", metavar="VKEY",
     help="Who must have signed the checkpoints in it, as `audit checkpoint` does.")]
+Kept = Annotated[Path | None, typer.Option("--checkpoint", metavar="FILE",
+    help="Checkpoints that were kept elsewhere, one or many; with --key.")]
 With = Annotated[list[str] | None, typer.Option("--with", metavar="KEY=VALUE",
     help="What if max_over_subscription_ratio or reserved_percentage had been this?")]
 UpTo = Annotated[int | None, typer.Option("--position", metavar="N",
@@ -67,7 +72,12 @@ def export(
 
 @app.command("replay")
 def replay(
-    file: File, *, key: Key = None, otherwise: With = None, as_json: AsJson = False
+    file: File,
+    *,
+    key: Key = None,
+    checkpoint: Kept = None,
+    otherwise: With = None,
+    as_json: AsJson = False,
 ) -> None:
     """Verify a log in a file, rebuild all that was, and tell what it comes to.
 
@@ -77,9 +87,10 @@ def replay(
     from adapters.archive.reading import opened  # noqa: PLC0415 - as in `up`
     from service.audit.replaying import replay, summary, what_if  # noqa: PLC0415
 
-    changes = policy(otherwise)
+    changes, verified = policy(otherwise), verifier(key)
     with in_one_line(), refused():
-        log = opened(file, verifier(key))
+        kept = kept_in(checkpoint, key)
+        log = opened(file, verified, kept)
         signed_to = max(log.vouched, default=0)
         with progress(f"replaying {log.events:,} events") as told:
             if changes is None:
@@ -93,9 +104,19 @@ def replay(
         tell_differing(judged, as_json=as_json)
         return
     signed = {"release": log.release, "checkpoints": log.checkpoints}
+    signed |= {"kept": len(kept)} if kept else {}
     # Whoever has no key cannot tell who has written them.
     told_of = {"vouched_to": signed_to if key else None, "signatures": bool(key)}
     tell(found | signed | told_of, as_json=as_json)
+
+
+def kept_in(path: Path | None, key: str | None) -> list[Checkpoint]:
+    """Return the checkpoints in a file of one's own, if one is named."""
+    from service.cli.verifying import checkpoints_in  # noqa: PLC0415 - as in `up`
+
+    if path and key is None:
+        raise Misused("--checkpoint is of use only with --key, which says whose it is")
+    return checkpoints_in(path, key) if path and key else []
 
 
 def policy(said: list[str] | None) -> dict[str, Any] | None:
@@ -145,11 +166,12 @@ def verifier(key: str | None) -> Any:
 @contextmanager
 def refused() -> Iterator[None]:
     """End in one line when a log is none, or was changed."""
+    from domain.checkpoint import Contradicted  # noqa: PLC0415 - as in `up`
     from projections.replaying import Cut, NotALog  # noqa: PLC0415 - as in `up`
 
     try:
         yield
-    except (Cut, NotALog) as wrong:
+    except (Contradicted, Cut, NotALog) as wrong:
         raise Ended(str(wrong)) from wrong
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from domain.checkpoint import Checkpoint
+from service.audit.checkpointing import signer_in
 from service.cli.conftest import HOLDFAST, Shell
+
+# A locale that has no more than 128 characters; Python makes UTF-8 of it by itself.
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 def alone(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -89,6 +95,46 @@ def test_what_cannot_be_read_twice_is_refused(file: Path) -> None:
 
     assert ended.returncode == 0
     assert piped.stderr == "holdfast: a pipe cannot be read twice; give a file\n"
+
+
+def test_a_file_is_held_to_a_checkpoint_that_was_kept(
+    shell: Shell, file: Path, tmp_path: Path
+) -> None:
+    signer = signer_in(shell.data / "checkpoint.key")
+    end = told(alone("replay", str(file), "--json"))
+    kept, key = tmp_path / "kept", ["--key", str(signer.verifier)]
+    options = [str(file), "--checkpoint", str(kept)]
+
+    def replayed(size: int) -> subprocess.CompletedProcess[str]:
+        """Replay it with what somebody kept who saw another log of that size."""
+        link, now = bytes.fromhex(end["digest"]), datetime.now(UTC)
+        other = Checkpoint(signer.name, size, bytes(32), link, now)
+        kept.write_text(other.signed(signer))
+        return alone("replay", *options, *key)
+
+    assert "a checkpoint says otherwise" in replayed(end["events"]).stderr
+    assert "the log is not what was signed up to" in replayed(10**6).stderr
+    assert alone("replay", *options).returncode == 2
+    kept.write_text(shell.told("audit", "checkpoint")["note"])
+    assert told(alone("replay", *options, *key, "--json"))["kept"] == 1
+
+
+def test_a_checkpoint_is_the_same_bytes_in_every_locale(
+    shell: Shell, tmp_path: Path
+) -> None:
+    shell.told("volume", "create", "plain", "--size", "1", "--reason", "żółw")
+    kept, told = tmp_path / "kept", shell.told("audit", "checkpoint")
+
+    printed = shell.run("audit", "checkpoint", more=ASCII)
+    kept.write_text(printed.stdout, "utf-8")
+    options = ["--checkpoint", str(kept), "--key", told["key"]]
+    verified = shell.run("audit", "verify", *options, more=ASCII)
+    history = shell.run("audit", "history", "plain", more=ASCII)
+
+    assert (printed.returncode, printed.stdout) == (0, told["note"])
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert history.returncode == 0
+    assert "żółw" in history.stdout
 
 
 @pytest.mark.parametrize("key", ["secret", ""])

@@ -27,7 +27,7 @@ Reached = Callable[[int, int], None]
 def checkpoints_in(path: Path, key: str) -> list[Checkpoint]:
     """Return what a file has, all of it signed with that key, the oldest first."""
     try:
-        found = all_opened(path.read_text(), Verifier.read(key))
+        found = all_opened(path.read_text("utf-8"), Verifier.read(key))
     except OSError as error:
         raise Misused(f"{path}: {error.strerror}") from error
     except NotAKey as wrong:
