@@ -101,7 +101,7 @@ FORGET = SQL("DELETE FROM {kept} WHERE name = %s AND generation = %s")
 FORGET_EDITION = SQL("DELETE FROM {editions} WHERE name = %s AND generation = %s")
 FIND = SQL("""
     WITH live AS (
-        SELECT position, failure FROM {kept} WHERE name = {model}
+        SELECT position, failure, generation FROM {kept} WHERE name = {model}
         ORDER BY generation LIMIT 1
     )
     SELECT * FROM live LEFT JOIN (
@@ -157,11 +157,15 @@ class Found(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Rows that were asked for, and how far their read model is."""
+    """Rows that were asked for, and how far their read model is.
+
+    In a table of another generation rows may be in other places.
+    """
 
     rows: list[Found]
     position: int
     failure: Failure | None
+    generation: int
 
 
 class PostgresReadModels:
@@ -305,9 +309,9 @@ class PostgresReadModels:
         with self._datastore.cursor() as cursor:
             cursor.execute(statement, dict(conditions) | more)
             rows = cursor.fetchall()
-        live = kept(rows[0] | {"name": model, "generation": 0})
+        live = kept(rows[0] | {"name": model})
         there = [found(row) for row in rows if row["key"] is not None]
-        return Page(there, live.position, live.failure)
+        return Page(there, live.position, live.failure, live.generation)
 
     def overdue(self, model: str, before: Mapping[str, str]) -> list[Found]:
         """Return rows that have stayed with a value since before a moment."""

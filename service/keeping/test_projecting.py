@@ -134,6 +134,34 @@ def test_a_read_model_that_is_made_anew_has_what_it_had(manager: VolumeManager) 
     assert [kept[:2] for kept in known.kept()] == sorted(b[:2] for b in built)
 
 
+def test_exports_of_another_table_are_told_to_be_of_another(
+    manager: VolumeManager,
+) -> None:
+    """A row is in another place there, and a page that goes on may miss it."""
+    recorder, known = manager.recorder, tables(manager.recorder)
+    volume = Volume.create(uuid4(), size_gib=1, backend="files")
+    volume.report(1, Done(location="/volumes/db"))
+
+    async def exports() -> Any:
+        async with Log(recorder).running() as log:
+            return await Reading(recorder, log).exports("files", 0)
+
+    with projecting(known, recorder):
+        recorder.insert_events(stored([volume]))
+        until(lambda: caught_up(known, recorder))
+        volume.export({"host": "node-1"})
+        volume.report(volume.version, Done(connection={"data": {}}))
+        recorder.insert_events(stored([volume]))
+        until(lambda: caught_up(known, recorder))
+        before = asyncio.run(exports())
+        known.rebuild("exports")
+        until(lambda: caught_up(known, recorder))
+        after = asyncio.run(exports())
+
+    assert [answer["items"][0]["after"] for answer in (before, after)] == [3, 1]
+    assert after["table"] > before["table"]
+
+
 def test_a_rebuild_goes_on_after_its_keeper_has_died(manager: VolumeManager) -> None:
     recorder, known = manager.recorder, tables(manager.recorder)
     recorder.insert_events(stored(volumes(3000)))
