@@ -48,4 +48,5 @@ ATTACHMENTS = ReadModel(
     rows,
     nouns=frozenset({"volume"}),
     aging="status",
+    edition=2,  # the first had no host of an attachment that an instance reserved
 )

@@ -52,4 +52,5 @@ IN_FLIGHT = ReadModel(
     nouns=frozenset({"volume", "snapshot", "group", "group_snapshot", "backend"}),
     ended=ended,
     aging="topic",
+    edition=2,  # in the first, what went on did so for one alone of all in flight
 )

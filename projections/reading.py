@@ -55,7 +55,8 @@ class ReadModel:
 
     `nouns` are the aggregates that it is about, `ended` the keys of rows that end
     without a trace. With `aging`, rows can be asked for that have stayed with the
-    same value of that filter; `since` is one of the filters.
+    same value of that filter; `since` is one of the filters. `edition` is raised when
+    rows are made otherwise than before: what an earlier version has made is made anew.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ReadModel:
     nouns: frozenset[str]
     ended: Callable[[Touched], Iterable[str]] = none
     aging: str | None = None
+    edition: int = 1
 
 
 class Fold:

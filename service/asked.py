@@ -32,7 +32,7 @@ async def asked(
     recorder: LogRecorder = log.recorder
     named = {"backend": backend}
     find = partial(tables.find, IN_FLIGHT.name, named, hidden=False, limit=ALL)
-    rows, stopped, _ = await log.read(partial(find, after=(after, "~")))
+    rows, stopped, *_ = await log.read(partial(find, after=(after, "~")))
     found = await log.read(written_at, recorder, [row.created for row in rows])
     since = max(after, stopped)
     found += await log.read(written_as, recorder, language.INTENTS, since)

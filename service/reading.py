@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from marshmallow import ValidationError
 
-from adapters.postgres.read_models import Failure, Found
+from adapters.postgres.read_models import Failure, Found, Page
 from adapters.postgres.reading import written_at
 from adapters.postgres.recorder import LogRecorder
 from domain.drift import SNAPSHOT, VOLUME, Wanted, as_seen
@@ -115,7 +115,7 @@ class Reading:
         """
         newest = await self._log.newest()
         try:
-            rows, reached = await self._behind(
+            rows, reached, *_ = await self._behind(
                 IN_FLIGHT, newest, backend, after, MOST_IN_FLIGHT
             )
             positions = [row.created for row in rows]
@@ -137,10 +137,12 @@ class Reading:
     async def exports(self, backend: str, after: int) -> dict[str, Any]:
         """Return which hosts are to reach which volumes of a backend, page by page.
 
-        It is so at `position`, which is not before what the log had when asked.
+        It is so at `position`, which is not before what the log had when asked. Pages
+        of another `table` do not go on with one another: a row is where the volume was
+        met first, which depends on what was read at once.
         """
         newest = await self._log.newest()
-        rows, reached = await self._behind(
+        rows, reached, _, table = await self._behind(
             EXPORTS, newest, backend, after, MOST_EXPORTS
         )
         page = history.fitting(rows[:MOST_EXPORTS], lambda row: len(row.body))
@@ -152,7 +154,8 @@ class Reading:
             }
             for row in page
         ]
-        return {"items": items, "more": len(rows) > len(page), "position": reached}
+        more = len(rows) > len(page)
+        return {"items": items, "more": more, "position": reached, "table": table}
 
     async def expected(self, backend: str, noun: str, after: int) -> dict[str, Any]:
         """Return what volumes or snapshots a backend is to have, page by page.
@@ -161,7 +164,7 @@ class Reading:
         """
         newest = await self._log.newest()
         model, seen = EXPECTED[noun]
-        rows, _ = await self._behind(model, newest, backend, after, MOST_EXPORTS)
+        rows, *_ = await self._behind(model, newest, backend, after, MOST_EXPORTS)
         page = rows[:MOST_EXPORTS]
         items = [
             {"id": row.key, "wanted": seen(row.body), "after": row.created}
@@ -171,7 +174,7 @@ class Reading:
 
     async def _behind(
         self, model: ReadModel, newest: int, backend: str, after: int, most: int
-    ) -> tuple[list[Found], int]:
+    ) -> Page:
         """Return a backend's rows behind a position: so many, and one if there is more.
 
         Of the read model once it has come to `newest`.
@@ -185,9 +188,7 @@ class Reading:
             limit=most + 1,
         )
 
-    async def found(
-        self, model: str, position: int, *asked: Any, **more: Any
-    ) -> tuple[list[Found], int]:
+    async def found(self, model: str, position: int, *asked: Any, **more: Any) -> Page:
         """Return rows of a read model that has come to a position, and to which.
 
         Raises `Unavailable` where it has not in time, or has stopped.
@@ -199,11 +200,11 @@ class Reading:
                 while True:
                     moved.clear()
                     find = partial(self.tables.find, model, *asked, **more)
-                    rows, reached, failure = await self._log.read(find)
-                    if failure:
-                        raise Stopped(model, failure)
-                    if reached >= position:
-                        return rows, reached
+                    page: Page = await self._log.read(find)
+                    if page.failure:
+                        raise Stopped(model, page.failure)
+                    if page.position >= position:
+                        return page
                     await self._log.read(self._recorder.hurry)
                     await self._told(moved, position)
         except TimeoutError:
@@ -225,7 +226,7 @@ class Reading:
     async def _page(
         self, model: str, conditions: dict[str, str], asked: Mapping[str, Any]
     ) -> dict[str, Any]:
-        found, reached = await self.found(
+        found, reached, *_ = await self.found(
             model,
             asked["min_position"],
             conditions,

@@ -198,13 +198,21 @@ class Sweeper:
     async def _wanted(self, lease: int) -> tuple[list[Export], int]:
         """Return who is to reach what, and the position at which that is so.
 
-        What changes between two pages is worked on meanwhile, and so left alone.
+        What changes between two pages is worked on meanwhile, and so left alone. Where
+        the table changes that they are of, it begins anew: what is missing would be
+        taken away from its hosts.
         """
         found: list[Export] = []
-        after, position = 0, None
+        after, position, table = 0, None, None
         while True:
             asked = {"name": self._name, "lease": lease, "after": after}
             answer = await self._service.tell("agent.exports", asked)
+            # A service of an earlier version does not tell.
+            told = answer.get("table") or table
+            if table not in (None, told):
+                found, after, position, table = [], 0, None, None
+                continue
+            table = told
             for item in answer["items"]:
                 connectors = tuple(item["connectors"])
                 found.append(Export(UUID(item["volume_id"]), connectors))

@@ -26,6 +26,16 @@ CREATE_KEPT = SQL("""
 CREATE_MEASURED = SQL("""
     CREATE TABLE IF NOT EXISTS {measured} (name text PRIMARY KEY, body bytea NOT NULL)
 """)
+# By which edition of its model a table is made; where nothing is said, by the first.
+# No column of the other, for versions that run beside ours have asked for all it has.
+CREATE_EDITIONS = SQL("""
+    CREATE TABLE IF NOT EXISTS {editions} (
+        name       text   NOT NULL,
+        generation bigint NOT NULL,
+        edition    bigint NOT NULL,
+        PRIMARY KEY (name, generation)
+    )
+""")
 CREATE = SQL("""
     CREATE TABLE IF NOT EXISTS {table} (
         key     text   PRIMARY KEY,
@@ -42,6 +52,7 @@ CREATE_AGING = SQL("CREATE INDEX IF NOT EXISTS {by_age} ON {table} ({aging}, sin
 # its row cannot be seen, nor waited for.
 ALONE = SQL("SELECT pg_advisory_xact_lock(7102)")
 BEGIN = SQL("INSERT INTO {kept} VALUES (%s, %s, %s)")
+MADE_BY = SQL("INSERT INTO {editions} VALUES (%s, %s, %s)")
 # Readers ask by the model's name for whatever table there is of it.
 SHOW = SQL("CREATE VIEW {view} AS SELECT * FROM {table}")
 # Somebody may have dropped it, or the table, which takes it along.
@@ -55,6 +66,11 @@ RENAME_ORDER = SQL("ALTER INDEX {old_order} RENAME TO {order}")
 
 KEPT = SQL("SELECT * FROM {kept} ORDER BY name, generation")
 GENERATIONS = SQL("SELECT * FROM {kept} WHERE name = %s ORDER BY generation FOR UPDATE")
+NEWEST_EDITION = SQL("""
+    SELECT max(coalesce(edition, 1)) AS edition
+    FROM {kept} LEFT JOIN {editions} USING (name, generation) WHERE name = %s
+""")
+GO_ON_AS = SQL("UPDATE {editions} SET edition = %s WHERE name = %s AND edition > %s")
 REACHED = SQL("SELECT coalesce(max(position), 0) AS position FROM {kept}")
 # Losing the last moments of a read model only repeats them, so nothing waits for
 # the disk. A model that is not where it was thought to be keeps nothing.
@@ -86,9 +102,10 @@ STOP = SQL("""
 IMPATIENT = SQL("SET LOCAL lock_timeout = '2s'")
 DROP_TABLE = SQL("DROP TABLE IF EXISTS {table}")
 FORGET = SQL("DELETE FROM {kept} WHERE name = %s AND generation = %s")
+FORGET_EDITION = SQL("DELETE FROM {editions} WHERE name = %s AND generation = %s")
 FIND = SQL("""
     WITH live AS (
-        SELECT position, failure FROM {kept} WHERE name = {model}
+        SELECT position, failure, generation FROM {kept} WHERE name = {model}
         ORDER BY generation LIMIT 1
     )
     SELECT * FROM live LEFT JOIN (
@@ -144,11 +161,15 @@ class Found(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Rows that were asked for, and how far their read model is."""
+    """Rows that were asked for, and how far their read model is.
+
+    In a table of another generation rows may be in other places.
+    """
 
     rows: list[Found]
     position: int
     failure: Failure | None
+    generation: int
 
 
 class PostgresReadModels:
@@ -161,6 +182,7 @@ class PostgresReadModels:
         self._datastore = datastore
         self._names = {
             "kept": Identifier(datastore.schema, "read_models"),
+            "editions": Identifier(datastore.schema, "read_editions"),
             "measured": Identifier(datastore.schema, "read_measured"),
             "position": Identifier(datastore.schema, "read_position"),
         }
@@ -171,13 +193,15 @@ class PostgresReadModels:
         """Make what is missing."""
         with self._datastore.transaction(commit=True) as cursor:
             cursor.execute(ALONE)
-            for statement in (CREATE_KEPT, CREATE_MEASURED):
+            for statement in (CREATE_KEPT, CREATE_EDITIONS, CREATE_MEASURED):
                 cursor.execute(statement.format(**self._names))
             cursor.execute(KEPT.format(**self._names))
             missing = self.models.keys() - {row["name"] for row in cursor.fetchall()}
             adopted = self._adopt(cursor, missing)
             for name in missing:
                 self._create(cursor, name, 1, adopted.get(name, 0))
+                if name not in adopted:
+                    self._is_made(cursor, name, 1)
                 cursor.execute(SHOW.format(**self._named(name, 1)))
 
     def kept(self) -> list[Kept]:
@@ -234,13 +258,26 @@ class PostgresReadModels:
         with self._datastore.transaction(commit=True) as cursor:
             cursor.execute(ALONE)
             live, *others = self._generations(cursor, name)
-            for other in others:
-                if not other.failure:
-                    return other
-                self._drop(cursor, other)
-            generation = max([live, *others]).generation + 1
-            self._create(cursor, name, generation, 0)
-            return Kept(name, generation, 0, None)
+            if going_on := [other for other in others if not other.failure]:
+                return going_on[0]
+            return self._anew(cursor, live, others)
+
+    def renew(self) -> None:
+        """Begin anew, beside it, each table that an earlier edition of its model made.
+
+        One that a later version of ours has made is of our edition from here on, so
+        that it is begun anew when that version keeps it again.
+        """
+        for name, model in self.models.items():
+            ours = model.edition, name, model.edition
+            with self._datastore.transaction(commit=True) as cursor:
+                cursor.execute(ALONE)
+                live, *others = self._generations(cursor, name)
+                cursor.execute(GO_ON_AS.format(**self._names), ours)
+                cursor.execute(NEWEST_EDITION.format(**self._names), (name,))
+                made_by = (cursor.fetchone() or {"edition": 1})["edition"]
+                if made_by < model.edition:
+                    self._anew(cursor, live, others)
 
     def swap(self, built: Kept) -> None:
         """Have readers read the table that was built, and drop the one before."""
@@ -277,9 +314,9 @@ class PostgresReadModels:
         with self._datastore.cursor() as cursor:
             cursor.execute(statement, dict(conditions) | more)
             rows = cursor.fetchall()
-        live = kept(rows[0] | {"name": model, "generation": 0})
+        live = kept(rows[0] | {"name": model})
         there = [found(row) for row in rows if row["key"] is not None]
-        return Page(there, live.position, live.failure)
+        return Page(there, live.position, live.failure, live.generation)
 
     def overdue(self, model: str, before: Mapping[str, str]) -> list[Found]:
         """Return rows that have stayed with a value since before a moment."""
@@ -338,6 +375,20 @@ class PostgresReadModels:
             cursor.execute(CREATE_AGING.format(**names))
         cursor.execute(BEGIN.format(**names), (name, generation, position))
 
+    def _is_made(self, cursor: Cursor[Any], name: str, generation: int) -> None:
+        """Note that it is made by our edition of the model."""
+        made = name, generation, self.models[name].edition
+        cursor.execute(MADE_BY.format(**self._names), made)
+
+    def _anew(self, cursor: Cursor[Any], live: Kept, others: Sequence[Kept]) -> Kept:
+        """Begin a table beside the one that is read, in the place of those others."""
+        for other in others:
+            self._drop(cursor, other)
+        name, generation = live.name, max([live, *others]).generation + 1
+        self._create(cursor, name, generation, 0)
+        self._is_made(cursor, name, generation)
+        return Kept(name, generation, 0, None)
+
     def _generations(self, cursor: Cursor[Any], name: str) -> list[Kept]:
         """Return a read model's tables, and let nobody change them meanwhile."""
         cursor.execute(GENERATIONS.format(**self._names), (name,))
@@ -345,7 +396,8 @@ class PostgresReadModels:
 
     def _drop(self, cursor: Cursor[Any], table: Kept) -> None:
         cursor.execute(DROP_TABLE.format(**self._named(*table[:2])))
-        cursor.execute(FORGET.format(**self._names), table[:2])
+        for forgotten in (FORGET, FORGET_EDITION):
+            cursor.execute(forgotten.format(**self._names), table[:2])
 
     def _named(self, name: str, generation: int = 0) -> dict[str, Identifier]:
         """Return the names of a read model's things; other tables as ever."""

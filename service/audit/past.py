@@ -96,7 +96,7 @@ async def list_at(
     model, position, page = LISTS[noun], place.position, Page(limit)
     about = {"noun": noun, "position": position}
     for _ in range(MOST_LOOKED_AT // MOST_FOLDED):
-        there, _ = await reading.found(
+        there, *_ = await reading.found(
             model.name,
             position,
             {},

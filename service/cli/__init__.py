@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import sys
-from io import TextIOWrapper
 
 
 def main() -> int:
@@ -22,9 +21,6 @@ def main() -> int:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
-    # What a terminal cannot show is no failure.
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # Here, so that Ctrl-C while it is imported ends as quietly as later.
         from service.cli.app import run  # noqa: PLC0415

@@ -101,7 +101,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def speak_utf_8() -> None:
-    """Write UTF-8 in every locale, and to a terminal what that can show.
+    """Write UTF-8 in every locale, and to a terminal in its own way.
 
     What was signed is bytes, and names are anybody's: a locale of ISO 8859 has neither
     the dash of a note nor the arrows of a history.
@@ -109,10 +109,8 @@ def speak_utf_8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, TextIOWrapper):
             continue  # closed, or another one's
-        if stream.isatty():
-            stream.reconfigure(errors="replace")
-        else:
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        encoding = None if stream.isatty() else "utf-8"
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def usage(wrong: Any) -> str:

@@ -400,9 +400,19 @@ def test_a_command_whose_output_is_closed_ends_as_it_should(
 def test_what_a_terminal_cannot_show_is_written_another_way(
     shell: Shell, encoding: str
 ) -> None:
-    made = shell.run(
-        "volume", "create", "€", "--size", "1", more={"PYTHONIOENCODING": encoding}
-    )
+    ours, terminal = os.openpty()
 
-    assert (made.returncode, made.stderr) == (0, "")
-    assert "\\u20ac" in made.stdout
+    made = subprocess.run(
+        [HOLDFAST, "volume", "create", "€", "--size", "1"],
+        env=shell.environment | {"PYTHONIOENCODING": encoding},
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(terminal)
+    with os.fdopen(ours, "rb") as shown:
+        told = shown.read1()
+
+    assert (made.returncode, made.stderr) == (0, b"")
+    assert rb"\u20ac" in told

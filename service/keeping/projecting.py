@@ -137,6 +137,7 @@ class Projecting(Thread):
     def run(self) -> None:
         try:
             self._tables.create_tables()
+            self._tables.renew()
             while not self._stopping.is_set():
                 self._keep_while_there()
         except Exception as failure:  # noqa: BLE001 - kept for whoever watches

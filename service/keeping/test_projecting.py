@@ -136,6 +136,34 @@ def test_a_read_model_that_is_made_anew_has_what_it_had(manager: VolumeManager) 
     assert [kept[:2] for kept in known.kept()] == sorted(b[:2] for b in built)
 
 
+def test_exports_of_another_table_are_told_to_be_of_another(
+    manager: VolumeManager,
+) -> None:
+    """A row is in another place there, and a page that goes on may miss it."""
+    recorder, known = manager.recorder, tables(manager.recorder)
+    volume = Volume.create(uuid4(), size_gib=1, backend="files")
+    volume.report(1, Done(location="/volumes/db"))
+
+    async def exports() -> Any:
+        async with Log(recorder).running() as log:
+            return await Reading(recorder, log).exports("files", 0)
+
+    with projecting(known, recorder):
+        recorder.insert_events(stored([volume]))
+        until(lambda: caught_up(known, recorder))
+        volume.export({"host": "node-1"})
+        volume.report(volume.version, Done(connection={"data": {}}))
+        recorder.insert_events(stored([volume]))
+        until(lambda: caught_up(known, recorder))
+        before = asyncio.run(exports())
+        known.rebuild("exports")
+        until(lambda: caught_up(known, recorder))
+        after = asyncio.run(exports())
+
+    assert [answer["items"][0]["after"] for answer in (before, after)] == [3, 1]
+    assert after["table"] > before["table"]
+
+
 def test_a_rebuild_goes_on_after_its_keeper_has_died(manager: VolumeManager) -> None:
     recorder, known = manager.recorder, tables(manager.recorder)
     recorder.insert_events(stored(volumes(3000)))
@@ -328,6 +356,68 @@ def test_who_is_not_where_the_page_begins_stores_nothing(
     assert rows(recorder) == before
 
 
+def edition(number: int, name: str) -> tuple[ReadModel, ...]:
+    """Return the read models, of which the first gives volumes a name of its own."""
+
+    def named(touched: Touched) -> Iterable[Row]:
+        for row in VOLUMES.rows(touched):
+            yield row._replace(filters={**row.filters, "name": name})
+
+    return (replace(VOLUMES, rows=named, edition=number), *MODELS[1:])
+
+
+def test_what_an_earlier_edition_made_is_made_anew(manager: VolumeManager) -> None:
+    recorder = manager.recorder
+
+    def comes_to(models: tuple[ReadModel, ...], *expected: str) -> None:
+        recorder.insert_events(stored(volumes(4)))
+        known = PostgresReadModels(recorder.datastore, models)
+        with projecting(known, recorder):
+            until(lambda: caught_up(known, recorder) and names() == {*expected})
+
+    def names() -> set[str]:
+        return {row["name"] for row in rows(recorder)["volumes"]}
+
+    comes_to(edition(1, "one"), "one")
+    comes_to(edition(2, "two"), "two")
+    # One that goes on with what a later one has made cannot know that it does.
+    comes_to(edition(1, "one"), "two", "one")
+    comes_to(edition(2, "two"), "two")
+
+
+def test_what_this_edition_made_is_kept(manager: VolumeManager) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(4)))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+    known.rebuild("volumes")
+    before = [kept[:2] for kept in known.kept()]
+
+    known.renew()
+
+    assert [kept[:2] for kept in known.kept()] == before
+
+
+def test_hosts_of_the_attachments_of_version_0_1_0_are_found(
+    manager: VolumeManager,
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    volume = Volume.create(uuid4(), size_gib=1, backend="files")
+    volume.report(1, Done(location="/volumes/db"))
+    volume.hold(attachment := uuid4(), instance="web-1")
+    volume.connect(attachment, {"host": "node-1"})
+    recorder.insert_events(stored([volume]))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+    as_version_0_1_0(recorder)
+    with recorder.datastore.transaction(commit=True) as cursor:
+        table = Identifier(recorder.datastore.schema, "read_attachments")
+        cursor.execute(SQL("UPDATE {} SET host = NULL").format(table))
+
+    with projecting(known, recorder):
+        until(lambda: rows(recorder)["attachments"][0]["host"] == "node-1")
+
+
 def test_the_tables_of_version_0_1_0_are_taken_over(manager: VolumeManager) -> None:
     recorder, known = manager.recorder, tables(manager.recorder)
     recorder.insert_events(stored([backend("files"), *volumes(20)]))
@@ -395,7 +485,7 @@ def as_version_0_1_0(recorder: LogRecorder) -> None:
         cursor.execute(b"""
             CREATE TABLE read_position (one bool PRIMARY KEY, position bigint NOT NULL);
             INSERT INTO read_position SELECT true, max(position) FROM read_models;
-            DROP TABLE read_models
+            DROP TABLE read_models, read_editions
         """)
         for name in NAMES:
             old = SQL("""
