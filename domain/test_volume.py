@@ -352,23 +352,31 @@ def test_a_volume_that_could_not_grow_can_be_asked_to_again() -> None:
     assert (volume.status, volume.size_gib) == (Status.IN_USE, 2)
 
 
-def test_a_busy_volume_is_what_it_was() -> None:
-    volume = available()
-    volume.delete()
-
-    settle(volume, NotDone("busy", "process 7 has it open", busy=True))
-
-    assert volume.status == Status.AVAILABLE
-
-
-def test_a_busy_volume_that_was_broken_is_not_available() -> None:
+def broken() -> Volume:
     volume = Volume.create(uuid4(), size_gib=1, backend="files")
     settle(volume, FAILED)
-    volume.delete()
+    return volume
+
+
+def not_grown() -> Volume:
+    volume = available()
+    volume.extend(2)
+    settle(volume, FAILED)
+    return volume
+
+
+@pytest.mark.parametrize("made", [available, broken, not_grown])
+@pytest.mark.parametrize("asked", [Volume.delete, Volume.unmanage])
+def test_a_busy_volume_is_what_it_was(
+    made: Callable[[], Volume], asked: Callable[[Volume], None]
+) -> None:
+    volume = made()
+    before = volume.status
+    asked(volume)
 
     settle(volume, NotDone("busy", "process 7 has it open", busy=True))
 
-    assert volume.status == Status.ERROR_DELETING
+    assert volume.status == before
 
 
 def test_asking_for_deletion_twice_adds_nothing() -> None:

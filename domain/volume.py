@@ -458,6 +458,16 @@ class Volume(Held):
         return self.previous_status == Status.AVAILABLE
 
     @property
+    def was_error(self) -> bool:
+        """It began with one of which only a reversion may make a whole one again."""
+        return self.previous_status == Status.ERROR
+
+    @property
+    def was_too_small(self) -> bool:
+        """It began with one that could not grow."""
+        return self.previous_status == Status.ERROR_EXTENDING
+
+    @property
     def never_ours(self) -> bool:
         """Letting go of it began before it was known to be taken over."""
         return self.previous_status in NOT_OURS

@@ -107,6 +107,8 @@ LIFECYCLE = Lifecycle(Status, [
     ["deleted",             S.DELETING,         S.DELETED                         ],
     ["deletion_failed",     S.DELETING,         S.ERROR_DELETING                  ],
     ["deletion_put_off",    S.DELETING,         S.AVAILABLE,       "was_available"],
+    ["deletion_put_off",    S.DELETING,         S.ERROR,           "was_error"    ],
+    ["deletion_put_off",    S.DELETING,         S.ERROR_EXTENDING, "was_too_small"],
     ["deletion_put_off",    S.DELETING,         S.ERROR_DELETING                  ],
     # What was never taken over is not ours to delete: it is let go of.
     ["delete",              S.ERROR_MANAGING,   S.UNMANAGING                      ],
@@ -118,6 +120,8 @@ LIFECYCLE = Lifecycle(Status, [
     ["unmanaging_failed",   S.UNMANAGING,       S.ERROR_MANAGING,  "never_ours"   ],
     ["unmanaging_failed",   S.UNMANAGING,       S.ERROR_UNMANAGING                ],
     ["unmanaging_put_off",  S.UNMANAGING,       S.AVAILABLE,       "was_available"],
+    ["unmanaging_put_off",  S.UNMANAGING,       S.ERROR,           "was_error"    ],
+    ["unmanaging_put_off",  S.UNMANAGING,       S.ERROR_EXTENDING, "was_too_small"],
     ["unmanaging_put_off",  S.UNMANAGING,       S.ERROR_MANAGING,  "never_ours"   ],
     ["unmanaging_put_off",  S.UNMANAGING,       S.ERROR_UNMANAGING                ],
 ])
