@@ -140,6 +140,7 @@ class FileDriver:
         """
         with self._at_work(f"remove volume {volume_id} from {self._folder}"):
             self._volumes.remove_made(volume_id, made_at)
+            self._close_incoming(volume_id)
 
     def manageable(self) -> list[Manageable]:
         """Tell of the volumes, and of the files in `incoming`."""
@@ -195,6 +196,7 @@ class FileDriver:
                 self._volumes.let_go(volume_id, left)
             elif made_by or not os.path.lexists(left):
                 return None
+            self._close_incoming(volume_id)
         return reference.to(left.name)
 
     def unmanage_snapshot(
@@ -340,6 +342,12 @@ class FileDriver:
 
     def _of(self, volume_id: UUID) -> Path:
         return self._snapshots.incoming / str(volume_id)
+
+    def _close_incoming(self, volume_id: UUID) -> None:
+        """Remove where snapshots of a volume came in that is gone, if none is there."""
+        if not os.path.lexists(self._volumes.path(volume_id)):
+            with suppress(OSError):
+                self._of(volume_id).rmdir()
 
     def _check_snapshot(self, volume_id: UUID, path: Path, size_bytes: int) -> None:
         """Raise `NoSnapshot` where a file is none of that volume."""

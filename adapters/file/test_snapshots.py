@@ -465,6 +465,33 @@ def test_files_of_one_name_are_told_apart_by_their_volumes(
     assert listed == [offered(volume_id, "nightly") for volume_id in ids]
 
 
+@pytest.mark.parametrize("ending", ["delete", "unmanage"])
+def test_where_snapshots_came_in_goes_with_the_volume(
+    driver: FileDriver, folder: Path, volume: UUID, ending: str
+) -> None:
+    came_in = snapshot_came_in(folder, volume, "monday").parent
+    event = managed(volume, "monday")
+    driver.adopt_snapshot(event, CAUSE)
+    driver.delete_snapshot(event.originator_id, CAUSE.at)
+
+    for _ in range(2):
+        came_in.mkdir(exist_ok=True)  # the first time it was killed before that
+        getattr(driver, ending)(volume, CAUSE.at)
+
+    assert not came_in.exists()
+
+
+@pytest.mark.parametrize("ending", ["delete", "unmanage"])
+def test_a_file_that_came_in_outlives_the_volume(
+    driver: FileDriver, folder: Path, volume: UUID, ending: str
+) -> None:
+    path = snapshot_came_in(folder, volume, "monday")
+
+    getattr(driver, ending)(volume, CAUSE.at)
+
+    assert path.exists()
+
+
 def test_a_file_in_use_becomes_no_snapshot(
     driver: FileDriver, folder: Path, volume: UUID
 ) -> None:
