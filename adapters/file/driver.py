@@ -257,13 +257,15 @@ class FileDriver:
     ) -> None:
         """Copy the snapshot beside the volume's file, then let the copy be that."""
         volume_id, snapshot_id = asked.originator_id, asked.snapshot_id
-        with self._at_work(f"revert volume {volume_id} to snapshot {snapshot_id}"):
+        doing = f"revert volume {volume_id} to snapshot {snapshot_id}"
+        with self._at_work(doing):
             if not self._volumes.is_reverted(volume_id, cause):
                 least = (asked.size_gib or 0) * GIB
                 fill = self._fill({"snapshot": snapshot_id}, least, progress)
                 self._make_room(self._volumes.size(volume_id))
                 self._volumes.bring(volume_id, cause, fill)
-            with self._volumes.taken_back_on_failure(volume_id, cause):
+            taking_back = self._volumes.taken_back_on_failure(volume_id, cause)
+            with taking_back, in_words(doing):
                 self._volumes.revert(volume_id, cause)
 
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:
