@@ -148,6 +148,23 @@ class HalfReverted(DriverFailed):
     code = "half_reverted"
 
 
+class Untidy(DriverFailed):
+    """The volume holds what its snapshot does; what it held could not be removed."""
+
+    code = "untidy"
+
+    def __init__(self, volume_id: UUID, failure: DriverFailed) -> None:
+        super().__init__(volume_id, failure)
+        self.volume_id = volume_id
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return (
+            f"{self.failure}; volume {self.volume_id} holds what the snapshot does, "
+            "and what it held takes room until you ask for the reversion again"
+        )
+
+
 class UnknownReference(DriverFailed):
     """The backend has no storage of that name that could become a volume."""
 
@@ -271,8 +288,9 @@ class Driver(Protocol):
         when asked again, and what fails leaves either content, never a mixture. A
         snapshot that has less than `asked.size_gib` has lost something.
 
-        Raises `VolumeIsBusy` while something uses the volume, and `HalfReverted` where
-        neither content is whole; whatever else is raised leaves the old or the new.
+        Raises `VolumeIsBusy` while something uses the volume, `HalfReverted` where
+        neither content is whole, and `Untidy` where it holds the new one; whatever
+        else is raised leaves the old.
         """
 
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:

@@ -281,7 +281,10 @@ class VolumeEvents(Copied):
         TOPIC = "volume.reversion_failed"
 
     class ReversionPutOff(aggregate.Failure, frozen=True, kw_only=True):
-        """Something still uses the volume; nothing was changed."""
+        """Something still uses the volume, or keeps it from being reverted.
+
+        It holds what it did, unless the message says otherwise.
+        """
 
         TOPIC = "volume.reversion_put_off"
 

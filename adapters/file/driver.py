@@ -140,6 +140,7 @@ class FileDriver:
         """
         with self._at_work(f"remove volume {volume_id} from {self._folder}"):
             self._volumes.remove_made(volume_id, made_at)
+            self._close_incoming(volume_id)
 
     def manageable(self) -> list[Manageable]:
         """Tell of the volumes, and of the files in `incoming`."""
@@ -195,6 +196,7 @@ class FileDriver:
                 self._volumes.let_go(volume_id, left)
             elif made_by or not os.path.lexists(left):
                 return None
+            self._close_incoming(volume_id)
         return reference.to(left.name)
 
     def unmanage_snapshot(
@@ -255,13 +257,15 @@ class FileDriver:
     ) -> None:
         """Copy the snapshot beside the volume's file, then let the copy be that."""
         volume_id, snapshot_id = asked.originator_id, asked.snapshot_id
-        with self._at_work(f"revert volume {volume_id} to snapshot {snapshot_id}"):
+        doing = f"revert volume {volume_id} to snapshot {snapshot_id}"
+        with self._at_work(doing):
             if not self._volumes.is_reverted(volume_id, cause):
                 least = (asked.size_gib or 0) * GIB
                 fill = self._fill({"snapshot": snapshot_id}, least, progress)
                 self._make_room(self._volumes.size(volume_id))
                 self._volumes.bring(volume_id, cause, fill)
-            with self._volumes.taken_back_on_failure(volume_id, cause):
+            taking_back = self._volumes.taken_back_on_failure(volume_id, cause)
+            with taking_back, in_words(doing):
                 self._volumes.revert(volume_id, cause)
 
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:
@@ -340,6 +344,12 @@ class FileDriver:
 
     def _of(self, volume_id: UUID) -> Path:
         return self._snapshots.incoming / str(volume_id)
+
+    def _close_incoming(self, volume_id: UUID) -> None:
+        """Remove where snapshots of a volume came in that is gone, if none is there."""
+        if not os.path.lexists(self._volumes.path(volume_id)):
+            with suppress(OSError):
+                self._of(volume_id).rmdir()
 
     def _check_snapshot(self, volume_id: UUID, path: Path, size_bytes: int) -> None:
         """Raise `NoSnapshot` where a file is none of that volume."""

@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -34,7 +36,14 @@ from adapters.file.failures import CutShort, NoSpace
 from adapters.file.naming import names
 from adapters.file.test_driver import snapshot_came_in
 from adapters.file.testing import kept_in
-from domain.ports import SourceReference, UnknownReference, VolumeIsBusy
+from domain.ports import (
+    Cause,
+    DriverFailed,
+    SourceReference,
+    UnknownReference,
+    Untidy,
+    VolumeIsBusy,
+)
 from service.testing.disks import tmpfs
 
 LOCKS = Path("/proc/locks")
@@ -102,6 +111,53 @@ def test_a_reverted_volume_keeps_nothing_of_what_it_held(
     assert {(home / name).stat().st_ino for name in names(home)} == {
         device(driver, volume).stat().st_ino
     }
+
+
+def test_a_reversion_that_fails_says_which_content_the_volume_holds(
+    driver: FileDriver, volume: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event, path = wanted(volume), device(driver, volume)
+    driver.take_snapshot(event, CAUSE)
+    told: set[type[DriverFailed]] = set()
+
+    for step in count():
+        fill(path, b"after!")
+        cause = Cause(10 + step, LATER.at)
+        with monkeypatch.context() as patch:
+            failing = FailingDisk(patch, step)
+            try:
+                driver.revert(reversion(volume, event.originator_id), cause)
+            except Untidy:
+                assert held(path) == {b"before"}
+                told.add(Untidy)
+            except DriverFailed:
+                assert held(path) == {b"after!"}
+                told.add(DriverFailed)
+        if not failing.has_failed:
+            break
+
+    assert told == {Untidy, DriverFailed}
+    assert held(path) == {b"before"}
+    assert len(names(path.parent)) == 3
+
+
+class FailingDisk:
+    """A disk that takes so many changes, not the next one, and all after that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
+        self._left = changes
+        for name in ("link", "unlink", "rename", "mkdir", "rmdir", "fsync"):
+            monkeypatch.setattr(os, name, partial(self._change, getattr(os, name)))
+
+    @property
+    def has_failed(self) -> bool:
+        return self._left < 0
+
+    def _change(self, change: Callable[..., Any], *about: Any, **how: Any) -> Any:
+        self._left -= 1
+        if self._left == -1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return change(*about, **how)
 
 
 @pytest.mark.parametrize("kind", ["making", "deleting"])
@@ -463,6 +519,33 @@ def test_files_of_one_name_are_told_apart_by_their_volumes(
 
     ids = sorted((event.originator_id for event in volumes), key=str)
     assert listed == [offered(volume_id, "nightly") for volume_id in ids]
+
+
+@pytest.mark.parametrize("ending", ["delete", "unmanage"])
+def test_where_snapshots_came_in_goes_with_the_volume(
+    driver: FileDriver, folder: Path, volume: UUID, ending: str
+) -> None:
+    came_in = snapshot_came_in(folder, volume, "monday").parent
+    event = managed(volume, "monday")
+    driver.adopt_snapshot(event, CAUSE)
+    driver.delete_snapshot(event.originator_id, CAUSE.at)
+
+    for _ in range(2):
+        came_in.mkdir(exist_ok=True)  # the first time it was killed before that
+        getattr(driver, ending)(volume, CAUSE.at)
+
+    assert not came_in.exists()
+
+
+@pytest.mark.parametrize("ending", ["delete", "unmanage"])
+def test_a_file_that_came_in_outlives_the_volume(
+    driver: FileDriver, folder: Path, volume: UUID, ending: str
+) -> None:
+    path = snapshot_came_in(folder, volume, "monday")
+
+    getattr(driver, ending)(volume, CAUSE.at)
+
+    assert path.exists()
 
 
 def test_a_file_in_use_becomes_no_snapshot(

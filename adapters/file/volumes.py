@@ -85,7 +85,7 @@ from adapters.file.naming import (
 from adapters.file.still import holds_still
 from adapters.holders import holders
 from domain import reference
-from domain.ports import Cause, DriverFailed, Object
+from domain.ports import Cause, DriverFailed, Object, Untidy
 
 logger = logging.getLogger(__name__)
 
@@ -456,10 +456,10 @@ class Volumes:
             try:
                 # Out of everyone's reach now; somebody may have opened it just before.
                 self._closed(volume_id, home, BEFORE)
+                sync(home)
             except (StillOpen, OSError):
                 before.rename(data)
                 raise
-            sync(home)
         for name in filter(MADE_BY.fullmatch, names(home)):
             replace(home / name, brought)
         before.unlink(missing_ok=True)
@@ -471,15 +471,17 @@ class Volumes:
     def taken_back_on_failure(self, volume_id: UUID, cause: Cause) -> Iterator[None]:
         """Remove what was brought for a volume that is not going to hold it.
 
-        Who asks for that again does so for another cause, and brings it anew.
+        Who asks for that again does so for another cause, and brings it anew. Raises
+        `Untidy` where the volume holds it.
         """
         try:
             yield
-        except (OSError, DriverFailed):
+        except DriverFailed as failure:
             brought = self._reverted_by(volume_id, cause)
             with suppress(OSError):
-                if not self.path(volume_id).samefile(brought):
-                    brought.unlink()
+                if self.path(volume_id).samefile(brought):
+                    raise Untidy(volume_id, failure) from failure
+                brought.unlink()
             raise
 
     def remove(self, volume_id: UUID, left: Path | None = None) -> None:

@@ -287,7 +287,7 @@ class LvmDriver:
         with self._at_work("revert", volume_id):
             lv = self._there(volume_id)
             if self._reverting.is_done(lv, cause):
-                self._reverting.finish(volume_id, lv, progress)
+                self._reverting.end(volume_id, lv, progress)
                 return
             made_at = asked.snapshot_made_at.isoformat()
             snapshot = self._snapshots.of(volume_id, asked.snapshot_id, made_at)

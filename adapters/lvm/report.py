@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -94,7 +95,7 @@ def reply_of(document: bytes) -> Reply | None:
     if not document.rstrip().endswith(b"}"):
         return None
     try:
-        told = DECODER.decode(document)
+        told = DECODER.decode(as_json(document))
     except msgspec.DecodeError:
         return None
     rows = [row for part in told.report for kind in part.values() for row in kind]
@@ -108,6 +109,18 @@ def reply_of(document: bytes) -> Reply | None:
 
 
 DECODER = msgspec.json.Decoder(Document, strict=False)
+BLANKS = bytes.maketrans(bytes(range(0x20)), b" " * 0x20)
+BACKSLASH = re.compile(rb'\\([\\"])?')
+
+
+def as_json(document: bytes) -> str:
+    r"""Return a document as others would write it: LVM escapes nothing but quotes.
+
+    A disk may be called `/dev/mapper/my\x20disk`. Newer ones escape backslashes, too.
+    """
+    plain = document.translate(BLANKS)
+    quoted = BACKSLASH.sub(lambda m: m[0] if m[1] else rb"\\", plain)
+    return quoted.decode(errors="replace")
 
 
 def lv_of(row: dict[str, str]) -> Lv:

@@ -10,14 +10,14 @@ from dataclasses import replace
 from uuid import UUID
 
 from adapters.lvm import snapshots, volumes
-from adapters.lvm.failures import HalfReverted, InUse, LvmFailed
+from adapters.lvm.failures import DeviceFailed, HalfReverted, InUse, LvmFailed
 from adapters.lvm.filling import Filling
 from adapters.lvm.group import Group
 from adapters.lvm.limits import within
 from adapters.lvm.lvs import Lvs
 from adapters.lvm.report import Lv
 from adapters.lvm.volumes import OURS
-from domain.ports import Cause, Progress
+from domain.ports import Cause, Progress, TimedOut, Untidy
 
 BY = f"{OURS}reverted-by="
 RESTORED = f"{OURS}restored="  # how many of its bytes, from the beginning
@@ -51,7 +51,19 @@ class Reverting:
             volume = self.finish(volume_id, volume, progress)
         way = self._swap if volume.pool and snapshot.pool else self._overwrite
         volume = way(volume_id, volume, snapshot, by(cause), progress)
-        self.finish(volume_id, volume, progress)
+        self.end(volume_id, volume, progress)
+
+    def end(self, volume_id: UUID, volume: Lv, progress: Progress) -> None:
+        """Finish what is done, or raise `Untidy`: the volume holds what it is to."""
+        try:
+            self.finish(volume_id, volume, progress)
+        except (TimeoutError, TimedOut):
+            raise
+        except OSError as error:
+            failure = DeviceFailed(self._group.name, f"revert {volume_id}", error)
+            raise Untidy(volume_id, failure) from error
+        except (LvmFailed, InUse) as failure:
+            raise Untidy(volume_id, failure) from failure
 
     def finish(self, volume_id: UUID, volume: Lv, progress: Progress) -> Lv:
         """Give a volume that was reverted its name, and remove what it held before."""

@@ -69,6 +69,11 @@ class Process:
         """The process's id."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is there no more, with or without an answer."""
+        return self._process.poll() is not None
+
     def say(self, words: Sequence[str]) -> None:
         """Give it a command; raise `Ended` if it does not listen."""
         assert self._process.stdin
@@ -153,6 +158,9 @@ class Shell:
         if not self.stays:
             return self._alone(words, seconds)
         process, self._process = self._process, None  # back when it has answered
+        if process and process.has_ended:  # while it had nothing to do
+            process.end()
+            process = None
         fresh = process is None
         try:
             process = process or self._begun()

@@ -14,7 +14,7 @@ from adapters.lvm.volumes import OURS
 from domain import reference
 from domain.ports import Cause, ManageableSnapshot, SourceReference
 
-IT_IS = re.compile(r"holdfast\.snapshot=(.+)")
+IT_IS = re.compile(rf"holdfast\.snapshot={reference.ID}")
 OF = f"{OURS}of="
 WAS_OF = f"{OURS}was-of="  # a thin one that is managed no more: LVM may forget
 INVALID = "IS"  # what LVM says of a thick one that has overflowed, in use or not
@@ -146,5 +146,5 @@ def could_be(lv: Lv) -> bool:
     """
     if is_managed(lv) or was_of(lv):
         return True
-    ours = volumes.says(lv, OURS)
+    ours = volumes.is_ours(lv) or volumes.is_helper(lv)
     return bool(lv.origin) and not ours and not reference.volume_of(lv.name)

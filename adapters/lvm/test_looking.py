@@ -95,6 +95,20 @@ def shell_of(
     return instead
 
 
+def test_a_disk_may_have_a_name_that_is_written_with_a_backslash() -> None:
+    table = f"0 {5 * GIB // 2 // SECTOR} linear {ANOTHER} {GIB // SECTOR}"
+    run("dmsetup", "create", "my disk", "--table", table)
+    anywhere = 'devices/global_filter=["a|.*|"] devices/filter=["a|.*|"]'
+    path = r"/dev/mapper/my\x20disk"
+    run("vgcreate", "-qq", "-y", "--config", anywhere, OTHER, path)
+    try:
+        for _ in range(2):  # it is looked for, and then is where it was
+            fresh(OTHER).create(asked(), CAUSE)
+    finally:
+        run("vgremove", *QUICK[:-1], f"{QUICK[-1]} {anywhere}", OTHER)
+        run("dmsetup", "remove", "--retry", "my disk")
+
+
 def test_an_lvm_that_is_killed_before_it_answers_is_started_anew(
     shell_of: Callable[[str], Shell],
 ) -> None:

@@ -53,6 +53,23 @@ def test_a_refusal_says_why_once() -> None:
     assert reply.said == "no room"
 
 
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        (rb"/dev/mapper/my\x20disk", r"/dev/mapper/my\x20disk"),
+        (rb"/dev/mapper/my\\x20disk", r"/dev/mapper/my\x20disk"),  # by newer ones
+        (rb"no \"disk\" of \u", r'no "disk" of \u'),
+        (b"first\n\tsecond \x1b", "first  second  "),
+        (b"/dev/caf\xe9", "/dev/caf\ufffd"),
+    ],
+)
+def test_what_no_json_has_is_read_nevertheless(told: bytes, read: str) -> None:
+    reply = reply_of(document("5", "WORDS").replace(b"WORDS", told))
+
+    assert reply
+    assert reply.said == read
+
+
 def test_a_row_is_a_logical_volume() -> None:
     lv = lv_of(ROW)
 

@@ -43,6 +43,7 @@ from adapters.lvm.worker import Worker
 from domain.ports import (
     Cause,
     DriverFailed,
+    Untidy,
     VolumeIsBusy,
 )
 
@@ -105,6 +106,21 @@ def test_a_reversion_that_something_was_in_the_way_of_can_be_asked_for_again(
     driver.revert(reversion(volume, snapshot), Cause(12, LATER.at))
 
     assert held(driver, volume) == {b"before"}
+    assert names() == before
+
+
+def test_a_reversion_that_leaves_something_says_that_it_is_made(
+    driver: LvmDriver, volume: UUID, snapshot: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names()
+    with monkeypatch.context() as patch:
+        refuse(patch, "lvremove|lvconvert")
+        for _ in range(2):
+            with pytest.raises(Untidy, match=r"was refused.* holds what the sn"):
+                driver.revert(reversion(volume, snapshot), LATER)
+
+    assert held(driver, volume) == {b"before"}
+    driver.revert(reversion(volume, snapshot), Cause(10, LATER.at))
     assert names() == before
 
 

@@ -320,6 +320,18 @@ def test_a_volume_is_not_removed_with_snapshots_that_others_made(
             refused()
 
 
+def test_what_a_tag_says_that_names_no_snapshot_is_not_believed(
+    driver: LvmDriver, volume: UUID, kind: str
+) -> None:
+    bring(kind, volume)
+    lvm("lvchange", "--addtag=holdfast.snapshot=nightly", f"{GROUP}/nightly")
+
+    [told] = driver.manageable_snapshots()
+
+    assert told == offered(volume, "nightly")
+    driver.adopt_snapshot(managed(volume, "nightly"), CAUSE)
+
+
 def test_snapshots_are_listed_by_name_and_clones_are_none(
     driver: LvmDriver, volume: UUID, snapshot: UUID, kind: str
 ) -> None:

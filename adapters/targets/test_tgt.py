@@ -12,7 +12,7 @@ import pytest
 from adapters.contracts.disk import Disk
 from adapters.contracts.drivers import size
 from adapters.contracts.initiator import Initiator, eventually
-from adapters.contracts.targets import KEY, Death, IscsiContract
+from adapters.contracts.targets import KEY, MIB, Death, IscsiContract
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import (
     CannotKeepFromWriting,
@@ -51,18 +51,19 @@ def target(device: Disk) -> Iterator[TgtTarget]:
         target.remove(volume)
 
 
+@pytest.fixture
+def death(target: TgtTarget, monkeypatch: pytest.MonkeyPatch) -> Death:
+    death = Death()
+
+    def counted(op: Op, *arguments: Any, **named: Any) -> str:
+        asking = ask if op is Op.SHOW else death.counted(ask)
+        return str(asking(op, *arguments, **named))
+
+    monkeypatch.setattr("adapters.targets.tgt.ask", counted)
+    return death
+
+
 class TestTgtTarget(IscsiContract):
-    @pytest.fixture
-    def death(self, target: TgtTarget, monkeypatch: pytest.MonkeyPatch) -> Death:
-        death = Death()
-
-        def counted(op: Op, *arguments: Any, **named: Any) -> str:
-            asking = ask if op is Op.SHOW else death.counted(ask)
-            return str(asking(op, *arguments, **named))
-
-        monkeypatch.setattr("adapters.targets.tgt.ask", counted)
-        return death
-
     def restarted(self, target: Target) -> Target:
         again = tgt()
         again.set_up()
@@ -123,6 +124,26 @@ def test_what_is_missing_is_made(
 
     with node_1.using(connection) as disk:
         assert size(disk) == device.size
+
+
+@pytest.mark.parametrize("changes", range(3))
+def test_a_growth_that_was_killed_is_finished_when_it_is_asked_for_again(
+    connect: Any,
+    device: Disk,
+    volume: UUID,
+    node_1: Initiator,
+    death: Death,
+    changes: int,
+) -> None:
+    connection = connect(node_1)
+    device.grow(128 * MIB)
+    assert death.after(changes, lambda: tgt().resized(volume, device.path))
+
+    tgt().resized(volume, device.path)
+
+    with node_1.using(connection) as disk:
+        assert size(disk) == 128 * MIB
+    assert not tgt().converge(Export(volume, (node_1.connector,)), device.path)
 
 
 def test_what_is_not_ours_is_not_touched(

@@ -94,9 +94,9 @@ class TgtTarget:
         Sessions stay; what they ask meanwhile fails, and is asked again by them.
         """
         with self._at_work(f"look again at volume {volume_id}"):
-            target = self._find(volume_id)
-            if target and target.device:
-                self._close(target)
+            if target := self._find(volume_id):
+                if target.device:  # or it was killed after that
+                    self._close(target)
                 self._fill(target, volume_id, device)
 
     def has_session(

@@ -1,0 +1,49 @@
+"""A shell of LVM that stays, and one that does not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapters.lvm.settings import CONF_NAME, environment
+from adapters.lvm.shell import Shell
+
+SECONDS = 10.0
+# An LVM that answers with its process's number as the name of a volume.
+LVM = f"""\
+#!{sys.executable}
+import os, sys
+for _ in sys.stdin:
+    answer = '{{"report":[{{"lv":[{{"lv_name":"%d"}}]}}],"log":[%s]}}'
+    line = '{{"log_type":"status","log_message":"","log_ret_code":"1"}}'
+    os.write(int(os.environ["LVM_REPORT_FD"]), (answer % (os.getpid(), line)).encode())
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    program = tmp_path / "lvm"
+    program.write_text(LVM)
+    program.chmod(0o700)
+    (tmp_path / CONF_NAME).touch()
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    return Shell({**environment(tmp_path), "PATH": path})
+
+
+def pid_of(shell: Shell) -> int:
+    """Return which process answers now."""
+    return int(shell.run(["lvs"], SECONDS).rows[0]["lv_name"])
+
+
+def test_one_that_was_killed_while_it_had_nothing_to_do_is_missed_by_nobody(
+    shell: Shell,
+) -> None:
+    before = pid_of(shell)
+    os.kill(before, 9)
+    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
+
+    assert pid_of(shell) not in (0, before)
+    assert shell.stays
