@@ -24,6 +24,7 @@ from domain.ports import (
     HalfReverted,
     Progress,
     TimedOut,
+    Untidy,
     VolumeIsBusy,
 )
 from domain.snapshot import Snapshot
@@ -178,7 +179,7 @@ def revert(
     driver.remove_export(event.originator_id)
     try:
         driver.revert(event, cause, progress)
-    except (HalfReverted, TimedOut):
+    except (HalfReverted, Untidy, TimedOut):
         raise
     except DriverFailed as failure:
         raise NotReverted(failure) from failure
