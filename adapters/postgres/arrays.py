@@ -29,15 +29,18 @@ class Array(bytes):
 
     OID: ClassVar[int]
     ITEM: ClassVar[int]
+    EMPTY: ClassVar[Array]
+
+    def __init_subclass__(cls) -> None:
+        cls.EMPTY = cls(_EMPTY.pack(0, 0, cls.ITEM))
 
     @classmethod
-    def of(cls, sized: Iterable[bytes], *, nulls: bool = False) -> Array:
+    def of(cls, items: list[bytes], *, nulls: bool = False) -> Array:
         """Return the array of items that say their length."""
-        items = list(sized)
         if not items:
-            return cls(_EMPTY.pack(0, 0, cls.ITEM))
+            return cls.EMPTY
         header = _HEADER.pack(1, nulls, cls.ITEM, len(items), 1)
-        return cls(b"".join((header, *items)))
+        return cls(header + b"".join(items))
 
 
 class Uuids(Array):
@@ -72,32 +75,29 @@ class Booleans(Array):
 
 def uuids(values: Iterable[UUID | None]) -> Array:
     """Return ids, or nothing, as an array."""
-    return Uuids.of(
-        (_SIXTEEN + value.bytes if value else _NULL for value in values), nulls=True
-    )
+    items = [_SIXTEEN + value.bytes if value else _NULL for value in values]
+    return Uuids.of(items, nulls=True)
 
 
 def bigints(values: Iterable[int]) -> Array:
     """Return whole numbers as an array."""
-    return Bigints.of(_BIGINT.pack(8, value) for value in values)
+    return Bigints.of([_BIGINT.pack(8, value) for value in values])
 
 
 def texts(values: Iterable[str | None]) -> Array:
     """Return texts, or nothing, as an array."""
-    asked = list(values)
-    # A column has few values, or each once.
-    known = {v: _NULL if v is None else _sized(v.encode()) for v in set(asked)}
-    return Texts.of([known[value] for value in asked], nulls=True)
+    items = [_NULL if value is None else _sized(value.encode()) for value in values]
+    return Texts.of(items, nulls=True)
 
 
 def booleans(values: Iterable[bool]) -> Array:
     """Return truths as an array."""
-    return Booleans.of(_TRUE if value else _FALSE for value in values)
+    return Booleans.of([_TRUE if value else _FALSE for value in values])
 
 
 def blobs(values: Iterable[bytes]) -> Array:
     """Return byte strings as an array."""
-    return Blobs.of(map(_sized, values))
+    return Blobs.of([_sized(value) for value in values])
 
 
 def _sized(value: bytes) -> bytes:
