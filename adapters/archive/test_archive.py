@@ -72,6 +72,19 @@ def test_a_file_that_cannot_be_written_is_named_as_it_was_said(path: Path) -> No
     assert said.value.filename == str(nowhere)
 
 
+def test_a_file_that_the_disk_does_not_take_is_named(path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as said:
+            written(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert said.value.filename == str(path)
+    assert list(path.parent.iterdir()) == []
+
+
 def test_what_is_written_is_read(path: Path) -> None:
     written(path)
 

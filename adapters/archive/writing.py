@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from errno import EEXIST
+from errno import EDQUOT, EEXIST, EFBIG, EIO, ENOSPC
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
 from glob import escape
@@ -19,6 +19,8 @@ from adapters.archive.lines import FORMAT, End, Head, Vouched
 from adapters.durable_file import sync
 from domain.chain import GENESIS
 from projections.replaying import LINK
+
+OF_THE_DISK = {EDQUOT, EFBIG, EIO, ENOSPC}
 
 
 def write(
@@ -41,7 +43,8 @@ def write(
         fresh.rename(path)
         sync(path.parent)
     except OSError as error:
-        if error.filename:  # the other name is ours alone
+        # The other name is ours alone, and what the disk does not take has none.
+        if error.filename or error.errno in OF_THE_DISK:
             error.filename = str(path)
         raise
     finally:
