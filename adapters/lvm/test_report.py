@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 import pytest
 
 from adapters.lvm import snapshots, surveying, volumes
-from adapters.lvm.failures import GroupOutOfSight, NoSpace, PoolFull, failure_of
+from adapters.lvm.failures import (
+    GroupOutOfSight,
+    HasUnmanaged,
+    NoSpace,
+    PoolFull,
+    failure_of,
+)
 from adapters.lvm.group import Seen, is_as
 from adapters.lvm.report import Lv, lv_of, reply_of
 from adapters.lvm.reverting import RESTORED
@@ -160,3 +167,9 @@ def test_a_tag_that_says_nothing_is_in_no_ones_way(what: str, said: str) -> None
     assert told.id is None
     assert volumes.offered(lv).reference == {"source-name": "strange"}
     assert not snapshots.could_be(lv)
+
+
+def test_whose_volume_is_deleted_is_not_sent_to_manage_its_snapshots() -> None:
+    told = str(HasUnmanaged(UUID(int=1), ["strange"]))
+
+    assert "unless the volume is deleted" in told.partition("`lvremove`")[2]
