@@ -14,7 +14,11 @@ NOTE = re.compile(rb"(?:[^\n]+\n)+\n(?:\xe2\x80\x94 [^\n]+\n)+(?=\n)")
 
 
 def last_notes(path: Path) -> list[str]:
-    """Return some hundred whole notes at the end of a file, if there is one."""
+    """Return some hundred whole notes at the end of a file, if there is one.
+
+    Raises `OSError`, also for what is no regular file.
+    """
+    check(path)
     try:
         with path.open("rb") as file:
             found, _ = last_in(file.seek(0, os.SEEK_END), file.fileno())
@@ -26,8 +30,9 @@ def last_notes(path: Path) -> list[str]:
 def append(path: Path, note: str) -> None:
     """Put a note behind the last, on the disk; what half a note has left goes.
 
-    Raises `FileExistsError` where the file has something else.
+    Raises `FileExistsError` where the file has something else, or is no regular one.
     """
+    check(path)
     if not path.exists():
         make(path, f"{note}\n")
         return
@@ -38,6 +43,12 @@ def append(path: Path, note: str) -> None:
         file.truncate(end)
         file.seek(end)
         put(file, f"{note}\n")
+
+
+def check(path: Path) -> None:
+    """Raise `FileExistsError` for a pipe or so, which would be waited for for ever."""
+    if path.exists() and not path.is_file():
+        raise FileExistsError(EEXIST, "is no regular file", str(path))
 
 
 def last_in(size: int, file: int) -> tuple[list[bytes], int]:

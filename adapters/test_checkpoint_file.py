@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +36,24 @@ def test_a_file_begins_with_a_note_and_nothing_else_is_left(tmp_path: Path) -> N
 
     assert path.read_text() == f"{NOTES[0]}\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("what", ["fifo", "device", "folder"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "checkpoints"
+    put: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(path),
+        "device": lambda: path.symlink_to(os.devnull),
+        "folder": path.mkdir,
+    }
+    put[what]()
+
+    for touch in (lambda: last_notes(path), lambda: append(path, NOTES[0])):
+        with pytest.raises(OSError, match="is no regular file") as said:
+            touch()
+        assert said.value.filename == str(path)
 
 
 @contextmanager

@@ -15,14 +15,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import StoredEvent
 from nats.aio.msg import Msg
 
 from adapters.embedded.nats_server import nats_server
 from adapters.file.driver import FileDriver
 from adapters.jetstream.reporting import Report
-from adapters.jetstream.telling import Refusal, Service
-from adapters.postgres.leases import MARGIN, TERM
+from adapters.jetstream.telling import Fault, Refusal, Service
+from adapters.postgres.leases import MARGIN, TERM, Leases
 from domain.aggregate import Done
+from domain.backend import id_of
 from domain.ports import Cause, Progress, unheard
 from domain.volume import Volume
 from service.deciding.command import Reply
@@ -286,6 +288,20 @@ def test_a_second_holder_is_told_who_has_it(run: Callable[[Scenario], Any]) -> N
             await taken(agent, "two")
 
     run(scenario)
+
+
+def test_no_lease_is_given_where_the_log_cannot_be_read(
+    run: Callable[[Scenario], Any], manager: VolumeManager
+) -> None:
+    async def scenario(_: Caller, agent: Service) -> None:
+        newer = StoredEvent(id_of(BACKEND), 1, "backend.unheard_of", b"{}")
+        manager.recorder.insert_events([newer])
+        with pytest.raises(Fault):
+            await taken(agent, "one")
+
+    run(scenario)
+
+    assert Leases(manager.recorder.datastore).last_heard_of(BACKEND) is None
 
 
 def test_a_report_under_an_old_lease_changes_nothing(manager: VolumeManager) -> None:

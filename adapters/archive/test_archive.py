@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Callable
 from datetime import UTC, datetime
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def test_a_file_that_cannot_be_written_is_named_as_it_was_said(path: Path) -> No
     assert said.value.filename == str(nowhere)
 
 
+def test_a_file_that_the_disk_does_not_take_is_named(path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as said:
+            written(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert said.value.filename == str(path)
+    assert list(path.parent.iterdir()) == []
+
+
 def test_what_is_written_is_read(path: Path) -> None:
     written(path)
 
@@ -127,6 +141,34 @@ def test_what_a_killed_one_has_left_is_in_no_ones_way(path: Path) -> None:
 
     assert replay(path) == EVENTS[-1][LINK].decode()
     assert [*path.parent.iterdir()] == [path]
+
+
+def test_what_killed_ones_have_left_goes_with_the_next_to_that_name(path: Path) -> None:
+    leftover, under_way, other = (
+        path.with_name(name)
+        for name in (f".{path.name}.1", f".{path.name}.2", ".other.zst.3")
+    )
+    for each in (leftover, under_way, other):
+        each.write_bytes(b"half of it")
+    with under_way.open("rb") as held:
+        flock(held, LOCK_EX)
+
+        written(path)
+
+    assert {*path.parent.iterdir()} == {path, under_way, other}
+
+
+def test_a_file_that_is_being_written_is_left_by_the_next(path: Path) -> None:
+    first = path.with_name(f".{path.name}.{os.getpid()}")
+
+    def pieces() -> Any:
+        yield text_of(EVENTS)
+        with pytest.raises(BlockingIOError), first.open("rb") as file:
+            flock(file, LOCK_EX | LOCK_NB)
+
+    write(path, len(EVENTS), pieces())
+
+    assert replay(path) == EVENTS[-1][LINK].decode()
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99, -1])

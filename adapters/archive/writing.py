@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from errno import EEXIST
+from contextlib import suppress
+from errno import EDQUOT, EEXIST, EFBIG, EIO, ENOSPC
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from adapters.archive.lines import FORMAT, End, Head, Vouched
 from adapters.durable_file import sync
 from domain.chain import GENESIS
 from projections.replaying import LINK
+
+OF_THE_DISK = {EDQUOT, EFBIG, EIO, ENOSPC}
 
 
 def write(
@@ -32,17 +37,32 @@ def write(
         raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)  # of one that was killed: in containers ids recur
+    clear(path)
     try:
         link = fill(fresh, events, pieces, checkpoints)
         fresh.rename(path)
         sync(path.parent)
     except OSError as error:
-        if error.filename:  # the other name is ours alone
+        # The other name is ours alone, and what the disk does not take has none.
+        if error.filename or error.errno in OF_THE_DISK:
             error.filename = str(path)
         raise
     finally:
         fresh.unlink(missing_ok=True)
     return link
+
+
+def clear(path: Path) -> None:
+    """Remove what exports to that name have left that were killed.
+
+    Whoever writes has it locked, on whatever machine or in whatever container.
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.*"):
+        if not left.suffix[1:].isdecimal() or not left.is_file():
+            continue
+        with suppress(OSError), left.open("rb") as file:
+            flock(file, LOCK_EX | LOCK_NB)
+            left.unlink()
 
 
 def fill(
@@ -53,6 +73,8 @@ def fill(
     last = b""
     # What a log says is nobody else's business.
     with open(fresh, "xb", opener=partial(os.open, mode=0o600)) as raw:
+        with suppress(OSError):  # of a filesystem without locks
+            flock(raw, LOCK_EX)
         with ZstdFile(raw, "wb", options=COMPRESS) as file:
             file.write(lines(head, *map(Vouched, checkpoints)))
             for piece in pieces:

@@ -135,6 +135,20 @@ class Unexplained(DriverFailed):
 
 
 @dataclass(eq=False)
+class NoFolder(DriverFailed):
+    """Something of the volume's name is there that is no folder, as a link to one."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is in the way: it is no folder but a file or a link, so it "
+            "is left alone; put the volume's folder itself there, or move it out of "
+            "the folder"
+        )
+
+
+@dataclass(eq=False)
 class MadeForAnother(AlreadyManaged):
     """A volume of that name is there, made for another event."""
 

@@ -277,6 +277,28 @@ def test_a_file_or_a_link_in_a_volumes_place_is_left_alone(
     assert len(kept_in(folder)) == 2
 
 
+@pytest.mark.parametrize("what", ["volume", "snapshot"])
+def test_a_volume_whose_folder_is_elsewhere_is_left_alone_and_nothing_is_safe(
+    driver: FileDriver, folder: Path, tmp_path: Path, what: str
+) -> None:
+    its_id = created(driver)
+    home = device(driver, its_id).parent
+    if what == "snapshot":
+        home = home.rename(folder / f"snapshot-{its_id}")
+    home.rename(tmp_path / "elsewhere")
+    home.symlink_to(tmp_path / "elsewhere")
+    delete = driver.delete if what == "volume" else driver.delete_snapshot
+
+    with pytest.raises(DriverFailed, match="it is no folder") as raised:
+        delete(its_id, CAUSE.at)
+
+    assert "which event made it" not in str(raised.value)
+    # Whoever repairs would remove what says that it was deleted.
+    [found] = driver.survey().objects
+    assert (found.name, found.id) == (home.name, None)
+    assert (tmp_path / "elsewhere" / "volume").exists()
+
+
 def test_another_cause_is_named(driver: FileDriver) -> None:
     event = asked()
     driver.create(event, Cause(41, "2026-01-01T00:00:00Z"))

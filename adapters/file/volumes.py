@@ -62,6 +62,7 @@ from adapters.file.failures import (
     InUse,
     MadeForAnother,
     Misnamed,
+    NoFolder,
     NotThere,
     OutOfSight,
     StillOpen,
@@ -175,11 +176,11 @@ class Volumes:
         return self._home(volume_id) / DATA
 
     def cause(self, volume_id: UUID) -> Cause | None:
-        """Return what made the volume, None if it is absent; or raise `Unexplained`."""
+        """Return what made the volume, None if it is absent; or raise why not."""
         home = self._home(volume_id)
         try:
             if not stat.S_ISDIR(home.lstat().st_mode):
-                raise Unexplained(home)
+                raise NoFolder(home)
         except FileNotFoundError:
             return None
         try:
@@ -197,7 +198,7 @@ class Volumes:
     def is_made(self, volume_id: UUID, cause: Cause) -> bool:
         """Tell whether it was made for the cause, once leftovers of others are removed.
 
-        Raises `MadeForAnother`, or `Unexplained`.
+        Raises `MadeForAnother`, or what `cause` does.
         """
         self.clean(volume_id, cause)
         made_for = self.cause(volume_id)
@@ -235,6 +236,8 @@ class Volumes:
         """Tell of each that is there, what it says of itself, and what is not ours."""
         for volume_id, size_bytes in self._found():
             home = self._home(volume_id)
+            if home.is_symlink():  # nothing of ours, and nothing is done to it
+                continue
             with suppress(FileNotFoundError, NotADirectoryError):
                 beside = names(home)
                 of = said_to_be_of(beside)

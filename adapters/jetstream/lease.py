@@ -17,11 +17,12 @@ from typing import Any
 
 from nats.errors import Error
 
-from adapters.jetstream.telling import AGAIN, Refusal, Service, Unsigned
+from adapters.jetstream.telling import AGAIN, Fault, Refusal, Service, Unsigned
 from adapters.tasks import ended
 
 RENEW_EVERY = 2.0  # seconds
 TRY_EVERY = 0.5  # seconds until a lease that another agent has is asked for again
+FAULT_AGAIN = 5.0  # seconds, where the service failed at granting it
 LEAVING = 1.0  # seconds that giving it back may take
 
 logger = getLogger(__name__)
@@ -92,6 +93,11 @@ class Lease:
         except Unsigned as stranger:
             self._say(str(stranger))
             return TRY_EVERY
+        except Fault as fault:
+            if number:
+                return AGAIN
+            self._say(str(fault))
+            return FAULT_AGAIN
         except (Error, TimeoutError):
             return AGAIN
         except Refusal as refusal:

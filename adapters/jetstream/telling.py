@@ -20,6 +20,7 @@ from adapters.jetstream.signing import (
 PREFIX = "holdfast.v1."
 AGAIN = 0.2  # seconds until a broker or a service that is away is tried again
 PATIENCE = 5.0  # seconds for an answer
+FAULT = "500"
 
 
 class Refusal(Exception):
@@ -36,6 +37,13 @@ class Unsigned(TimeoutError):
         )
 
 
+class Fault(TimeoutError):
+    """The service made a mistake: it has not answered yet, and may not soon."""
+
+    def __str__(self) -> str:
+        return "the service fails at it, and its log says why"
+
+
 class Service:
     """The service, as one of its agents asks it."""
 
@@ -46,8 +54,8 @@ class Service:
     async def tell(self, subject: str, body: Any, seconds: float = PATIENCE) -> Any:
         """Return what is answered.
 
-        Raises `Refusal`, `TimeoutError` where the service cannot answer now,
-        `Unsigned` where somebody else does, and what nats-py does.
+        Raises `Refusal`, `TimeoutError` where the service cannot answer now, of which
+        `Fault` is one, `Unsigned` where somebody else does, and what nats-py does.
         """
         encoded = msgspec.json.encode(body)
         headers = self._signed(subject, encoded) | {NONCE: token_hex(8)}
@@ -58,6 +66,8 @@ class Service:
         expected = answering(PREFIX + subject, headers)
         if not is_signed(self._key, expected, answer.data, answer.headers):
             raise Unsigned(subject)
+        if code == FAULT:
+            raise Fault(subject)
         if code.startswith("5"):
             raise TimeoutError(subject)
         told = msgspec.json.decode(answer.data)

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.jetstream import lease as module
 from adapters.jetstream.lease import Lease
-from adapters.jetstream.telling import Refusal
+from adapters.jetstream.telling import Fault, Refusal
 from adapters.tasks import ended
 
 TERM = 60  # seconds
@@ -96,3 +96,27 @@ def test_a_late_refusal_of_one_lease_takes_nothing_from_the_next() -> None:
         return lease.number, service.number
 
     assert kept(scenario) == (2, 2)
+
+
+def test_a_fault_is_told_of_once_and_asked_about_less_often(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Granting):
+        async def tell(self, subject: str, _: Any, __: float = 5.0) -> Any:
+            self.number += 1
+            if self.number < 3:
+                raise Fault(subject)
+            return {"lease": 1, "term": TERM}
+
+    async def asked(service: Any) -> float:
+        lease = Lease(service, "files", "one", "node-1")
+        began = asyncio.get_running_loop().time()
+        keeping = asyncio.ensure_future(lease.keep())
+        async with asyncio.timeout(50):
+            await lease.held()
+        await ended(keeping)
+        return asyncio.get_running_loop().time() - began
+
+    monkeypatch.setattr(module, "FAULT_AGAIN", 0.5)
+    assert asyncio.run(asked(Failing())) > 1.0
+    assert caplog.text.count("waiting: the service fails") == 1

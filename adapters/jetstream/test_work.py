@@ -127,8 +127,12 @@ class Opened:
 def test_a_session_that_is_no_hosts_is_not_repaired() -> None:
     driver: Any = Opened()
 
-    with pytest.raises(StillUsed, match="let in by nobody"):
+    with pytest.raises(StillUsed, match="let in by nobody") as raised:
         converge(driver, VOLUME, repair(Drift.SESSION_WITHOUT_ATTACHMENT), unheard)
+
+    # `fuser` shows no device that is made of another.
+    assert "`fuser`" in str(raised.value)
+    assert "`dmsetup ls --tree`" in str(raised.value)
 
 
 def test_of_an_export_alone_it_is_not_asked_who_has_it_open() -> None:

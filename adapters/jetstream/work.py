@@ -71,7 +71,7 @@ class StillUsed(VolumeIsBusy):
     def __str__(self) -> str:
         return (
             f"something has volume {self.volume_id} open that was let in by nobody; "
-            "see with `fuser` what it is, and end it"
+            "see with `fuser`, and on LVM `dmsetup ls --tree`, what it is, and end it"
         )
 
 

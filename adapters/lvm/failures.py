@@ -408,8 +408,8 @@ class HasUnmanaged(VolumeIsBusy):
     def __str__(self) -> str:
         return (
             f"volume {self.volume_id} has snapshots that are not managed: "
-            f"{', '.join(self.names)}; take them over (`holdfast snapshot manage`), "
-            "or remove them with `lvremove`"
+            f"{', '.join(self.names)}; remove them with `lvremove`, or, unless the "
+            "volume is deleted, take them over (`holdfast snapshot manage`)"
         )
 
 

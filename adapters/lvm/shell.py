@@ -86,10 +86,11 @@ class Process:
     def answer(self, seconds: float) -> Reply:
         """Return its next answer, or raise `TimedOut` or `Ended`, and end it."""
         until, document = time.monotonic() + seconds, b""
+        reports = select.poll()  # `select.select` takes no descriptor above 1,023
+        reports.register(self._reports, select.POLLIN)
         while (reply := reply_of(document)) is None:
             left = until - time.monotonic()
-            ready, _, _ = select.select([self._reports], [], [], max(left, 0))
-            if not ready:
+            if not reports.poll(max(left, 0) * 1000):
                 self.end()
                 raise TimedOut
             part = os.read(self._reports, 1 << 16)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 import pytest
 
-from adapters.lvm.failures import GroupOutOfSight, NoSpace, PoolFull, failure_of
+from adapters.lvm import snapshots, surveying, volumes
+from adapters.lvm.failures import (
+    GroupOutOfSight,
+    HasUnmanaged,
+    NoSpace,
+    PoolFull,
+    failure_of,
+)
 from adapters.lvm.group import Seen, is_as
 from adapters.lvm.report import Lv, lv_of, reply_of
+from adapters.lvm.reverting import RESTORED
 from adapters.lvm.thin import usage_in
 from domain.ports import VolumeIsBusy
 
@@ -133,3 +142,34 @@ def test_the_kernel_tells_how_full_a_pool_is() -> None:
 
     assert usage == (25.0, 0.390625)
     assert usage_in("Fail") is None
+
+
+@pytest.mark.parametrize("tag", [volumes.CLEARED, volumes.COPIED, RESTORED])
+@pytest.mark.parametrize("said", ["", "x", "-1", "1.5", "1_0"])
+def test_how_much_is_done_is_none_where_a_tag_says_no_number(
+    tag: str, said: str
+) -> None:
+    lv = Lv("volume-1", 4096, tags=frozenset({f"{tag}{said}"}))
+
+    assert volumes.kept(lv, tag) == 0
+    assert volumes.kept(volumes.with_kept(lv, tag, 8), tag) == 8
+
+
+@pytest.mark.parametrize(
+    "what", ["volume", "snapshot", "of", "was-of", "for", "made-by", "mended", "by"]
+)
+@pytest.mark.parametrize("said", ["", "x", "1/", "x/y"])
+def test_a_tag_that_says_nothing_is_in_no_ones_way(what: str, said: str) -> None:
+    lv = Lv("strange", 4096, tags=frozenset({f"holdfast.{what}={said}"}))
+
+    [told] = surveying.objects({lv.name: lv}, "pool")
+
+    assert told.id is None
+    assert volumes.offered(lv).reference == {"source-name": "strange"}
+    assert not snapshots.could_be(lv)
+
+
+def test_whose_volume_is_deleted_is_not_sent_to_manage_its_snapshots() -> None:
+    told = str(HasUnmanaged(UUID(int=1), ["strange"]))
+
+    assert "unless the volume is deleted" in told.partition("`lvremove`")[2]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from adapters.lvm.settings import CONF_NAME, environment
-from adapters.lvm.shell import Shell
+from adapters.lvm.shell import Shell, TimedOut
 
 SECONDS = 10.0
 # An LVM that answers with its process's number as the name of a volume.
@@ -33,6 +36,20 @@ def shell(tmp_path: Path) -> Shell:
     return Shell({**environment(tmp_path), "PATH": path})
 
 
+@contextmanager
+def many_files() -> Iterator[None]:
+    """Have 1,024 files open more than there were: FD_SETSIZE."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
+    try:
+        yield
+    finally:
+        for each in opened:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def pid_of(shell: Shell) -> int:
     """Return which process answers now."""
     return int(shell.run(["lvs"], SECONDS).rows[0]["lv_name"])
@@ -47,3 +64,15 @@ def test_one_that_was_killed_while_it_had_nothing_to_do_is_missed_by_nobody(
 
     assert pid_of(shell) not in (0, before)
     assert shell.stays
+
+
+def test_an_agent_with_many_open_files_gets_its_answer(shell: Shell) -> None:
+    with many_files():
+        assert pid_of(shell)
+
+
+def test_one_that_says_nothing_is_given_up(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "lvm").write_text("#!/bin/sh\nsleep 60\n")
+
+    with pytest.raises(TimedOut):
+        shell.run(["lvs"], 0.1)

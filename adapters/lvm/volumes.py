@@ -168,9 +168,12 @@ def says(lv: Lv, what: str) -> bool:
 
 
 def kept(lv: Lv, what: str) -> int:
-    """Return how many of its bytes it says are done, `CLEARED` or so."""
+    """Return how many of its bytes it says are done, `CLEARED` or so.
+
+    None are where it says no number: somebody has written that by hand.
+    """
     those = (tag.removeprefix(what) for tag in lv.tags if tag.startswith(what))
-    return max(map(int, those), default=0)
+    return max(map(int, filter(str.isdecimal, those)), default=0)
 
 
 def is_unfilled(lv: Lv) -> bool:

@@ -54,7 +54,8 @@ LISTS: dict[str, ReadModel] = {
     "backend": BACKENDS,
 }
 GONE = {"deleted", AttachStatus.DETACHED}
-Position = Annotated[int, msgspec.Meta(ge=-1, lt=looking_back.NOW)]
+Position = Annotated[int, msgspec.Meta(ge=0, lt=looking_back.NOW)]
+OrNone = Annotated[int, msgspec.Meta(ge=-1, lt=looking_back.NOW)]  # before the first
 P = TypeVar("P", bound=NamedTuple)
 Resources = dict[tuple[str, str], dict[str, Any]]
 
@@ -65,7 +66,7 @@ class Place(NamedTuple):
     """Where a list as it was goes on: as of which position, behind which row."""
 
     position: Position
-    created: Position = -1
+    created: OrNone = -1
     key: str = ""
 
 

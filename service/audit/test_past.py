@@ -28,7 +28,7 @@ from domain.snapshot import Snapshot
 from domain.volume import Undersized, Volume
 from projections import resources
 from service.audit import history, past
-from service.audit.history import NotYet, Subject, Wanted, as_it_was
+from service.audit.history import NotYet, Subject, Wanted, as_it_was, covered
 from service.audit.past import LISTS, Between, Place, differing, list_at, place_in
 from service.deciding.log import Log
 from service.endpoints.audit import At, diff
@@ -351,6 +351,12 @@ def test_a_cursor_of_another_moment_is_none(began: int, asked: int) -> None:
         past.check(began, asked, newest=9)
 
 
+@pytest.mark.parametrize("cursor", ["[0,-1,-1,-1]", "[-1,0,0,0]", "[0,0,-1,0]"])
+def test_a_cursor_that_stands_before_the_log_is_none(cursor: str) -> None:
+    with pytest.raises(ValidationError, match="the same question"):
+        past.place_in(covered(cursor), past.Between)
+
+
 class Nine:
     """A replica whose log has nine positions."""
 
@@ -395,3 +401,11 @@ def test_a_status_is_one_of_the_noun_that_is_asked_for() -> None:
 
     assert At().validate(asked | {"noun": "volume"}) == {}
     assert [*At().validate(asked | {"noun": "snapshot"})] == ["status"]
+
+
+def test_a_filter_that_lists_of_the_noun_do_not_have_is_refused_with_those() -> None:
+    asked = {"noun": "volume", "position": 1, "host": "node-1"}
+
+    [said] = At().validate(asked)["host"]
+
+    assert said.startswith("No filter of volume.list, which takes backend, ")

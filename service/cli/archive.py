@@ -53,6 +53,8 @@ def export(
 
     from service.audit.exporting import export, log_of, signed_of  # noqa: PLC0415
 
+    if str(file) == "-":
+        raise typer.BadParameter("it writes a file, no output", param_hint="FILE")
     with in_one_line(), refused():
         settings = configured(config) if config else None
         signed = signed_of(settings, data)  # before the log, which is longer then

@@ -27,7 +27,7 @@ By = Annotated[str | None, typer.Option(metavar="ACTOR",
     help="What was asked by this one.")]
 Request = Annotated[str | None, typer.Option(metavar="KEY",
     help="What followed from the request with this id.")]
-Happened = Annotated[str | None, typer.Option("--event", metavar="NOUN.EVENT",
+Happened = Annotated[list[str] | None, typer.Option("--event", metavar="NOUN.EVENT",
     help="What is called so, as volume.attached.")]
 When = Annotated[str, typer.Argument(metavar="TIME",
     help="RFC 3339, as 2026-01-31T12:00:00Z; or a position of the log.")]
@@ -88,8 +88,10 @@ def history(  # noqa: PLR0913 - each narrows it down
     cursor: Cursor = None,
 ) -> Answer:
     """List everything that ever happened to a resource, oldest first."""
+    if event and len(event) > 1:
+        raise typer.BadParameter("can be said once", param_hint="--event")
     noun, one = names.kind(service, key)
-    when = {"since": since, "until": until, "event": event}
+    when = {"since": since, "until": until, "event": event and event[0]}
     who = {"actor": actor, "request_id": request_id}
     asked = {"cursor": cursor, **when, **who, **one}
     return service.whole(f"{noun}.history", limit, **asked)
@@ -187,7 +189,12 @@ def diff(
 
 def moment(said: str, time: str = "time", position: str = "position") -> Answer:
     """Return what a moment is asked for by: a time, or a position of the log."""
-    return {position: int(said)} if said.isdecimal() else {time: said}
+    return {position: int(said)} if is_position(said) else {time: said}
+
+
+def is_position(said: str) -> bool:
+    """Tell whether a moment is a position: digits, and no others than ours."""
+    return said.isascii() and said.isdecimal()
 
 
 @question(app, "verify", show.fields, asserts="intact")

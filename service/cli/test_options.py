@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from service.cli import app, names, show
 from service.cli.app import NOUNS, app_of, run
 from service.cli.arguments import connector_of, metadata_of
+from service.cli.audit import moment
 from service.cli.client import Caller, Ended, Problem, Service, data_folder
 from service.cli.options import amiss, waiting
 from service.cli.snapshot import chained, seen
@@ -306,6 +307,28 @@ def test_every_subject_has_a_command(subject: str) -> None:
 
     assert ended.exit_code == 0, ended.output
     assert "--json" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (["export", "-"], "it writes a file"),
+        (["history", "x", "--event", "volume.a", "--event", "volume.b"], "once"),
+    ],
+)
+def test_what_an_audit_cannot_do_is_wrong_usage(
+    said: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["audit", *said]) == 2
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [("3", {"position": 3}), ("٣", {"time": "٣"}), ("3Z", {"time": "3Z"})],
+)
+def test_a_position_is_said_in_plain_digits(said: str, asked: dict[str, Any]) -> None:
+    assert moment(said) == asked
 
 
 def test_a_wrong_word_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

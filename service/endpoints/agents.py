@@ -55,7 +55,9 @@ async def take_lease(
         if known := log.find(Backend, id_of(name)):
             last, protocol = known.lease, known.storage_protocol
 
-    await replica.log.submit(asking(answered(look)))
+    reply = await replica.log.submit(asking(answered(look)))
+    if reply.code:
+        return reply
     heard_of = await replica.log.lease(replica.leases.last_heard_of, name)
     # A number that comes to nothing is never given again.
     number = await replica.log.lease(replica.leases.take, name, holder, host, last)

@@ -94,9 +94,10 @@ class At(Moment, Page):
 
     @validates_schema
     def of_the_noun(self, data: dict[str, Any], **_: Any) -> None:
-        known = {*At.OWN, *past.LISTS[data["noun"]].filters}
-        if unknown := [name for name in data if name not in known]:
-            raise ValidationError("Unknown field.", unknown[0])
+        filters = past.LISTS[data["noun"]].filters
+        if unknown := [name for name in data if name not in {*At.OWN, *filters}]:
+            takes = f"{data['noun']}.list, which takes {', '.join(sorted(filters))}"
+            raise ValidationError(f"No filter of {takes}.", unknown[0])
         asked = {name: data[name] for name in {"status"} & data.keys()}
         if wrong := FINDS[data["noun"]].validate(asked):
             raise ValidationError(wrong)

@@ -36,7 +36,12 @@ def test_a_connector_names_what_there_is_and_no_secret(more: dict[str, Any]) -> 
 
 @pytest.mark.parametrize(
     "time",
-    ["2026-01-31T12:00:00Z", "2026-01-31t12:00:00z", "2026-01-31t14:00:00+02:00"],
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00z",
+        "2026-01-31t14:00:00+02:00",
+        f"2026-01-31T12:00:00.{'0' * 30}1Z",
+    ],
 )
 def test_a_time_is_what_rfc_3339_takes_for_one(time: str) -> None:
     assert Instant().deserialize(time) == datetime(2026, 1, 31, 12, tzinfo=UTC)
