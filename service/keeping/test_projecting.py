@@ -321,6 +321,7 @@ def test_a_list_that_waits_has_the_log_looked_at(
 ) -> None:
     recorder = manager.recorder
     tables(recorder).create_tables()
+    recorder.insert_events(stored(volumes(1)))
     monkeypatch.setattr(reading, "PATIENCE", 0.3)
     asked = {"limit": 100, "cursor": None}
 
