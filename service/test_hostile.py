@@ -229,6 +229,40 @@ def test_a_header_out_of_bounds_is_invalid(run: Any, name: str, value: str) -> N
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "name", ["Holdfast-RequestId", "holdfast_request_id", "Holdfast-Frontier"]
+)
+def test_a_header_that_is_none_of_ours_is_named(run: Any, name: str) -> None:
+    """Or a request whose key is misspelt would be done once more when repeated."""
+
+    async def scenario(ask: Ask) -> None:
+        for subject in ("volume.create", "volume.list"):
+            answer = await ask(subject, b'{"size_gib": 1}', {name: "one"})
+            assert (answer["type"], list(answer["errors"])) == ("invalid", [name])
+            assert "Holdfast-Request-Id" in answer["detail"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Holdfast-Age", "0.5"),
+        ("Holdfast-Signature", "0" * 64),
+        ("holdfast-nonce", "x"),
+        ("Holdfast-RequestId", ""),
+        ("Nats-Msg-Id", "1"),
+    ],
+)
+def test_what_answers_and_others_say_in_headers_is_let_pass(
+    run: Any, name: str, value: str
+) -> None:
+    async def scenario(ask: Ask) -> None:
+        assert "items" in await ask("volume.list", b"", {name: value})
+
+    run(scenario)
+
+
 CURSORS = ["x", "eA==", "-1", "LTE=", "\U0001f600", "OTk5" * 20]
 
 
