@@ -191,7 +191,8 @@ class Reading:
     async def found(self, model: str, position: int, *asked: Any, **more: Any) -> Page:
         """Return rows of a read model that has come to a position, and to which.
 
-        Raises `Unavailable` where it has not in time, or has stopped.
+        Raises `Unavailable` where it has not in time, or has stopped; at once where
+        the log itself has not come so far.
         """
         moved = asyncio.Event()
         self._waiting.add(moved)
@@ -205,7 +206,7 @@ class Reading:
                         raise Stopped(model, page.failure)
                     if page.position >= position:
                         return page
-                    await self._log.read(self._recorder.hurry)
+                    await self._hurry(position)
                     await self._told(moved, position)
         except TimeoutError:
             raise Unavailable(
@@ -213,6 +214,15 @@ class Reading:
             ) from None
         finally:
             self._waiting.discard(moved)
+
+    async def _hurry(self, position: int) -> None:
+        """Have the log looked at; raise `Unavailable` where it ends before.
+
+        Nobody was ever told of such a position, so nobody may have a place to wait.
+        """
+        if (newest := await self._log.newest()) < position:
+            raise Unavailable(f"the log ends at {newest}, before position {position}")
+        await self._log.read(self._recorder.hurry)
 
     async def _told(self, moved: asyncio.Event, position: int) -> None:
         """Return when the position may be reached; what is told may get lost."""

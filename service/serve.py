@@ -9,7 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from importlib.metadata import version
 from typing import Any
 
-from eventsourcing.persistence import PersistenceError
+from eventsourcing.persistence import (
+    InterfaceError,
+    OperationalError,
+    PersistenceError,
+)
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.micro import add_service
@@ -71,11 +75,20 @@ def run_serve(settings: Settings, told: Told) -> None:
 
 def no_database(settings: Settings, why: PersistenceError) -> str:
     """Return what an operator is told of a database that cannot be used."""
-    said = (
-        "PostgreSQL cannot be used: no database {dbname} for the user {user} answers "
-        "at {host}:{port}; [database] in the settings says where it is ({why})"
-    )
+    said = REFUSES
+    if isinstance(why, OperationalError | InterfaceError):
+        said = AWAY
     return said.format(**settings.database, why=" ".join(str(why).split()))
+
+
+AWAY = (
+    "PostgreSQL cannot be used: no database {dbname} for the user {user} answers "
+    "at {host}:{port}; [database] in the settings says where it is ({why})"
+)
+REFUSES = (
+    "PostgreSQL cannot be used: {why}; mend that in database {dbname} at {host}:{port} "
+    "(schema {schema}, user {user}), or name another in [database] of the settings"
+)
 
 
 @asynccontextmanager

@@ -17,9 +17,10 @@ from nats.aio.client import Client
 from adapters.jetstream.telling import PREFIX
 from service import settings as settings_of
 from service.audit.history import covered
-from service.deciding.log import TOO_MANY
+from service.deciding.log import TOO_MANY, Log
 from service.endpoints import ENDPOINTS, FOR_AGENTS
 from service.endpoints.endpoint import MOST_QUERIES, Endpoint
+from service.reading import PATIENCE
 from service.up import as_service, up
 
 ID = "00000000-0000-4000-8000-000000000000"
@@ -38,6 +39,7 @@ BODIES: list[tuple[bytes, str]] = [
 ]
 NAMES = ["a\0b", "a\nb", "\x1b[31m", "x" * 256, "\u2028", "\x7f"]
 WORDS = ["../../etc/passwd", "--force", "'; DROP TABLE x; --", "$(reboot)", "ü€😀"]
+ENDLESS = b'{"min_position": 4000000000000000000}'
 SIZES: list[Any] = [0, -1, 1.5, 2.0, 65_537, 10**30, "1", "abc", True, [], {}, None]
 HEADERS = [
     ("Holdfast-Actor", "x" * 256),
@@ -133,10 +135,25 @@ def test_a_refusal_is_short_however_much_is_wrong(
     run(scenario)
 
 
-def test_more_queries_than_can_be_read_are_refused_at_once(run: Any) -> None:
+def test_who_asks_beyond_the_end_of_the_log_takes_nobodys_place(run: Any) -> None:
     async def scenario(ask: Ask) -> None:
-        endless = b'{"min_position": 4000000000000000000}'
-        asks = (ask("volume.list", endless) for _ in range(2 * MOST_QUERIES))
+        asks = (ask("volume.list", ENDLESS) for _ in range(MOST_QUERIES // 2))
+        async with asyncio.timeout(PATIENCE - 1):
+            answers = await asyncio.gather(*asks)
+        assert {answer["type"] for answer in answers} == {"unavailable"}
+
+    run(scenario)
+
+
+def test_more_queries_than_can_be_read_are_refused_at_once(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def far_ahead(_: Log) -> int:
+        return 2**62
+
+    async def scenario(ask: Ask) -> None:
+        monkeypatch.setattr(Log, "newest", far_ahead)  # of the read models
+        asks = (ask("volume.list", ENDLESS) for _ in range(2 * MOST_QUERIES))
         answers = await asyncio.gather(*asks)
         said = Counter(answer["detail"] for answer in answers)
         assert said[TOO_MANY] >= MOST_QUERIES - 10
@@ -208,6 +225,40 @@ def test_a_header_out_of_bounds_is_invalid(run: Any, name: str, value: str) -> N
     async def scenario(ask: Ask) -> None:
         answer = await ask("volume.create", b'{"size_gib": 1}', {name: value})
         assert (answer["type"], list(answer["errors"])) == ("invalid", [name])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "name", ["Holdfast-RequestId", "holdfast_request_id", "Holdfast-Frontier"]
+)
+def test_a_header_that_is_none_of_ours_is_named(run: Any, name: str) -> None:
+    """Or a request whose key is misspelt would be done once more when repeated."""
+
+    async def scenario(ask: Ask) -> None:
+        for subject in ("volume.create", "volume.list"):
+            answer = await ask(subject, b'{"size_gib": 1}', {name: "one"})
+            assert (answer["type"], list(answer["errors"])) == ("invalid", [name])
+            assert "Holdfast-Request-Id" in answer["detail"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Holdfast-Age", "0.5"),
+        ("Holdfast-Signature", "0" * 64),
+        ("holdfast-nonce", "x"),
+        ("Holdfast-RequestId", ""),
+        ("Nats-Msg-Id", "1"),
+    ],
+)
+def test_what_answers_and_others_say_in_headers_is_let_pass(
+    run: Any, name: str, value: str
+) -> None:
+    async def scenario(ask: Ask) -> None:
+        assert "items" in await ask("volume.list", b"", {name: value})
 
     run(scenario)
 

@@ -6,8 +6,13 @@ import os
 from signal import SIGCONT, SIGSTOP
 from threading import Timer
 
+import pytest
+from eventsourcing.persistence import PersistenceError
+
 from adapters.embedded.postgres import PostgresServer
 from service.manager import VolumeManager
+from service.serve import no_database
+from service.settings import load
 
 PATIENCE = int(str(VolumeManager.env["POSTGRES_CONNECT_TIMEOUT"]))  # of a reader
 
@@ -21,3 +26,16 @@ def test_a_slow_machines_first_connection_is_waited_for(
 
     with VolumeManager(postgres.settings) as manager:
         assert manager.recorder.max_notification_id() is None
+
+
+def test_a_schema_that_is_missing_is_not_told_as_a_database_that_is(
+    settings: dict[str, str],
+) -> None:
+    with pytest.raises(PersistenceError) as refused:
+        VolumeManager(settings | {"POSTGRES_SCHEMA": "nowhere"})
+
+    said = no_database(load(None, {}), refused.value)
+
+    assert said.startswith('PostgreSQL cannot be used: schema "nowhere" does not exist')
+    assert "[database]" in said
+    assert "answers" not in said

@@ -23,6 +23,7 @@ from adapters.file.failures import (
     in_words,
 )
 from adapters.file.naming import names, readable, size_of
+from adapters.file.owner import OWNER, check_owner, own
 from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
 from adapters.holders import is_held, is_held_by_others
 from adapters.noting import noted
@@ -47,7 +48,8 @@ from domain.snapshot import Snapshot
 from domain.volume import Volume
 
 MANAGED = "already managed"
-OF_FILESYSTEMS = frozenset({"lost+found"})
+# What drift knows in the folder besides: what a filesystem has, and whose it is.
+KNOWN = frozenset({"lost+found", OWNER})
 
 
 class FileDriver:
@@ -81,13 +83,22 @@ class FileDriver:
                 raise Unrecognized(self._folder, self._name)
 
     def set_up(self) -> None:
-        """Make the folder if there is none, clean it, and try it out."""
+        """Make the folder if there is none, clean it, and try it out.
+
+        Raises `AnothersFolder` before anything in it is touched.
+        """
         doing = f"use {self._folder} for volumes"
+        those = self._volumes, self._snapshots
         with in_words(doing):
-            for kept in (self._volumes, self._snapshots):
+            check_owner(self._folder, self._name)
+            for kept in those:
                 kept.set_up()
-                kept.sweep()
         # A full disk is no reason not to start: volumes can be deleted from it.
+        with suppress(NoSpace), in_words(doing):
+            own(self._folder, self._name)
+        with in_words(doing):
+            for kept in those:
+                kept.sweep()
         with suppress(NoSpace), in_words(doing):
             self._volumes.open_incoming()
             self._can_be_held = self._volumes.rehearse()
@@ -279,7 +290,7 @@ class FileDriver:
         with self._at_work(f"survey {self._folder}"):
             kept = self._volumes, self._snapshots
             objects = [each for some in kept for each in some.objects()]
-            known = {each.name for each in objects} | OF_FILESYSTEMS
+            known = {each.name for each in objects} | KNOWN
             known |= {some.incoming.name for some in kept}
             for name in names(self._folder) - known:  # homes without data as well
                 if not any(some.is_leftover(name) for some in kept):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,6 +91,25 @@ class Unrecognized(DriverFailed):
             f"{self.folder} has nothing of backend {self.backend}, which was usable "
             "before; see that its disk is mounted. Only to begin anew in this folder, "
             f"run `holdfast backend initialize {self.backend}`"
+        )
+
+
+@dataclass(eq=False)
+class AnothersFolder(DriverFailed):
+    """The folder says that it is another backend's."""
+
+    code = "anothers_folder"
+
+    link: Path
+    owner: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.link.parent} is the folder of backend {self.owner}, as "
+            f"{self.link.name} in it says, and two would promise the same room; name "
+            "another folder. Has this backend had that name, give it back in the "
+            "settings, for its volumes remain that one's; only where it has none any "
+            f"more, run `rm {shlex.quote(str(self.link))}`"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -18,9 +19,9 @@ from adapters.contracts.snapshots import AnySizeContract, SnapshotContract
 from adapters.file import driver as driving
 from adapters.file.driver import FileDriver
 from adapters.file.durable import empty
-from adapters.file.failures import Crowded, NoSpace
+from adapters.file.failures import AnothersFolder, Crowded, NoSpace
 from adapters.file.naming import names
-from adapters.file.testing import kept_in
+from adapters.file.testing import kept_in, started
 from domain import reference
 from domain.ports import (
     AlreadyManaged,
@@ -529,6 +530,55 @@ def test_a_folder_of_before_there_was_such_a_sign_is_recognized_by_its_volumes(
     (folder / "incoming").rmdir()
 
     FileDriver(folder).recognize()
+
+
+@pytest.mark.parametrize("through", ["the folder", "a link to it"])
+def test_a_folder_of_another_backend_is_refused_and_not_touched(
+    driver: FileDriver, folder: Path, tmp_path: Path, through: str
+) -> None:
+    volume = created(driver)
+    leave(folder, volume, "making", ["volume"])
+    before = names(folder)
+    if through != "the folder":
+        (tmp_path / "link").symlink_to(folder)
+        folder = tmp_path / "link"
+    other = FileDriver(folder, name="other")
+
+    other.recognize()
+    with pytest.raises(AnothersFolder, match=r"of backend files.*give it back.*rm /"):
+        other.set_up()
+
+    assert names(folder) == before
+    started(folder)
+    driver.set_up()
+
+
+def test_a_folder_that_says_nothing_becomes_the_next_backends(
+    driver: FileDriver, folder: Path
+) -> None:
+    """As one that an earlier version has set up, or that somebody has given on."""
+    (folder / ".backend").unlink()
+
+    FileDriver(folder, name="other").set_up()
+
+    with pytest.raises(AnothersFolder, match="of backend other"):
+        driver.set_up()
+
+
+def test_a_full_disk_keeps_no_backend_from_its_folder(
+    driver: FileDriver, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (folder / ".backend").unlink()
+    monkeypatch.setattr(Path, "symlink_to", full)
+
+    FileDriver(folder).set_up()
+
+
+def test_what_says_whose_the_folder_is_is_no_drift(driver: FileDriver) -> None:
+    assert driver.survey().objects == ()
 
 
 def leave(folder: Path, volume_id: UUID, kind: str, files: list[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from adapters.file.driver import FileDriver
 from adapters.file.naming import names
+from adapters.file.owner import OWNER
 from adapters.file.volumes import INCOMING
 
 
@@ -17,5 +18,5 @@ def started(folder: Path) -> FileDriver:
 
 
 def kept_in(folder: Path) -> set[str]:
-    """Return the names in a backend's folder but for where things come in."""
-    return names(folder) - {INCOMING}
+    """Return the names in a backend's folder but for what each has."""
+    return names(folder) - {INCOMING, OWNER}

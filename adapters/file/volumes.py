@@ -11,6 +11,7 @@
     <folder>/incoming/<name>            what may become a volume, or was one
     <folder>/incoming-snapshots/<volume id>/<name>
                                         likewise a snapshot of that volume
+    <folder>/.backend                   whose the folder is: `owner`
 
 While a volume is reverted there is more beside its data:
 

@@ -10,7 +10,7 @@ readers that follow the log then miss events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -204,6 +204,12 @@ GONE_AFTER = {
 # and with SQL_ASCII all text comes back as bytes.
 TEXT = {"client_encoding": "UTF8"}
 ENCODING = SQL("SHOW server_encoding")
+# A connection waits for as long as nobody asks anything, whatever a database or a user
+# has set: the first command after a quiet time would be told that it is lost.
+PATIENT = SQL("SET idle_session_timeout = 0")
+
+
+Configure = Callable[[Connection[Any]], None]
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -315,6 +321,7 @@ class LogRecorder(PostgresApplicationRecorder):
         # A slow machine takes longer for its first connection than a reader may wait.
         pool = datastore.pool
         pool.kwargs = {**cast("dict[str, Any]", pool.kwargs), **GONE_AFTER, **TEXT}
+        pool._configure = patient(pool._configure)  # noqa: SLF001 - only told when made
         pool.timeout, reader = FIRST_SECONDS, pool.timeout
         try:
             super().__init__(datastore, **kwargs)
@@ -482,6 +489,18 @@ class LogRecorder(PostgresApplicationRecorder):
         """Name the tables of this log in a statement."""
         names = {name: table.as_string(None) for name, table in self._names.items()}
         return statement.format(**names).encode()
+
+
+def patient(configure: Configure | None) -> Configure:
+    """Return what also lets a connection that is made be quiet for long."""
+
+    def configured(connection: Connection[Any]) -> None:
+        if configure:
+            configure(connection)
+        with suppress(psycopg.errors.UndefinedObject):  # none is lost before version 14
+            connection.execute(PATIENT)
+
+    return configured
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
+from time import sleep
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -87,6 +88,17 @@ def test_text_is_sent_as_it_is_whatever_the_environment_has_set(
     ):
         cursor.execute("SELECT %s AS name", ["€"])
         assert cursor.fetchone() == {"name": "€"}
+
+
+def test_no_connection_is_lost_for_having_been_quiet(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c idle_session_timeout=100")
+
+    with VolumeManager(settings) as manager:
+        manager.recorder.append(batch_of(new_volume()))
+        sleep(0.3)
+        manager.recorder.append(batch_of(new_volume()))
 
 
 def test_positions_have_no_gaps(manager: VolumeManager) -> None:

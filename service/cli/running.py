@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ def up(*, data: Data, nats_port: Port = None, config: Config = None) -> None:
 
     def told(url: str) -> None:
         for line in welcome(data, url, nats_port):
-            print(line, flush=True)
+            say(line)
 
     with in_one_line():
         run_up(data.absolute(), configured(config), nats_port, told)
@@ -130,7 +131,17 @@ def demo(
 
 def tell(said: str) -> None:
     """Say that it is ready."""
-    print(f"holdfast: {without_secret(said)}; Ctrl-C stops it", flush=True)
+    say(f"holdfast: {without_secret(said)}; Ctrl-C stops it")
+
+
+def say(line: str) -> None:
+    """Print a line at once, or end."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        sys.stdout = None  # or the interpreter would try to flush it once more
+        why = f"standard output cannot be written: {error.strerror}"
+        raise Ended(why) from error
 
 
 @contextmanager

@@ -77,6 +77,21 @@ def test_whoever_has_read_enough_is_told_nothing_more(shell: Shell) -> None:
     assert (ended.returncode, ended.stderr) == (1, b"")
 
 
+def test_an_output_that_takes_nothing_is_named(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [HOLDFAST, "up", "--data", str(tmp_path / "data"), "--nats-port", "0"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    said = "holdfast: standard output cannot be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, said)
+
+
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -35,7 +35,9 @@ Document = dict[str, Any]
 DESCRIPTION = f"""\
 Every subject takes one JSON object of at most 64 KiB and answers with one.
 
-* A field that is not listed is refused. An empty body stands for `{{}}`.
+* A field that is not listed is refused, and so is a header that begins with `Holdfast`
+  and is not listed; only those of an answer may come back. An empty body stands for
+  `{{}}`.
 * What succeeds answers with the resource, its `version`, and the `position` in the
   log of the command's last event; what does not, with an RFC 9457 problem and the
   headers `Nats-Service-Error-Code` and `Nats-Service-Error`.

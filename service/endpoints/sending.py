@@ -69,7 +69,7 @@ def headers_of(request: Request, reply: Reply, key: bytes) -> str:
         told_as = answering(request.subject, request.headers)
         headers[SIGNATURE] = signature(key, told_as, reply.body)
     if reply.age:
-        headers["Holdfast-Age"] = f"{reply.age:.1f}"
+        headers[said.AGE] = f"{reply.age:.1f}"
     if reply.code:
         headers[ERROR_HEADER] = said.one_line(reply.detail)
         headers[ERROR_CODE_HEADER] = str(reply.code)

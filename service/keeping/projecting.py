@@ -19,7 +19,11 @@ from time import monotonic
 from uuid import UUID
 
 import msgspec
-from eventsourcing.persistence import InterfaceError, OperationalError
+from eventsourcing.persistence import (
+    InterfaceError,
+    OperationalError,
+    PersistenceError,
+)
 
 from adapters.jetstream.telling import PREFIX
 from adapters.postgres.follower import AGAIN, Follower
@@ -107,6 +111,10 @@ class Elsewhere(Exception):
     """Another keeper has stored, or the database has lost its last moments."""
 
 
+class HeldUp(Exception):
+    """A table that was built cannot take the place of the one before yet."""
+
+
 @dataclass
 class Lane:
     """Tables at one position, and the fold that they share."""
@@ -132,6 +140,7 @@ class Projecting(Thread):
         self._ahead = Lane(self._new_fold(), 0)
         self._behind: list[Lane] = []
         self._looked = 0.0
+        self._held_up: set[tuple[str, int]] = set()
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -159,7 +168,7 @@ class Projecting(Thread):
             self._begin()
             while not self._stopping.is_set():
                 self._go_on()
-        except (OperationalError, InterfaceError, Elsewhere):
+        except (OperationalError, InterfaceError, Elsewhere, HeldUp):
             logger.debug("the read models are looked for again", exc_info=True)
             self._stopping.wait(AGAIN)
 
@@ -264,13 +273,27 @@ class Projecting(Thread):
     def _join(self, lane: Lane) -> None:
         """Have a lane that has caught up go on with the one ahead."""
         for table in lane.tables:
-            self._tables.swap(table)
+            self._swap(table)
         joined = {table.name for table in lane.tables}
         self._behind.remove(lane)
         for other in self._lanes:  # what a new table replaces is gone
             other.tables = [t for t in other.tables if t.name not in joined]
         self._ahead.tables += lane.tables
         self._ahead.fold = self._new_fold()  # it has not seen all nouns
+
+    def _swap(self, table: Kept) -> None:
+        """Have a table take the place of the one before; say once what is in the way.
+
+        That is tried again: somebody who reads for long, or a view of somebody's.
+        """
+        try:
+            self._tables.swap(table)
+        except PersistenceError as failure:
+            if table[:2] not in self._held_up:
+                self._held_up.add(table[:2])
+                said = "read model %s is made anew, and cannot take its place yet: %s"
+                logger.warning(said, table.name, " ".join(str(failure).split()))
+            raise HeldUp from failure
 
     def _new_fold(self) -> Fold:
         return Fold(self._load)

@@ -208,6 +208,30 @@ def test_a_rebuild_that_was_only_to_take_its_place_does_so(
     assert rows(recorder) == before
 
 
+def test_what_keeps_a_rebuilt_read_model_from_its_place_is_told_once(
+    manager: VolumeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(10)))
+    with projecting(known, recorder):
+        until(lambda: caught_up(known, recorder))
+        view = Identifier(recorder.datastore.schema, "read_volumes")
+        theirs = Identifier(recorder.datastore.schema, "of_somebody_else")
+        with recorder.datastore.get_connection() as connection:
+            on_it = SQL("CREATE VIEW {} AS SELECT * FROM {}").format(theirs, view)
+            connection.execute(on_it)
+        known.rebuild("volumes")
+        until(lambda: bool(caplog.messages))
+        sleep(1)
+        with recorder.datastore.get_connection() as connection:
+            connection.execute(SQL("DROP VIEW {}").format(theirs))
+        until(lambda: caught_up(known, recorder))
+
+    [said] = caplog.messages
+    assert "volumes" in said
+    assert "of_somebody_else" in said
+
+
 def test_a_read_model_that_fails_stops_and_no_other(manager: VolumeManager) -> None:
     recorder = manager.recorder
     known = PostgresReadModels(recorder.datastore, failing_on("poison"))
@@ -321,6 +345,7 @@ def test_a_list_that_waits_has_the_log_looked_at(
 ) -> None:
     recorder = manager.recorder
     tables(recorder).create_tables()
+    recorder.insert_events(stored(volumes(1)))
     monkeypatch.setattr(reading, "PATIENCE", 0.3)
     asked = {"limit": 100, "cursor": None}
 

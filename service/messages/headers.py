@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 from marshmallow import ValidationError
 
+from adapters.jetstream.signing import NONCE, SIGNATURE
 from domain.provenance import Provenance
 from service.messages.text import is_text
 
+AGE = "Holdfast-Age"  # of an answer from memory, in seconds
 LONGEST_WAIT = 300.0
 UNREADABLE = "\ufffd"  # what bytes that are no UTF-8 become
 MOST = {
@@ -54,10 +56,20 @@ def read(headers: Mapping[str, str] | None) -> Headers:
                 told[field] = take(value)
             except ValueError as problem:
                 wrong[name] = [str(problem)]
+        elif value and is_mistaken(given.lower()):
+            wrong[given] = [UNKNOWN]
     if wrong:
         raise ValidationError(wrong)
     wait = told.pop("wait", 0.0)
     return Headers(Provenance(**told), wait)
+
+
+def is_mistaken(name: str) -> bool:
+    """Tell whether a header that we do not take is meant for us nevertheless.
+
+    A misspelt key that is ignored would have what it is for done twice.
+    """
+    return name.startswith(OURS) and name not in LEFT_ASIDE
 
 
 def printable(most: int) -> Callable[[str], str]:
@@ -99,5 +111,9 @@ TAKEN: dict[str, tuple[str, Callable[[str], Any]]] = {
     "Holdfast-Wait": ("wait", seconds),
     "traceparent": ("traceparent", trace),
 }
+UNKNOWN = f"No such header. There are {', '.join(sorted(TAKEN))}."
+OURS = "holdfast"
+# What agents say, and what an answer says that somebody passes on with its request.
+LEFT_ASIDE = {name.lower() for name in (SIGNATURE, NONCE, AGE)}
 # Names mean the same in any case; as they are written here is the usual one.
 NAMES = {name: name for name in TAKEN} | {name.lower(): name for name in TAKEN}
