@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+import uvloop
 from eventsourcing.persistence import OperationalError, StoredEvent
 
 from adapters.postgres.follower import words
@@ -750,6 +752,33 @@ def test_what_may_come_to_nothing_is_shown_to_nobody(
 
     monkeypatch.setattr(module, "PROBE_EVERY", 0.5)
     assert asyncio.run(scenario()) == ["available", "new" if stored else "", stored]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_who_was_held_up_himself_does_not_call_the_database_away(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any]
+) -> None:
+    append, stored = manager.recorder.append, threading.Event()
+
+    def noted(batch: Batch) -> Stored:
+        found = append(batch)
+        stored.set()
+        return found
+
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            monkeypatch.setattr(module, "AWAY_AFTER", 0.05)
+            by_thread(monkeypatch)
+            monkeypatch.setattr(manager.recorder, "append", noted)
+            going = await asked_in_turn(
+                *(ask(log, update, id=volume_id, name=name) for name in "ab")
+            )
+            stored.wait(10)
+            time.sleep(0.2)  # noqa: ASYNC251 - as a machine that stands still does
+            return [answer["name"] for answer in await asyncio.gather(*going)]
+
+    assert run(scenario()) == ["a", "b"]
 
 
 # What was taken back, and is read again
