@@ -283,7 +283,7 @@ class VolumeEvents(Copied):
     class ReversionPutOff(aggregate.Failure, frozen=True, kw_only=True):
         """Something still uses the volume, or keeps it from being reverted.
 
-        It holds what it did, unless the message says otherwise.
+        It holds what it did.
         """
 
         TOPIC = "volume.reversion_put_off"

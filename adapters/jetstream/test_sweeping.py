@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +32,9 @@ def page(volume: int, after: int, *, more: bool, **told: Any) -> PAGE:
 
 
 def wanted(service: Service) -> list[int]:
-    sweeper = Sweeper(service, "files", None, Turns(), None)  # type: ignore[arg-type]
+    told: Any = service
+    storage: Any = SimpleNamespace(driver=None, patiently=None)
+    sweeper = Sweeper(told, "files", storage, Turns(), lambda _: None)
     found, _ = asyncio.run(sweeper._wanted(1))
     return [export.volume_id.int for export in found]
 

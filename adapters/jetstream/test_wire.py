@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as some
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
+from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream.taking import Request
 from adapters.jetstream.wire import (
     HEADERS,
     ClosedForGood,
     QuickClient,
     fits,
+    message,
+    send_now,
     until_closed,
 )
+from service.connecting import connect
+from service.testing.callers import eventually
 
 PIECES = [
     b"Name",
@@ -77,3 +86,42 @@ def test_an_answer_that_comes_too_late_ends_no_reading(nats_url: str) -> None:
         await client.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_what_is_sent_while_the_broker_is_away_waits_for_it_in_order(
+    broker: NatsServer, run: Callable[..., Any]
+) -> None:
+    heard: list[int] = []
+
+    async def hear(told: Msg) -> None:
+        heard.append(int(told.data))
+
+    async def scenario() -> None:
+        async with await connect(broker.url, "serve") as client:
+
+            async def is_away() -> bool:
+                return not client.is_connected
+
+            async def all_is_heard() -> bool:
+                return len(heard) == 6
+
+            def tell(*numbers: int) -> None:
+                for number in numbers:
+                    send_now(client, message("told", "", "", b"%d" % number))
+
+            await client.subscribe("told", cb=hear)
+            await client.flush()
+            tell(1, 2)
+            await client.flush()
+            broker.kill()
+            await eventually(is_away)
+            tell(3, 4)
+            broker.start()
+            await client.publish("told", b"5")
+            tell(6)
+            await eventually(all_is_heard)
+
+    run(scenario())
+
+    assert heard == [1, 2, 3, 4, 5, 6]

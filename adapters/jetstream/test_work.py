@@ -12,7 +12,16 @@ from adapters.jetstream.work import WORK, StillUsed, converge
 from domain.aggregate import Done, NotDone
 from domain.backend import Backend
 from domain.drift import Drift, Remedy
-from domain.ports import Adopted, Export, Survey, unheard
+from domain.ports import (
+    Adopted,
+    DriverFailed,
+    Export,
+    HalfReverted,
+    Survey,
+    Untidy,
+    VolumeIsBusy,
+    unheard,
+)
 from domain.provenance import MOMENT, Provenance
 from domain.volume import Volume
 from domain.volume_status import ALREADY_MANAGED
@@ -139,3 +148,38 @@ def test_of_an_export_alone_it_is_not_asked_who_has_it_open() -> None:
     driver: Any = Opened()
 
     converge(driver, VOLUME, repair(Drift.EXPORT_UNEXPLAINED), unheard)
+
+
+class Failing:
+    """A driver that reverts nothing, for a reason."""
+
+    def __init__(self, why: DriverFailed) -> None:
+        self._why = why
+
+    def remove_export(self, _: UUID) -> None: ...
+
+    def revert(self, *_: Any) -> None:
+        raise self._why
+
+
+@pytest.mark.parametrize(
+    ("why", "as_before"),
+    [
+        (DriverFailed("no room"), True),
+        (Untidy(VOLUME, DriverFailed("no room")), False),
+        (HalfReverted(VOLUME, "/dev/lvm/before"), False),
+    ],
+)
+def test_a_volume_is_as_before_only_where_it_holds_what_it_did(
+    why: DriverFailed, *, as_before: bool
+) -> None:
+    volume, driver = managing(), Failing(why)
+    volume.report(1, Done(size_gib=3))
+    volume.add_snapshot(UUID(int=3), force=False)
+    volume.revert(UUID(int=3), MOMENT.get().timestamp, 3)
+    intent: Any = volume.in_flight[max(volume.in_flight)]
+
+    with pytest.raises(DriverFailed) as raised:
+        WORK[intent.TOPIC](driver, intent, CAUSE, unheard)  # type: ignore[arg-type]
+
+    assert isinstance(raised.value, VolumeIsBusy) == as_before

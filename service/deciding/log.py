@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 
 PROBE_EVERY = 0.2  # seconds
+BRIEFLY = 0.05  # seconds in which is taken what came while we were held up ourselves
 SOON = 1.0  # seconds that a command may have waited when others are still taken
 REFUSED = Reply(b"", 500)  # what stands for an exception until that is confirmed
 TOO_MANY = "too many commands are waiting; ask again later"
@@ -305,7 +306,12 @@ class Log:
     def _wait_on(self, batch: list[Command]) -> None:
         """Have patience, again and again."""
         loop = asyncio.get_running_loop()
-        self._patience = loop.call_later(AWAY_AFTER, self._lose_patience, batch)
+        self._patience = loop.call_later(AWAY_AFTER, self._wait_briefly, batch)
+
+    def _wait_briefly(self, batch: list[Command]) -> None:
+        """Look first at what has come: it may be we who were away."""
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(BRIEFLY, self._lose_patience, batch)
 
     def _lose_patience(self, batch: list[Command]) -> None:
         self._reach.lost("the database does not answer")

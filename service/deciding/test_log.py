@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
-import msgspec
 import pytest
-from eventsourcing.persistence import OperationalError, StoredEvent
+import uvloop
 
 from adapters.postgres.follower import words
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import NO_WORK, WORK, Batch, Stored, Written
-from domain.aggregate import Done, NotDone
 from domain.backend import Backend
-from domain.log import decoded, encode
+from domain.log import decoded
 from domain.volume import Volume
-from projections import resources
 from service.deciding import log as module
 from service.deciding.command import (
-    Command,
     Contended,
     Decision,
     KeyReused,
@@ -37,34 +33,32 @@ from service.deciding.command import (
 )
 from service.deciding.log import Log
 from service.deciding.reach import NOTHING_CHANGED
-from service.deciding.room import Measured, Room
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import delete as release
 from service.endpoints.attachments import show as show_attachment
-from service.endpoints.endpoint import Endpoint, endpoint
-from service.endpoints.volumes import One, create, delete, extend, show, update
+from service.endpoints.endpoint import Endpoint
+from service.endpoints.volumes import create, delete, extend, show, update
 from service.manager import VolumeManager
 from service.testing.callers import eventually
 from service.testing.deciding import (
-    WORKING,
+    EMPTY,
+    NUMBERS,
     ask,
+    asked_in_turn,
     available,
+    back,
     by_thread,
-    capabilities,
     following,
+    last,
     live,
     lives,
     lose_commit,
     report,
+    reserve_twice,
     send,
+    sighted,
+    unreachable,
 )
-from service.testing.programs import BACKEND
-
-EMPTY = 1  # the position of the backend's lease, which every log begins with
-
-
-def last(manager: VolumeManager) -> int:
-    return (manager.recorder.max_notification_id() or 0) - EMPTY
 
 
 def test_a_reply_names_the_version_and_the_position(manager: VolumeManager) -> None:
@@ -76,41 +70,6 @@ def test_a_reply_names_the_version_and_the_position(manager: VolumeManager) -> N
     answer = asyncio.run(scenario())
 
     assert (answer["version"], answer["position"]) == (1, EMPTY + 3)
-
-
-def test_commands_on_one_volume_share_a_batch(manager: VolumeManager) -> None:
-    async def scenario() -> list[Any]:
-        async with live(manager.recorder) as log:
-            volume_id = await available(log)
-            asks = (ask(log, reserve, volume_id=volume_id, host=h) for h in "abc")
-            return await asyncio.gather(*asks)
-
-    first, *others = asyncio.run(scenario())
-
-    assert first["status"] == "reserved"
-    assert [other["unmet"] for other in others] == [["multiattach"]] * 2
-
-
-def test_who_watches_sees_what_was_stored_and_nothing_before_it_is(
-    manager: VolumeManager,
-) -> None:
-    seen = []
-
-    async def scenario() -> list[Any]:
-        async with live(manager.recorder) as log:
-            volume_id = await available(log)
-            asks = (ask(log, update, id=volume_id, name=name) for name in "abc")
-            with log.watching(UUID(volume_id), lambda *now: seen.append(now)) as told:
-                answers = await asyncio.gather(*asks)
-            assert told.is_set()
-            return answers
-
-    answers = asyncio.run(scenario())
-
-    [(volume, event, position)] = seen
-    assert event.originator_version == volume.version
-    assert (volume.name, volume.version) == ("c", answers[-1]["version"])
-    assert position == answers[-1]["position"]
 
 
 class Publishing:
@@ -165,9 +124,6 @@ def test_what_is_alone_is_published_from_here_unless_somebody_waits_elsewhere(
     ]
 
 
-NUMBERS = pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
-
-
 @NUMBERS
 def test_of_replicas_racing_for_a_volume_one_wins(
     manager: VolumeManager, number: int
@@ -216,24 +172,6 @@ def test_what_is_shown_is_not_an_old_state(manager: VolumeManager) -> None:
 
     assert shown["attachments"] == [reserved["id"]]
     assert shown["position"] == reserved["position"]
-
-
-def test_a_conflicting_batch_loses_no_other_command(manager: VolumeManager) -> None:
-    async def scenario() -> list[Any]:
-        async with live(manager.recorder) as one, live(manager.recorder) as two:
-            volume_id = await available(one, multiattach=True)
-            await ask(two, show, id=volume_id)
-            await ask(one, reserve, volume_id=volume_id, host="node-1")
-            return await asyncio.gather(
-                *(ask(two, create, size_gib=1) for _ in range(50)),
-                ask(two, reserve, volume_id=volume_id, host="node-2"),
-                *(ask(two, create, size_gib=1) for _ in range(50)),
-            )
-
-    answers = asyncio.run(scenario())
-
-    assert len({answer["position"] for answer in answers}) == 101
-    assert last(manager) == 3 + 101
 
 
 @NUMBERS
@@ -402,80 +340,6 @@ def test_a_command_that_had_nothing_to_do_is_remembered_too(
 # What goes wrong
 
 
-def unreachable(*_: Any, **__: Any) -> Any:
-    raise OperationalError("gone")
-
-
-REFUSED = {
-    "SELECT nothing_of_that_name": ("refuses what it is asked", 1),
-    "SET TRANSACTION READ ONLY; CREATE TABLE kept ()": ("database is read-only", 0),
-}
-
-
-@pytest.mark.parametrize("statement", REFUSED)
-def test_a_database_that_refuses_what_it_is_asked_is_not_called_out_of_reach(
-    manager: VolumeManager, caplog: pytest.LogCaptureFixture, statement: str
-) -> None:
-    said, stacks = REFUSED[statement]
-
-    def wrong() -> None:
-        with manager.recorder.datastore.transaction() as cursor:
-            for each in statement.split(";"):
-                cursor.execute(each)
-
-    async def scenario() -> None:
-        async with live(manager.recorder) as log:
-            with pytest.raises(Unavailable, match=said):
-                await log.read(wrong)
-            assert not log.age
-
-    asyncio.run(scenario())
-
-    assert len([each for each in caplog.records if each.exc_info]) == stacks
-
-
-def test_what_has_changed_something_else_alone_tells_the_position_of_that(
-    manager: VolumeManager,
-) -> None:
-    ids: list[str] = []
-
-    @endpoint("test.elsewhere", takes=One(), gives=resources.volume)
-    def elsewhere(log: Decision, volume_id: Any) -> Volume:
-        log.get(Volume, UUID(ids[1])).reserve()
-        return log.get(Volume, volume_id)
-
-    async def first() -> Any:
-        async with live(manager.recorder) as log:
-            ids.extend([await available(log), await available(log)])
-            return await ask(log, elsewhere, "key", id=ids[0]), last(manager)
-
-    async def again() -> Any:
-        async with live(manager.recorder) as log:
-            return await ask(log, elsewhere, "key", id=ids[0])
-
-    answer, position = asyncio.run(first())
-
-    assert answer["position"] == EMPTY + position
-    assert asyncio.run(again()) == answer
-
-
-def test_what_had_nothing_to_do_in_its_batch_is_told_the_same_for_ever(
-    manager: VolumeManager,
-) -> None:
-    async def scenario() -> list[Any]:
-        async with live(manager.recorder) as log:
-            volume_id = await available(log)
-            asks = (ask(log, delete, key, id=volume_id) for key in ("one", "two"))
-            _, second = await asyncio.gather(*asks)
-        async with live(manager.recorder) as log:
-            return [second, await ask(log, delete, "two", id=volume_id)]
-
-    first, again = asyncio.run(scenario())
-
-    assert first["status"] == "deleting"
-    assert again == first
-
-
 def test_what_could_not_be_stored_is_forgotten(
     manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -495,15 +359,6 @@ def test_what_could_not_be_stored_is_forgotten(
 
     assert (shown["status"], shown["version"]) == ("available", 2)
     assert reserved["version"] == 3
-
-
-async def back(log: Log) -> None:
-    """Return once the log has noticed that its database answers."""
-
-    async def reached() -> bool:
-        return not log.age
-
-    await eventually(reached)
 
 
 def test_a_repeat_that_cannot_be_looked_up_takes_nobody_with_it(
@@ -579,38 +434,6 @@ def test_what_was_given_up_keeps_nobody_waiting(
     assert asyncio.run(scenario())["status"] == "creating"
 
 
-def test_memory_is_bounded(
-    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def scenario() -> list[int]:
-        async with live(manager.recorder, live=10) as log:
-            ids = [await available(log) for _ in range(30)]
-            await asyncio.gather(*(ask(log, show, id=i) for i in ids))
-            await asyncio.gather(*(ask(log, show, id=str(uuid4())) for _ in range(30)))
-            await asyncio.gather(
-                *(ask(log, update, f"key-{i}", id=i, name="new") for i in ids)
-            )
-            with monkeypatch.context() as patch:
-                by_thread(patch)
-                patch.setattr(manager.recorder, "append", unreachable)
-                await asyncio.gather(
-                    *(ask(log, delete, id=i) for i in ids), return_exceptions=True
-                )
-            await back(log)
-            await available(log)
-            return [len(log.memory.live), len(log.memory.positions), len(log._keyed)]
-
-    assert max(asyncio.run(scenario())) <= 2 * 10
-
-
-@endpoint("test.reserve_twice", takes=One(), gives=resources.volume)
-def reserve_twice(log: Decision, volume_id: Any) -> Volume:
-    volume = log.get(Volume, volume_id)
-    volume.reserve()
-    volume.reserve()
-    return volume
-
-
 def test_what_is_refused_leaves_nothing_behind(manager: VolumeManager) -> None:
     async def scenario() -> list[Any]:
         async with live(manager.recorder) as log:
@@ -637,26 +460,6 @@ def test_an_unknown_volume_is_not_found_until_it_is_there(
     assert (absent["type"], there["status"]) == ("not-found", "creating")
 
 
-def test_long_looks_at_the_log_hold_up_no_command(manager: VolumeManager) -> None:
-    async def scenario() -> Any:
-        looked = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def look_long() -> None:
-            asyncio.run_coroutine_threadsafe(looked.wait(), loop).result()
-
-        async with live(manager.recorder) as one:
-            volume_id = await available(one)
-        async with live(manager.recorder) as log, asyncio.timeout(5):
-            looks = [asyncio.create_task(log.read(look_long)) for _ in range(4)]
-            shown = await ask(log, show, id=volume_id)
-            looked.set()
-            await asyncio.gather(*looks)
-            return shown
-
-    assert asyncio.run(scenario())["status"] == "available"
-
-
 def test_what_a_decision_raises_is_its_asker_s_alone(manager: VolumeManager) -> None:
     volume_id = uuid4()
 
@@ -670,27 +473,6 @@ def test_what_a_decision_raises_is_its_asker_s_alone(manager: VolumeManager) -> 
             return await ask(log, show, id=str(uuid4()))
 
     assert asyncio.run(scenario())["type"] == "not-found"
-
-
-def test_while_the_database_is_away_nobody_waits_to_read_it(
-    manager: VolumeManager,
-) -> None:
-    looks: list[int] = []
-
-    def look() -> None:
-        looks.append(1)
-        unreachable()
-
-    async def scenario() -> None:
-        async with live(manager.recorder) as log:
-            for _ in range(3):
-                with pytest.raises(Unavailable, match="s ago"):
-                    await log.read(look)
-            await back(log)
-
-    asyncio.run(scenario())
-
-    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("committed", [True, False])
@@ -752,138 +534,31 @@ def test_what_may_come_to_nothing_is_shown_to_nobody(
     assert asyncio.run(scenario()) == ["available", "new" if stored else "", stored]
 
 
-# What was taken back, and is read again
-
-
-class Held:
-    """A function of the recorder that is held up, before its work or after it."""
-
-    def __init__(
-        self,
-        patch: pytest.MonkeyPatch,
-        recorder: Any,
-        name: str,
-        *,
-        after: bool = False,
-    ) -> None:
-        self.reached, self.let_go = threading.Event(), threading.Event()
-        self._do, self._after = getattr(recorder, name), after
-        patch.setattr(recorder, name, self)
-        by_thread(patch)
-
-    def __call__(self, *args: Any) -> Any:
-        done = self._do(*args) if self._after else None
-        self.reached.set()
-        self.let_go.wait(10)
-        return done if self._after else self._do(*args)
-
-
-async def until(flag: threading.Event) -> None:
-    assert await asyncio.to_thread(flag.wait, 5)
-
-
-def sighted(volume_id: str, seen: list[tuple[int, str]]) -> Command:
-    """Return a look at a volume that tells each time which it was shown."""
-
-    def look(decision: Decision) -> Reply:
-        volume = decision.get(Volume, UUID(volume_id))
-        seen.append((volume.version, volume.name))
-        return Reply(b"{}", 0, volume.id, volume.version)
-
-    return asking(look)
-
-
-async def asked_in_turn(*asks: Awaitable[Any]) -> list[asyncio.Future[Any]]:
-    """Return what becomes of commands, which are asked one after another."""
-    going: list[asyncio.Future[Any]] = []
-    for each in asks:
-        going.append(asyncio.ensure_future(each))
-        await asyncio.sleep(0)
-    return going
-
-
-@pytest.mark.parametrize("stage", ["being stored", "waiting"])
-def test_what_is_read_again_has_what_was_decided_and_is_not_stored(
-    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, stage: str
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_who_was_held_up_himself_does_not_call_the_database_away(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any]
 ) -> None:
-    seen: list[tuple[int, str]] = []
+    append, stored = manager.recorder.append, threading.Event()
 
-    async def scenario() -> None:
-        async with live(manager.recorder) as log:
-            volume_id, other = await available(log), await available(log)
-            append = Held(monkeypatch, manager.recorder, "append")
-            first = other if stage == "waiting" else volume_id
-            going = await asked_in_turn(ask(log, update, id=first, name="new"))
-            await until(append.reached)
-            going += await asked_in_turn(
-                ask(log, update, id=volume_id, name="new"),
-                ask(log, reserve_twice, id=volume_id),
-            )
-            looking = log.submit(sighted(volume_id, seen))
-            await eventually(partial(known, log, volume_id))
-            append.let_go.set()
-            await asyncio.gather(looking, *going)
+    def noted(batch: Batch) -> Stored:
+        found = append(batch)
+        stored.set()
+        return found
 
-    asyncio.run(scenario())
-
-    assert seen == [(3, "new")]
-
-
-async def known(log: Log, volume_id: str) -> bool:
-    return UUID(volume_id) in log.memory.live
-
-
-def test_what_was_stored_while_it_was_read_is_read_again(
-    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, str]] = []
-
-    async def scenario() -> None:
+    async def scenario() -> list[Any]:
         async with live(manager.recorder) as log:
             volume_id = await available(log)
-            append = Held(monkeypatch, manager.recorder, "append")
-            histories = Held(monkeypatch, manager.recorder, "histories", after=True)
-            renaming, refused = await asked_in_turn(
-                ask(log, update, id=volume_id, name="new"),
-                ask(log, reserve_twice, id=volume_id),
+            monkeypatch.setattr(module, "AWAY_AFTER", 0.05)
+            by_thread(monkeypatch)
+            monkeypatch.setattr(manager.recorder, "append", noted)
+            going = await asked_in_turn(
+                *(ask(log, update, id=volume_id, name=name) for name in "ab")
             )
-            looking = log.submit(sighted(volume_id, seen))
-            await until(histories.reached)
-            append.let_go.set()
-            await renaming
-            histories.let_go.set()
-            await asyncio.gather(looking, refused)
+            stored.wait(10)
+            time.sleep(0.2)  # noqa: ASYNC251 - as a machine that stands still does
+            return [answer["name"] for answer in await asyncio.gather(*going)]
 
-    asyncio.run(scenario())
-
-    assert seen == [(3, "new")]
-
-
-def test_a_look_is_confirmed_whatever_else_its_batch_has_changed(
-    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def scenario() -> list[Any]:
-        async with live(manager.recorder) as one, live(manager.recorder) as two:
-            volume_id = await available(one)
-            await ask(two, show, id=volume_id)
-            told = await ask(one, update, id=volume_id, name="told")
-            append = Held(monkeypatch, manager.recorder, "append")
-            going = await asked_in_turn(ask(two, create, size_gib=1))
-            await until(append.reached)
-            going += await asked_in_turn(
-                ask(two, show, id=volume_id),
-                ask(two, reserve_twice, id=volume_id),
-                ask(two, update, id=volume_id, description="later"),
-            )
-            await eventually(partial(known, two, volume_id))
-            append.let_go.set()
-            _, shown, _, later = await asyncio.gather(*going)
-            return [told, shown, later]
-
-    told, shown, later = asyncio.run(scenario())
-
-    assert shown["name"] == "told"
-    assert told["version"] <= shown["version"] < later["version"]
+    assert run(scenario()) == ["a", "b"]
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["alone", "of two"])
@@ -930,40 +605,6 @@ def test_callers_that_race_read_what_they_wrote_and_nothing_that_never_was(
     assert told == [(version, names[version]) for version, _ in told]
 
 
-def test_who_watches_sees_nothing_that_was_decided_beside_a_late_commit(
-    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, str]] = []
-
-    def look(now: Any, _: Any, __: int) -> None:
-        seen.append((now.version, now.name))
-
-    async def lost(log: Log) -> bool:
-        return log.age > 0
-
-    async def scenario() -> None:
-        async with live(manager.recorder) as log:
-            volume_id = await available(log)
-            append = Held(monkeypatch, manager.recorder, "append")
-            monkeypatch.setattr(module, "AWAY_AFTER", 0.05)
-            going = await asked_in_turn(ask(log, update, id=volume_id, name="late"))
-            await eventually(partial(lost, log))
-            monkeypatch.setattr(module, "AWAY_AFTER", 10.0)
-            await asyncio.sleep(0.1)
-            await back(log)
-            with log.watching(UUID(volume_id), look):
-                going += await asked_in_turn(
-                    ask(log, update, id=volume_id, name="beside")
-                )
-                await eventually(partial(known, log, volume_id))
-                append.let_go.set()
-                await asyncio.gather(*going)
-
-    asyncio.run(scenario())
-
-    assert seen == [(4, "beside")]
-
-
 def test_what_a_look_raises_is_confirmed_like_any_answer(
     manager: VolumeManager,
 ) -> None:
@@ -980,190 +621,6 @@ def test_what_a_look_raises_is_confirmed_like_any_answer(
     asyncio.run(scenario())
 
     assert seen == [(1, "")]
-
-
-def test_an_attachment_that_was_not_there_is_looked_for_anew(
-    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def scenario() -> Any:
-        async with live(manager.recorder) as one, live(manager.recorder) as two:
-            volume_id, chosen = await available(one), str(uuid4())
-            await ask(two, show, id=volume_id)
-            await ask(one, update, id=volume_id, name="new")
-            asked = {"id": chosen, "volume_id": volume_id, "host": "node-1"}
-            with monkeypatch.context() as patch:
-                patch.setattr(Log, "MOST_ATTEMPTS", 0)
-                with pytest.raises(Contended):
-                    await ask(two, reserve, **asked)
-            await ask(one, reserve, **asked)
-            return await ask(two, show_attachment, id=chosen)
-
-    assert asyncio.run(scenario())["status"] == "reserved"
-
-
-# Room
-
-
-@NUMBERS
-def test_the_last_room_is_given_once(manager: VolumeManager, number: int) -> None:
-    async def scenario() -> list[Any]:
-        async with lives(manager.recorder, number, total_gib=20) as logs:
-            asks = (ask(log, create, size_gib=1) for _ in range(25) for log in logs)
-            return await asyncio.gather(*asks)
-
-    answers = asyncio.run(scenario())
-
-    made = Counter(a["status"] for a in answers)
-    assert made == {"creating": 20, 409: 25 * number - 20}
-    assert {a["type"] for a in answers if a["status"] == 409} == {"no-capacity"}
-    assert manager.recorder.allocated() == {"files": 20}
-
-
-def test_growing_takes_room_like_making(manager: VolumeManager) -> None:
-    async def scenario() -> list[Any]:
-        async with (
-            live(manager.recorder, total_gib=20) as one,
-            live(manager.recorder, total_gib=20) as two,
-        ):
-            ids = [await available(one) for _ in range(10)]
-            asks = (
-                ask(log, extend, id=volume_id, size_gib=3)
-                for volume_id, log in zip(ids, (one, two) * 5, strict=True)
-            )
-            return await asyncio.gather(*asks)
-
-    answers = asyncio.run(scenario())
-
-    assert Counter(a["status"] for a in answers) == {"extending": 5, 409: 5}
-    assert manager.recorder.allocated() == {"files": 20}
-
-
-THIN = msgspec.structs.replace(
-    capabilities(10), thin_provisioning_support=True, max_over_subscription_ratio=2.0
-)
-SOLID = {"solid": {"provisioning:type": "thick"}}
-
-
-def thin(log: Log) -> Log:
-    log.room.know("files", Measured(THIN, *WORKING, datetime.now(UTC)))
-    return log
-
-
-@pytest.mark.parametrize(
-    ("used", "kinds", "made"),
-    [
-        (10, ["solid", None], [False, True]),
-        (9, ["solid", None], [True, True]),
-        (9, [None, "solid"], [True, False]),
-    ],
-)
-def test_a_thick_volume_on_thin_storage_is_within_its_own_limit(
-    manager: VolumeManager, used: int, kinds: list[str | None], made: list[bool]
-) -> None:
-    async def scenario() -> list[Any]:
-        one, two = (live(manager.recorder, room=Room(volume_types=SOLID)) for _ in "ab")
-        async with one as one_log, two as other:
-            await ask(thin(one_log), create, size_gib=used)
-            # The other has not heard of it.
-            asks = (
-                ask(thin(other), create, size_gib=1, volume_type=kind) for kind in kinds
-            )
-            return await asyncio.gather(*asks)
-
-    answers = asyncio.run(scenario())
-
-    assert ["id" in answer for answer in answers] == made
-    assert manager.recorder.allocated() == {"files": used + sum(made)}
-
-
-def test_what_is_given_back_beside_it_lets_nothing_past_its_limit(
-    manager: VolumeManager,
-) -> None:
-    async def scenario() -> Any:
-        one, two = (live(manager.recorder, room=Room(volume_types=SOLID)) for _ in "ab")
-        async with one as one_log, two as other:
-            asked = await ask(thin(other), create, size_gib=3)
-            await ask(thin(one_log), create, size_gib=15)
-            # The other has not heard of it.
-            _, answer = await asyncio.gather(
-                fail(other, asked["id"], 1),
-                ask(other, create, size_gib=3, volume_type="solid"),
-            )
-            return answer
-
-    refused = asyncio.run(scenario())
-
-    assert refused["type"] == "no-capacity"
-    assert manager.recorder.allocated() == {"files": 15}
-
-
-async def made(log: Log) -> str:
-    return await available(log, size_gib=3)
-
-
-async def grown_in_vain(log: Log) -> str:
-    volume_id = await made(log)
-    await ask(log, extend, id=volume_id, size_gib=9)
-    await fail(log, volume_id, 3)
-    return volume_id
-
-
-async def fail(log: Log, volume_id: str, intent: int) -> None:
-    await report(log, volume_id, intent, NotDone("broken", "it broke"))
-
-
-async def deleted(log: Log) -> str:
-    volume_id = await grown_in_vain(log)
-    asked = await ask(log, delete, id=volume_id)
-    await report(log, volume_id, asked["version"])
-    return volume_id
-
-
-async def failed(log: Log) -> str:
-    volume_id: str = (await ask(log, create, size_gib=7))["id"]
-    await fail(log, volume_id, 1)
-    return volume_id
-
-
-async def failed_and_deleted(log: Log) -> str:
-    volume_id = await failed(log)
-    asked = await ask(log, delete, id=volume_id)
-    await report(log, volume_id, asked["version"])
-    return volume_id
-
-
-@pytest.mark.parametrize(
-    ("lived", "taken"),
-    [(made, 3), (grown_in_vain, 3), (deleted, 0), (failed, 0), (failed_and_deleted, 0)],
-)
-def test_what_is_not_used_is_given_back_exactly(
-    manager: VolumeManager, lived: Callable[[Any], Any], taken: int
-) -> None:
-    async def scenario() -> Any:
-        async with live(manager.recorder, total_gib=10) as log:
-            await lived(log)
-            return log.room.taken("files")
-
-    assert asyncio.run(scenario()) == taken
-    assert manager.recorder.allocated().get("files", 0) == taken
-
-
-def test_room_that_another_replica_gave_back_is_there(manager: VolumeManager) -> None:
-    async def scenario() -> list[Any]:
-        async with (
-            live(manager.recorder, total_gib=1) as one,
-            live(manager.recorder, total_gib=1) as two,
-        ):
-            answers = []
-            for log, other in ((one, two), (two, one)) * 2:
-                volume_id = await available(log)
-                answers += [await ask(other, create, size_gib=1) for _ in range(2)]
-                asked = await ask(log, delete, id=volume_id)
-                await report(log, volume_id, asked["version"])
-            return answers
-
-    assert [a["type"] for a in asyncio.run(scenario())] == ["no-capacity"] * 8
-    assert manager.recorder.allocated() == {"files": 0}
 
 
 # Following
@@ -1185,40 +642,3 @@ def test_a_follower_sees_every_event_once_and_in_order(manager: VolumeManager) -
 
     assert seen == list(range(1, written + 1))
     assert len(list(verified(manager.recorder))) == written
-
-
-def without_its_beginning(key: UUID) -> bytes:
-    """Return what would be the end of something that is not there."""
-    volume = Volume.create(key, size_gib=1, backend=BACKEND)
-    volume.report(1, Done(location="/volumes/db"))
-    ended = volume.collect_events()[-1]
-    return encode(msgspec.structs.replace(ended, originator_version=1))
-
-
-@pytest.mark.parametrize(
-    ("topic", "state_of"),
-    [
-        ("volume.created", lambda _: b"{}"),
-        ("volume.created", lambda _: b'{"name":"\xff"}'),
-        ("volume.creation_finished", without_its_beginning),
-    ],
-    ids=["no fields", "no text", "no beginning"],
-)
-def test_what_cannot_be_read_of_one_volume_stops_no_other_command(
-    manager: VolumeManager, topic: str, state_of: Callable[[UUID], bytes]
-) -> None:
-    key = uuid4()
-    poison = StoredEvent(key, 1, topic, state_of(key))
-
-    async def scenario() -> list[Any]:
-        async with live(manager.recorder) as log:
-            good = await available(log)
-            await asyncio.to_thread(manager.recorder.insert_events, [poison])
-        async with live(manager.recorder) as log:
-            asked = [ask(log, show, id=str(i)) for i in (key, good)]
-            return [*await asyncio.gather(*asked), await ask(log, show, id=str(key))]
-
-    poisoned, shown, again = asyncio.run(scenario())
-
-    assert (poisoned["type"], again["type"]) == ("fault", "fault")
-    assert shown["status"] == "available"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,9 +20,19 @@ from domain.log import replayed
 from domain.volume import Volume
 from domain.volume_status import Status
 from service.deciding.log import Log
+from service.deciding.room import Measured, Room
 from service.endpoints.volumes import create, delete, extend
 from service.manager import VolumeManager
-from service.testing.deciding import ask, live, report
+from service.testing.deciding import (
+    NUMBERS,
+    WORKING,
+    ask,
+    available,
+    capabilities,
+    live,
+    lives,
+    report,
+)
 
 ROOM = 12  # GiB
 S = Status
@@ -126,3 +140,167 @@ async def emptied(log: Log, recorder: LogRecorder, ids: list[UUID]) -> None:
             await report(log, volume_id, intent, backend=volume.backend)
     for volume in volumes(recorder, ids):  # one that was being deleted before
         await DEEDS["done"](log, volume, 0)
+
+
+@NUMBERS
+def test_the_last_room_is_given_once(manager: VolumeManager, number: int) -> None:
+    async def scenario() -> list[Any]:
+        async with lives(manager.recorder, number, total_gib=20) as logs:
+            asks = (ask(log, create, size_gib=1) for _ in range(25) for log in logs)
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    made = Counter(a["status"] for a in answers)
+    assert made == {"creating": 20, 409: 25 * number - 20}
+    assert {a["type"] for a in answers if a["status"] == 409} == {"no-capacity"}
+    assert manager.recorder.allocated() == {"files": 20}
+
+
+def test_growing_takes_room_like_making(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with (
+            live(manager.recorder, total_gib=20) as one,
+            live(manager.recorder, total_gib=20) as two,
+        ):
+            ids = [await available(one) for _ in range(10)]
+            asks = (
+                ask(log, extend, id=volume_id, size_gib=3)
+                for volume_id, log in zip(ids, (one, two) * 5, strict=True)
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert Counter(a["status"] for a in answers) == {"extending": 5, 409: 5}
+    assert manager.recorder.allocated() == {"files": 20}
+
+
+THIN = msgspec.structs.replace(
+    capabilities(10), thin_provisioning_support=True, max_over_subscription_ratio=2.0
+)
+
+
+SOLID = {"solid": {"provisioning:type": "thick"}}
+
+
+def thin(log: Log) -> Log:
+    log.room.know("files", Measured(THIN, *WORKING, datetime.now(UTC)))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("used", "kinds", "made"),
+    [
+        (10, ["solid", None], [False, True]),
+        (9, ["solid", None], [True, True]),
+        (9, [None, "solid"], [True, False]),
+    ],
+)
+def test_a_thick_volume_on_thin_storage_is_within_its_own_limit(
+    manager: VolumeManager, used: int, kinds: list[str | None], made: list[bool]
+) -> None:
+    async def scenario() -> list[Any]:
+        one, two = (live(manager.recorder, room=Room(volume_types=SOLID)) for _ in "ab")
+        async with one as one_log, two as other:
+            await ask(thin(one_log), create, size_gib=used)
+            # The other has not heard of it.
+            asks = (
+                ask(thin(other), create, size_gib=1, volume_type=kind) for kind in kinds
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(scenario())
+
+    assert ["id" in answer for answer in answers] == made
+    assert manager.recorder.allocated() == {"files": used + sum(made)}
+
+
+def test_what_is_given_back_beside_it_lets_nothing_past_its_limit(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> Any:
+        one, two = (live(manager.recorder, room=Room(volume_types=SOLID)) for _ in "ab")
+        async with one as one_log, two as other:
+            asked = await ask(thin(other), create, size_gib=3)
+            await ask(thin(one_log), create, size_gib=15)
+            # The other has not heard of it.
+            _, answer = await asyncio.gather(
+                fail(other, asked["id"], 1),
+                ask(other, create, size_gib=3, volume_type="solid"),
+            )
+            return answer
+
+    refused = asyncio.run(scenario())
+
+    assert refused["type"] == "no-capacity"
+    assert manager.recorder.allocated() == {"files": 15}
+
+
+async def made(log: Log) -> str:
+    return await available(log, size_gib=3)
+
+
+async def grown_in_vain(log: Log) -> str:
+    volume_id = await made(log)
+    await ask(log, extend, id=volume_id, size_gib=9)
+    await fail(log, volume_id, 3)
+    return volume_id
+
+
+async def fail(log: Log, volume_id: str, intent: int) -> None:
+    await report(log, volume_id, intent, NotDone("broken", "it broke"))
+
+
+async def deleted(log: Log) -> str:
+    volume_id = await grown_in_vain(log)
+    asked = await ask(log, delete, id=volume_id)
+    await report(log, volume_id, asked["version"])
+    return volume_id
+
+
+async def failed(log: Log) -> str:
+    volume_id: str = (await ask(log, create, size_gib=7))["id"]
+    await fail(log, volume_id, 1)
+    return volume_id
+
+
+async def failed_and_deleted(log: Log) -> str:
+    volume_id = await failed(log)
+    asked = await ask(log, delete, id=volume_id)
+    await report(log, volume_id, asked["version"])
+    return volume_id
+
+
+@pytest.mark.parametrize(
+    ("lived", "taken"),
+    [(made, 3), (grown_in_vain, 3), (deleted, 0), (failed, 0), (failed_and_deleted, 0)],
+)
+def test_what_is_not_used_is_given_back_exactly(
+    manager: VolumeManager, lived: Callable[[Any], Any], taken: int
+) -> None:
+    async def scenario() -> Any:
+        async with live(manager.recorder, total_gib=10) as log:
+            await lived(log)
+            return log.room.taken("files")
+
+    assert asyncio.run(scenario()) == taken
+    assert manager.recorder.allocated().get("files", 0) == taken
+
+
+def test_room_that_another_replica_gave_back_is_there(manager: VolumeManager) -> None:
+    async def scenario() -> list[Any]:
+        async with (
+            live(manager.recorder, total_gib=1) as one,
+            live(manager.recorder, total_gib=1) as two,
+        ):
+            answers = []
+            for log, other in ((one, two), (two, one)) * 2:
+                volume_id = await available(log)
+                answers += [await ask(other, create, size_gib=1) for _ in range(2)]
+                asked = await ask(log, delete, id=volume_id)
+                await report(log, volume_id, asked["version"])
+            return answers
+
+    assert [a["type"] for a in asyncio.run(scenario())] == ["no-capacity"] * 8
+    assert manager.recorder.allocated() == {"files": 0}

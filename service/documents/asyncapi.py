@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -217,6 +218,9 @@ def structs(kinds: Iterable[type[Any]]) -> tuple[dict[type[Any], Any], Document]
     found, parts = msgspec.json.schema_components(
         listed, ref_template="#/components/schemas/{name}"
     )
+    for part in parts.values():  # Python before 3.13 leaves docstrings indented
+        if "description" in part:
+            part["description"] = cleandoc(part["description"])
     return dict(zip(listed, found, strict=True)), dict(parts)
 
 

@@ -47,6 +47,15 @@ def test_nothing_is_referred_to_that_is_not_there() -> None:
             found = found[key]
 
 
+def test_descriptions_are_indented_by_nothing() -> None:
+    """Markdown would make code of what is."""
+    parts = asyncapi.document()["components"]["schemas"].values()
+    lines = [line for p in parts for line in p.get("description", "").splitlines()]
+
+    assert len(lines) > len(parts)
+    assert [line for line in lines if line.startswith(" ")] == []
+
+
 def test_whatever_is_shown_is_described() -> None:
     commands = [each for each in ENDPOINTS if isinstance(each, Endpoint)]
     shown = {get_type_hints(each.gives)["return"] for each in commands}

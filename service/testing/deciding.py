@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from threading import Event as Flag
@@ -13,6 +14,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from eventsourcing.persistence import OperationalError
 
 from adapters.jetstream.reporting import Report
 from adapters.postgres.appending import Appender
@@ -21,16 +23,23 @@ from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done, NotDone
 from domain.capabilities import Capabilities
 from domain.provenance import Provenance
+from domain.volume import Volume
+from projections import resources
+from service.deciding.command import Command, Decision, Reply, asking
 from service.deciding.log import Log
 from service.deciding.room import Measured
 from service.endpoints.agents import from_agent, reporting, take_over
-from service.endpoints.endpoint import Endpoint
-from service.endpoints.volumes import create
+from service.endpoints.endpoint import Endpoint, endpoint
+from service.endpoints.volumes import One, create
+from service.manager import VolumeManager
 from service.messages.headers import NOTHING, Headers
+from service.testing.callers import eventually
 from service.testing.programs import BACKEND
 
 LEASE = 1
+EMPTY = 1  # the position of the backend's lease, which every log begins with
 WORKING = True, None
+NUMBERS = pytest.mark.parametrize("number", [2, 4], ids=["of two", "of four"])
 
 
 def capabilities(total_gib: float) -> Capabilities:
@@ -159,3 +168,84 @@ def following(recorder: LogRecorder) -> Iterator[list[int]]:
         over.set()
         following.join(30)
         follower.stop()
+
+
+def last(manager: VolumeManager) -> int:
+    """Return how many events there are behind those that every log begins with."""
+    return (manager.recorder.max_notification_id() or 0) - EMPTY
+
+
+def unreachable(*_: Any, **__: Any) -> Any:
+    """Be a database that is away."""
+    raise OperationalError("gone")
+
+
+async def back(log: Log) -> None:
+    """Return once the log has noticed that its database answers."""
+
+    async def reached() -> bool:
+        return not log.age
+
+    await eventually(reached)
+
+
+@endpoint("test.reserve_twice", takes=One(), gives=resources.volume)
+def reserve_twice(log: Decision, volume_id: Any) -> Volume:
+    """Record something, and then be refused."""
+    volume = log.get(Volume, volume_id)
+    volume.reserve()
+    volume.reserve()
+    return volume
+
+
+class Held:
+    """A function of the recorder that is held up, before its work or after it."""
+
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        recorder: Any,
+        name: str,
+        *,
+        after: bool = False,
+    ) -> None:
+        self.reached, self.let_go = Flag(), Flag()
+        self._do, self._after = getattr(recorder, name), after
+        patch.setattr(recorder, name, self)
+        by_thread(patch)
+
+    def __call__(self, *args: Any) -> Any:
+        done = self._do(*args) if self._after else None
+        self.reached.set()
+        self.let_go.wait(10)
+        return done if self._after else self._do(*args)
+
+
+async def until(flag: Flag) -> None:
+    """Return once a thread has set the flag."""
+    assert await asyncio.to_thread(flag.wait, 5)
+
+
+def sighted(volume_id: str, seen: list[tuple[int, str]]) -> Command:
+    """Return a look at a volume that tells each time which it was shown."""
+
+    def look(decision: Decision) -> Reply:
+        volume = decision.get(Volume, UUID(volume_id))
+        seen.append((volume.version, volume.name))
+        return Reply(b"{}", 0, volume.id, volume.version)
+
+    return asking(look)
+
+
+async def asked_in_turn(*asks: Awaitable[Any]) -> list[asyncio.Future[Any]]:
+    """Return what becomes of commands, which are asked one after another."""
+    going: list[asyncio.Future[Any]] = []
+    for each in asks:
+        going.append(asyncio.ensure_future(each))
+        await asyncio.sleep(0)
+    return going
+
+
+async def known(log: Log, volume_id: str) -> bool:
+    """Tell whether a volume is in memory."""
+    return UUID(volume_id) in log.memory.live
