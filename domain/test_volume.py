@@ -161,6 +161,37 @@ def test_unreserving_leaves_named_holds_alone() -> None:
     assert volume.status == Status.RESERVED
 
 
+def let_in(volume: Volume, host: str = "node-1") -> UUID:
+    """Reserve for nobody in particular, and let a host reach the volume for it."""
+    volume.reserve()
+    attachment_id = [*volume.attachments][-1]
+    volume.connect(attachment_id, {"host": host})
+    settle(volume, DONE)
+    return attachment_id
+
+
+def test_unreserving_takes_the_way_back_that_a_host_was_given() -> None:
+    volume = available()
+    attachment_id = let_in(volume)
+
+    volume.unreserve()
+
+    assert volume.attachments[attachment_id].status == AttachStatus.DETACHING
+    settle(volume, DONE)
+    assert (volume.status, volume.attachments) == (Status.AVAILABLE, {})
+
+
+def test_unreserving_drops_what_no_host_was_let_in_for_first() -> None:
+    volume = available(multiattach=True)
+    attachment_id = let_in(volume)
+    volume.reserve()
+
+    volume.unreserve()
+
+    assert [*volume.attachments] == [attachment_id]
+    assert not volume.in_flight
+
+
 def test_among_several_holds_the_one_meant_is_named() -> None:
     volume = available(multiattach=True)
     first = connected(volume)

@@ -254,7 +254,7 @@ def reserve(log: Decision, volume_id: UUID) -> Volume:
 
 @endpoint("volume.unreserve", takes=One(), gives=resources.volume)
 def unreserve(log: Decision, volume_id: UUID) -> Volume:
-    """Take back a promise that nobody has claimed."""
+    """Take back a promise that nobody has claimed, and the way that it was given."""
     asked = log.get(Volume, volume_id)
     asked.unreserve()
     return asked
