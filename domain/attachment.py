@@ -119,6 +119,11 @@ class Attachment(msgspec.Struct, frozen=True):
             return self.instance == instance
         return self.instance is None and host is not None and self.host == host
 
+    def may_be_of(self, host: str | None) -> bool:
+        """Tell whether a host may claim it: another may have been let in for it."""
+        let_in = (self.connector or {}).get("host")
+        return not (host and let_in) or host == let_in
+
 
 def reached_from(connector: dict[str, Any] | None) -> str:
     """Return what tells a connector's host from others."""

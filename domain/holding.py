@@ -75,7 +75,7 @@ class Held(VolumeEvents):
             if holder.get("mode") not in (None, own.mode):
                 raise Refused("attach", self.status, [f"attached as {holder['mode']}"])
             return
-        claimed = own or next(iter(self._unclaimed()), None)
+        claimed = own or next((a for a in self._unclaimed() if a.may_be_of(host)), None)
         mode = self._mode("attach", holder.get("mode"), claimed)
         if claimed is None:
             claimed = self._hold(

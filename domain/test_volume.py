@@ -192,6 +192,35 @@ def test_unreserving_drops_what_no_host_was_let_in_for_first() -> None:
     assert not volume.in_flight
 
 
+def test_a_promise_is_not_claimed_by_another_host_than_it_was_connected_from() -> None:
+    volume = available()
+    let_in(volume, "node-1")
+
+    with pytest.raises(Refused, match="cannot attach while attaching, not multiattach"):
+        volume.attach(host="node-2")
+
+
+@pytest.mark.parametrize("holder", [{"host": "node-1"}, {"instance": "web-1"}])
+def test_a_promise_is_claimed_by_the_host_that_it_was_connected_from(
+    holder: dict[str, str],
+) -> None:
+    volume = available()
+    attachment_id = let_in(volume, "node-1")
+
+    volume.attach(**holder)
+
+    assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
+
+
+def test_another_host_has_a_hold_of_its_own_on_a_volume_that_may_be_shared() -> None:
+    volume = available(multiattach=True)
+    let_in(volume, "node-1")
+
+    volume.attach(host="node-2")
+
+    assert [a.host for a in volume.attachments.values()] == [None, "node-2"]
+
+
 def test_among_several_holds_the_one_meant_is_named() -> None:
     volume = available(multiattach=True)
     first = connected(volume)
