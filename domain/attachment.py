@@ -41,6 +41,7 @@ ATTACHMENT = Lifecycle(AttachStatus, [
     ["begin_detaching",    A.ATTACHED,                   A.DETACHING],
     ["roll_detaching",     A.DETACHING,                  A.ATTACHED],
     ["detach",             LIVE,                         A.DETACHED,      "unexported"],
+    ["detach",             A.ERROR_ATTACHING,            "="],
     ["detach",             LIVE,                         A.DETACHING],
     ["look_for_session",   [A.ATTACHING, A.DETACHING],   "="],
     # What a backend reports has happened, so it is never refused.

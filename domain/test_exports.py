@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.aggregate import Done, NotDone
+from domain.attachment import AttachStatus
 from domain.volume import Volume
+from domain.volume_status import Status
 
 DONE = Done(location="/volumes/db", connection={"data": {}})
 FAILED = NotDone("driver_failed", "the target is stuck")
@@ -364,6 +366,37 @@ def test_who_was_turned_away_is_in_nobodys_way() -> None:
     connected(volume, B, NODE_2)
 
     assert volume.connectors == [NODE_2]
+
+
+def turned_away() -> Volume:
+    """Return one whose host was let in, and could not be let in once more."""
+    return settle(connecting(connected(ordinary())), FAILED)
+
+
+@pytest.mark.parametrize(
+    ("result", "status"), [(DONE, None), (FAILED, AttachStatus.ERROR_ATTACHING)]
+)
+def test_who_was_turned_away_is_not_let_in_while_it_goes(
+    result: Done | NotDone, status: AttachStatus | None
+) -> None:
+    volume = turned_away()
+
+    volume.detach(A)
+    meanwhile = volume.connectors, volume.status
+    settle(volume, result)
+
+    assert (volume.connectors, volume.status) == meanwhile == ([], Status.AVAILABLE)
+    assert [a.status for a in volume.attachments.values()] == [*filter(None, [status])]
+
+
+def test_letting_go_twice_of_who_was_turned_away_adds_nothing() -> None:
+    volume = turned_away()
+    volume.detach(A)
+    version = volume.version
+
+    volume.detach(A)
+
+    assert volume.version == version
 
 
 def test_every_way_is_closed_to_who_was_turned_away() -> None:
