@@ -204,6 +204,8 @@ class Held(VolumeEvents):
             given = reached_from(connector) in self.connections
             if not given and not self._being_exported(connector):
                 return
+            # Its initiator may be another by now, and has to go with the way.
+            connector = self._given().get(reached_from(connector), connector)
         self._intend(
             self.ExportRemovalStarted,
             status,

@@ -272,6 +272,15 @@ def test_a_way_stays_for_another_export_of_the_same_initiator() -> None:
     assert (first, shared(volume)) == (True, False)
 
 
+def test_of_a_host_is_taken_what_it_was_given_whatever_its_initiator_is_now() -> None:
+    volume = exported(available())
+
+    volume.unexport(NODE_1 | {"initiator": NODE_2["initiator"]})
+
+    [asked] = volume.in_flight.values()
+    assert asked.connector == NODE_1  # type: ignore[attr-defined]
+
+
 def test_a_way_that_is_still_being_given_is_taken_away_as_well() -> None:
     volume = asked(
         available(), lambda v: v.export(NODE_1), lambda v: v.unexport(NODE_1)
