@@ -123,7 +123,7 @@ class Attachment(msgspec.Struct, frozen=True):
     def may_be_of(self, host: str | None) -> bool:
         """Tell whether a host may claim it: another may have been let in for it."""
         let_in = (self.connector or {}).get("host")
-        return not (host and let_in) or host == let_in
+        return not (host and let_in) or host in (self.host, let_in)
 
 
 def reached_from(connector: dict[str, Any] | None) -> str:

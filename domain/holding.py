@@ -75,6 +75,8 @@ class Held(VolumeEvents):
             if holder.get("mode") not in (None, own.mode):
                 raise Refused("attach", self.status, [f"attached as {holder['mode']}"])
             return
+        if own and not own.may_be_of(host):
+            raise Refused("attach", self.status, [f"reached from {host}"])
         claimed = own or next((a for a in self._unclaimed() if a.may_be_of(host)), None)
         mode = self._mode("attach", holder.get("mode"), claimed)
         if claimed is None:

@@ -212,6 +212,27 @@ def test_a_promise_is_claimed_by_the_host_that_it_was_connected_from(
     assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
 
 
+def test_an_instance_is_attached_where_it_was_connected() -> None:
+    volume = connecting()
+
+    with pytest.raises(Refused, match="not reached from node-2"):
+        volume.attach(instance="web-1", host="node-2")
+    volume.attach(instance="web-1", host="node-1")
+
+    assert volume.status == Status.IN_USE
+
+
+def test_a_host_may_call_itself_otherwise_than_its_caller_does() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), host="compute-1")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, DONE)
+
+    volume.attach(host="compute-1")
+
+    assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
+
+
 def test_another_host_has_a_hold_of_its_own_on_a_volume_that_may_be_shared() -> None:
     volume = available(multiattach=True)
     let_in(volume, "node-1")
