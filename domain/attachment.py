@@ -41,6 +41,7 @@ ATTACHMENT = Lifecycle(AttachStatus, [
     ["begin_detaching",    A.ATTACHED,                   A.DETACHING],
     ["roll_detaching",     A.DETACHING,                  A.ATTACHED],
     ["detach",             LIVE,                         A.DETACHED,      "unexported"],
+    ["detach",             A.ERROR_ATTACHING,            "="],
     ["detach",             LIVE,                         A.DETACHING],
     ["look_for_session",   [A.ATTACHING, A.DETACHING],   "="],
     # What a backend reports has happened, so it is never refused.
@@ -118,6 +119,11 @@ class Attachment(msgspec.Struct, frozen=True):
         if instance is not None:
             return self.instance == instance
         return self.instance is None and host is not None and self.host == host
+
+    def may_be_of(self, host: str | None) -> bool:
+        """Tell whether a host may claim it: another may have been let in for it."""
+        let_in = (self.connector or {}).get("host")
+        return not (host and let_in) or host in (self.host, let_in)
 
 
 def reached_from(connector: dict[str, Any] | None) -> str:

@@ -55,10 +55,16 @@ class Held(VolumeEvents):
         self._hold("reserve", self._next_id(), AttachStatus.ATTACHING)
 
     def unreserve(self) -> None:
-        """Take back a promise without a name; where there is none, nothing is done."""
-        unclaimed = self._unclaimed()
-        if unclaimed and unclaimed.unexported:
-            self._release("unreserve", unclaimed, "unreserved")
+        """Take back a promise without a name; where there is none, nothing is done.
+
+        Of several, one goes that no backend was asked about. Where a host was let in
+        for the last, that is undone first.
+        """
+        unclaimed = sorted(self._unclaimed(), key=lambda each: not each.unexported)
+        if unclaimed and unclaimed[0].unexported:
+            self._release("unreserve", unclaimed[0], "unreserved")
+        elif unclaimed:
+            self.detach(unclaimed[0].id)
 
     def attach(self, **holder: Unpack[Holder]) -> None:
         """Attach to the holder at once; one that is attached already stays so."""
@@ -69,7 +75,9 @@ class Held(VolumeEvents):
             if holder.get("mode") not in (None, own.mode):
                 raise Refused("attach", self.status, [f"attached as {holder['mode']}"])
             return
-        claimed = own or self._unclaimed()
+        if own and not own.may_be_of(host):
+            raise Refused("attach", self.status, [f"reached from {host}"])
+        claimed = own or next((a for a in self._unclaimed() if a.may_be_of(host)), None)
         mode = self._mode("attach", holder.get("mode"), claimed)
         if claimed is None:
             claimed = self._hold(
@@ -198,6 +206,8 @@ class Held(VolumeEvents):
             given = reached_from(connector) in self.connections
             if not given and not self._being_exported(connector):
                 return
+            # Its initiator may be another by now, and has to go with the way.
+            connector = self._given().get(reached_from(connector), connector)
         self._intend(
             self.ExportRemovalStarted,
             status,
@@ -440,9 +450,9 @@ class Held(VolumeEvents):
             return attachment
         raise Refused(command, self.status, ["attached"])
 
-    def _unclaimed(self) -> Attachment | None:
+    def _unclaimed(self) -> list[Attachment]:
         found = (a for a in self.attachments.values() if a.nameless)
-        return next((a for a in found if a.status is AttachStatus.ATTACHING), None)
+        return [a for a in found if a.status is AttachStatus.ATTACHING]
 
     def _held_by(self, instance: str | None, host: str | None) -> Attachment | None:
         holds = (a for a in self.attachments.values() if a.held_by(instance, host))

@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.aggregate import Done, NotDone
+from domain.attachment import AttachStatus
 from domain.volume import Volume
+from domain.volume_status import Status
 
 DONE = Done(location="/volumes/db", connection={"data": {}})
 FAILED = NotDone("driver_failed", "the target is stuck")
@@ -270,6 +272,15 @@ def test_a_way_stays_for_another_export_of_the_same_initiator() -> None:
     assert (first, shared(volume)) == (True, False)
 
 
+def test_of_a_host_is_taken_what_it_was_given_whatever_its_initiator_is_now() -> None:
+    volume = exported(available())
+
+    volume.unexport(NODE_1 | {"initiator": NODE_2["initiator"]})
+
+    [asked] = volume.in_flight.values()
+    assert asked.connector == NODE_1  # type: ignore[attr-defined]
+
+
 def test_a_way_that_is_still_being_given_is_taken_away_as_well() -> None:
     volume = asked(
         available(), lambda v: v.export(NODE_1), lambda v: v.unexport(NODE_1)
@@ -364,6 +375,37 @@ def test_who_was_turned_away_is_in_nobodys_way() -> None:
     connected(volume, B, NODE_2)
 
     assert volume.connectors == [NODE_2]
+
+
+def turned_away() -> Volume:
+    """Return one whose host was let in, and could not be let in once more."""
+    return settle(connecting(connected(ordinary())), FAILED)
+
+
+@pytest.mark.parametrize(
+    ("result", "status"), [(DONE, None), (FAILED, AttachStatus.ERROR_ATTACHING)]
+)
+def test_who_was_turned_away_is_not_let_in_while_it_goes(
+    result: Done | NotDone, status: AttachStatus | None
+) -> None:
+    volume = turned_away()
+
+    volume.detach(A)
+    meanwhile = volume.connectors, volume.status
+    settle(volume, result)
+
+    assert (volume.connectors, volume.status) == meanwhile == ([], Status.AVAILABLE)
+    assert [a.status for a in volume.attachments.values()] == [*filter(None, [status])]
+
+
+def test_letting_go_twice_of_who_was_turned_away_adds_nothing() -> None:
+    volume = turned_away()
+    volume.detach(A)
+    version = volume.version
+
+    volume.detach(A)
+
+    assert volume.version == version
 
 
 def test_every_way_is_closed_to_who_was_turned_away() -> None:

@@ -161,6 +161,87 @@ def test_unreserving_leaves_named_holds_alone() -> None:
     assert volume.status == Status.RESERVED
 
 
+def let_in(volume: Volume, host: str = "node-1") -> UUID:
+    """Reserve for nobody in particular, and let a host reach the volume for it."""
+    volume.reserve()
+    attachment_id = [*volume.attachments][-1]
+    volume.connect(attachment_id, {"host": host})
+    settle(volume, DONE)
+    return attachment_id
+
+
+def test_unreserving_takes_the_way_back_that_a_host_was_given() -> None:
+    volume = available()
+    attachment_id = let_in(volume)
+
+    volume.unreserve()
+
+    assert volume.attachments[attachment_id].status == AttachStatus.DETACHING
+    settle(volume, DONE)
+    assert (volume.status, volume.attachments) == (Status.AVAILABLE, {})
+
+
+def test_unreserving_drops_what_no_host_was_let_in_for_first() -> None:
+    volume = available(multiattach=True)
+    attachment_id = let_in(volume)
+    volume.reserve()
+
+    volume.unreserve()
+
+    assert [*volume.attachments] == [attachment_id]
+    assert not volume.in_flight
+
+
+def test_a_promise_is_not_claimed_by_another_host_than_it_was_connected_from() -> None:
+    volume = available()
+    let_in(volume, "node-1")
+
+    with pytest.raises(Refused, match="cannot attach while attaching, not multiattach"):
+        volume.attach(host="node-2")
+
+
+@pytest.mark.parametrize("holder", [{"host": "node-1"}, {"instance": "web-1"}])
+def test_a_promise_is_claimed_by_the_host_that_it_was_connected_from(
+    holder: dict[str, str],
+) -> None:
+    volume = available()
+    attachment_id = let_in(volume, "node-1")
+
+    volume.attach(**holder)
+
+    assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
+
+
+def test_an_instance_is_attached_where_it_was_connected() -> None:
+    volume = connecting()
+
+    with pytest.raises(Refused, match="not reached from node-2"):
+        volume.attach(instance="web-1", host="node-2")
+    volume.attach(instance="web-1", host="node-1")
+
+    assert volume.status == Status.IN_USE
+
+
+def test_a_host_may_call_itself_otherwise_than_its_caller_does() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), host="compute-1")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, DONE)
+
+    volume.attach(host="compute-1")
+
+    assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
+
+
+def test_another_host_has_a_hold_of_its_own_on_a_volume_that_may_be_shared() -> None:
+    volume = available(multiattach=True)
+    let_in(volume, "node-1")
+
+    volume.attach(host="node-2")
+
+    assert [a.host for a in volume.attachments.values()] == [None, "node-2"]
+
+
 def test_among_several_holds_the_one_meant_is_named() -> None:
     volume = available(multiattach=True)
     first = connected(volume)

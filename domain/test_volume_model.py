@@ -10,15 +10,22 @@ from uuid import UUID
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from domain import log
 from domain.aggregate import Done, Event, NotDone, NotInFlight
+from domain.attachment import AttachStatus, connector_mode, same_way
 from domain.holding import UnknownAttachment, strongest
 from domain.lifecycle import Refused
 from domain.provenance import MOMENT, Moment, Provenance
 from domain.volume import Undersized, Volume
-from domain.volume_status import AT_REST, SHOWN, UNDER_WAY, Status
+from domain.volume_status import AT_REST, GOING, SHOWN, UNDER_WAY, Status
 
 INSTANCES = st.sampled_from(["web-1", "web-2"])
 HOSTS = st.sampled_from(["node-1", "node-2"])
@@ -32,6 +39,7 @@ RESULTS = st.sampled_from(
         NotDone("busy", "in use", busy=True),
     ]
 )
+ENOUGH = 12  # events of a volume before it may go, or most would be soon gone
 
 
 class AnyVolume(RuleBasedStateMachine):
@@ -42,6 +50,16 @@ class AnyVolume(RuleBasedStateMachine):
         MOMENT.set(Moment(datetime(2026, 1, 1, tzinfo=UTC), Provenance("model")))
         self.volume = Volume.create(UUID(int=99), size_gib=1, backend="files")
         self.history: list[Event] = []
+
+    @initialize(multiattach=st.booleans(), made=st.sampled_from([True, True, False]))
+    def begin(self, *, multiattach: bool, made: bool) -> None:
+        """Have it made, mostly, or most commands would be for nothing."""
+        self.volume = Volume.create(
+            UUID(int=99), size_gib=1, backend="files", multiattach=multiattach
+        )
+        if made:
+            self.volume.report(1, Done(location="/volumes/db"))
+        self.history += self.volume.collect_events()
 
     @rule(data=st.data(), result=RESULTS)
     def report(self, data: st.DataObject, result: Done | NotDone) -> None:
@@ -55,6 +73,7 @@ class AnyVolume(RuleBasedStateMachine):
     def extend(self, size_gib: int) -> None:
         self._try(lambda: self.volume.extend(size_gib))
 
+    @precondition(lambda self: len(self.history) > ENOUGH)
     @rule()
     def unmanage(self) -> None:
         held = not self.volume.detached
@@ -69,6 +88,7 @@ class AnyVolume(RuleBasedStateMachine):
             )
         )
 
+    @precondition(lambda self: len(self.history) > ENOUGH)
     @rule(force=st.booleans())
     def delete(self, *, force: bool) -> None:
         held = not self.volume.detached
@@ -85,7 +105,9 @@ class AnyVolume(RuleBasedStateMachine):
 
     @rule()
     def unreserve(self) -> None:
+        promises = self._promised()
         self._try(self.volume.unreserve)
+        assert self._promised() == max(0, promises - 1)
 
     @rule(instance=INSTANCES, mode=MODES)
     def attach(self, instance: str, mode: str | None) -> None:
@@ -149,10 +171,33 @@ class AnyVolume(RuleBasedStateMachine):
 
     @invariant()
     def one_hold_of_an_ordinary_volume_at_a_time_is_attached(self) -> None:
+        if self.volume.multiattach:
+            return
         instances = {a.instance for a in self.volume.attachments.values()}
         assert len(instances - {None}) <= 1 or any(
             a.status == "error_attaching" for a in self.volume.attachments.values()
         )
+
+    @invariant()
+    def nobody_reaches_what_is_disconnected_or_is_about_to(self) -> None:
+        if self.volume.status == Status.AVAILABLE and self.volume.disconnected:
+            ways = Volume.ConnectionStarted, Volume.ExportStarted
+            asked = self.volume.in_flight.values()
+            assert not [intent for intent in asked if isinstance(intent, ways)]
+            assert not self.volume.connectors
+
+    @invariant()
+    def who_is_attached_and_was_told_how_reaches_it(self) -> None:
+        if self.volume.status not in GOING:
+            ways = self.volume.connectors
+            for held in self.volume.attachments.values():
+                if held.connected and held.attached:
+                    assert any(same_way(held.connector, way) for way in ways)
+
+    @invariant()
+    def who_reaches_what_is_read_only_reads(self) -> None:
+        if self.volume.readonly:
+            assert {connector_mode(way) for way in self.volume.connectors} <= {"ro"}
 
     @invariant()
     def nothing_is_gone_and_here(self) -> None:
@@ -170,6 +215,11 @@ class AnyVolume(RuleBasedStateMachine):
         replayed: Any = reduce(lambda before, e: e.mutate(before), read, None)
         assert vars(replayed) == vars(self.volume)
 
+    def _promised(self) -> int:
+        """Return how many holds are promised to whoever attaches next."""
+        held = self.volume.attachments.values()
+        return sum(a.nameless and a.status == AttachStatus.ATTACHING for a in held)
+
     def _some(self, data: st.DataObject) -> UUID:
         known = [*self.volume.attachments, *self.volume.gone, UUID(int=50)]
         return data.draw(st.sampled_from(known))
@@ -185,6 +235,6 @@ class AnyVolume(RuleBasedStateMachine):
 
 
 AnyVolume.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=30, deadline=None
+    max_examples=150, stateful_step_count=50, deadline=None
 )
 TestAnyVolume = AnyVolume.TestCase

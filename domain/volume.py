@@ -114,6 +114,7 @@ class Volume(Held):
         if self.readonly:  # as all that was said of it: it begins anew
             self.record(Volume.Updated, status=self.status, readonly=False)
         asked |= {"backend": backend, "earlier": self.created_at}
+        asked |= {"attempts": [*self.attempts, self.created_at]}
         self.record(Volume.ManagingStarted, status=status, **asked)
 
     def unmanage(self) -> None:

@@ -14,7 +14,7 @@ from domain.aggregate import given
 from domain.attachment import Attachment, AttachStatus, connector_mode, reached_from
 from domain.copying import Copied
 from domain.placement import Basis
-from domain.volume_status import NOT_OURS, Status
+from domain.volume_status import NOT_OURS, NOTHING_TAKEN, Status
 
 
 def with_mode(fields: dict[str, Any]) -> None:
@@ -37,6 +37,7 @@ class VolumeEvents(Copied):
         self.gone: dict[UUID, Attachment] = {}
         self.connections: dict[str, dict[str, Any]] = {}
         self.snapshots: dict[UUID, None] = {}  # the latest last
+        self.attempts: list[datetime] = []  # to take it over, before the last
 
     location: str | None = None
     previous_status: Status | None = None
@@ -80,7 +81,13 @@ class VolumeEvents(Copied):
         def may_take_long(self) -> bool:
             return self.source is not None
 
+        @property
+        def attempts(self) -> list[datetime]:
+            """When it was asked for before this, and may have been done in part."""
+            return []
+
         def apply(self, volume: VolumeEvents) -> None:
+            volume.attempts = self.attempts
             volume.name = self.name
             volume.description = self.description
             volume.project = self.project
@@ -120,13 +127,21 @@ class VolumeEvents(Copied):
     class ManagingStarted(Created, frozen=True, kw_only=True):
         """Storage that is there was named: the backend is to take it over.
 
-        `earlier`: when that was last asked for in vain, or so it seemed.
+        `earlier`: when that was last asked for in vain, or so it seemed; `attempts`:
+        all such times since the backend last had nothing of it for certain.
         """
 
         TOPIC = "volume.managing_started"
         reference: dict[str, str]
         size_gib: int = 0  # known once it is taken over
         earlier: datetime | None = None
+        attempts: list[datetime] = []  # noqa: RUF012
+
+        @property
+        def in_vain(self) -> list[datetime]:
+            """The attempts; an earlier version told of the last alone."""
+            last = [self.earlier] if self.earlier else []
+            return self.attempts or last
 
     class ManagingFinished(aggregate.Outcome, frozen=True, kw_only=True):
         """The storage is the volume's from now on, whole GiB of it."""
@@ -141,6 +156,7 @@ class VolumeEvents(Copied):
             volume.allocated_gib = self.size_gib
             volume.error = None
             volume.refused = False
+            volume.attempts = []
 
     class ManagingFailed(aggregate.Failure, frozen=True, kw_only=True):
         """The backend could not take the storage over, and left it as it was."""
@@ -149,6 +165,8 @@ class VolumeEvents(Copied):
 
         def apply(self, volume: VolumeEvents) -> None:
             volume.refused = False  # unless its code says so
+            # What was taken before is let go of by then.
+            volume.attempts = [] if self.code in NOTHING_TAKEN else volume.attempts
 
     class Updated(aggregate.Event, frozen=True, kw_only=True):
         """What callers say about the volume changed; what is absent did not."""
@@ -377,6 +395,7 @@ class VolumeEvents(Copied):
             volume.allocated_gib = 0
             volume.connections = {}
             volume.error = None
+            volume.attempts = []
 
     class DeletionProgressed(aggregate.Progress, frozen=True, kw_only=True):
         """The storage is being cleared, which may take hours."""

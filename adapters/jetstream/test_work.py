@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from domain.ports import (
     VolumeIsBusy,
     unheard,
 )
-from domain.provenance import MOMENT, Provenance
+from domain.provenance import MOMENT, Moment, Provenance
 from domain.volume import Volume
 from domain.volume_status import ALREADY_MANAGED
 
@@ -88,6 +89,34 @@ def test_what_an_earlier_attempt_took_is_let_go_of_first() -> None:
     volume.manage_again(backend="files", reference=NAMED)
 
     assert asked_for(volume) == [("unmanage", first.isoformat()), "adopt"]
+
+
+def tried(volume: Volume, code: str, day: int) -> str:
+    """Let an attempt fail, and ask again on that day; return when it was asked."""
+    asked_at = volume.created_at.isoformat()
+    again_at = datetime(2026, 1, day, tzinfo=UTC)
+    MOMENT.set(Moment(again_at, Provenance()))
+    volume.report(max(volume.in_flight), NotDone(code, "it was not taken over"))
+    volume.manage_again(backend="files", reference=NAMED)
+    return asked_at
+
+
+def test_what_any_attempt_took_is_let_go_of_first() -> None:
+    volume = managing()
+    first = tried(volume, "deadline", 2)
+    second = tried(volume, "driver_failed", 3)
+
+    asked = asked_for(volume)
+
+    assert asked == [("unmanage", first), ("unmanage", second), "adopt"]
+
+
+def test_what_was_let_go_of_is_let_go_of_no_more() -> None:
+    volume = managing()
+    tried(volume, "deadline", 2)
+    second = tried(volume, ALREADY_MANAGED, 3)  # so it had let go of the first
+
+    assert asked_for(volume) == [("unmanage", second), "adopt"]
 
 
 def test_a_volume_is_let_go_of_once_nobody_reaches_it() -> None:

@@ -99,8 +99,8 @@ def delete(
 
 def adopt(driver: Driver, event: Volume.ManagingStarted, cause: Cause, *_: Any) -> Done:
     """Take the storage over; what an earlier attempt took after all is let go first."""
-    if event.earlier:
-        driver.unmanage(event.originator_id, event.earlier.isoformat())
+    for asked_at in event.in_vain:
+        driver.unmanage(event.originator_id, asked_at.isoformat())
     adopted = driver.adopt(event, cause)
     return Done(location=adopted.location, size_gib=adopted.size_gib)
 

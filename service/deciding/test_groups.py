@@ -18,9 +18,11 @@ from domain.volume_type import VolumeType
 from service.deciding.log import Log
 from service.deciding.room import Measured
 from service.endpoints import group_snapshots, groups, snapshots, volumes
+from service.endpoints.agents import from_agent, take_over
 from service.endpoints.endpoint import Endpoint
 from service.manager import VolumeManager
 from service.testing.deciding import (
+    LEASE,
     WORKING,
     ask,
     available,
@@ -206,6 +208,33 @@ def test_a_member_of_another_type_is_named(manager: VolumeManager) -> None:
 
     why = f"cannot group volume {other} while available, not of type gold"
     assert refused["detail"] == why
+
+
+def test_a_member_that_can_never_be_is_invalid_though_others_cannot_be_now(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log)
+        lease = "other", LEASE, "shelf 1 of node-2", "node-2"
+        await log.submit(from_agent("other", lambda seen: take_over(seen, *lease)))
+        told = Measured(capabilities(10), *WORKING, datetime.now(UTC))
+        log.room.know("other", told)
+        other = (await ask(log, volumes.create, size_gib=1, backend="other"))["id"]
+        made = await ask(log, volumes.create, size_gib=1, backend="files")
+        both: Any = {"id": group_id, "add_volumes": [made["id"], other]}
+        source = {"volume": made["id"]}
+        of: Any = {"source": source, "group_id": group_id, "backend": "other"}
+        return [
+            await ask(log, groups.update, **both),
+            await ask(log, volumes.create, **of),
+        ]
+
+    told = played(manager, scenario)
+
+    assert [[*each.get("errors", ())] for each in told] == [
+        ["add_volumes"],
+        ["backend"],
+    ]
 
 
 def test_a_snapshot_that_no_member_can_be_made_of_is_named(

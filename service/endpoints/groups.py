@@ -189,6 +189,7 @@ def update(
         if volume.backend != group.backend:
             elsewhere = f"{volume.id} is on {volume.backend}, not on {group.backend}."
             raise ValidationError(elsewhere, "add_volumes")
+    for volume in joining:
         with about("volume", volume.id):
             group.check_type(volume.volume_type)
             volume.join(group_id)

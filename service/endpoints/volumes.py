@@ -77,26 +77,26 @@ def create(
     **described: Any,
 ) -> Volume:
     """Ask for a volume that a backend will make, of a snapshot or a volume as well."""
+    if not source and described["size_gib"] is None:
+        raise ValidationError("Missing data for required field.", "size_gib")
+    group = log.get(Group, group_id) if group_id else None
+    if group:
+        described |= {"backend": backend_of(group, described["backend"])}
     if source:
         described = copying.described(log, volume_id, source, described)
-    elif described["size_gib"] is None:
-        raise ValidationError("Missing data for required field.", "size_gib")
-    if group_id:
-        described = joining(log, volume_id, group_id, described)
+    if group:
+        group.check_type(described["volume_type"])
+        group.update(added=[volume_id])
+        described |= {"group_id": group_id}
     placed = placing.place(log, described)
     return log.add(Volume.create(volume_id, **placed))
 
 
-def joining(
-    log: Decision, volume_id: UUID, group_id: UUID, described: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the description of a new volume as its group has it."""
-    group = log.get(Group, group_id)
-    if described["backend"] not in (None, group.backend):
+def backend_of(group: Group, said: str | None) -> str:
+    """Return a group's backend, which is a new member's as well."""
+    if said not in (None, group.backend):
         raise ValidationError(f"Must be its group's, {group.backend}.", "backend")
-    group.check_type(described["volume_type"])
-    group.update(added=[volume_id])
-    return described | {"backend": group.backend, "group_id": group_id}
+    return group.backend
 
 
 @endpoint("volume.show", takes=One(), gives=resources.volume, query=True)
@@ -254,7 +254,7 @@ def reserve(log: Decision, volume_id: UUID) -> Volume:
 
 @endpoint("volume.unreserve", takes=One(), gives=resources.volume)
 def unreserve(log: Decision, volume_id: UUID) -> Volume:
-    """Take back a promise that nobody has claimed."""
+    """Take back a promise that nobody has claimed, and the way that it was given."""
     asked = log.get(Volume, volume_id)
     asked.unreserve()
     return asked

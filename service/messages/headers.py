@@ -26,6 +26,7 @@ SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
+TRACED = 55  # characters of one
 
 
 class Headers(msgspec.Struct, frozen=True):
@@ -93,8 +94,13 @@ def seconds(value: str) -> float:
 
 
 def trace(value: str) -> str:
-    """Return a trace context; what is none is left aside, as W3C asks."""
-    return value if TRACEPARENT.fullmatch(value) else ""
+    """Return a trace context; what is none is left aside, as W3C asks.
+
+    So is what a later version has beyond ours.
+    """
+    known, more = value[:TRACED], value[TRACED:]
+    later = more.startswith("-") and not known.startswith("00")
+    return known if TRACEPARENT.fullmatch(known) and (later or not more) else ""
 
 
 def one_line(text: str) -> str:

@@ -136,7 +136,8 @@ class Connector(fields.Dict):
 
     def _check(self, connector: dict[str, Any]) -> None:
         """Refuse what Holdfast itself would take otherwise than it was meant."""
-        if any(not isinstance(connector.get(n, ""), str) for n in self.IDENTITIES):
+        given = [connector.get(name) for name in self.IDENTITIES]
+        if any(not isinstance(each, str | None) for each in given):
             raise ValidationError("host, initiator and nqn must be text.")
         initiator = connector.get("initiator")
         if initiator and not is_initiator(initiator):

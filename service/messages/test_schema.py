@@ -13,7 +13,9 @@ from service.messages.schema import Connector, Instant
 NODE = {"host": "node-1", "initiator": "iqn.2026-01.example:node-1"}
 
 
-@pytest.mark.parametrize("more", [{}, {"mode": "ro"}, {"mode": None}])
+@pytest.mark.parametrize(
+    "more", [{}, {"mode": "ro"}, {"mode": None}, {"initiator": None, "nqn": None}]
+)
 def test_a_connector_is_taken_as_it_is(more: dict[str, Any]) -> None:
     assert Connector().deserialize(NODE | more) == NODE | more
 
