@@ -14,13 +14,18 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from logging import DEBUG, getLogger
 
 import msgspec
 import uvloop
-from eventsourcing.persistence import PersistenceError
+from eventsourcing.persistence import (
+    InterfaceError,
+    OperationalError,
+    PersistenceError,
+)
 from nats.aio.client import Client
 
 from adapters.jetstream.publisher import Publisher
@@ -151,7 +156,7 @@ async def keep_with_broker(order: Order) -> None:
     client = await connect(order.settings.nats_url, "keeper", DEBUG)
     try:
         while True:
-            with suppress(PersistenceError):  # as long as there is no database either
+            with borne():  # as long as there is no database either
                 await keep(client, order)
             await asyncio.sleep(LOOK_EVERY)
     finally:
@@ -164,7 +169,7 @@ async def keep(client: Client, order: Order) -> None:
     with manager_of(settings)(order.database) as manager:
         room = Room(volume_types=settings.volume_types)
         while True:
-            with suppress(NoLonger, PersistenceError, Unavailable):
+            with borne(), suppress(NoLonger, Unavailable):
                 async with leading(order.database) as held:
                     log = Log(manager.recorder, room)
                     await together(
@@ -174,6 +179,23 @@ async def keep(client: Client, order: Order) -> None:
                         until_closed(client),
                     )
             await asyncio.sleep(LOOK_EVERY)
+
+
+@contextmanager
+def borne() -> Iterator[None]:
+    """Go on where the database does not, and say once what it refuses."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        pass  # the replica says that it is away
+    except PersistenceError as refusal:
+        refused(" ".join(str(refusal).split()))
+
+
+@lru_cache(maxsize=16)
+def refused(why: str) -> None:
+    """Say it; what is tried again and again is refused in the same words."""
+    logger.warning("the keeper waits, for the database refuses it: %s", why)
 
 
 async def follow(client: Client, recorder: LogRecorder, settings: Settings) -> None:

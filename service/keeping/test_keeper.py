@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from eventsourcing.persistence import OperationalError, ProgrammingError
 
 from adapters.embedded.nats_server import nats_server
 from adapters.embedded.process import free_port
@@ -319,3 +320,17 @@ async def ordered(configured: Settings) -> Process:
     order = msgspec.json.encode(Order(configured, database_of(configured)))
     process.stdin.write(order + b"\n")
     return process
+
+
+def test_what_the_database_refuses_a_keeper_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for why in ("must be owner of table read_models", "the connection is lost"):
+        refusal = OperationalError if "lost" in why else ProgrammingError
+        for _ in range(3):
+            with keeper.borne():
+                raise refusal(why)
+
+    assert [record.message.rpartition(": ")[2] for record in caplog.records] == [
+        "must be owner of table read_models"
+    ]
