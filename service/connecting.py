@@ -7,7 +7,7 @@ from logging import WARNING, getLogger
 
 from nats.aio.client import Client
 
-from adapters.jetstream.wire import QuickClient
+from adapters.jetstream.taking import QuickClient
 from service.messages.text import without_secret
 
 SAY_EVERY = 10.0  # seconds that one who waits says so again

@@ -12,8 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from adapters.jetstream import pulling as module
 from adapters.jetstream.pulling import Gone, Pull, pulling, sequence_of
-from adapters.jetstream.taking import Request
-from adapters.jetstream.wire import QuickClient
+from adapters.jetstream.taking import QuickClient, Request
 
 
 class Stream:

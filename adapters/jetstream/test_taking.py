@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from nats.aio.client import Client
 from nats.errors import ProtocolError
 
-from adapters.jetstream.taking import QuickParser, Request
-from adapters.jetstream.wire import QuickClient
+from adapters.jetstream.taking import QuickClient, QuickParser, Request
 
 TAKEN, LEFT = 1, 2  # subscriptions: one whose messages are taken, one of nats-py's
 
@@ -88,3 +88,38 @@ def test_a_connection_that_begins_anew_knows_nothing_of_a_torn_message() -> None
 def test_what_is_no_message_is_an_error_of_the_protocol(line: bytes) -> None:
     with pytest.raises(ProtocolError):
         asyncio.run(QuickParser(Seen()).parse(line))
+
+
+PIECES = [
+    b"Name",
+    b":",
+    b": ",
+    b" ",
+    b"\t",
+    b"\r\n",
+    b"\xff",
+    "größer".encode(),
+    b"\x0b",
+]
+
+
+@given(some.lists(some.sampled_from(PIECES) | some.binary(max_size=3)).map(b"".join))
+def test_headers_are_read_as_the_library_reads_them(raw: bytes) -> None:
+    read = QuickClient._parse_header_lines
+
+    assert read(raw) == Client._parse_header_lines(raw)
+
+
+def test_an_answer_that_comes_too_late_ends_no_reading(nats_url: str) -> None:
+    async def scenario() -> None:
+        client = QuickClient()
+        await client.connect(nats_url)
+        asking = asyncio.ensure_future(client.flush())
+        while not client._pongs:  # noqa: ASYNC110 - that it is asked is not told
+            await asyncio.sleep(0)
+        asking.cancel()
+        async with asyncio.timeout(10):
+            await client.flush()
+        await client.close()
+
+    asyncio.run(scenario())

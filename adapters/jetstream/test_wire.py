@@ -1,4 +1,4 @@
-"""What is read quickly is what nats-py reads; what is sent is what a broker takes."""
+"""What is sent is what a broker takes, and in order."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from typing import Any
 
 import pytest
 import uvloop
-from hypothesis import given
-from hypothesis import strategies as some
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from adapters.embedded.nats_server import NatsServer
-from adapters.jetstream.taking import Request
+from adapters.jetstream.taking import QuickClient, Request
 from adapters.jetstream.wire import (
     HEADERS,
     ClosedForGood,
-    QuickClient,
     fits,
     message,
     send_now,
@@ -26,25 +22,6 @@ from adapters.jetstream.wire import (
 )
 from service.connecting import connect
 from service.testing.callers import eventually
-
-PIECES = [
-    b"Name",
-    b":",
-    b": ",
-    b" ",
-    b"\t",
-    b"\r\n",
-    b"\xff",
-    "größer".encode(),
-    b"\x0b",
-]
-
-
-@given(some.lists(some.sampled_from(PIECES) | some.binary(max_size=3)).map(b"".join))
-def test_headers_are_read_as_the_library_reads_them(raw: bytes) -> None:
-    read = QuickClient._parse_header_lines
-
-    assert read(raw) == Client._parse_header_lines(raw)
 
 
 def test_an_answer_leaves_room_for_its_headers(nats_url: str) -> None:
@@ -71,21 +48,6 @@ def test_a_client_that_is_closed_for_good_is_noticed(nats_url: str) -> None:
 
     with pytest.raises(ClosedForGood):
         asyncio.run(scenario())
-
-
-def test_an_answer_that_comes_too_late_ends_no_reading(nats_url: str) -> None:
-    async def scenario() -> None:
-        client = QuickClient()
-        await client.connect(nats_url)
-        asking = asyncio.ensure_future(client.flush())
-        while not client._pongs:  # noqa: ASYNC110 - that it is asked is not told
-            await asyncio.sleep(0)
-        asking.cancel()
-        async with asyncio.timeout(10):
-            await client.flush()
-        await client.close()
-
-    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])

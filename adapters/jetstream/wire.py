@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 
 from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
 from nats.protocol.command import hpub_cmd, pub_cmd
 
-from adapters.jetstream.taking import QuickParser, Request, Take
+from adapters.jetstream.taking import Request
 
 AT_ONCE = 256  # messages
 HEADERS = 8 * 1024  # bytes that are left for them
@@ -35,44 +34,6 @@ async def until_closed(client: Client) -> None:
     while not client.is_closed:  # noqa: ASYNC110 - not every end is told
         await asyncio.sleep(LOOK_EVERY)
     raise ClosedForGood
-
-
-class QuickClient(Client):
-    """A client that looks at the name of a header once, and hands requests over."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.takers: dict[bytes, Take] = {}  # by the number of a subscription
-        self._ps = QuickParser(self)
-
-    async def _process_pong(self) -> None:
-        """Take the answer to a `flush`, also where that has given up waiting.
-
-        nats-py would never read again, and still count as connected.
-        """
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.Future()
-        await super()._process_pong()
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        """Return headers as `Client` does; `test_wire` holds the two together."""
-        told: dict[str, str] = {}
-        for line in raw.split(b"\r\n"):
-            name, colon, value = line.partition(b":")
-            if colon and (known := name_of(name)) is not None:
-                told[known] = value.strip().decode("utf-8", "replace")
-        return told
-
-
-@lru_cache(maxsize=1024)
-def name_of(raw: bytes) -> str | None:
-    """Return a header's name, or None for what is none: other than one ASCII word."""
-    try:
-        name = raw.strip().decode("ascii")
-    except UnicodeDecodeError:
-        return None
-    return None if any(map(str.isspace, name)) else name
 
 
 def fits(request: Request, body: bytes) -> bool:
