@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 import nats
 from eventsourcing.persistence import StoredEvent
 
+from adapters.postgres.batch import Batch
 from adapters.postgres.mapper import LogMapper
-from adapters.postgres.recorder import Batch
 from bench.bed import FILES, Bed
 from domain.provenance import MOMENT, Moment, Provenance
 from domain.volume import Volume

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from eventsourcing.persistence import StoredEvent
 
+from adapters.postgres.batch import Batch, Kept
 from adapters.postgres.mapper import LogMapper
-from adapters.postgres.recorder import Batch, Kept
 from bench.accept import CREATE
 from bench.bed import FILES, MUTE, Bed
 from domain.aggregate import Done

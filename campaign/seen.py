@@ -20,8 +20,8 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
 from adapters.jetstream.stream import STREAM, SUBJECTS
+from adapters.postgres.batch import Kept
 from adapters.postgres.reading import Row, rebuilt, verified
-from adapters.postgres.recorder import Kept
 from campaign.armed import DIARY, SAID
 from campaign.storage import OnDisk, Storage
 from campaign.witness import Diary

@@ -24,9 +24,9 @@ from adapters.embedded.nats_server import NatsServer
 from adapters.embedded.postgres import PostgresServer
 from adapters.embedded.table import children_of
 from adapters.jetstream.stream import STREAM
+from adapters.postgres.batch import Batch
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import verified
-from adapters.postgres.recorder import Batch
 from domain import log as language
 from domain.aggregate import Event
 from domain.volume import Volume

@@ -17,7 +17,8 @@ from nats.aio.client import Client
 
 from adapters.jetstream.publisher import as_message
 from adapters.jetstream.wire import send_now
-from adapters.postgres.recorder import PUBLISHED_BY, Written
+from adapters.postgres.batch import PUBLISHED_BY
+from adapters.postgres.recorder import Written
 
 QUIET = 0.02  # seconds after a word in which none is needed: less than the keeper waits
 

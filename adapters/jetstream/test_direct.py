@@ -17,7 +17,8 @@ from adapters.jetstream import direct as module
 from adapters.jetstream.direct import Direct
 from adapters.jetstream.stream import STREAM
 from adapters.jetstream.test_publisher import KEY, positions, publishing, reached
-from adapters.postgres.recorder import PUBLISHED_BY, Written
+from adapters.postgres.batch import PUBLISHED_BY
+from adapters.postgres.recorder import Written
 from service.connecting import connect
 from service.manager import VolumeManager
 from service.testing.callers import eventually

@@ -17,17 +17,8 @@ from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import DictRow
 
 from adapters.postgres.arrays import Array
-from adapters.postgres.recorder import (
-    NAME,
-    Batch,
-    Conflict,
-    LogRecorder,
-    Stored,
-    arrays,
-    certain,
-    checked,
-    stored_of,
-)
+from adapters.postgres.batch import Batch, Conflict, Stored, arrays, stored_of
+from adapters.postgres.recorder import NAME, LogRecorder, certain, checked
 
 FEW = 16  # events that are sent at once; more are worth a thread
 LITTLE = 16_384  # bytes of them, which no socket that is empty refuses

@@ -13,7 +13,8 @@ from eventsourcing.persistence import InterfaceError, OperationalError
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
-from adapters.postgres.recorder import NO_WORK, PUBLISHED_BY, LogRecorder, Written
+from adapters.postgres.batch import NO_WORK, PUBLISHED_BY
+from adapters.postgres.recorder import LogRecorder, Written
 from domain.log import INTENTS
 
 PAGE = 1000

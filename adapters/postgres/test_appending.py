@@ -10,13 +10,8 @@ import pytest
 from eventsourcing.persistence import IntegrityError, OperationalError
 
 from adapters.postgres.appending import FEW, Appender
-from adapters.postgres.recorder import (
-    LOCK,
-    Batch,
-    CommitUnknown,
-    Conflict,
-    Stored,
-)
+from adapters.postgres.batch import Batch, CommitUnknown, Conflict, Stored
+from adapters.postgres.recorder import LOCK
 from adapters.postgres.test_recorder import WAITING, batch_of, new_volume
 from service.manager import VolumeManager
 from service.testing.callers import eventually

@@ -10,8 +10,8 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres import follower as module
+from adapters.postgres.batch import NO_WORK, PUBLISHED_BY, WORK, Batch
 from adapters.postgres.follower import Follower, until_written, words
-from adapters.postgres.recorder import NO_WORK, PUBLISHED_BY, WORK, Batch
 from service.manager import VolumeManager
 
 INTENT = "volume.created"

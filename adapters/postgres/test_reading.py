@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from eventsourcing.persistence import StoredEvent
 
+from adapters.postgres.batch import Batch
 from adapters.postgres.reading import rebuilt, verified, verify
-from adapters.postgres.recorder import Batch
 from domain.chain import Broken
 from service.manager import VolumeManager
 

@@ -14,18 +14,10 @@ import pytest
 from eventsourcing.persistence import OperationalError
 from msgspec.structs import replace
 
+from adapters.postgres.batch import Batch, CommitUnknown, Conflict, Kept, Stored
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import rebuilt, verified, verify
-from adapters.postgres.recorder import (
-    GONE_AFTER,
-    LOCK,
-    Batch,
-    CommitUnknown,
-    Conflict,
-    Kept,
-    NotUnicode,
-    Stored,
-)
+from adapters.postgres.recorder import GONE_AFTER, LOCK, NotUnicode
 from domain.aggregate import Done
 from domain.chain import Broken
 from domain.volume import Volume

@@ -14,9 +14,10 @@ from psycopg import Cursor
 from psycopg.errors import DataError, UniqueViolation
 
 from adapters.postgres.arrays import bigints, blobs
+from adapters.postgres.batch import Batch
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import PAGES, confirm, verified, verify
-from adapters.postgres.recorder import Batch, LogRecorder
+from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Done
 from domain.chain import GENESIS, link
 from domain.checkpoint import Checkpoint, Contradicted

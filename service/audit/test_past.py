@@ -15,8 +15,9 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 from marshmallow import ValidationError
 
+from adapters.postgres.batch import Batch
 from adapters.postgres.reading import verified
-from adapters.postgres.recorder import Batch, LogRecorder
+from adapters.postgres.recorder import LogRecorder
 from domain import log as language
 from domain.aggregate import Aggregate, Done, Event, NotDone, NotInFlight
 from domain.backend import Backend

@@ -12,9 +12,10 @@ from uuid import uuid4
 import pytest
 from pymerkle import InvalidProof
 
+from adapters.postgres.batch import Batch
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import verified
-from adapters.postgres.recorder import Batch, LogRecorder
+from adapters.postgres.recorder import LogRecorder
 from domain.chain import Broken
 from domain.checkpoint import Checkpoint
 from domain.note import Signer

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, StoredEvent
 
-from adapters.postgres.recorder import Batch, Conflict, Kept
+from adapters.postgres.batch import Batch, Conflict, Kept
 from domain.aggregate import Event
 from service.deciding.command import Command, Key, parts_of
 

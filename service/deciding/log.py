@@ -36,18 +36,17 @@ from eventsourcing.persistence import (
 )
 
 from adapters.postgres.appending import Appender
-from adapters.postgres.mapper import LogMapper
-from adapters.postgres.recorder import (
+from adapters.postgres.batch import (
     NO_WORK,
     WORK,
     Batch,
     CommitUnknown,
     Conflict,
     Kept,
-    LogRecorder,
     Stored,
-    Written,
 )
+from adapters.postgres.mapper import LogMapper
+from adapters.postgres.recorder import LogRecorder, Written
 from adapters.tasks import ended, together
 from domain.aggregate import Aggregate, Event, Intent, Outcome
 from domain.log import replayed

@@ -15,9 +15,10 @@ from uuid import UUID, uuid4
 import pytest
 import uvloop
 
+from adapters.postgres.batch import NO_WORK, WORK, Batch, Stored
 from adapters.postgres.follower import words
 from adapters.postgres.reading import verified
-from adapters.postgres.recorder import NO_WORK, WORK, Batch, Stored, Written
+from adapters.postgres.recorder import Written
 from domain.backend import Backend
 from domain.log import decoded
 from domain.volume import Volume

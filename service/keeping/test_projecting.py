@@ -15,10 +15,11 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 from psycopg.sql import SQL, Identifier
 
+from adapters.postgres.batch import WORK
 from adapters.postgres.follower import Follower, words
 from adapters.postgres.mapper import LogMapper
 from adapters.postgres.read_models import Kept, PostgresReadModels
-from adapters.postgres.recorder import WORK, LogRecorder
+from adapters.postgres.recorder import LogRecorder
 from domain.aggregate import Aggregate, Done
 from domain.backend import Backend
 from domain.volume import Volume

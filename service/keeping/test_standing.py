@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapters.postgres.recorder import Batch
+from adapters.postgres.batch import Batch
 from adapters.postgres.test_recorder import batch_of, new_volume
 from domain.provenance import MOMENT, Moment, Provenance
 from service.keeping.standing import seconds_behind

@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.jetstream.stream import PUBLISHED
+from adapters.postgres.batch import Batch
 from adapters.postgres.reading import rebuilt
-from adapters.postgres.recorder import Batch
 from domain import log as language
 from domain.aggregate import Aggregate, Done
 from domain.attachment import AttachStatus

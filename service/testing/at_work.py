@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID, uuid4
 
 from adapters.jetstream.work import WORK
+from adapters.postgres.batch import Batch
 from adapters.postgres.mapper import LogMapper
-from adapters.postgres.recorder import Batch, LogRecorder
+from adapters.postgres.recorder import LogRecorder
 from domain import reference
 from domain.aggregate import Aggregate, Done, Event
 from domain.group import Group
