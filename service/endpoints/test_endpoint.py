@@ -105,17 +105,23 @@ def test_what_was_settled_elsewhere_without_a_word_is_told_at_the_end(
     assert event.TOPIC == "volume.export_finished"
 
 
+async def made_elsewhere(
+    here: Log, other: Log, seconds: float
+) -> tuple[asyncio.Task[Reply], UUID]:
+    """Return who waits here for a volume, and its id; another replica heard of it."""
+    asked = await here.submit(make.command(b'{"size_gib": 1}', NOTHING, here.room))
+    waiting = asyncio.create_task(make._settled(here, asked, seconds))
+    made: str = json.loads(asked.body)["id"]
+    await report(other, made, 1, location="/volumes/db")
+    return waiting, UUID(made)
+
+
 def test_the_answer_at_the_end_shows_what_has_become_of_it_without_a_word(
     manager: VolumeManager,
 ) -> None:
     async def scenario() -> Any:
         async with lives(manager.recorder, 2) as (here, other):
-            asked = await here.submit(
-                make.command(b'{"size_gib": 1}', NOTHING, here.room)
-            )
-            waiting = asyncio.create_task(make._settled(here, asked, 0.2))
-            made = json.loads(asked.body)
-            await report(other, made["id"], 1, location="/volumes/db")
+            waiting, _ = await made_elsewhere(here, other, 0.2)
             return json.loads((await waiting).body)
 
     assert asyncio.run(scenario())["status"] == "available"
@@ -161,14 +167,9 @@ def test_what_is_done_is_not_refused_because_it_cannot_be_looked_at(
 
     async def scenario() -> Any:
         async with lives(manager.recorder, 2) as (here, other):
-            asked = await here.submit(
-                make.command(b'{"size_gib": 1}', NOTHING, here.room)
-            )
-            waiting = asyncio.create_task(make._settled(here, asked, 20))
-            made = json.loads(asked.body)
-            await report(other, made["id"], 1, location="/volumes/db")
+            waiting, made = await made_elsewhere(here, other, 20)
             monkeypatch.setattr(Log, "submit", refuse)
-            here.tell([UUID(made["id"])])
+            here.tell([made])
             await asyncio.sleep(0.1)
             monkeypatch.undo()
             return json.loads((await waiting).body)
