@@ -8,7 +8,7 @@ from logging import WARNING, getLogger
 from nats.aio.client import Client
 
 from adapters.jetstream.taking import QuickClient
-from service.messages.text import without_secret
+from service.messages.text import said_by, without_secret
 
 SAY_EVERY = 10.0  # seconds that one who waits says so again
 # A host that is gone says no goodbye, and nats-py would ask after it every two minutes.
@@ -36,8 +36,8 @@ class Waiting:
             self._wrong = str(error)
         elif time.monotonic() >= self._said + SAY_EVERY:
             self._said = time.monotonic()
-            why = " ".join(str(error).split()) or type(error).__name__
-            logger.log(self._level, "waiting for NATS at %s: %s", self._address, why)
+            said = self._address, said_by(error)
+            logger.log(self._level, "waiting for NATS at %s: %s", *said)
 
     async def over(self) -> None:
         """Say that the broker is there, if it was waited for."""

@@ -10,6 +10,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict
 
+from service.messages.text import said_by
+
 # JSON is rendered in a tenth of the time, which counts with a line a request.
 RENDERERS: dict[str, Any] = {
     "logfmt": structlog.processors.LogfmtRenderer(
@@ -50,5 +52,5 @@ def without_stack(
     if error and str(event["logger"]).startswith(talkative):
         cause = error[1] if isinstance(error, tuple) else error
         event["exc_info"] = None
-        event["cause"] = " ".join(str(cause or "").split()) or type(cause).__name__
+        event["cause"] = said_by(cause)
     return event

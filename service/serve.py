@@ -35,6 +35,7 @@ from service.endpoints.sending import answered
 from service.interpreter import quicken
 from service.keeping.keeper import kept
 from service.manager import manager_of
+from service.messages.text import said_by
 from service.reading import Reading
 from service.replica import Replica
 from service.running import Told, begun, check_key, overseen, until_stopped
@@ -78,7 +79,7 @@ def no_database(settings: Settings, why: PersistenceError) -> str:
     said = REFUSES
     if isinstance(why, OperationalError | InterfaceError):
         said = AWAY
-    return said.format(**settings.database, why=" ".join(str(why).split()))
+    return said.format(**settings.database, why=said_by(why))
 
 
 AWAY = (

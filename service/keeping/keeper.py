@@ -46,6 +46,7 @@ from service.keeping.projecting import Projecting, tables
 from service.keeping.telling import Telling
 from service.keeping.watcher import Watcher
 from service.manager import manager_of
+from service.messages.text import said_by
 from service.settings import Settings
 
 AGAIN = 1.0  # seconds until a keeper that has died is started again
@@ -189,7 +190,7 @@ def borne() -> Iterator[None]:
     except (OperationalError, InterfaceError):
         pass  # the replica says that it is away
     except PersistenceError as refusal:
-        refused(" ".join(str(refusal).split()))
+        refused(said_by(refusal))
 
 
 @lru_cache(maxsize=16)

@@ -44,6 +44,7 @@ from projections.in_flight import IN_FLIGHT
 from projections.reading import Fold
 from projections.snapshots import SNAPSHOTS
 from projections.volumes import VOLUMES
+from service.messages.text import said_by
 
 MODELS = (
     VOLUMES,
@@ -292,7 +293,7 @@ class Projecting(Thread):
             if table[:2] not in self._held_up:
                 self._held_up.add(table[:2])
                 said = "read model %s is made anew, and cannot take its place yet: %s"
-                logger.warning(said, table.name, " ".join(str(failure).split()))
+                logger.warning(said, table.name, said_by(failure))
             raise HeldUp from failure
 
     def _new_fold(self) -> Fold:

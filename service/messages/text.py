@@ -37,6 +37,11 @@ def words(why: Any) -> str:
     return str(why)
 
 
+def said_by(error: BaseException | None) -> str:
+    """Return what an error says, in one line; what kind it is if it says nothing."""
+    return " ".join(str(error or "").split()) or type(error).__name__
+
+
 def without_secret(url: str) -> str:
     """Return an address as it can be shown: without user and password."""
     return re.sub(r"//[^/]*@", "//", url)

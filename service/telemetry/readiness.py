@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from adapters.jetstream.agent import Agent
 from adapters.jetstream.lease import Lapsed
 from adapters.jetstream.stream import PUBLISHED
-from service.messages.text import without_secret
+from service.messages.text import said_by, without_secret
 
 if TYPE_CHECKING:  # an agent has no database
     from service.replica import Replica
@@ -168,5 +168,5 @@ async def why_not(check: Check) -> str:
     except TimeoutError:
         return f"does not answer within {PATIENCE:g} s"
     except Exception as error:  # noqa: BLE001 - told to whoever asks
-        return " ".join(str(error).split()) or type(error).__name__
+        return said_by(error)
     return "ok"
