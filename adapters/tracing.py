@@ -12,11 +12,20 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Span, SpanKind, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACER = trace.get_tracer("holdfast")
 PROPAGATOR = TraceContextTextMapPropagator()
+
+_kept = False
+
+
+def keep(provider: TracerProvider) -> None:
+    """Have spans made from now on, by a provider of OpenTelemetry's."""
+    global _kept  # noqa: PLW0603 - of a process, as OpenTelemetry's own is
+    trace.set_tracer_provider(provider)
+    _kept = True
 
 
 def parent_of(traceparent: str) -> Context:
@@ -35,8 +44,8 @@ def traceparent_of(span: Span) -> str:
 @contextmanager
 def following(name: str, traceparent: str, **facts: Any) -> Iterator[str]:
     """Trace work that a stored trace context asked for; yield what to pass on."""
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        yield traceparent  # nobody has set another one up
+    if not _kept:
+        yield traceparent
         return
     with TRACER.start_as_current_span(
         name, parent_of(traceparent), SpanKind.CONSUMER, attributes=facts

@@ -24,7 +24,7 @@ from adapters.file.failures import (
 )
 from adapters.file.naming import names, readable, size_of
 from adapters.file.owner import OWNER, check_owner, own
-from adapters.file.volumes import SNAPSHOT, Fill, Volumes, blank
+from adapters.file.volumes import SNAPSHOT, Fill, Volumes
 from adapters.holders import is_held, is_held_by_others
 from adapters.noting import noted
 from adapters.tracing import step
@@ -440,13 +440,13 @@ class FileDriver:
 
     def _fill(
         self, source: dict[str, UUID] | None, least: int, progress: Progress
-    ) -> Fill:
-        """Return what makes a file that holds what a source does, or nothing.
+    ) -> Fill | None:
+        """Return what makes a file that holds what a source does, if there is one.
 
         Raises where the source is gone, or has less than so many bytes.
         """
         if source is None:
-            return blank
+            return None
         [(kind, source_id)] = source.items()
         kept = {"volume": self._volumes, "snapshot": self._snapshots}[kind]
         path, lasting = kept.whole(source_id, least), kept is self._snapshots

@@ -39,6 +39,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -98,10 +99,6 @@ Fill = Callable[[Path], None]
 Fits = Callable[[Path, int], None]
 
 
-def blank(path: Path) -> None:
-    """Leave it to others to make a file that reads as zeros."""
-
-
 def whatever(path: Path, size_bytes: int) -> None:
     """Raise nothing: a volume may have been of any size."""
 
@@ -112,6 +109,23 @@ class Kind(NamedTuple):
     noun: str
     incoming: str
     id_in: Callable[[str], UUID | None]
+
+
+class Places(NamedTuple):
+    """Where a volume is, and where it is while it is half-made or half-removed."""
+
+    home: Path
+    data: Path
+    making: Path
+    deleting: Path
+
+    @classmethod
+    def of(cls, folder: Path, prefix: str, volume_id: UUID) -> Places:
+        """Return those of a volume in a folder, or of a snapshot."""
+        name = f"{prefix}{volume_id}"
+        home = folder / name
+        making, deleting = folder / f".{name}.making", folder / f".{name}.deleting"
+        return cls(home, home / DATA, making, deleting)
 
 
 SNAPSHOT = "snapshot-"  # what the name of a snapshot begins with
@@ -133,6 +147,8 @@ class Volumes:
         self._leftover = re.compile(rf"\.{prefix}{ID}\.(?:making|deleting)")
         self._seen: os.stat_result | None = None
         self._names = Names(folder)
+        # A path takes as long to put together as what is asked of the system by it.
+        self._places = lru_cache(maxsize=64)(partial(Places.of, folder, prefix))
         # Looking at 10,000 volumes takes 70 ms, so what is there is looked at once.
         self._sizes: dict[UUID, int] = {}
 
@@ -174,7 +190,7 @@ class Volumes:
 
     def path(self, volume_id: UUID) -> Path:
         """Return where the volume's data is, or would be."""
-        return self._home(volume_id) / DATA
+        return self._places(volume_id).data
 
     def cause(self, volume_id: UUID) -> Cause | None:
         """Return what made the volume, None if it is absent; or raise why not."""
@@ -285,19 +301,20 @@ class Volumes:
         volume_id: UUID,
         size_bytes: int,
         cause: Cause,
-        fill: Fill = blank,
+        fill: Fill | None = None,
         of: UUID | None = None,
     ) -> None:
         """Make a volume that is not there, of that size at least, whole or not at all.
 
-        What it holds is what `fill` makes the file with; behind that it is zeros.
+        What it holds is what `fill` makes the file with, if anything does; behind that
+        it is zeros.
         """
         with self.filled(volume_id, cause, fill):
             self.complete(volume_id, size_bytes, cause, of)
 
     @contextmanager
     def filled(
-        self, volume_id: UUID, cause: Cause, fill: Fill = blank
+        self, volume_id: UUID, cause: Cause, fill: Fill | None
     ) -> Iterator[None]:
         """Fill the data of a volume that is not there, for `complete`.
 
@@ -307,7 +324,9 @@ class Volumes:
         making = self._making(volume_id)
         making.mkdir(0o700, exist_ok=True)
         with alone(making), emptied_on_failure(making):
-            fill(making / made_by(cause))
+            if fill:
+                fill(making / made_by(cause))
+                drop(bookmarks(making))
             yield
 
     def complete(
@@ -317,7 +336,6 @@ class Volumes:
         making = self._making(volume_id)
         data = making / made_by(cause)
         size_bytes = truncate(data, size_bytes, os.O_RDWR | os.O_CREAT)
-        drop(bookmarks(making))
         (making / DATA).hardlink_to(data)
         if of:
             (making / f"of {of}").hardlink_to(data)
@@ -433,14 +451,13 @@ class Volumes:
         self.clean(volume_id, cause)
         return os.path.lexists(self._reverted_by(volume_id, cause))
 
-    def bring(self, volume_id: UUID, cause: Cause, fill: Fill) -> None:
+    def bring(self, volume_id: UUID, cause: Cause, fill: Fill | None) -> None:
         """Put what a volume is to hold beside its data, whole or not at all."""
         home, making = self._home(volume_id), self._making(volume_id)
         size_bytes = self.size(volume_id)
         self._closed(volume_id, home)
         with self.filled(volume_id, cause, fill):
             truncate(making / made_by(cause), size_bytes, os.O_RDWR)
-            drop(bookmarks(making))
             (making / made_by(cause)).rename(self._reverted_by(volume_id, cause))
             sync(home)
             making.rmdir()
@@ -518,10 +535,10 @@ class Volumes:
 
         A copy that was begun for the cause, and says how far it is, stays.
         """
-        leftovers = [self._making(volume_id), self._deleting(volume_id)]
-        if os.path.lexists(self._deleting(volume_id)):
+        making, deleting = self._making(volume_id), self._deleting(volume_id)
+        there = [*filter(os.path.lexists, (making, deleting))]
+        if deleting in there:
             self._sizes.pop(volume_id, None)  # it is gone, though nobody came to that
-        there = filter(os.path.lexists, leftovers)
         self._discard([path for path in there if not self._goes_on(path, cause)])
 
     def sweep(self) -> None:
@@ -577,13 +594,13 @@ class Volumes:
         return f"{self._kind.noun} {volume_id}"
 
     def _home(self, volume_id: UUID) -> Path:
-        return self._folder / f"{self._prefix}{volume_id}"
+        return self._places(volume_id).home
 
     def _making(self, volume_id: UUID) -> Path:
-        return self._folder / f".{self._prefix}{volume_id}.making"
+        return self._places(volume_id).making
 
     def _deleting(self, volume_id: UUID) -> Path:
-        return self._folder / f".{self._prefix}{volume_id}.deleting"
+        return self._places(volume_id).deleting
 
     def _closed(self, volume_id: UUID, home: Path, name: str = DATA) -> None:
         if held := holders(home / name):

@@ -37,7 +37,8 @@ class Admission:
             Kind.OLD: asyncio.Semaphore(A_FEW),
             Kind.LONG: asyncio.Semaphore(A_FEW),
         }
-        self._places = asyncio.Semaphore(AT_ONCE)
+        # Who ends an operation finds as many more, without a turn of the event loop.
+        self._places = asyncio.Semaphore(2 * AT_ONCE)
         self._busy = self._new = 0
         self._nothing_new = asyncio.Event()
         self._nothing_new.set()

@@ -85,14 +85,15 @@ class Reporter:
         self._name = name
         self._soon = soon
         self._waiting: deque[Unanswered] = deque()
-        self._some, self._more = asyncio.Event(), asyncio.Event()
+        self._some, self._last = asyncio.Event(), asyncio.Event()
 
     async def report(self, lease: int, report: Report) -> None:
         """Return when the service has answered; a refusal is an answer."""
         answered = asyncio.get_running_loop().create_future()
         self._waiting.append(Unanswered(lease, msgspec.json.encode(report), answered))
         self._some.set()
-        self._more.set()
+        if not self._soon():
+            self._last.set()
         await answered
 
     async def run(self) -> None:
@@ -100,10 +101,10 @@ class Reporter:
         time, last = asyncio.get_running_loop().time, float("-inf")
         while True:
             await self._some.wait()
-            while self._soon() and (left := last + APART - time()) > 0:
-                self._more.clear()
+            if self._soon() and (left := last + APART - time()) > 0:
+                self._last.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._more.wait(), left)
+                    await asyncio.wait_for(self._last.wait(), left)
             last = time()
             batch = self._next()
             try:

@@ -127,7 +127,8 @@ class Endpoint:
             sending.send_soon(request, problem, replica.key_if(self.signed))
             return
         if later:
-            sending.begin(self._answer_later(replica, request, answer), _waiting)
+            told = self._answer_later(replica, request, answer, headers.wait)
+            sending.begin(told, _waiting)
         else:
             key = replica.key_if(self.signed)
             answer.then(lambda outcome: sending.send_soon(request, outcome, key))
@@ -162,9 +163,8 @@ class Endpoint:
         )
 
     async def _answer_later(
-        self, replica: Replica, request: Request, answer: Answer
+        self, replica: Replica, request: Request, answer: Answer, wait: float
     ) -> None:
-        wait = said.read(request.headers).wait
         try:
             reply = await answer
             if self.waits and reply.intent and not reply.code:

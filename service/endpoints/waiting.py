@@ -83,9 +83,12 @@ async def first_word(log: Log, asked: Reply, happened: asyncio.Event) -> None:
     """
     assert asked.aggregate_id
     if asked.intent and log.is_in_flight(asked.aggregate_id, asked.intent):
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_AGAIN):
-                await happened.wait()
+        loop = asyncio.get_running_loop()
+        look = loop.call_later(LOOK_AGAIN, happened.set)
+        try:
+            await happened.wait()
+        finally:
+            look.cancel()
 
 
 def unanswered(wait: float) -> Unavailable:

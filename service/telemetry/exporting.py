@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from threading import Thread
 
-from opentelemetry import trace
-
+from adapters.tracing import keep
 from service.settings import Unusable
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -54,7 +53,7 @@ def exporting(program: str) -> Iterator[None]:
         shutdown_on_exit=False,  # it would wait for as long as it takes
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
+    keep(provider)
     try:
         yield
     finally:
