@@ -180,7 +180,7 @@ class Aggregate:
 
     status: Any
     updated_at: datetime
-    backend: str  # where it is, for what takes room
+    backend = ""  # where it is, for what takes room
     allocated_gib = 0  # what it takes of its backend's room
     progressed_at: datetime | None = None  # when work that is in flight last went on
     error: Fault | None = None
@@ -226,17 +226,20 @@ class Aggregate:
     def settle(
         self, event: type[Outcome | Progress], intent: Intent, **data: Any
     ) -> None:
-        """Note what came of an intent, as asked for by whoever asked for that."""
-        timestamp, reported, ran = MOMENT.get()
-        if ran:
+        """Note what came of an intent, and by what was run for it."""
+        if ran := MOMENT.get().ran:
             data["commands"] = ran
+        self.follow_up(event, intent, intent=intent.originator_version, **data)
+
+    def follow_up(self, event: type[Event], asked: Intent, /, **data: Any) -> None:
+        """Note what follows from an intent, as asked for by whoever asked for that."""
+        timestamp, reported, _ = MOMENT.get()
         self._happened(
             event(
                 originator_id=self.id,
                 originator_version=self.version + 1,
                 timestamp=timestamp,
-                provenance=intent.provenance.led_to(reported),
-                intent=intent.originator_version,
+                provenance=asked.provenance.led_to(reported),
                 **data,
             )
         )

@@ -22,7 +22,7 @@ from domain.aggregate import (
 from domain.attachment import ATTACHMENT, AttachStatus
 from domain.holding import UnknownAttachment
 from domain.lifecycle import Lifecycle, Refused
-from domain.provenance import MOMENT, Ran
+from domain.provenance import MOMENT, Provenance, Ran
 from domain.volume import Undersized, Volume
 from domain.volume_status import ALREADY_MANAGED, LIFECYCLE, SHOWN, Status
 
@@ -496,6 +496,50 @@ def test_a_volume_takes_what_was_asked_until_that_failed() -> None:
     settle(volume, FAILED)
 
     assert volume.allocated_gib == 1
+
+
+def given_up() -> Volume:
+    """Return a volume that one backend could not make, and another one is to make."""
+    volume = Volume.create(uuid4(), size_gib=3, backend="files", project="shop")
+    volume.update(name="db")
+    volume.reschedule(1, FAILED, backend="spare", considered=[])
+    return volume
+
+
+def test_what_one_backend_could_not_make_another_one_is_asked_for() -> None:
+    volume = given_up()
+
+    assert (volume.status, volume.backend) == (Status.CREATING, "spare")
+    assert (volume.name, volume.project, volume.allocated_gib) == ("db", "shop", 3)
+    assert volume.error
+    assert volume.error.code == FAILED.code
+    [intent] = volume.in_flight.values()
+    assert volume.created_at == intent.timestamp
+    with pytest.raises(NotInFlight):
+        volume.report(1, DONE)
+
+    settle(volume, DONE)
+    assert volume.status == Status.AVAILABLE
+    assert vars(volume)["error"] is None
+
+
+def test_what_nobody_could_make_has_failed() -> None:
+    volume = given_up()
+
+    settle(volume, FAILED)
+
+    assert (volume.status, volume.allocated_gib) == (Status.ERROR, 0)
+
+
+def test_who_asked_for_a_volume_has_asked_every_backend_for_it() -> None:
+    MOMENT.set(MOMENT.get()._replace(provenance=Provenance(actor="ana")))
+    volume = Volume.create(uuid4(), size_gib=3, backend="files")
+    MOMENT.set(MOMENT.get()._replace(provenance=Provenance(recorded_by="agent files")))
+    volume.reschedule(1, FAILED, backend="spare", considered=[])
+
+    told = [each.provenance for each in volume.collect_events()]
+    assert [each.actor for each in told] == ["ana"] * 3
+    assert [each.recorded_by for each in told] == ["", *["agent files"] * 2]
 
 
 @pytest.mark.parametrize(

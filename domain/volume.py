@@ -23,6 +23,17 @@ from domain.volume_status import (
     Status,
 )
 
+# What whoever makes it is told anew, as it is by now.
+SAID_OF_IT = (
+    "size_gib",
+    "name",
+    "description",
+    "project",
+    "volume_type",
+    "multiattach",
+    "metadata",
+    "bootable",
+)
 NOT_TAKEN_OVER = (
     "manage it again under this id, or delete this volume, which touches no storage"
 )
@@ -280,6 +291,7 @@ class Volume(Held):
         outcomes: dict[type[aggregate.Intent], tuple[Any, Any]] = {
             # asked                done                  not done
             V.Created:             (self._created,       self._creation_failed),
+            V.Rescheduled:         (self._created,       self._creation_failed),
             V.ManagingStarted:     (self._managed,       self._managing_failed),
             V.ExtensionStarted:    (self._extended,      self._extension_failed),
             V.ReversionStarted:    (self._reverted,      self._reversion_failed),
@@ -310,6 +322,17 @@ class Volume(Held):
         }.items():
             if isinstance(intent, asked):
                 self.settle(progressed, intent, **told)
+
+    def reschedule(
+        self, version: int, why: NotDone, *, backend: str, considered: list[Basis]
+    ) -> None:
+        """Ask another backend for the storage that one could not make, and why."""
+        intent = self.intended(version)
+        status = self._after("reschedule")
+        self.fail(Volume.CreationGivenUp, intent, why, status=status)
+        asked = {"backend": backend, "considered": considered}
+        asked |= {said: getattr(self, said) for said in SAID_OF_IT}
+        self.follow_up(Volume.Rescheduled, intent, status=status, **asked)
 
     # Outcomes: what a backend reported, one pair for each intent.
 

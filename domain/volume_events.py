@@ -38,6 +38,8 @@ class VolumeEvents(Copied):
         self.connections: dict[str, dict[str, Any]] = {}
         self.snapshots: dict[UUID, None] = {}  # the latest last
         self.attempts: list[datetime] = []  # to take it over, before the last
+        # Backends that could not make it, and when they were asked.
+        self.given_up: dict[str, datetime] = {}
 
     location: str | None = None
     previous_status: Status | None = None
@@ -110,6 +112,21 @@ class VolumeEvents(Copied):
 
         def apply(self, volume: VolumeEvents) -> None:
             volume.location = self.location
+            volume.error = None
+
+    class CreationGivenUp(aggregate.Failure, frozen=True, kw_only=True):
+        """The backend could not make the storage; another one is asked for it."""
+
+        TOPIC = "volume.creation_given_up"
+
+        def apply(self, volume: VolumeEvents) -> None:
+            volume.allocated_gib = 0
+            volume.given_up = {**volume.given_up, volume.backend: volume.created_at}
+
+    class Rescheduled(Created, frozen=True, kw_only=True):
+        """Another backend is to make the storage, after one could not."""
+
+        TOPIC = "volume.rescheduled"
 
     class CreationFailed(aggregate.Failure, frozen=True, kw_only=True):
         """The backend could not make the storage."""

@@ -59,6 +59,7 @@ LIFECYCLE = Lifecycle(Status, [
     # command               from                to                 only if
     ["created",             S.CREATING,         S.AVAILABLE                       ],
     ["creation_failed",     S.CREATING,         S.ERROR                           ],
+    ["reschedule",          S.CREATING,         S.CREATING                        ],
     ["manage",              S.ERROR_MANAGING,   S.MANAGING                        ],
     ["manage",              S.DELETED,          S.MANAGING,        "let_go"       ],
     ["managed",             S.MANAGING,         S.AVAILABLE                       ],

@@ -35,7 +35,7 @@ STATE: dict[str, tuple[str, ...]] = {
                "multiattach", "readonly", "bootable", "metadata", "source", "group_id",
                "attachments", "gone", "connections", "location", "previous_status",
                "let_go", "snapshots", "copies", "awaited", "reverted_to", "refused",
-               "attempts"),
+               "attempts", "given_up"),
     "snapshot": (*_COMMON, *_TOLD, *_ROOM, "volume_id", "group_snapshot_id", "size_gib",
                  "metadata", "previous_status", "percent", "copies", "let_go"),
     "group": (*_COMMON, *_TOLD, "backend", "consistent", "volume_types", "source",

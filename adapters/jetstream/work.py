@@ -300,6 +300,7 @@ REPAIRS: dict[Remedy, Callable[[Driver, UUID, Any, Progress], None]] = {
 
 WORK: dict[str, Callable[[Driver, Any, Cause, Progress], Done]] = {
     Volume.Created.TOPIC: create,
+    Volume.Rescheduled.TOPIC: create,
     Volume.ExtensionStarted.TOPIC: extend,
     Volume.ReversionStarted.TOPIC: revert,
     Volume.DeletionStarted.TOPIC: delete,

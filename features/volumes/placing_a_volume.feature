@@ -33,6 +33,50 @@ Feature: Placing a volume
       And it is said that "roomy" was passed over because it "lacks volume_backend_name small (it has roomy)"
       And nothing is recorded
 
+  Rule: What one backend cannot make, another one is asked for
+
+    Scenario: The roomiest backend fails
+      Given backend "roomy" fails to make volumes
+      When a volume "db" of 1 GiB is created anywhere
+      Then "db" is available
+      And "db" is of the backend "spare"
+      And it is told why "db" is so
+        | what                        |
+        | volume.created              |
+        | > volume.creation_given_up  |
+        | >> volume.rescheduled        |
+        | >>> volume.creation_finished |
+
+    Scenario: A caller waits for it
+      Given backend "roomy" fails to make volumes
+      And the caller waits for what comes of it
+      When a volume "db" of 1 GiB is created anywhere
+      Then the answer shows "db" as available
+      And "db" is of the backend "spare"
+
+    Scenario: What was given up takes no room
+      Given backend "roomy" fails to make volumes
+      When a volume "db" of 1 GiB is created anywhere
+      Then "db" is available
+      When backend "roomy" is measured
+      Then backend "roomy" counts what its volumes take
+      When backend "spare" is measured
+      Then backend "spare" counts what its volumes take
+
+    Scenario: Every backend that is fit for it fails
+      Given backend "spare" fails to make volumes
+      And backend "small" fails to make volumes
+      When a volume "db" of type "modest" is created
+      Then "db" is error because "the storage does not answer; see its cabling"
+      And "db" is of the backend "small"
+      And the log of "db" ends with "volume.creation_failed"
+
+    Scenario: The backend was named
+      Given backend "roomy" fails to make volumes
+      When a volume "db" of 1 GiB is created on backend "roomy"
+      Then "db" is error because "the storage does not answer; see its cabling"
+      And "db" is of the backend "roomy"
+
   Rule: A named backend is taken at its word
 
     Scenario: There is more room elsewhere

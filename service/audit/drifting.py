@@ -22,6 +22,7 @@ from domain.drift import (
     Facts,
     Remedy,
     Subject,
+    Wanted,
     advice,
     differences,
     explanation,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 ASKED = frozenset(
     {
         "volume.created",
+        "volume.rescheduled",
         "volume.managing_started",
         "snapshot.created",
         "snapshot.created_in_group",
@@ -71,7 +73,7 @@ def compare(
         said = last.get(of.id, []) if of else []
         if of and (of.in_flight or has_moved_on(of, said, position)):
             continue
-        expected = wanted(ours(backend, of))
+        expected = wanted_on(backend, of)
         told = [
             Told(
                 drift=each.drift,
@@ -100,7 +102,7 @@ def repair(log: Decision, backend: Backend) -> None:
             continue
         subject = Subject(found.noun, found.subject)
         of = known(log, subject)
-        expected = wanted(ours(backend, of))
+        expected = wanted_on(backend, of)
         safe = remedy(found.drift, expected, Facts(subject, found.seen))
         if safe is not found.remedy or safe is Remedy.BY_HAND or (of and of.in_flight):
             continue
@@ -115,9 +117,15 @@ def repair(log: Decision, backend: Backend) -> None:
         )
 
 
-def ours(backend: Backend, of: Volume | Snapshot | None) -> Volume | Snapshot | None:
-    """Return it if it is to be on the backend."""
-    return of if of and of.backend == backend.name else None
+def wanted_on(backend: Backend, of: Volume | Snapshot | None) -> Wanted:
+    """Return what there is to be of it on the backend.
+
+    Nothing where another one has it, nor what this one has left of making it.
+    """
+    if of and of.backend == backend.name:
+        return wanted(of)
+    given_up = isinstance(of, Volume) and of.given_up.get(backend.name)
+    return Wanted(made_at=given_up.isoformat()) if given_up else Wanted()
 
 
 def asked_at(said: Collection[Explanation]) -> int | None:

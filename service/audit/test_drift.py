@@ -234,6 +234,35 @@ async def repaired(house: House, **more: Any) -> list[tuple[str, bool]]:
     return [(step["remedy"], step["under_way"]) for step in told["steps"]]
 
 
+class Leaking(Watched):
+    """One that makes volumes, and then says that it could not."""
+
+    def create(self, *asked: Any) -> str:
+        super().create(*asked)
+        raise DriverFailed("the disk is slow today")
+
+
+def test_what_a_backend_has_left_of_what_another_one_made_is_removed(
+    run: Run, tmp_path: Path
+) -> None:
+    leaking = Leaking(tmp_path / "volumes")
+    beside_it = tmp_path / "spare"
+    spare = FileDriver(beside_it, name="spare", max_over_subscription_ratio=10.0)
+
+    async def scenario(house: House) -> Any:
+        await house.serve_also(spare, "spare")
+        volume_id = await house.available()
+        [left] = await found(house, ("object_unexplained", volume_id))
+        steps = await repaired(house, apply=True)
+        await found(house)
+        return volume_id, left["remedy"], steps
+
+    volume_id, remedy, steps = run(leaking, scenario)
+    assert (remedy, steps) == ("remove", [("remove", True)])
+    assert not home(leaking, volume_id).exists()
+    assert (beside_it / volume_id / "volume").exists()
+
+
 def test_a_plan_changes_nothing(run: Run, driver: Watched) -> None:
     async def scenario(house: House) -> Any:
         volume_id = await house.available()

@@ -9,14 +9,14 @@ from uuid import uuid4
 
 import pytest
 
-from domain.aggregate import Done, Event
+from domain.aggregate import Done, Event, NotDone
 from domain.log import encode
 from domain.placement import NoCapacity
 from domain.volume import Volume
 from projections.replaying import Lines, Share, replayed
 from projections.testing import lines_of, text_of
 from projections.what_if import Unclear, WhatIf, policy
-from service.deciding.placing import check_room, place, room_of
+from service.deciding.placing import check_room, place, rescheduled, room_of
 from service.deciding.test_placing import ASKED, but, decision
 
 THICK: dict[str, Any] = {
@@ -36,12 +36,19 @@ class Installation:
         self.volumes: list[Volume] = []
         self.events: list[Event] = []
 
-    def create(self, size_gib: int, backend: str | None = None) -> Volume:
+    def create(
+        self, size_gib: int, backend: str | None = None, *, fails: bool = False
+    ) -> Volume:
+        """Make a volume; one that `fails` is made elsewhere, if it can be."""
         asked = ASKED | {"size_gib": size_gib, "backend": backend}
         made = Volume.create(uuid4(), **place(self.log, asked))
         self.volumes.append(made)
         self._happened(made, 0)
-        made.report(1, Done(location="/volumes/x"))
+        if fails and rescheduled(self.log, made, 1, NotDone("broken", "it broke")):
+            [before] = made.given_up
+            self.log.room.allocated[before] -= size_gib
+            self._happened(made, 0)
+        made.report(max(made.in_flight), Done(location="/volumes/x"))
         self._happened(made, made.allocated_gib)
         return made
 
@@ -91,7 +98,8 @@ def test_with_nothing_changed_nothing_differs(seed: int) -> None:
                 here.extend(dice.choice(here.volumes), dice.randrange(1, 20))
             else:
                 named = dice.choice([None, None, "one", "two"])
-                here.create(dice.randrange(1, 40), named)
+                fails = dice.random() < 0.2
+                here.create(dice.randrange(1, 40), named, fails=fails)
 
     judged = here.with_policy()
     assert judged.judged > 20
@@ -118,6 +126,17 @@ def test_a_volume_would_have_gone_elsewhere_and_the_next_as_well() -> None:
     assert differing(here.with_policy("max_over_subscription_ratio=2")) == [
         (60, "one", "two"),
         (70, "two", "one"),
+    ]
+
+
+def test_what_was_made_elsewhere_is_judged_where_it_is() -> None:
+    here = Installation()
+    here.create(60, fails=True)
+    here.create(60, "two")
+
+    assert [volume.backend for volume in here.volumes] == ["two", "two"]
+    assert differing(here.with_policy("max_over_subscription_ratio=1")) == [
+        (60, "two", "")
     ]
 
 

@@ -71,7 +71,7 @@ def based_on(batch: Iterable[Command]) -> dict[UUID, int]:
     latest: dict[UUID, int] = {}
     moved_on: set[UUID] = set()
     for command in batch:
-        for aggregate_id, (_, version, _) in command.decision.touched.items():
+        for aggregate_id, (_, version, _, _) in command.decision.touched.items():
             first.setdefault(aggregate_id, version)
             if latest.setdefault(aggregate_id, version) != version:
                 moved_on.add(aggregate_id)

@@ -140,8 +140,9 @@ class Answer:
 
 
 # An aggregate that a decision is about, None if there is none; the version that it
-# had, and how many GiB it took. (A named tuple would take six times as long.)
-Touched = tuple[Aggregate | None, int, int]
+# had, how many GiB it took, and of which backend. (A named tuple would take six times
+# as long.)
+Touched = tuple[Aggregate | None, int, int, str]
 
 
 class Decision:
@@ -163,9 +164,9 @@ class Decision:
         aggregate: Any = self._known(aggregate_id)
         self.touched.setdefault(
             aggregate_id,
-            (aggregate, aggregate.version, aggregate.allocated_gib)
+            (aggregate, aggregate.version, aggregate.allocated_gib, aggregate.backend)
             if aggregate
-            else (None, 0, 0),
+            else (None, 0, 0, ""),
         )
         if not isinstance(aggregate, kind):
             raise NotFound(noun_of(kind), key or aggregate_id)
@@ -195,10 +196,10 @@ class Decision:
         if existing or self._live.get(Part(aggregate.id.int)):
             # What this decision has changed itself is known as it was before.
             version = existing.version if existing else 0
-            self.touched.setdefault(aggregate.id, (None, version, 0))
+            self.touched.setdefault(aggregate.id, (None, version, 0, ""))
             raise Taken(aggregate.id)
         self._live[aggregate.id] = aggregate
-        self.touched[aggregate.id] = aggregate, 0, 0
+        self.touched[aggregate.id] = aggregate, 0, 0, aggregate.backend
         return aggregate
 
     def whole(self, kind: type[A], part_id: UUID, noun: str) -> A:
@@ -222,7 +223,7 @@ class Decision:
     def news(self) -> list[Event]:
         """Return what has been recorded, whoever's, since this was asked last."""
         news: list[Event] = []
-        for key, (aggregate, version, _) in self.touched.items():
+        for key, (aggregate, version, _, _) in self.touched.items():
             if aggregate and aggregate.version != version:
                 heard = self._heard.get(key, 0)
                 fresh = aggregate.news(heard)
@@ -235,7 +236,7 @@ class Decision:
         """The ids of what was recorded about, or added."""
         return [
             key
-            for key, (aggregate, version, _) in self.touched.items()
+            for key, (aggregate, version, _, _) in self.touched.items()
             if aggregate and aggregate.version != version
         ]
 
@@ -247,18 +248,22 @@ class Decision:
         events: list[Event] = []
         if shown in self.touched:
             self.touched[shown] = self.touched.pop(shown)
-        for aggregate, version, had in self.touched.values():
+        for aggregate, version, had, backend in self.touched.values():
             if aggregate and aggregate.version != version:
                 events += aggregate.collect_events()
-                if more := aggregate.allocated_gib - had:
-                    self.taken[aggregate.backend] = more + self.taken.get(
-                        aggregate.backend, 0
-                    )
+                if aggregate.backend != backend:
+                    self._take(backend, -had)
+                    had = 0  # noqa: PLW2901 - of the one where it is now
+                self._take(aggregate.backend, aggregate.allocated_gib - had)
         for event in events:
             if part_id := event.adds_part:
                 self.parts[part_id] = event.originator_id
                 self._live[Part(part_id.int)] = event.originator_id
         return events
+
+    def _take(self, backend: str, more_gib: int) -> None:
+        if more_gib:
+            self.taken[backend] = more_gib + self.taken.get(backend, 0)
 
     def _known(self, key: Key) -> Aggregate | UUID | None:
         try:

@@ -388,7 +388,7 @@ class Log:
     def _show(self, command: Command) -> None:
         """Let those who watch look, unless more was decided than is stored."""
         for event in command.events:
-            aggregate, _, _ = command.decision.touched[event.originator_id]
+            aggregate, *_ = command.decision.touched[event.originator_id]
             # Another of its version may be what a decision made that conflicts.
             if (
                 aggregate

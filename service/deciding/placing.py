@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import nsmallest
 from typing import Any
 
+from domain.aggregate import Aggregate, Done, NotDone
 from domain.backend import Administration, Backend, id_of
-from domain.placement import Basis, Candidate, check_growth, rank, roomiest
+from domain.placement import (
+    Basis,
+    Candidate,
+    NoCapacity,
+    check_growth,
+    rank,
+    roomiest,
+)
 from domain.volume import Volume
 from domain.volume_type import VolumeType
 from service.deciding.command import Decision, NotFound
@@ -32,17 +41,50 @@ def place(log: Decision, described: dict[str, Any]) -> dict[str, Any]:
         if named
         else [b for n in log.room.measured if (b := log.find(Backend, id_of(n)))]
     )
+    placed = among(log, backends, described["size_gib"], kind)
+    return described | placed | {"multiattach": kind.multiattach}
+
+
+def among(
+    log: Decision, backends: Iterable[Backend], size_gib: int, kind: VolumeType
+) -> dict[str, Any]:
+    """Return the backend with the most room, and what was considered.
+
+    Raises `NoCapacity`.
+    """
     candidates = [candidate(log, backend) for backend in backends]
-    chosen, fit = roomiest(candidates, described["size_gib"], kind)
+    chosen, fit = roomiest(candidates, size_gib, kind)
     keep_within(log, chosen, kind)
     considered = [basis(each, kind) for each in fit]
     if len(considered) > MOST_CONSIDERED:
         considered = nsmallest(MOST_CONSIDERED, considered, rank)
-    return described | {
-        "backend": chosen.name,
-        "multiattach": kind.multiattach,
-        "considered": considered,
-    }
+    return {"backend": chosen.name, "considered": considered}
+
+
+def rescheduled(
+    log: Decision, asked: Aggregate, version: int, result: Done | NotDone
+) -> bool:
+    """Ask another backend for a volume that one could not make, and tell whether.
+
+    Only those are asked that were fit for it when that one was chosen, as in Cinder:
+    who names a backend, or a source, has no other. What cannot be made elsewhere
+    either has failed.
+    """
+    intent = asked.in_flight.get(version)
+    if not isinstance(intent, Volume.Created) or isinstance(result, Done):
+        return False
+    assert isinstance(asked, Volume)
+    kind = kind_of(log, asked)
+    if asked.multiattach:
+        kind = kind.shared
+    names = [e.backend for e in intent.considered if e.backend != intent.backend]
+    others = [b for name in names if (b := log.find(Backend, id_of(name)))]
+    try:
+        placed = among(log, others, asked.size_gib, kind)
+    except NoCapacity:
+        return False
+    asked.reschedule(version, result, **placed)
+    return True
 
 
 def room_of(log: Decision, asked: Volume) -> list[Basis]:

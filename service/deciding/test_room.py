@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from itertools import cycle
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,9 +22,11 @@ from domain.volume import Volume
 from domain.volume_status import Status
 from service.deciding.log import Log
 from service.deciding.room import Measured, Room
-from service.endpoints.volumes import create, delete, extend
+from service.endpoints.agents import from_agent, take_over
+from service.endpoints.volumes import create, delete, extend, show
 from service.manager import VolumeManager
 from service.testing.deciding import (
+    LEASE,
     NUMBERS,
     WORKING,
     ask,
@@ -235,6 +238,62 @@ def test_what_is_given_back_beside_it_lets_nothing_past_its_limit(
 
     assert refused["type"] == "no-capacity"
     assert manager.recorder.allocated() == {"files": 15}
+
+
+async def with_another(log: Log, total_gib: float) -> Log:
+    """Let a log know a second backend, of less room."""
+    told = Measured(capabilities(total_gib), *WORKING, datetime.now(UTC))
+    log.room.know("other", told)
+    lease = "other", LEASE, "shelf 2 of node-1", "node-1"
+    await log.submit(from_agent("other", lambda seen: take_over(seen, *lease)))
+    return log
+
+
+def test_what_one_backend_cannot_make_takes_room_of_another(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> list[Any]:
+        async with live(manager.recorder, total_gib=20) as log:
+            await with_another(log, 10)
+            asked = await ask(log, create, size_gib=3)
+            await fail(log, asked["id"], 1)
+            rescheduled = await ask(log, show, id=asked["id"])
+            assert manager.recorder.allocated() == {"files": 0, "other": 3}
+            await report(log, asked["id"], 3, NotDone("broken", "it broke"), "other")
+            return [asked, rescheduled, await ask(log, show, id=asked["id"])]
+
+    seen = asyncio.run(scenario())
+
+    assert [(each["backend"], each["status"]) for each in seen] == [
+        ("files", "creating"),
+        ("other", "creating"),
+        ("other", "error"),
+    ]
+    assert manager.recorder.allocated() == {"files": 0, "other": 0}
+
+
+@NUMBERS
+def test_the_last_room_of_another_is_given_once(
+    manager: VolumeManager, number: int
+) -> None:
+    async def scenario() -> list[Any]:
+        async with lives(manager.recorder, number, total_gib=20) as logs:
+            for log in logs:
+                await with_another(log, 10)
+            asks = [ask(logs[0], create, size_gib=3) for _ in range(3)]
+            asked = await asyncio.gather(*asks)
+            assert {each["backend"] for each in asked} == {"files"}
+            await ask(logs[0], create, size_gib=4, backend="other")
+            # The others have not heard of it.
+            each = zip(asked, cycle(reversed(logs)), strict=False)
+            await asyncio.gather(*(fail(log, it["id"], 1) for it, log in each))
+            return [await ask(logs[0], show, id=it["id"]) for it in asked]
+
+    seen = asyncio.run(scenario())
+
+    found = Counter((each["backend"], each["status"]) for each in seen)
+    assert found == {("other", "creating"): 2, ("files", "error"): 1}
+    assert manager.recorder.allocated() == {"files": 0, "other": 10}
 
 
 async def made(log: Log) -> str:

@@ -23,6 +23,7 @@ from domain.provenance import Moment, Provenance, Ran
 from projections import resources
 from service.audit import drifting, overdue
 from service.audit.drifting import KINDS
+from service.deciding import placing
 from service.deciding.command import Command, Decision, Reply, asking
 from service.deciding.reactions import follow
 from service.endpoints.endpoint import endpoint, query
@@ -317,7 +318,8 @@ def reporting(name: str, lease: int, told: Report) -> Command:
     def decide(log: Decision) -> None:
         leased(log, name, lease)
         reported: Any = log.get(AGGREGATES[told.noun], told.id)
-        reported.report(told.intent, told.result)
+        if not placing.rescheduled(log, reported, told.intent, told.result):
+            reported.report(told.intent, told.result)
 
     cause = {"causation_id": told.causation_id, "traceparent": told.traceparent}
     return from_agent(name, decide, told.ran, **cause)

@@ -15,7 +15,7 @@ from adapters.jetstream.stream import PUBLISHED
 from adapters.postgres.batch import Batch
 from adapters.postgres.reading import rebuilt
 from domain import log as language
-from domain.aggregate import Aggregate, Done
+from domain.aggregate import Aggregate, Done, NotDone
 from domain.attachment import AttachStatus
 from domain.backend import Administration, Backend, Told
 from domain.drift import VOLUME, Drift, Remedy, Subject
@@ -53,6 +53,13 @@ SNAPSHOT, GROUP, TOGETHER = UUID(int=8), UUID(int=9), UUID(int=10)
 
 def being_made() -> Volume:
     return Volume.create(uuid4(), size_gib=1, backend="files")
+
+
+def rescheduled() -> Volume:
+    volume = Volume.create(uuid4(), size_gib=1, backend="full")
+    why = NotDone("broken", "it broke")
+    volume.reschedule(1, why, backend="files", considered=[])
+    return volume
 
 
 def being_managed() -> Volume:
@@ -213,6 +220,9 @@ CASES = {
     # The agent owes a word.
     "volume.created": Case(
         being_made, "creating", "creating", "volume.creation_failed", "error"),
+    "volume.rescheduled": Case(
+        rescheduled, "creating",
+        "creating", "volume.creation_failed", "error"),
     "volume.extension_started": Case(
         after(available, lambda v: v.extend(2)), "extending",
         "extending", "volume.extension_failed", "error_extending"),

@@ -37,6 +37,7 @@ logger = getLogger(__name__)
 # How long each kind of work may take.
 WORK: dict[str, Callable[[Deadlines], float]] = {
     "volume.created": lambda deadlines: deadlines.creating,
+    "volume.rescheduled": lambda deadlines: deadlines.creating,
     "volume.extension_started": lambda deadlines: deadlines.extending,
     "volume.deletion_started": lambda deadlines: deadlines.deleting,
     "volume.cascade_started": lambda deadlines: deadlines.deleting,

@@ -17,7 +17,7 @@ from service.serve import replica
 from service.settings import Settings, load
 from service.testing.callers import Caller, caller
 from service.testing.loads import has_room
-from service.testing.programs import configuration
+from service.testing.programs import BACKEND, configuration
 
 
 @dataclass
@@ -34,12 +34,22 @@ class House:
     async def start_agent(self) -> None:
         """Start the backend's agent, or another one when the last has ended."""
         await ended(self.working)
+        self.agent, self.working = await self._serve(self.driver, BACKEND)
+
+    async def serve_also(self, driver: Any, backend: str) -> None:
+        """Start the agent of another backend, and return when there is room on it."""
+        await self._serve(driver, backend)
+        await has_room(self.asker, backend)
+
+    async def _serve(
+        self, driver: Any, backend: str
+    ) -> tuple[Agent, asyncio.Future[Any]]:
         client = await connect(self.settings.nats_url, "agent")
         self.stack.push_async_callback(client.close)
-        key = self.settings.key
-        self.agent = Agent(client, self.driver, "files", key, "the only holder")
-        self.working = asyncio.create_task(self.agent.run())
-        self.stack.push_async_callback(ended, self.working)
+        agent = Agent(client, driver, backend, self.settings.key, "the only holder")
+        working = asyncio.create_task(agent.run())
+        self.stack.push_async_callback(ended, working)
+        return agent, working
 
     async def create(self, **more: Any) -> str:
         """Ask for a volume and return its id."""
