@@ -20,10 +20,12 @@ from nats.micro import add_service
 from nats.micro.service import Service
 
 from adapters.jetstream.direct import Direct
+from adapters.jetstream.publisher import Publisher
 from adapters.jetstream.taking import add_endpoint
 from adapters.jetstream.wire import until_closed
+from adapters.postgres.follower import Follower
 from adapters.postgres.leases import Leases
-from adapters.postgres.recorder import NotUnicode
+from adapters.postgres.recorder import LogRecorder, NotUnicode
 from adapters.tasks import ended, together, until
 from service.audit.proving import Proving
 from service.connecting import connect
@@ -106,6 +108,7 @@ async def replica(
     """
     quicken()
     with manager_of(settings)(database) as manager:
+        await check_stream(client, manager.recorder, settings)
         direct = Direct(client, settings.key)
         log = Log(manager.recorder, Room(volume_types=settings.volume_types), direct)
         reading = Reading(manager.recorder, log)
@@ -131,6 +134,18 @@ async def replica(
                         yield running, work
             finally:
                 await ended(work)
+
+
+async def check_stream(
+    client: Client, recorder: LogRecorder, settings: Settings
+) -> None:
+    """Raise `Ahead` where the stream has what the log has not, before anything is done.
+
+    What was in flight in an old copy would be done anew. Where nobody can tell now, the
+    keeper does later.
+    """
+    with suppress(Error, TimeoutError, PersistenceError):
+        await Publisher(client, Follower(recorder, 0), settings.key).check()
 
 
 @contextmanager

@@ -95,3 +95,15 @@ def test_who_reports_is_up_whatever_its_clock_says(ahead: int) -> None:
     time.sleep(0.2)
 
     assert not room.is_up("files")
+
+
+@pytest.mark.parametrize(("ahead", "up"), [(-3600, False), (0, True), (3600, False)])
+def test_what_another_replica_has_heard_counts_while_it_is_new(
+    ahead: int,
+    up: bool,  # noqa: FBT001 - it is what is so then
+) -> None:
+    room = Room()
+    told_at = datetime.now(UTC) + timedelta(seconds=ahead)
+    room.measured["files"] = Measured(None, True, None, told_at)  # noqa: FBT003
+
+    assert room.is_up("files") is up

@@ -120,6 +120,13 @@ class Publisher:
                         await asyncio.wait_for(moved.wait(), AGAIN)
                 yield page
 
+    async def check(self) -> None:
+        """Raise `Ahead` as `run` would; what can be mended there, `run` does."""
+        with suppress(NotFoundError):
+            info = await self._client.jetstream().stream_info(STREAM)
+            if info.state.messages:
+                await self._belongs(info.state.last_seq)
+
     async def _last_sequence(self) -> int:
         stream = self._client.jetstream()
         try:
@@ -132,11 +139,24 @@ class Publisher:
             return 0
         if not info.state.messages:  # purged: nothing there is anybody else's either
             return await self._anew(f"{STREAM} was emptied")
-        there = await self._ours(last)
-        if there is None:
-            return await self._begin_anew(last)
-        await asyncio.to_thread(self._compare, last, there)
+        if not await self._belongs(last):
+            return await self._anew(f"{STREAM} has no message of ours at {last}")
         return last
+
+    async def _belongs(self, last: int) -> bool:
+        """Tell whether the log goes on from the end of the stream; raise `Ahead`.
+
+        It does not where somebody else has written behind what is ours.
+        """
+        there = await self._ours(last)
+        if there is not None:
+            await asyncio.to_thread(self._compare, last, there)
+        elif last > 1 and not await self._is_ours(1):
+            raise Ahead(
+                f"the stream {STREAM} is not this log's: it was signed with another "
+                f"key; if nobody needs it, {REMOVE}"
+            )
+        return there is not None
 
     def _compare(self, last: int, there: bytes) -> None:
         """Raise `Ahead` unless the log has the event that the stream ends with.
@@ -154,15 +174,6 @@ class Publisher:
             raise Ahead(
                 f"the stream {STREAM} has another event at {last} than the log{OTHER}"
             )
-
-    async def _begin_anew(self, last: int) -> int:
-        """Remove a stream that somebody else has written to; the log has it all."""
-        if last > 1 and not await self._is_ours(1):
-            raise Ahead(
-                f"the stream {STREAM} is not this log's: it was signed with another "
-                f"key; if nobody needs it, {REMOVE}"
-            )
-        return await self._anew(f"{STREAM} has no message of ours at {last}")
 
     async def _anew(self, why: str) -> int:
         """Publish from the beginning."""

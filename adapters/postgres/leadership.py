@@ -18,12 +18,13 @@ LOOK_EVERY = 0.5  # seconds between two looks at the lock, held or not
 SILENT = 2.5  # seconds without one after which a leader leads no longer
 OBTAIN = "SELECT pg_try_advisory_lock(%s, hashtext(%s))"
 # A leader that is frozen, or whose host is gone, keeps its connection and so the
-# lock: it says no goodbye. But it does not look any more, and that is seen.
+# lock: it says no goodbye. But it does not look any more, and that is seen. What it
+# did at a time to come, it did before the clock was set back.
 END_SILENT = """
     SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND datname = current_database()
         AND classid = %s AND objid = hashtext(%s)::oid
-        AND clock_timestamp() - state_change > make_interval(secs => %s)
+        AND abs(extract(epoch FROM clock_timestamp() - state_change)) > %s
 """
 
 logger = getLogger(__name__)

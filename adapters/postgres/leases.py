@@ -40,6 +40,11 @@ TAKE = SQL("""
         OR known.renewed_at < clock_timestamp() - make_interval(secs => %(silent)s)
     RETURNING number
 """)
+# Or whoever died before the clock was set back would be waited for until it is as late.
+NOT_YET = SQL("""
+    UPDATE {leases} SET renewed_at = clock_timestamp()
+    WHERE backend = %s AND renewed_at > clock_timestamp()
+""")
 RENEW = SQL("""
     UPDATE {leases} SET renewed_at = clock_timestamp()
     WHERE backend = %s AND number = %s AND renewed_at IS NOT NULL RETURNING number
@@ -94,6 +99,7 @@ class Leases:
             cursor.execute(TAKE.format(leases=self._name), asked)
             if taken := cursor.fetchone():
                 return int(taken["number"])
+            cursor.execute(NOT_YET.format(leases=self._name), (backend,))
             number, host = self._held(cursor, backend)
         raise LeaseHeld(backend, number, host)
 

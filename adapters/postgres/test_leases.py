@@ -89,6 +89,18 @@ def test_what_is_not_renewed_is_another_s_after_its_term(leases: Table) -> None:
     assert leases.take("files", "two", "node-2", 1) == 2
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_longer(
+    leases: Table,
+) -> None:
+    leases.take("files", "one", "node-1", 0)
+    leases.later(-3600)
+    with pytest.raises(LeaseHeld):
+        leases.take("files", "two", "node-2", 0)
+    leases.later(SILENT)
+
+    assert leases.take("files", "two", "node-2", 1) == 2
+
+
 def test_a_late_renewal_counts_while_nobody_else_came(leases: Table) -> None:
     number = leases.take("files", "one", "node-1", 0)
     leases.later(10 * SILENT)

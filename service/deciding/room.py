@@ -95,7 +95,7 @@ class Room:
         if heard := self._heard.get(backend):
             return monotonic() - heard < self._down_after
         known = self.measured.get(backend)
-        return known is not None and time() - known.told_at < self._down_after
+        return known is not None and abs(time() - known.told_at) < self._down_after
 
     def fresh(self, backend: str) -> bool:
         """Tell whether the backend has reported to this replica itself."""
