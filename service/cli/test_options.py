@@ -378,6 +378,20 @@ def test_a_command_imports_what_is_asked_for(
     assert imported == nouns
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_no_column_is_lost_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    item = {"id": ONE, "name": "db", "status": "in-use"}
+
+    show.richly(show.listed(show.VOLUMES)({"items": [item], "next": None}))
+
+    assert capsys.readouterr().out.split()[-3:] == [ONE, "db", "in-use"]
+
+
 def test_what_a_stranger_calls_something_does_nothing_to_a_terminal() -> None:
     told = show.fields({"totals": {"volume": {"\x1b[2Jevil\nline": 1}}})
 
