@@ -7,13 +7,11 @@ prints a table and writes `bench/results.json`, a name and a number each.
 
 from __future__ import annotations
 
-import sys
-
 from rich.console import Console
 
 from bench import accept, lag, overload, past, replay, start
 from bench.bed import bed
-from bench.telling import tell
+from bench.telling import is_quick, tell
 
 FLOORS = {
     "accepted_ratio_1": "0.20",
@@ -47,4 +45,4 @@ def main(*, quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(quick="quick" in sys.argv[1:])
+    main(quick=is_quick(__doc__))

@@ -7,7 +7,6 @@ prints a table and writes `bench/results-audit.json`. All is of one log in one r
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
@@ -21,7 +20,7 @@ from adapters.postgres.recorder import LogRecorder
 from bench.bed import Bed, bed
 from bench.replay import read
 from bench.start import EVENTS, fill
-from bench.telling import tell
+from bench.telling import is_quick, tell
 from service.audit.exporting import export
 from service.audit.replaying import replay
 from service.cli.verifying import STRETCH
@@ -115,4 +114,4 @@ def main(*, quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(quick="quick" in sys.argv[1:])
+    main(quick=is_quick(__doc__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
+
+
+def is_quick(of: str | None) -> bool:
+    """Return whether a quick run is asked for; end where it is anything else."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=of, formatter_class=form)
+    parser.add_argument("how", nargs="?", choices=["quick"])
+    return bool(parser.parse_args().how)
 
 
 def tell(

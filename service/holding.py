@@ -73,11 +73,11 @@ def lock_of(
     with suppress(OSError):  # or a driver makes it, and the next agent locks another
         RUN.mkdir()
     folders = [
-        env.get("RUNTIME_DIRECTORY", ""),
+        *env.get("RUNTIME_DIRECTORY", "").split(":"),  # systemd may have made several
         str(RUN),
         env.get("XDG_RUNTIME_DIR", ""),
     ]
     usable = (f for f in folders if f and os.access(f, os.W_OK | os.X_OK))
     named = f"{os.getuid()} {settings.nats_url} {backend}"
     digest = sha256(named.encode()).hexdigest()[:16]
-    return Path(next(usable, gettempdir())) / f"holdfast-agent-{digest}.lock"
+    return Path(next(usable, None) or gettempdir()) / f"holdfast-agent-{digest}.lock"

@@ -67,6 +67,15 @@ def test_each_broker_and_backend_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert {file.parent for file in files} == {tmp_path}
 
 
+def test_the_file_is_in_one_of_the_folders_that_systemd_has_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "RUN", tmp_path / "read only" / "run")
+    env = {"RUNTIME_DIRECTORY": f"{tmp_path}:/run/lock/another"}
+
+    assert lock_of(load(None, {}), "a", env).parent == tmp_path
+
+
 def test_the_file_stays_the_same_when_a_driver_has_made_a_folder_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,6 @@ AGAIN = "ask again"
 NEXT = {
     "refused": "`holdfast audit history {key}` shows how it came to that",
     "no-capacity": "`holdfast backend list` shows the room there is",
-    "conflict": "see what is there with `show`, and ask with another id or key",
     "unavailable": f"{AGAIN}; the same --request-id does nothing twice",
     "fault": "`holdfast audit history {key}` and the service's log say more",
 }

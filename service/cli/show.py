@@ -99,6 +99,8 @@ UNTOLD = {"id", "volume_id", "created_at"}
 LABEL = "metadata."  # what the field of one begins with
 ID_LENGTH, ID_DASHES = 36, 4
 SHORT = 8  # characters of an id that tell it from others, as a rule
+NARROW = 6  # characters of a column below which nobody can read what is folded
+GAP = 2  # blanks between two columns
 
 
 def listed(columns: Mapping[str, str]) -> View:
@@ -275,9 +277,21 @@ def richly(table: Table) -> None:
 
     console = Console(markup=False, emoji=False, highlight=False)
     longest = max(map(len, plainly(table)), default=0)
-    drawn = stacked if table.beneath and longest > console.width else columned
+    drawn = columned
+    if longest > console.width and (table.beneath or least(table) > console.width):
+        drawn = stacked
     for part, style in drawn(table):
-        console.print(part, style=style)
+        console.print(part, style=style, soft_wrap=isinstance(part, str))
+
+
+def least(table: Table) -> int:
+    """Return how wide a terminal has to be for all columns of a table to be read."""
+    if not table.headings:
+        return 0
+    columns = zip(table.headings, *table.rows, strict=True)
+    first, *others = (max(map(len, column)) for column in columns)
+    folded = sum(min(NARROW, width) + GAP for width in others)
+    return (first if first <= ID_LENGTH else NARROW) + folded
 
 
 def columned(table: Table) -> Iterator[tuple[Any, str]]:
@@ -296,7 +310,7 @@ def columned(table: Table) -> Iterator[tuple[Any, str]]:
 
 
 def stacked(table: Table) -> Iterator[tuple[Any, str]]:
-    """Draw a table with some of its columns beneath each row."""
+    """Draw a table in unfolded lines, with some of its columns beneath each row."""
     from rich.padding import Padding  # noqa: PLC0415 - as in `richly`
 
     lower = [heading in table.beneath for heading in table.headings]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -19,8 +20,10 @@ from service.cli.audit import moment
 from service.cli.client import Caller, Ended, Problem, Service, data_folder
 from service.cli.options import amiss, waiting
 from service.cli.snapshot import chained, seen
+from service.deciding.command import Contended, KeyReused, Taken
 from service.endpoints import ENDPOINTS
 from service.messages.headers import seconds
+from service.messages.problems import problem_of
 
 ONE, OTHER = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "ab")
 
@@ -233,6 +236,16 @@ def test_a_trace_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Caller(data_folder()).headers["traceparent"] == "00-1-2-01"
 
 
+@pytest.mark.parametrize("error", [Taken(ONE), Contended(), KeyReused()])
+def test_a_conflict_is_told_with_one_advice(error: Exception) -> None:
+    told = json.loads(problem_of(error).body)
+
+    said = str(Problem(told, "volume.create"))
+
+    assert said == told["detail"]
+    assert said.partition("; ")[2]
+
+
 def test_a_problem_is_its_detail_and_what_to_do_next() -> None:
     told = {"type": "refused", "detail": "cannot delete"}
     problem = Problem(told, "volume.delete", {"id": ONE})
@@ -376,6 +389,20 @@ def test_a_command_imports_what_is_asked_for(
     run(said)
 
     assert imported == nouns
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_no_column_is_lost_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    item = {"id": ONE, "name": "db", "status": "in-use"}
+
+    show.richly(show.listed(show.VOLUMES)({"items": [item], "next": None}))
+
+    assert capsys.readouterr().out.split()[-3:] == [ONE, "db", "in-use"]
 
 
 def test_what_a_stranger_calls_something_does_nothing_to_a_terminal() -> None:

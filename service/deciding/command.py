@@ -38,7 +38,7 @@ class Taken(Exception):
     """The id belongs to something that exists."""
 
     def __str__(self) -> str:
-        return f"the id {self.args[0]} is taken"
+        return f"the id {self.args[0]} is taken; choose another one, or leave it out"
 
 
 class Unreadable(Exception):

@@ -156,7 +156,7 @@ class Log:
 
     @property
     def age(self) -> float:
-        """How many seconds ago the log was last reached, 0 where it can be."""
+        """How many seconds ago what is in memory was confirmed, 0 where it can be."""
         return self._reach.age
 
     @property

@@ -34,7 +34,7 @@ class Reach:
     def __init__(self, recorder: LogRecorder) -> None:
         self.recorder = recorder
         self.away = False
-        self._confirmed = time.monotonic()
+        self._confirmed = self._lost = time.monotonic()
         self._unwritable = ""
         self._reader = ThreadPoolExecutor(4, "log-reader")
         # An agent whose lease is renewed late stops its work: no list may be before it.
@@ -49,8 +49,13 @@ class Reach:
 
     @property
     def age(self) -> float:
-        """How many seconds ago it was last reached, 0 where it can be."""
+        """How many seconds ago what is in memory was confirmed, 0 where it can be."""
         return time.monotonic() - self._confirmed if self.away else 0.0
+
+    @property
+    def _away_for(self) -> float:
+        """How many seconds ago it was lost; nobody may have asked it long before."""
+        return time.monotonic() - self._lost
 
     async def read(self, what: Callable[..., K], *args: Any) -> K:
         """Return what a function reads, in a thread of its own.
@@ -97,7 +102,7 @@ class Reach:
     def unavailable(self) -> Unavailable:
         """Return what callers are told while it is away."""
         return Unavailable(
-            f"the database cannot be reached; it last was {self.age:.0f} s ago"
+            f"the database cannot be reached, for {self._away_for:.0f} s now"
         )
 
     def why_not(self, failure: PersistenceError) -> str:
@@ -118,12 +123,13 @@ class Reach:
         """Take it that the database is away."""
         if not self.away:
             logger.warning("the log is out of reach: %s", why)
+            self._lost = time.monotonic()
         self.away = True
 
     def reached(self, *, wrote: bool = False) -> None:
         """Note that it has just answered, and whether it took a write."""
         if self.away:
-            logger.warning("the log is back after %.1f s", self.age)
+            logger.warning("the log is back after %.1f s", self._away_for)
         self.away = False
         self._confirmed = time.monotonic()
         if wrote and self._unwritable:

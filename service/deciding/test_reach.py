@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from service.deciding import reach
 from service.deciding.command import Unavailable
 from service.endpoints.volumes import show
 from service.manager import VolumeManager
@@ -60,6 +62,26 @@ def test_long_looks_at_the_log_hold_up_no_command(manager: VolumeManager) -> Non
     assert asyncio.run(scenario())["status"] == "available"
 
 
+def test_a_quiet_time_before_is_not_counted_as_one_without_the_database(
+    manager: VolumeManager,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(reach, "time", SimpleNamespace(monotonic=lambda: now))
+    way = reach.Reach(manager.recorder)
+    now = 600.0
+    way.lost("gone")
+    now = 608.0
+
+    told = str(way.unavailable())
+    way.reached()
+    way.close()
+
+    assert "for 8 s" in told
+    assert "the log is back after 8.0 s" in caplog.text
+
+
 def test_while_the_database_is_away_nobody_waits_to_read_it(
     manager: VolumeManager,
 ) -> None:
@@ -72,7 +94,7 @@ def test_while_the_database_is_away_nobody_waits_to_read_it(
     async def scenario() -> None:
         async with live(manager.recorder) as log:
             for _ in range(3):
-                with pytest.raises(Unavailable, match="s ago"):
+                with pytest.raises(Unavailable, match="cannot be reached, for"):
                     await log.read(look)
             await back(log)
 

@@ -24,6 +24,14 @@ def test_a_unit_says_how_it_gets_its_settings(unit: Path) -> None:
     assert "--config ${CREDENTIALS_DIRECTORY}/holdfast.toml" in told
 
 
+@pytest.mark.parametrize("unit", sorted(UNITS.glob("*agent*")), ids=lambda u: u.name)
+def test_an_agent_has_a_folder_for_its_lock_that_outlives_it(unit: Path) -> None:
+    told = unit.read_text()
+
+    assert "\nRuntimeDirectory=" in told
+    assert "\nRuntimeDirectoryPreserve=" in told
+
+
 def analyze(*arguments: object) -> str:
     """Return what systemd says, or fail with it."""
     told = [str(ANALYZE), *map(str, arguments)]
@@ -84,6 +92,9 @@ sys.path.insert(0, {root!r})
 from adapters.contracts.drivers import CAUSE, NODE_1, asked
 from adapters.lvm.driver import LvmDriver
 from adapters.targets.choosing import target_of
+from service.holding import lock_of
+from service.settings import load
+print(lock_of(load(None, {{}}), "lvm-1").parent)
 driver, event = LvmDriver(target_of(owner="lvm-1", key=b"")), asked()
 driver.set_up()
 driver.create(event, CAUSE)
@@ -113,4 +124,4 @@ def test_an_agent_on_lvm_may_do_what_its_driver_does(tmp_path: Path) -> None:
 
     subprocess.run(["sh", "-c", MANAGER], check=False)
 
-    assert said.read_text() == "done\n"
+    assert said.read_text() == "/run/holdfast/lvm\ndone\n"
