@@ -160,8 +160,11 @@ class Volumes:
         if self._seen:
             self.look()
         elif not self._folder.is_dir():
+            above = [self._folder, *self._folder.parents]
+            made = [each for each in above if not each.exists()]
             self._folder.mkdir(0o700, parents=True)
-            sync(self._folder.parent)
+            for each in made:
+                sync(each.parent)
         self._seen = self._folder.stat()
         self._sizes = dict(self._found())
 
