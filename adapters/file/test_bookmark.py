@@ -296,7 +296,7 @@ class Dying:
 
 def said(folder: Path) -> list[Path]:
     """Return where it is said how far a copy is."""
-    return [*folder.glob(".*.making/copied *")]
+    return [*folder.glob("*/copied *")]
 
 
 def noting(patch: pytest.MonkeyPatch, name: str, calls: list[str]) -> None:
