@@ -98,6 +98,56 @@ def test_a_late_refusal_of_one_lease_takes_nothing_from_the_next() -> None:
     assert kept(scenario) == (2, 2)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it is, for leases."""
+    time = [1000.0]
+    monkeypatch.setattr(module, "now", lambda: time[0])
+    return time
+
+
+def test_a_lease_is_good_for_its_term_and_no_longer(clock: list[float]) -> None:
+    async def scenario(lease: Lease, _: Granting) -> list[bool]:
+        found = []
+        for elapsed in (0.0, TERM - 0.1, TERM):
+            clock[0] = 1000.0 + elapsed
+            found.append(lease.is_good(1))
+        return found
+
+    assert kept(scenario) == [True, True, False]
+
+
+def test_another_term_begins_when_its_renewal_is_asked_for(clock: list[float]) -> None:
+    async def scenario(lease: Lease, service: Granting) -> list[bool]:
+        answer = await service.renewal(1)
+        clock[0] += TERM / 2  # so long is the answer under way
+        answer.set_result({"lease": 1, "term": TERM})
+        await asyncio.sleep(0.05)
+        found = [lease.is_good(1)]
+        clock[0] += TERM / 2
+        return [*found, lease.is_good(1)]
+
+    assert kept(scenario) == [True, False]
+
+
+def test_a_term_begins_when_its_lease_is_asked_for(clock: list[float]) -> None:
+    class Slow(Granting):
+        async def tell(self, subject: str, body: Any, seconds: float = 5.0) -> Any:
+            answer = await super().tell(subject, body, seconds)
+            clock[0] += TERM - 1
+            return answer
+
+    async def lived() -> list[bool]:
+        service: Any = Slow()
+        lease = Lease(service, "files", "one", "node-1")
+        await lease._take()
+        found = [lease.is_good(1)]
+        clock[0] += 1
+        return [*found, lease.is_good(1)]
+
+    assert asyncio.run(lived()) == [True, False]
+
+
 def test_a_fault_is_told_of_once_and_asked_about_less_often(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
