@@ -253,6 +253,30 @@ def test_what_is_let_go_has_its_name_durably_before_its_volume_is_gone(
     assert {*before} == {"fsync incoming", "fsync ."}
 
 
+def test_what_came_in_since_under_the_name_of_what_was_taken_over_stays(
+    driver: FileDriver, folder: Path
+) -> None:
+    came_in(folder, "db")
+    driver.adopt(event := wanted("db"), CAUSE)
+    another = came_in(folder, "db", 2 * GIB)
+
+    adopted = driver.adopt(event, CAUSE)
+
+    assert adopted.size_gib == 1
+    assert another.stat().st_size == 2 * GIB
+
+
+def test_what_is_in_use_and_so_not_let_go_gets_no_other_name(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+
+    with device(driver, volume).open("rb"), pytest.raises(VolumeIsBusy):
+        driver.unmanage(volume, CAUSE.at)
+
+    assert names(folder / "incoming") == set()
+
+
 def test_a_name_that_was_left_to_what_is_deleted_is_gone_durably_before_it_is(
     driver: FileDriver, folder: Path, calls: list[str]
 ) -> None:
