@@ -21,10 +21,13 @@ class Granting:
 
     def __init__(self) -> None:
         self.number = 0
+        self.refuses = False
         self.asked = asyncio.Queue[tuple[int, asyncio.Future[Any]]]()
 
     async def tell(self, subject: str, body: Any, seconds: float = 5.0) -> Any:
         if subject == "agent.take_lease":
+            if self.refuses:
+                raise Refusal
             self.number += 1
             return {"lease": self.number, "term": TERM}
         answer = asyncio.get_running_loop().create_future()
@@ -115,6 +118,24 @@ def test_a_lease_is_good_for_its_term_and_no_longer(clock: list[float]) -> None:
         return found
 
     assert kept(scenario) == [True, True, False]
+
+
+def test_no_lease_is_good_but_the_one_that_is_held() -> None:
+    async def scenario(lease: Lease, _: Granting) -> list[bool]:
+        return [lease.is_good(number) for number in (0, 1, 2)]
+
+    assert kept(scenario) == [False, True, False]
+
+
+def test_a_lease_that_is_refused_is_good_no_more() -> None:
+    async def scenario(lease: Lease, service: Granting) -> bool:
+        service.refuses = True
+        (await service.renewal(1)).set_exception(Refusal("it is over"))
+        while not lease.waits_for:  # noqa: ASYNC110 - it has no event for us
+            await asyncio.sleep(0.001)
+        return lease.is_good(lease.number)
+
+    assert kept(scenario) is False
 
 
 def test_another_term_begins_when_its_renewal_is_asked_for(clock: list[float]) -> None:
