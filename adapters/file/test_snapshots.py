@@ -165,6 +165,32 @@ def test_what_a_volume_is_reverted_to_is_durable_before_what_it_held_is_gone(
     ]
 
 
+def test_a_volume_in_use_is_not_begun_to_be_reverted(
+    driver: FileDriver, volume: UUID, calls: list[str]
+) -> None:
+    event = wanted(volume)
+    driver.take_snapshot(event, CAUSE)
+    calls.clear()
+
+    with device(driver, volume).open("rb"), pytest.raises(VolumeIsBusy):
+        driver.revert(reversion(volume, event.originator_id), LATER)
+
+    assert calls == []
+
+
+def test_a_copy_that_shares_blocks_is_of_what_held_still_until_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "share", lambda *_: True)
+    (tmp_path / "source").touch()
+
+    def check() -> None:
+        raise still.Moved(0)
+
+    with pytest.raises(still.Moved):
+        copying.copy_held(tmp_path / "source", tmp_path / "target", check)
+
+
 class FailingDisk:
     """A disk that takes so many changes, not the next one, and all after that."""
 
