@@ -12,13 +12,14 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from adapters.contracts.drivers import CAUSE, GIB, read, write
+from adapters.contracts.drivers import CAUSE, GIB, asked, device, read, write
 from adapters.contracts.snapshots import (
     LATER,
     copy_of,
     fill,
     held,
     reversion,
+    together,
     wanted,
 )
 from adapters.file import bookmark, copying
@@ -91,6 +92,31 @@ def test_a_copy_that_was_cut_short_reads_only_what_was_not_copied(
     assert set(reads) == BEHIND
     assert held(folder / home / "volume") == {b"before"}
     assert not said(folder)
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_of_a_group_snapshot_that_was_cut_short_no_member_is_read_twice(
+    folder: Path,
+    volume: UUID,
+    reads: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    consistent: bool,
+) -> None:
+    driver, event = started(folder), asked()
+    driver.create(event, CAUSE)
+    fill(device(driver, event.originator_id), b"before")
+    both = together(volume, event.originator_id, consistent=consistent)
+    reads.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", Dying(os.pwrite, after=4))
+        with pytest.raises(Killed):
+            driver.take_group_snapshot(both, CAUSE)
+    first = len(reads)
+
+    started(folder).take_group_snapshot(both, CAUSE)
+
+    assert reads[first:] == [*sorted(BEHIND)]
 
 
 @pytest.mark.parametrize("kind", ["volume", "snapshot"])
@@ -254,9 +280,23 @@ def cut_short(folder: Path, operation: Operation) -> None:
     assert len(said(folder)) == 1
 
 
+class Dying:
+    """A call to the operating system, amid which one is killed after so many."""
+
+    def __init__(self, call: Callable[..., Any], after: int) -> None:
+        self._call = call
+        self._left = after
+
+    def __call__(self, *about: Any) -> Any:
+        if not self._left:
+            raise Killed
+        self._left -= 1
+        return self._call(*about)
+
+
 def said(folder: Path) -> list[Path]:
     """Return where it is said how far a copy is."""
-    return [*folder.glob(".*.making/copied *")]
+    return [*folder.glob("*/copied *")]
 
 
 def noting(patch: pytest.MonkeyPatch, name: str, calls: list[str]) -> None:

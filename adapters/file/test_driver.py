@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -215,26 +214,94 @@ def test_what_an_earlier_attempt_removed_stays_removed_when_it_is_answered(
     assert calls[-1] == "fsync ."
 
 
-@pytest.fixture
-def calls(
-    driver: FileDriver, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[str]:
-    """What the operating system is asked for that has to come in a certain order."""
-    made: list[str] = []
+def test_a_folder_that_is_made_is_durable_before_it_is_used(
+    folder: Path, calls: list[str]
+) -> None:
+    started(folder / "within" / "another")
 
-    def noted(name: str) -> None:
-        call = getattr(os, name)
+    whose, incoming = ["fsync within/another"] * 2
+    assert calls[:4] == ["fsync within", "fsync .", whose, incoming]
 
-        def note(what: Any, *rest: Any) -> None:
-            path = Path(f"/proc/self/fd/{what}").readlink() if name == "fsync" else what
-            made.append(f"{name} {Path(path).relative_to(folder)}")
-            call(what, *rest)
 
-        monkeypatch.setattr(os, name, note)
+def test_what_is_taken_over_is_durable_before_it_loses_its_name(
+    driver: FileDriver, folder: Path, calls: list[str]
+) -> None:
+    came_in(folder, "db")
 
-    for name in ("fsync", "rename", "unlink"):
-        noted(name)
-    return made
+    driver.adopt(event := wanted("db"), CAUSE)
+
+    making = f".{event.originator_id}.making"
+    assert calls == [
+        f"fsync {making}/{MADE_BY}",
+        f"fsync {making}",
+        f"rename {making}",
+        "fsync .",
+        "unlink incoming/db",
+        "fsync incoming",
+    ]
+
+
+def test_what_is_let_go_has_its_name_durably_before_its_volume_is_gone(
+    driver: FileDriver, calls: list[str]
+) -> None:
+    volume = created(driver)
+    calls.clear()
+
+    driver.unmanage(volume, CAUSE.at)
+
+    before = calls[: calls.index(f"rename {volume}")]
+    assert {*before} == {"fsync incoming", "fsync ."}
+
+
+def test_what_came_in_since_under_the_name_of_what_was_taken_over_stays(
+    driver: FileDriver, folder: Path
+) -> None:
+    came_in(folder, "db")
+    driver.adopt(event := wanted("db"), CAUSE)
+    another = came_in(folder, "db", 2 * GIB)
+
+    adopted = driver.adopt(event, CAUSE)
+
+    assert adopted.size_gib == 1
+    assert another.stat().st_size == 2 * GIB
+
+
+def test_what_is_in_use_and_so_not_let_go_gets_no_other_name(
+    driver: FileDriver, folder: Path
+) -> None:
+    volume = created(driver)
+
+    with device(driver, volume).open("rb"), pytest.raises(VolumeIsBusy):
+        driver.unmanage(volume, CAUSE.at)
+
+    assert names(folder / "incoming") == set()
+
+
+def test_a_name_that_was_left_to_what_is_deleted_is_gone_durably_before_it_is(
+    driver: FileDriver, folder: Path, calls: list[str]
+) -> None:
+    volume = created(driver)
+    (folder / "incoming" / "db").hardlink_to(device(driver, volume))
+    calls.clear()
+
+    driver.delete(volume, CAUSE.at)
+
+    assert calls[:4] == [
+        f"rename {volume}",
+        "fsync .",
+        "unlink incoming/db",
+        "fsync incoming",
+    ]
+
+
+def test_what_is_marked_says_so_durably(driver: FileDriver, calls: list[str]) -> None:
+    volume = created(driver)
+    (device(driver, volume).parent / MADE_BY).unlink()
+    calls.clear()
+
+    driver.mark("volume", volume, CAUSE, None)
+
+    assert calls == [f"fsync {volume}"]
 
 
 # What cannot be explained is never adopted, and left alone

@@ -141,6 +141,56 @@ def test_a_reversion_that_fails_says_which_content_the_volume_holds(
     assert len(names(path.parent)) == 3
 
 
+def test_what_a_volume_is_reverted_to_is_durable_before_what_it_held_is_gone(
+    driver: FileDriver, volume: UUID, calls: list[str]
+) -> None:
+    event = wanted(volume)
+    driver.take_snapshot(event, CAUSE)
+    calls.clear()
+
+    driver.revert(reversion(volume, event.originator_id), LATER)
+
+    brought = f".{volume}.making/made-by {LATER.position} {LATER.at}"
+    told = [call for call in calls if call != f"unlink {volume}/new"]
+    assert told == [
+        f"fsync {brought}",
+        f"rename {brought}",
+        f"fsync {volume}",
+        f"unlink {volume}/before",  # of an earlier attempt
+        f"rename {volume}/new",
+        f"fsync {volume}",
+        f"rename {volume}/new",
+        f"unlink {volume}/before",
+        f"fsync {volume}",
+    ]
+
+
+def test_a_volume_in_use_is_not_begun_to_be_reverted(
+    driver: FileDriver, volume: UUID, calls: list[str]
+) -> None:
+    event = wanted(volume)
+    driver.take_snapshot(event, CAUSE)
+    calls.clear()
+
+    with device(driver, volume).open("rb"), pytest.raises(VolumeIsBusy):
+        driver.revert(reversion(volume, event.originator_id), LATER)
+
+    assert calls == []
+
+
+def test_a_copy_that_shares_blocks_is_of_what_held_still_until_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "share", lambda *_: True)
+    (tmp_path / "source").touch()
+
+    def check() -> None:
+        raise still.Moved(0)
+
+    with pytest.raises(still.Moved):
+        copying.copy_held(tmp_path / "source", tmp_path / "target", check)
+
+
 class FailingDisk:
     """A disk that takes so many changes, not the next one, and all after that."""
 
@@ -171,6 +221,53 @@ def test_setting_up_removes_what_was_left_of_a_snapshot(
     driver.set_up()
 
     assert kept_in(folder) == set()
+
+
+# What has lost its tags
+
+
+def test_a_snapshot_without_its_tags_is_told_and_is_marked_again(
+    driver: FileDriver, folder: Path, volume: UUID
+) -> None:
+    event = wanted(volume)
+    driver.take_snapshot(event, CAUSE)
+    home = folder / f"snapshot-{event.originator_id}"
+    for name in names(home) - {"volume"}:
+        (home / name).unlink()
+
+    def lacks() -> set[tuple[str, ...]]:
+        found = driver.survey().objects
+        return {each.lacks for each in found if each.id == event.originator_id}
+
+    assert lacks() == {("what made it", "what it is of")}
+    driver.mark("snapshot", event.originator_id, CAUSE, volume)
+    assert lacks() == {()}
+
+
+@pytest.mark.parametrize(
+    ("cause", "of"),
+    [(Cause(CAUSE.position, "another"), "volume"), (CAUSE, "another")],
+    ids=["made by another event", "of another volume"],
+)
+def test_what_says_that_it_is_something_else_is_not_marked(
+    driver: FileDriver, folder: Path, volume: UUID, cause: Cause, of: str
+) -> None:
+    event = wanted(volume)
+    driver.take_snapshot(event, CAUSE)
+    before = names(folder / f"snapshot-{event.originator_id}")
+    its_volume = volume if of == "volume" else uuid4()
+
+    with pytest.raises(DriverFailed):
+        driver.mark("snapshot", event.originator_id, cause, its_volume)
+
+    assert names(folder / f"snapshot-{event.originator_id}") == before
+
+
+def test_what_has_lost_its_data_is_not_marked(driver: FileDriver, volume: UUID) -> None:
+    device(driver, volume).unlink()
+
+    with pytest.raises(DriverFailed, match="is gone"):
+        driver.mark("volume", volume, CAUSE, None)
 
 
 # What has lost its end

@@ -160,8 +160,11 @@ class Volumes:
         if self._seen:
             self.look()
         elif not self._folder.is_dir():
+            above = [self._folder, *self._folder.parents]
+            made = [each for each in above if not each.exists()]
             self._folder.mkdir(0o700, parents=True)
-            sync(self._folder.parent)
+            for each in made:
+                sync(each.parent)
         self._seen = self._folder.stat()
         self._sizes = dict(self._found())
 
@@ -326,7 +329,6 @@ class Volumes:
         with alone(making), emptied_on_failure(making):
             if fill:
                 fill(making / made_by(cause))
-                drop(bookmarks(making))
             yield
 
     def complete(
@@ -335,7 +337,10 @@ class Volumes:
         """Let there be a volume of what has been filled, durably."""
         making = self._making(volume_id)
         data = making / made_by(cause)
+        filled = os.path.lexists(data)
         size_bytes = truncate(data, size_bytes, os.O_RDWR | os.O_CREAT)
+        if filled:  # of a group, the others may have taken hours since
+            drop(bookmarks(making))
         (making / DATA).hardlink_to(data)
         if of:
             (making / f"of {of}").hardlink_to(data)
@@ -458,6 +463,7 @@ class Volumes:
         self._closed(volume_id, home)
         with self.filled(volume_id, cause, fill):
             truncate(making / made_by(cause), size_bytes, os.O_RDWR)
+            drop(bookmarks(making))
             (making / made_by(cause)).rename(self._reverted_by(volume_id, cause))
             sync(home)
             making.rmdir()

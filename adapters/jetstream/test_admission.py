@@ -88,6 +88,34 @@ def test_old_work_goes_on_when_new_work_is_done() -> None:
     asyncio.run(scenario())
 
 
+def test_who_is_to_be_alone_waits_for_all_and_then_lets_nobody_in() -> None:
+    async def scenario() -> list[str]:
+        admits, found = usable(), list[str]()
+
+        async def work(name: str, seconds: float) -> None:
+            async with admits.beside_others():
+                await asyncio.sleep(seconds)
+                found.append(name)
+
+        async def set_up() -> None:
+            async with admits.alone():
+                found.append("alone")
+                await asyncio.sleep(SOON)
+                found.append("alone still")
+                admits.open()
+
+        async with asyncio.timeout(10), asyncio.TaskGroup() as coming:
+            for name, seconds in (("short", SOON), ("long", 3 * SOON)):
+                coming.create_task(work(name, seconds))
+            await asyncio.sleep(0)
+            coming.create_task(set_up())
+            await asyncio.sleep(0)
+            coming.create_task(work("late", 0))
+        return found
+
+    assert asyncio.run(scenario()) == ["short", "long", "alone", "alone still", "late"]
+
+
 async def pass_through(admits: Admission, found: list[Kind], kind: Kind) -> None:
     """Be let in, note that, and leave."""
     async with admits.beside_others(kind):

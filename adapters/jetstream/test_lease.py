@@ -21,10 +21,13 @@ class Granting:
 
     def __init__(self) -> None:
         self.number = 0
+        self.refuses = False
         self.asked = asyncio.Queue[tuple[int, asyncio.Future[Any]]]()
 
     async def tell(self, subject: str, body: Any, seconds: float = 5.0) -> Any:
         if subject == "agent.take_lease":
+            if self.refuses:
+                raise Refusal
             self.number += 1
             return {"lease": self.number, "term": TERM}
         answer = asyncio.get_running_loop().create_future()
@@ -96,6 +99,74 @@ def test_a_late_refusal_of_one_lease_takes_nothing_from_the_next() -> None:
         return lease.number, service.number
 
     assert kept(scenario) == (2, 2)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it is, for leases."""
+    time = [1000.0]
+    monkeypatch.setattr(module, "now", lambda: time[0])
+    return time
+
+
+def test_a_lease_is_good_for_its_term_and_no_longer(clock: list[float]) -> None:
+    async def scenario(lease: Lease, _: Granting) -> list[bool]:
+        found = []
+        for elapsed in (0.0, TERM - 0.1, TERM):
+            clock[0] = 1000.0 + elapsed
+            found.append(lease.is_good(1))
+        return found
+
+    assert kept(scenario) == [True, True, False]
+
+
+def test_no_lease_is_good_but_the_one_that_is_held() -> None:
+    async def scenario(lease: Lease, _: Granting) -> list[bool]:
+        return [lease.is_good(number) for number in (0, 1, 2)]
+
+    assert kept(scenario) == [False, True, False]
+
+
+def test_a_lease_that_is_refused_is_good_no_more() -> None:
+    async def scenario(lease: Lease, service: Granting) -> bool:
+        service.refuses = True
+        (await service.renewal(1)).set_exception(Refusal("it is over"))
+        while not lease.waits_for:  # noqa: ASYNC110 - it has no event for us
+            await asyncio.sleep(0.001)
+        return lease.is_good(lease.number)
+
+    assert kept(scenario) is False
+
+
+def test_another_term_begins_when_its_renewal_is_asked_for(clock: list[float]) -> None:
+    async def scenario(lease: Lease, service: Granting) -> list[bool]:
+        answer = await service.renewal(1)
+        clock[0] += TERM / 2  # so long is the answer under way
+        answer.set_result({"lease": 1, "term": TERM})
+        await asyncio.sleep(0.05)
+        found = [lease.is_good(1)]
+        clock[0] += TERM / 2
+        return [*found, lease.is_good(1)]
+
+    assert kept(scenario) == [True, False]
+
+
+def test_a_term_begins_when_its_lease_is_asked_for(clock: list[float]) -> None:
+    class Slow(Granting):
+        async def tell(self, subject: str, body: Any, seconds: float = 5.0) -> Any:
+            answer = await super().tell(subject, body, seconds)
+            clock[0] += TERM - 1
+            return answer
+
+    async def lived() -> list[bool]:
+        service: Any = Slow()
+        lease = Lease(service, "files", "one", "node-1")
+        await lease._take()
+        found = [lease.is_good(1)]
+        clock[0] += 1
+        return [*found, lease.is_good(1)]
+
+    assert asyncio.run(lived()) == [True, False]
 
 
 def test_a_fault_is_told_of_once_and_asked_about_less_often(

@@ -16,6 +16,7 @@ from domain.lifecycle import Refused
 from service.deciding.command import Contended, Reply, Unavailable
 from service.deciding.log import TOO_MANY, Log
 from service.endpoints import endpoint, sending
+from service.endpoints import waiting as waiting_for
 from service.endpoints.attachments import create as hold
 from service.endpoints.snapshots import create
 from service.endpoints.volumes import create as make
@@ -97,6 +98,25 @@ def test_what_was_settled_elsewhere_without_a_word_is_told_at_the_end(
             asked = await connecting(here, volume_id)
             assert asked.intent
             waiting = outcome(here, asked, [], 0.2)
+            await report(other, volume_id, asked.intent, connection={"data": {}})
+            return await waiting
+
+    event, _ = asyncio.run(scenario())
+
+    assert event.TOPIC == "volume.export_finished"
+
+
+def test_what_was_settled_elsewhere_without_a_word_is_told_soon(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_for, "LOOK_AGAIN", 0.5)
+
+    async def scenario() -> Any:
+        async with lives(manager.recorder, 2) as (here, other), asyncio.timeout(20):
+            volume_id = await available(here)
+            asked = await connecting(here, volume_id)
+            assert asked.intent
+            waiting = outcome(here, asked, [], 600)
             await report(other, volume_id, asked.intent, connection={"data": {}})
             return await waiting
 
