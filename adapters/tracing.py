@@ -18,7 +18,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 TRACER = trace.get_tracer("holdfast")
 PROPAGATOR = TraceContextTextMapPropagator()
 
-_kept = False
+# Whether spans go anywhere: to a provider that was there before us, or to ours.
+_kept = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def keep(provider: TracerProvider) -> None:
