@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging import getLogger
@@ -13,14 +13,12 @@ from threading import Lock
 from typing import Any
 from uuid import UUID
 
-from adapters.holders import is_held_by_others
 from adapters.lvm import limits, snapshots, surveying, volumes
 from adapters.lvm.clearing import REQUESTS, Clearing
 from adapters.lvm.failures import (
     GIB,
     VAGUE,
     AlreadyThere,
-    AnothersToo,
     DeviceFailed,
     Gone,
     GroupOutOfSight,
@@ -29,11 +27,9 @@ from adapters.lvm.failures import (
     Hung,
     LvmFailed,
     MadeForAnother,
-    NoMapper,
     NoSnapshot,
     NotThere,
     PoolIsBroken,
-    StillOpen,
     Taken,
     Unexplained,
     Unusable,
@@ -41,9 +37,10 @@ from adapters.lvm.failures import (
 from adapters.lvm.filling import Filling
 from adapters.lvm.fronts import Fronts
 from adapters.lvm.group import SWEEP, Group
-from adapters.lvm.limits import in_time, within
+from adapters.lvm.limits import within
 from adapters.lvm.lvs import Lvs
-from adapters.lvm.mapper import Mapper, mapped
+from adapters.lvm.mapper import Mapper
+from adapters.lvm.reaching import Reaching
 from adapters.lvm.report import Lv
 from adapters.lvm.reverting import Reverting
 from adapters.lvm.settings import disks_before, environment, write_system_dir
@@ -59,7 +56,6 @@ from domain.group_snapshot import GroupSnapshot
 from domain.ports import (
     Adopted,
     Cause,
-    DriverFailed,
     Export,
     Manageable,
     ManageableSnapshot,
@@ -109,15 +105,17 @@ class LvmDriver:
         self._limits = reserved_percentage, max_over_subscription_ratio
         shell = Shell(environment(self._system_dir))
         self._group = Group(volume_group, Worker(volume_group, shell), num_shell_tries)
-        self._mapper = Mapper()
-        self._fronts = Fronts(volume_group, self._mapper)
-        self._pool = ThinPool(self._group, self._mapper)
-        made_of = self._group, self._mapper, self._pool
+        mapper = Mapper()
+        self._fronts = Fronts(volume_group, mapper)
+        self._pool = ThinPool(self._group, mapper)
+        made_of = self._group, mapper, self._pool
         self._lvs = Lvs(*made_of, Clearing(volume_clear, volume_clear_size))
         self._filling = Filling(self._group, self._lvs)
         self._snapshots = Snapshots(self._group, self._lvs)
         self._reverting = Reverting(self._group, self._lvs, self._filling)
         self._together = Together(self._group, self._lvs, self._fronts, self._snapshots)
+        led = mapper, self._fronts, target, self._reverting
+        self._reaching = Reaching(self._group, self._lvs, *led)
         self._adopting = Lock()  # or two would take the same
 
     def recognize(self) -> None:
@@ -137,7 +135,7 @@ class LvmDriver:
             self._thin = self._is_thin()
             if self._thin:
                 self._set_up_pool()
-            self._go_on()
+            self._reaching.go_on()
             self._group.after_kill = self._after_kill
             self._target.set_up()
 
@@ -213,7 +211,7 @@ class LvmDriver:
                 return None
             with self._lvs.removing(lv, progress) as tell:
                 self._check_copied(volume_id, lv)
-                self._withdraw(volume_id, lv)
+                self._reaching.withdraw(volume_id, lv)
                 self._filling.tidy(volume_id, progress, 0)
                 return self._lvs.remove(lv, tell)
 
@@ -266,7 +264,7 @@ class LvmDriver:
                 return reference.to(name) if self._group.find(name) else None
             if made_at not in (None, self._made_by(lv).at):
                 return None
-            self._withdraw(volume_id, lv)
+            self._reaching.withdraw(volume_id, lv)
             self._lvs.tag(lv, volumes.let_go(lv).tags, keep=False)
         return reference.to(lv.name)
 
@@ -292,7 +290,7 @@ class LvmDriver:
             made_at = asked.snapshot_made_at.isoformat()
             snapshot = self._snapshots.of(volume_id, asked.snapshot_id, made_at)
             self._lvs.check_whole(snapshot, asked.size_gib)
-            self._withdraw(volume_id, lv)
+            self._reaching.withdraw(volume_id, lv)
             self._reverting.revert(volume_id, lv, snapshot, cause, progress)
 
     def manageable_snapshots(self) -> list[ManageableSnapshot]:
@@ -315,24 +313,19 @@ class LvmDriver:
     def check_unused(self, volume_ids: Sequence[UUID]) -> None:
         """Look whether hosts use any of the volumes, or something else here does."""
         with self._at_work("look"):
-            exported = self._target.exports()
-            for volume_id in volume_ids:
-                if lv := self._find(volume_id):
-                    self._check_unused(volume_id, lv, exported)
-                    self._check_known(volume_id, lv)
+            there = {v: lv for v in volume_ids if (lv := self._find(v))}
+            self._reaching.check_unused(there)
+            for volume_id, lv in there.items():
+                self._check_known(volume_id, lv)
 
     def survey(self) -> Survey:
         """Read the group anew, and look at who reaches and uses its volumes."""
         with self._at_work("survey"):
             self._group.forget()
             lvs = self._group.seen().lvs
-            local = self._target.storage_protocol == "local"
-            exported = frozenset[UUID]() if local else frozenset(self._target.exports())
-            those = {v for v in self._fronts.volumes() if volumes.of(lvs, v)}
-            those |= {*self._opened(lvs)}
-            used = {v for v in those | exported if self._is_used(v, lvs, exported)}
+            ways = self._reaching.exported_and_used(lvs)
             objects = surveying.objects(lvs, self._pool.name)
-        return Survey(tuple(objects), None if local else exported, frozenset(used))
+        return Survey(tuple(objects), *ways)
 
     def mark(self, noun: str, its_id: UUID, cause: Cause, of: UUID | None) -> None:
         """Give a logical volume of that name its tags again."""
@@ -360,69 +353,39 @@ class LvmDriver:
             lv = self._there(volume_id)
             if lv.size_bytes < size_gib * GIB:
                 lv = self._lvs.grow(lv, size_gib * GIB)
-            self._lvs.active(lv)
-            if self._fronts.grow(volume_id, lv.name):
-                front = str(self._fronts.path(volume_id))
-                in_time(self._target.resized, volume_id, front)
+            self._reaching.grow(volume_id, lv)
 
     def connect(self, volume_id: UUID, connector: dict[str, Any]) -> dict[str, Any]:
         """Let the connector's host reach the volume's front device."""
         with self._at_work("connect", volume_id):
-            front = self._front(self._there(volume_id), volume_id)
-            return in_time(self._target.connect, volume_id, str(front), connector)
+            lv = self._there(volume_id)
+            return self._reaching.connect(volume_id, lv, connector)
 
     def disconnect(self, volume_id: UUID, connector: dict[str, Any]) -> None:
         """Take the volume away from the connector's host."""
         with self._at_work("disconnect", volume_id):
-            in_time(self._target.disconnect, volume_id, connector)
+            self._reaching.disconnect(volume_id, connector)
 
     def remove_export(self, volume_id: UUID) -> None:
         """Take the volume away from every host; `VolumeIsBusy` if one keeps it."""
         with self._at_work("unexport", volume_id):
-            in_time(self._target.remove, volume_id)
-            self._fronts.remove(volume_id)
+            self._reaching.remove(volume_id)
 
     def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
         """Tell whether the connector's host (None: any host) uses the volume now."""
         with self._at_work("look", volume_id):
-            device = str(self._fronts.path(volume_id))
-            return self._target.has_session(volume_id, device, connector)
+            return self._reaching.has_session(volume_id, connector)
 
     def exports(self) -> set[UUID]:
         """Tell which volumes any host can reach, or could a moment ago."""
         with self._at_work("list"):
-            lvs = self._group.seen().lvs
-            fronts = self._fronts.volumes()
-            ours = {each for each in fronts if volumes.of(lvs, each)}
-            return self._target.exports() | ours
+            return self._reaching.exports()
 
     def converge(self, wanted: Export) -> bool:
         """Let exactly these hosts reach the volume."""
         with self._at_work("converge", wanted.volume_id):
             lv = volumes.of(self._group.seen().lvs, wanted.volume_id)
-            if lv is None or not wanted.connectors:
-                return self._let_go(wanted.volume_id)
-            front = self._front(lv, wanted.volume_id)
-            return in_time(self._target.converge, wanted, str(front))
-
-    def _opened(self, lvs: Mapping[str, Lv]) -> Iterator[UUID]:
-        """Tell of the volumes that LVM has just seen in use."""
-        claims = (surveying.claimed(lv) for lv in lvs.values() if lv.is_open)
-        return (it.id for it in claims if it and it.noun == surveying.VOLUME)
-
-    def _is_used(
-        self, volume_id: UUID, lvs: Mapping[str, Lv], exported: Container[UUID]
-    ) -> bool:
-        """Tell whether a host uses a volume, or something here that is not ours."""
-        front = self._fronts.path(volume_id)
-        if volume_id in exported:
-            return self._target.has_session(volume_id, str(front), None)
-        if served := self._fronts.device(volume_id):
-            return served.open_count > 0
-        lv = volumes.of(lvs, volume_id)
-        if lv is None:
-            return False
-        return is_held_by_others(Path(self._lvs.path(lv.name)).resolve())
+            return self._reaching.converge(wanted, lv)
 
     # The logical volume
 
@@ -453,14 +416,9 @@ class LvmDriver:
     def _there(self, volume_id: UUID) -> Lv:
         """Return the volume's logical volume; raise `Gone` or `AnothersToo`."""
         if lv := self._find(volume_id):
-            self._check_nobody_elses(lv, volume_id)
+            self._lvs.check_nobody_elses(lv, volume_id)
             return lv
         raise Gone(volume_id, self._lvs.path(volumes.name(volume_id)))
-
-    def _check_nobody_elses(self, lv: Lv, volume_id: UUID) -> None:
-        """Raise `AnothersToo` for one that may hold what another volume does."""
-        if other := volumes.whose_else(lv, volume_id):
-            raise AnothersToo(self._lvs.path(lv.name), volume_id, other)
 
     def _made_by(self, lv: Lv) -> Cause:
         if cause := volumes.cause(lv):
@@ -545,34 +503,15 @@ class LvmDriver:
         """Switch the pool off and on below the hosts that have its volumes open.
 
         They get errors for so long, as they do when they write to one that is broken.
-        What is killed or fails here leaves fronts cut, which the next sweep mends.
         """
         pool = self._pool.lv
         assert pool
         # A disk that takes no writes does not take this one: the pool is left alone.
         tagged = volumes.mended(pool, datetime.now(UTC).isoformat())
         self._lvs.tag(pool, tagged.tags, keep=False)
-        lvs = self._group.seen().lvs
-        served = {v: volumes.of(lvs, v) for v in self._fronts.volumes()}
-        thin = {v: lv for v, lv in served.items() if lv and lv.pool}
-        try:
-            for volume_id in thin:
-                self._fronts.cut(volume_id)
+        with self._reaching.cut_off():
             self._pool.restart()
-        finally:
-            for volume_id, lv in thin.items():
-                with suppress(DriverFailed, OSError):
-                    self._front(lv, volume_id)
         logger.warning("thin pool %s was switched off and on", self._pool.where)
-
-    # Who reaches it
-
-    def _front(self, lv: Lv, volume_id: UUID) -> Path:
-        """Return the front device, which is made if need be."""
-        self._check_nobody_elses(lv, volume_id)
-        self._reverting.check_whole(volume_id, lv)
-        self._lvs.active(lv)
-        return self._fronts.make(volume_id, lv.name)
 
     def _after_kill(self) -> None:
         """Do what an LVM was kept from that had made its change."""
@@ -581,52 +520,6 @@ class LvmDriver:
             if self._thin:
                 self._pool.catch_up()
             self._lvs.go_on()
-
-    def _go_on(self) -> None:
-        """Let hosts go on writing that an agent or an LVM held up which was killed."""
-        try:
-            served = self._fronts.volumes()
-        except NoMapper:  # there has never been a device
-            return
-        self._lvs.go_on()
-        lvs = self._group.seen().lvs
-        for volume_id in served:
-            lv, front = volumes.of(lvs, volume_id), self._fronts.device(volume_id)
-            if lv and front and front.is_suspended:
-                with suppress(DriverFailed, OSError):  # the next sweep tries again
-                    self._front(lv, volume_id)
-                logger.warning("%s was held up by an agent that was killed", lv.name)
-
-    def _withdraw(self, volume_id: UUID, lv: Lv) -> None:
-        """Take an unused volume away from every host, or raise `StillOpen`."""
-        front = str(self._fronts.path(volume_id))
-        if self._target.has_session(volume_id, front, None):
-            raise StillOpen(volume_id, front)
-        in_time(self._target.remove, volume_id)
-        self._fronts.remove(volume_id)
-        device = self._mapper.device(mapped(self._group.name, lv.name))
-        if device and device.open_count:
-            raise StillOpen(volume_id, self._lvs.path(lv.name))
-
-    def _check_unused(self, volume_id: UUID, lv: Lv, exported: Container[UUID]) -> None:
-        """Raise `StillOpen` where something uses a volume; a target does not count."""
-        front = self._fronts.path(volume_id)
-        if self._target.has_session(volume_id, str(front), None):
-            raise StillOpen(volume_id, str(front))
-        served = self._fronts.device(volume_id)
-        if served and served.open_count and volume_id not in exported:
-            raise StillOpen(volume_id, str(front))
-        device = self._mapper.device(mapped(self._group.name, lv.name))
-        if device and device.open_count > bool(served):
-            raise StillOpen(volume_id, self._lvs.path(lv.name))
-
-    def _let_go(self, volume_id: UUID) -> bool:
-        exported = volume_id in self._target.exports()
-        if exported:
-            in_time(self._target.remove, volume_id)
-        with suppress(StillOpen):
-            return self._fronts.remove(volume_id) or exported
-        return exported
 
     @contextmanager
     def _at_work(self, verb: str, volume_id: UUID | None = None) -> Iterator[None]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
+from uuid import UUID
 
 from adapters.lvm import snapshots, volumes
 from adapters.lvm.clearing import Clearing, is_busy
@@ -16,6 +17,7 @@ from adapters.lvm.failures import (
     GIB,
     LOOK,
     AlreadyThere,
+    AnothersToo,
     CutShort,
     HalfRemoved,
     InUse,
@@ -155,6 +157,11 @@ class Lvs:
             where = f"{self._group.name}/{lv.name}"
             self._group.change(lv.name, now, "lvchange", *said, where)
         return now
+
+    def check_nobody_elses(self, lv: Lv, volume_id: UUID) -> None:
+        """Raise `AnothersToo` for one that may hold what another volume does."""
+        if other := volumes.whose_else(lv, volume_id):
+            raise AnothersToo(self.path(lv.name), volume_id, other)
 
     def check_name(self, lv: Lv, name: str) -> None:
         """Raise `AlreadyThere` where something else has the name it is to have."""

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from weakref import finalize
 
 from adapters.lvm.report import Reply, reply_of
 from adapters.lvm.settings import CONF_NAME, SYSTEM_DIR, Links, write_narrow_dir
@@ -44,7 +45,10 @@ class Ended(Exception):
 
 
 class Process:
-    """One `lvm`, in a process group of its own, and what it reports."""
+    """One `lvm`, in a process group of its own, and what it reports.
+
+    It ends with whoever would have asked it.
+    """
 
     def __init__(self, environment: Mapping[str, str], *command: str) -> None:
         self._reports, theirs = os.pipe()
@@ -63,6 +67,9 @@ class Process:
             raise
         finally:
             os.close(theirs)
+        # By no `__del__`: of what goes at once, that of `Popen` may be first.
+        self._end = finalize(self, ended, self._process, self._reports)
+        self._end.atexit = False  # it ends with its input
 
     @property
     def pid(self) -> int:
@@ -100,22 +107,29 @@ class Process:
         return reply
 
     def end(self) -> int:
-        """Kill it, and what it has started; return its status.
+        """Kill it, and what it has started; return its status."""
+        status: int | None = self._end()
+        assert status is not None  # it had not ended before
+        return status
 
-        One that a device holds in the kernel cannot be waited for.
-        """
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        try:
-            self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            Thread(target=self._process.wait, name="lvm's end", daemon=True).start()
-        with suppress(OSError):
-            assert self._process.stdin
-            self._process.stdin.close()
-        os.close(self._reports)
-        status = self._process.returncode or 0
-        return SIGNALLED - status if status < 0 else status
+
+def ended(process: subprocess.Popen[bytes], reports: int) -> int:
+    """Kill a process and its group, close what it reports by, return its status.
+
+    One that a device holds in the kernel cannot be waited for.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        Thread(target=process.wait, name="lvm's end", daemon=True).start()
+    with suppress(OSError):
+        assert process.stdin
+        process.stdin.close()
+    os.close(reports)
+    status = process.returncode or 0
+    return SIGNALLED - status if status < 0 else status
 
 
 class Shell:
@@ -176,10 +190,6 @@ class Shell:
             return reply
         self._process = process
         return reply
-
-    def __del__(self) -> None:
-        """End the process with whoever would have asked it."""
-        self._end()
 
     def _end(self) -> None:
         process, self._process = self._process, None

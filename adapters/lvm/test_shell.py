@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import sys
@@ -28,6 +29,11 @@ for _ in sys.stdin:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
+    return answering(tmp_path)
+
+
+def answering(tmp_path: Path) -> Shell:
+    """Return a shell of that program."""
     program = tmp_path / "lvm"
     program.write_text(LVM)
     program.chmod(0o700)
@@ -69,6 +75,28 @@ def test_one_that_was_killed_while_it_had_nothing_to_do_is_missed_by_nobody(
 def test_an_agent_with_many_open_files_gets_its_answer(shell: Shell) -> None:
     with many_files():
         assert pid_of(shell)
+
+
+class Owner:
+    """Whoever has a shell, and is known to what it has."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell, self.itself = shell, self
+
+
+@pytest.mark.filterwarnings("error")
+def test_it_ends_with_its_owner_in_whatever_order_that_goes(tmp_path: Path) -> None:
+    owner = Owner(answering(tmp_path))
+    pid = pid_of(owner.shell)
+    assert owner.shell._process
+    process = owner.shell._process._process
+    gc.collect()  # what is held from here is before its owner from now on
+
+    del process, owner
+    gc.collect()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_one_that_says_nothing_is_given_up(shell: Shell, tmp_path: Path) -> None:
