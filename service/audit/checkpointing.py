@@ -113,8 +113,12 @@ class Checkpointing:
 
     async def _carry(self, note: str) -> None:
         """Put a checkpoint into the file, if there is to be one."""
-        if self._file:
+        if not self._file:
+            return
+        try:
             await asyncio.to_thread(checkpoint_file.append, self._file, note)
+        except OSError as error:
+            raise NotNow(f"{self._file} cannot be written: {error.strerror}") from error
 
     async def _go_on(self, signer: Signer) -> None:
         """Sign what has come, once that is much or was long ago."""

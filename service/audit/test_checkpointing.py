@@ -383,7 +383,9 @@ def test_what_the_file_could_not_take_is_not_told_as_signed(
     signs = replace(signs, checkpoint_file=str(tmp_path / "away" / "checkpoints"))
     grow(manager.recorder, 1)
     for _ in range(2):
-        assert "No such file" in refused(manager.recorder, signs)
+        assert refused(manager.recorder, signs) == (
+            f"{signs.checkpoint_file} cannot be written: No such file or directory"
+        )
     (tmp_path / "away").mkdir()
 
     sign(manager.recorder, signs)
