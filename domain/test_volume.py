@@ -111,6 +111,8 @@ def test_no_mode_is_promised_against_a_read_only_volume() -> None:
 
     with pytest.raises(Refused, match="not writable"):
         volume.attach(instance="web-1", mode="rw")
+    with pytest.raises(Refused, match="not writable"):
+        volume.hold(uuid4(), instance="web-1", mode="rw")
     volume.attach(instance="web-1")
 
     [attachment] = volume.attachments.values()
@@ -125,12 +127,39 @@ def test_what_was_promised_in_one_mode_is_not_attached_in_another() -> None:
         volume.attach(instance="web-1", mode="ro")
 
 
-def test_attaching_again_adds_nothing() -> None:
+def test_what_was_promised_in_one_mode_is_attached_in_that() -> None:
     volume = available()
-    volume.attach(instance="web-1")
-    version = volume.version
+    volume.hold(attachment_id := uuid4(), instance="web-1", mode="ro")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, DONE)
 
     volume.attach(instance="web-1")
+
+    assert volume.attachments[attachment_id].mode == "ro"
+
+
+def test_a_connection_says_of_what_it_is_and_how_to_use_it() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1", mode="ro")
+    volume.connect(attachment_id, CONNECTOR)
+    told = {"driver_volume_type": "iscsi", "data": {"target_lun": 1}}
+
+    settle(volume, Done(connection=told))
+
+    used = {"volume_id": str(volume.id), "access_mode": "ro", "encrypted": False}
+    assert volume.attachments[attachment_id].connection == {
+        "driver_volume_type": "iscsi",
+        "data": {"target_lun": 1, **used},
+    }
+
+
+@pytest.mark.parametrize("mode", [None, "ro"])
+def test_attaching_again_adds_nothing(mode: str | None) -> None:
+    volume = available()
+    volume.attach(instance="web-1", mode="ro")
+    version = volume.version
+
+    volume.attach(instance="web-1", mode=mode)
 
     assert volume.version == version
 
@@ -141,7 +170,8 @@ def test_a_promise_without_a_name_is_claimed_by_whoever_attaches() -> None:
 
     volume.attach(instance="web-1")
 
-    assert [a.instance for a in volume.attachments.values()] == ["web-1"]
+    holds = volume.attachments.values()
+    assert [(a.instance, a.mode) for a in holds] == [("web-1", "rw")]
 
 
 def test_a_promise_with_a_name_is_not_claimed_by_another() -> None:
@@ -152,13 +182,34 @@ def test_a_promise_with_a_name_is_not_claimed_by_another() -> None:
         volume.attach(instance="web-2")
 
 
-def test_unreserving_leaves_named_holds_alone() -> None:
-    volume = available()
-    volume.hold(uuid4(), instance="web-1")
+def test_a_host_that_is_let_in_for_one_instance_is_not_claimed_by_another() -> None:
+    volume = connecting()
+
+    with pytest.raises(Refused, match="cannot attach while attaching, not multi"):
+        volume.attach(instance="web-2")
+
+
+@pytest.mark.parametrize("connects", [False, True])
+def test_unreserving_leaves_named_holds_alone(*, connects: bool) -> None:
+    volume = connecting() if connects else available()
+    if not connects:
+        volume.hold(uuid4(), instance="web-1")
+    version = volume.version
 
     volume.unreserve()
 
-    assert volume.status == Status.RESERVED
+    assert volume.version == version
+
+
+def test_unreserving_leaves_a_host_alone_that_uses_the_volume() -> None:
+    volume = available()
+    volume.look_for_session(let_in(volume))
+    settle(volume, DONE)
+    version = volume.version
+
+    volume.unreserve()
+
+    assert (volume.version, volume.status) == (version, Status.IN_USE)
 
 
 def let_in(volume: Volume, host: str = "node-1") -> UUID:
@@ -254,6 +305,17 @@ def test_among_several_holds_the_one_meant_is_named() -> None:
     assert volume.attachments[first].status == AttachStatus.DETACHING
 
 
+def test_of_what_nobody_holds_nothing_is_taken() -> None:
+    volume = available()
+    version = volume.version
+
+    volume.detach()
+    with pytest.raises(Refused, match="while available, not attached"):
+        volume.begin_detaching()
+
+    assert volume.version == version
+
+
 def test_an_attachment_that_never_was_is_unknown() -> None:
     with pytest.raises(UnknownAttachment):
         available().detach(uuid4())
@@ -326,6 +388,19 @@ def test_a_host_that_could_not_be_taken_off_still_holds_the_volume() -> None:
         volume.delete(force=True)
 
 
+def test_who_never_got_on_may_try_anew() -> None:
+    volume = available()
+    volume.hold(first := uuid4(), instance="web-1")
+    volume.connect(first, CONNECTOR)
+    settle(volume, FAILED)
+
+    connected(volume)
+    volume.attach(instance="web-1")
+
+    assert volume.attachments[first].status == AttachStatus.ERROR_ATTACHING
+    assert volume.status == Status.IN_USE
+
+
 def test_a_host_that_never_got_on_does_not() -> None:
     volume = available()
     volume.hold(attachment_id := uuid4(), instance="web-1")
@@ -335,6 +410,27 @@ def test_a_host_that_never_got_on_does_not() -> None:
 
     assert volume.attachments[attachment_id].status == AttachStatus.ERROR_ATTACHING
     assert volume.status == Status.AVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("begin", "ended"),
+    [(Volume.delete, "deleted"), (Volume.unmanage, "no longer managed")],
+)
+def test_who_never_got_on_holds_nothing_of_a_volume_that_is_gone(
+    begin: Callable[[Volume], None], ended: str
+) -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, FAILED)
+
+    begin(volume)
+    settle(volume, DONE)
+
+    released = [e for e in volume.collect_events() if isinstance(e, Volume.Released)]
+    assert [e.why.endswith(ended) for e in released] == [True]
+    assert volume.attachments == {}
+    assert volume.gone[attachment_id].status == AttachStatus.DETACHED
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -370,12 +466,14 @@ def test_nobody_is_attached_by_a_way_that_is_still_being_given(
         lambda volume: volume.unmanage(),
     ],
 )
-def test_a_host_that_is_being_given_a_way_finds_the_volume_as_it_was(
-    command: Callable[[Volume], None],
+@pytest.mark.parametrize("given", [False, True])
+def test_a_host_that_has_a_way_or_is_being_given_one_finds_the_volume_as_it_was(
+    command: Callable[[Volume], None], *, given: bool
 ) -> None:
     volume = available()
-
     volume.export(CONNECTOR)
+    if given:
+        settle(volume, DONE)
 
     with pytest.raises(Refused, match="not disconnected"):
         command(volume)
@@ -414,6 +512,32 @@ def test_nothing_is_attached_or_taken_off_in_maintenance(command: str) -> None:
         LIFECYCLE.after(command, volume)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda volume, _: volume.attach(instance="web-1"),
+        lambda volume, held: volume.connect(held, CONNECTOR),
+        Volume.begin_detaching,
+        Volume.roll_detaching,
+        Volume.detach,
+    ],
+)
+def test_a_hold_stays_as_it_is_in_maintenance(
+    asked: Callable[[Volume, UUID], None],
+) -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    if asked is Volume.roll_detaching:
+        volume.begin_detaching()
+    volume.status = Status.MAINTENANCE
+    version = volume.version
+
+    with pytest.raises(Refused, match="while maintenance"):
+        asked(volume, attachment_id)
+
+    assert volume.version == version
+
+
 @pytest.mark.parametrize("size_gib", [1, 0, -1])
 def test_a_volume_only_grows(size_gib: int) -> None:
     with pytest.raises(Undersized):
@@ -431,6 +555,37 @@ def test_a_volume_that_could_not_grow_can_be_asked_to_again() -> None:
     settle(volume, DONE)
 
     assert (volume.status, volume.size_gib) == (Status.IN_USE, 2)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [Volume.delete, lambda volume: volume.delete(force=True), Volume.unmanage],
+)
+def test_a_held_volume_that_could_not_grow_stays(
+    asked: Callable[[Volume], None],
+) -> None:
+    volume = available()
+    volume.attach(instance="web-1")
+    volume.extend(2)
+    settle(volume, FAILED)
+
+    with pytest.raises(Refused, match="while error_extending, not d"):
+        asked(volume)
+
+    assert volume.status == Status.ERROR_EXTENDING
+
+
+def test_who_was_turned_away_and_is_going_keeps_no_volume() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, FAILED)
+    volume.detach(attachment_id)
+
+    volume.delete()
+    settle(volume, DONE)
+
+    assert (volume.status, volume.attachments) == (Status.DELETED, {})
 
 
 def broken() -> Volume:
@@ -555,6 +710,49 @@ def test_a_connection_that_was_not_told_of_ends_with_the_disconnection() -> None
         volume.report(connection, DONE)
 
 
+@pytest.mark.parametrize(("found", "held"), [(True, 1), (False, 0)])
+def test_a_look_ends_the_hold_of_a_host_that_does_not_use_the_volume(
+    found: bool,  # noqa: FBT001
+    held: int,
+) -> None:
+    volume = connecting()
+    volume.look_for_session(*volume.attachments)
+
+    settle(volume, Done(found=found))
+
+    assert (len(volume.attachments), len(volume.gone)) == (held, 1 - held)
+    assert volume.status == (Status.IN_USE if found else Status.AVAILABLE)
+
+
+def test_who_says_that_it_uses_the_volume_is_not_looked_for() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+
+    with pytest.raises(Refused, match="cannot look_for_session while attached"):
+        volume.look_for_session(attachment_id)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda volume: volume.complete([*volume.attachments][-1]),
+        lambda volume: volume.attach(instance="web-2"),
+    ],
+)
+def test_nobody_begins_to_use_a_volume_that_is_growing(
+    asked: Callable[[Volume], None],
+) -> None:
+    volume = available(multiattach=True)
+    connected(volume)
+    volume.hold(second := uuid4(), instance="web-2")
+    volume.connect(second, CONNECTOR)
+    settle(volume, DONE)
+    volume.extend(2)
+
+    with pytest.raises(Refused, match="while extending"):
+        asked(volume)
+
+
 def test_a_look_does_not_end_what_was_asked_for_since() -> None:
     volume = available()
     attachment_id = connected(volume)
@@ -567,6 +765,29 @@ def test_a_look_does_not_end_what_was_asked_for_since() -> None:
     volume.report(look, Done(found=False))
 
     assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
+
+
+def test_a_look_does_not_end_a_hold_whose_host_is_let_in_once_more() -> None:
+    volume = connecting()
+    [attachment_id] = volume.attachments
+    volume.look_for_session(attachment_id)
+    look = volume.version
+    volume.connect(attachment_id, CONNECTOR)
+
+    volume.report(look, Done(found=False))
+    settle(volume, DONE)
+
+    assert volume.attachments[attachment_id].status == AttachStatus.ATTACHING
+
+
+def test_a_promise_that_nobody_used_ends() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+
+    volume.expire(attachment_id)
+
+    assert volume.status == Status.AVAILABLE
+    assert volume.gone[attachment_id].status == AttachStatus.DETACHED
 
 
 def promised() -> Volume:
@@ -609,6 +830,45 @@ def test_a_look_does_not_end_what_its_holder_has_said_since(
     volume.report(look, Done(found=False))
 
     assert (volume.in_flight, volume.status) == ({}, Status.IN_USE)
+
+
+def test_what_was_told_of_a_hold_stays_where_nothing_else_is_said() -> None:
+    volume = available()
+    told = {"host": "node-1", "mode": "ro"}
+    volume.hold(attachment_id := uuid4(), instance="web-1", **told)
+    volume.connect(attachment_id, CONNECTOR, mountpoint="/dev/vdb")
+    settle(volume, DONE)
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, DONE)
+    known = volume.attachments[attachment_id]
+
+    volume.complete(attachment_id)
+
+    told = told | {"instance": "web-1", "mountpoint": "/dev/vdb"}
+    attached = volume.attachments[attachment_id]
+    assert known.mountpoint == "/dev/vdb"
+    assert {name: getattr(attached, name) for name in told} == told
+
+
+def test_who_attaches_says_where_and_how() -> None:
+    volume = available()
+    volume.reserve()
+
+    volume.attach(host="node-1", mode="ro", mountpoint="/dev/vdb")
+
+    [attached] = volume.attachments.values()
+    assert (attached.host, attached.mode) == ("node-1", "ro")
+    assert attached.mountpoint == "/dev/vdb"
+
+
+def test_saying_twice_that_the_host_uses_it_adds_nothing() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    version = volume.version
+
+    volume.complete(attachment_id)
+
+    assert volume.version == version
 
 
 def test_a_hold_is_of_one_host() -> None:
