@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import reduce
 from typing import Any
 from uuid import UUID, uuid4
@@ -627,6 +628,70 @@ def test_asking_for_deletion_twice_adds_nothing() -> None:
     assert volume.version == version + 1
 
 
+def test_asking_to_forget_twice_adds_nothing() -> None:
+    volume = available()
+    volume.unmanage()
+    version = volume.version
+
+    volume.unmanage()
+    settle(volume, DONE)
+    volume.unmanage()
+
+    assert volume.version == version + 1
+
+
+def test_saying_what_is_so_already_adds_nothing() -> None:
+    volume = available(name="db")
+    volume.collect_events()
+
+    volume.update(name="db", readonly=False)
+    assert volume.collect_events() == []
+
+    volume.attach(instance="web-1")
+    volume.update(name="db", description="of the shop")
+
+    [*_, updated] = volume.collect_events()
+    assert b'"description"' in log.encode(updated)
+    assert b'"name"' not in log.encode(updated)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_deletion_says_whether_it_is_forced_and_how_it_was_cleared(
+    *, force: bool
+) -> None:
+    volume = available()
+
+    volume.delete(force=force)
+    settle(volume, Done(cleared="zeroed"))
+
+    *_, asked, deleted = volume.collect_events()
+    assert isinstance(asked, Volume.DeletionStarted)
+    assert isinstance(deleted, Volume.Deleted)
+    assert (asked.force, deleted.cleared) == (force, "zeroed")
+
+
+@pytest.mark.parametrize(
+    ("asked", "progressed"),
+    [
+        (Volume.delete, Volume.DeletionProgressed),
+        (lambda volume: volume.extend(2), None),
+        (lambda volume: volume.export(CONNECTOR), None),
+    ],
+)
+def test_it_is_noted_how_far_that_is_which_may_take_long(
+    asked: Callable[[Volume], None], progressed: type[Event] | None
+) -> None:
+    volume = available()
+    asked(volume)
+    version = volume.version
+
+    volume.progress(version, 50)
+
+    told = [(type(e), e.percent) for e in volume.news(version)]  # type: ignore[attr-defined]
+    assert told == ([(progressed, 50)] if progressed else [])
+    assert version in volume.in_flight
+
+
 def test_a_forced_deletion_makes_other_work_moot() -> None:
     volume = Volume.create(uuid4(), size_gib=1, backend="files")
 
@@ -996,7 +1061,9 @@ def test_a_volume_that_was_let_go_may_come_back() -> None:
     settle(volume, Done(location="/volumes/db", size_gib=4))
 
     assert (volume.status, volume.allocated_gib) == (Status.AVAILABLE, 4)
-    assert vars(replayed(volume.collect_events())) == vars(volume)
+    history = volume.collect_events()
+    assert vars(replayed(history)) == vars(volume)
+    assert not [event for event in history if isinstance(event, Volume.Updated)]
 
 
 def test_a_volume_that_comes_back_is_as_writable_as_others() -> None:
@@ -1025,8 +1092,8 @@ def let_go_of() -> Volume:
     return volume
 
 
-def not_let_go_of() -> Volume:
-    volume = after_failing("invalid_reference")
+def not_let_go_of(code: str = "invalid_reference") -> Volume:
+    volume = after_failing(code)
     volume.delete()
     settle(volume, FAILED)
     return volume
@@ -1058,6 +1125,7 @@ def test_what_may_have_been_taken_over_is_not_asked_of_another_backend(
         lambda: after_failing("invalid_reference"),
         lambda: after_failing(ALREADY_MANAGED),
         let_go_of,
+        lambda: not_let_go_of(ALREADY_MANAGED),
     ],
 )
 def test_of_what_was_not_taken_over_another_backend_may_be_asked(
@@ -1068,6 +1136,33 @@ def test_of_what_was_not_taken_over_another_backend_may_be_asked(
     volume.manage_again(backend="lvm", reference={"source-name": "db"})
 
     assert volume.backend == "lvm"
+
+
+@pytest.mark.parametrize(
+    ("code", "in_vain"),
+    [("deadline", [0, 1, 2]), ("invalid_reference", [1, 2]), (ALREADY_MANAGED, [1, 2])],
+)
+def test_what_takes_over_again_is_told_when_that_was_tried_in_vain(
+    code: str, in_vain: list[int]
+) -> None:
+    volume = managing()
+    for why in ("deadline", code, "deadline"):
+        later()
+        settle(volume, NotDone(why, "it was not taken over"))
+        volume.manage_again(backend="files", reference={"source-name": "db"})
+
+    asked = [
+        e for e in volume.collect_events() if isinstance(e, Volume.ManagingStarted)
+    ]
+    times = [each.timestamp for each in asked]
+    assert asked[-1].in_vain == [times[which] for which in in_vain]
+    assert asked[-1].earlier == times[2]  # for an agent of an earlier version
+
+
+def later() -> None:
+    """Let a second go by."""
+    moment = MOMENT.get()
+    MOMENT.set(moment._replace(timestamp=moment.timestamp + timedelta(seconds=1)))
 
 
 def test_a_volume_that_was_deleted_does_not_come_back() -> None:
