@@ -692,6 +692,113 @@ def test_it_is_noted_how_far_that_is_which_may_take_long(
     assert version in volume.in_flight
 
 
+GO = pytest.mark.parametrize("asked", [Volume.delete, Volume.unmanage])
+
+
+@GO
+@pytest.mark.parametrize("again", [Volume.delete, lambda v: v.delete(force=True)])
+def test_what_could_not_go_can_be_asked_to_again(
+    asked: Callable[[Volume], None], again: Callable[[Volume], None]
+) -> None:
+    volume = available()
+    asked(volume)
+    settle(volume, FAILED)
+
+    again(volume)
+    settle(volume, DONE)
+
+    assert volume.status == Status.DELETED
+
+
+def test_what_could_not_be_let_go_of_can_be_asked_to_again() -> None:
+    volume = available()
+    volume.unmanage()
+    settle(volume, FAILED)
+
+    volume.unmanage()
+    settle(volume, DONE)
+
+    assert (volume.status, volume.let_go) == (Status.DELETED, True)
+
+
+@GO
+@pytest.mark.parametrize("gone", [False, True])
+def test_of_what_goes_nothing_else_is_said(
+    asked: Callable[[Volume], None], *, gone: bool
+) -> None:
+    volume = available()
+    asked(volume)
+    if gone:
+        settle(volume, DONE)
+
+    with pytest.raises(Refused, match="cannot update"):
+        volume.update(name="db")
+
+
+LEAVES: list[Callable[[Volume], None]] = [
+    Volume.delete,
+    Volume.unmanage,
+    Volume.delete_with_group,
+    lambda volume: volume.cascade(force=True),
+]
+
+
+@pytest.mark.parametrize("asked", LEAVES)
+def test_what_is_being_copied_goes_by_no_way(asked: Callable[[Volume], None]) -> None:
+    volume = available()
+    volume.begin_copy(copy_id := uuid4())
+
+    with pytest.raises(Refused, match=f"not without volume {copy_id}"):
+        asked(volume)
+    volume.end_copy(copy_id)
+    asked(volume)
+
+    assert volume.status in (Status.DELETING, Status.UNMANAGING)
+
+
+def test_a_member_with_a_snapshot_does_not_go_with_its_group() -> None:
+    volume = available()
+    volume.add_snapshot(snapshot_id := uuid4(), force=False)
+
+    with pytest.raises(Refused, match=f"not without snapshot {snapshot_id}"):
+        volume.delete_with_group()
+
+
+def test_a_member_does_not_go_with_its_snapshots_alone() -> None:
+    volume = available(group_id=uuid4())
+
+    with pytest.raises(Refused, match="not outside group"):
+        volume.cascade(force=False)
+
+
+def test_a_cascade_of_what_is_gone_adds_nothing() -> None:
+    volume = available()
+    volume.delete()
+    settle(volume, DONE)
+    version = volume.version
+
+    volume.cascade(force=False)
+
+    assert volume.version == version
+
+
+def test_a_reversion_that_failed_needs_the_snapshot_that_it_was_to() -> None:
+    volume = available()
+    older, latest = uuid4(), uuid4()
+    for each in (older, latest):
+        volume.add_snapshot(each, force=False)
+    volume.revert(latest, MOMENT.get().timestamp, 1)
+    settle(volume, FAILED)
+
+    assert volume.needs(older) == []
+    assert volume.needs(latest)
+
+
+def test_a_volume_is_not_reverted_to_a_snapshot_of_another() -> None:
+    with pytest.raises(Refused, match="not the volume that snapshot"):
+        available().revert(uuid4(), MOMENT.get().timestamp, 1)
+
+
 def test_a_forced_deletion_makes_other_work_moot() -> None:
     volume = Volume.create(uuid4(), size_gib=1, backend="files")
 
