@@ -136,7 +136,7 @@ class Held(VolumeEvents):
         An instance that holds it may hold it once more: it is on its way to
         another host.
         """
-        again = instance is not None and self._held_by(instance, None)
+        again = self._held_by(instance, None)
         command = "reserve/again" if again else "reserve"
         self._mode(command, mode, None)
         to = AttachStatus.RESERVED
@@ -158,7 +158,7 @@ class Held(VolumeEvents):
         if not self.multiattach and any(other.uses_a_way for other in others):
             raise Refused("connect", self.status, ["multiattach"])
         self._after("connect")
-        host = attachment.connector and reached_from(attachment.connector)
+        host = reached_from(attachment.connector)
         if host and host != reached_from(connector):
             raise Refused("connect", self.status, [f"reached from {host}"])
         mode = self._mode("connect", attachment.mode or connector_mode(connector), None)
@@ -480,7 +480,7 @@ class Held(VolumeEvents):
         One that is being taken away does not: of two that go at once, the last takes
         the way with it.
         """
-        holds = (a for i, a in self.attachments.items() if i != but and a.connector)
+        holds = (a for i, a in self.attachments.items() if i != but)
         if any(same_way(a.connector, connector) and self._stays(a) for a in holds):
             return True
         return but is not None and self._stays_exported_to(connector)

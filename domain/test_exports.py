@@ -10,6 +10,7 @@ import pytest
 
 from domain.aggregate import Done, NotDone
 from domain.attachment import AttachStatus
+from domain.lifecycle import Refused
 from domain.volume import Volume
 from domain.volume_status import Status
 
@@ -153,6 +154,32 @@ def test_a_host_that_may_write_for_one_instance_may_write(
     assert volume.connectors == [NODE_1]
 
 
+def test_a_way_of_a_host_that_asks_to_read_is_to_read_it() -> None:
+    volume = asked(available(), lambda v: v.export(READS))
+
+    assert mode(volume) == "ro"
+    assert settle(volume).connectors == [READS]
+
+
+def test_a_host_that_asks_to_read_and_was_promised_nothing_may_read() -> None:
+    volume = available()
+    volume.connect(held := reserved(volume), READS)
+
+    assert mode(volume) == volume.attachments[held].mode == "ro"
+
+
+def reserved(volume: Volume) -> UUID:
+    """Return a promise that says nothing of a mode."""
+    volume.hold(A, instance="web-1")
+    return A
+
+
+def mode(volume: Volume) -> str:
+    intent: Any = volume.in_flight[max(volume.in_flight)]
+    asked: str = intent.mode
+    return asked
+
+
 def test_a_way_to_a_read_only_volume_is_to_read_it() -> None:
     volume = available()
     volume.update(readonly=True)
@@ -213,6 +240,36 @@ def test_who_was_turned_away_keeps_no_way_open() -> None:
     volume.detach(A)
 
     assert not shared(volume)
+
+
+def test_a_hold_whose_host_is_let_in_already_is_let_in_by_the_same_way() -> None:
+    volume = connecting(attached(available()), B)
+
+    assert shared(volume)
+
+
+def test_a_host_is_given_no_other_way_than_its_hold_has() -> None:
+    volume = asked(attached(available()), lambda v: v.export(NODE_1))
+
+    assert shared(volume)
+
+
+def test_who_is_attached_and_reaches_it_by_no_way_yet_shares_none() -> None:
+    volume = asked(available(), lambda v: v.attach(instance="web-1"))
+    [held] = volume.attachments
+
+    volume.connect(held, NODE_1)
+
+    assert not shared(volume)
+
+
+def test_a_look_for_one_hold_leaves_the_way_to_another_of_its_host() -> None:
+    volume = attached(attached(available()), B)
+    volume.begin_detaching(A)
+
+    volume.look_for_session(A)
+
+    assert shared(volume)
 
 
 def test_a_host_may_be_called_none() -> None:
@@ -299,6 +356,58 @@ def test_a_way_that_was_not_told_of_ends_with_its_removal(host: Any) -> None:
     volume.report(volume.version, DONE)
 
     assert (volume.in_flight, volume.connections) == ({}, {})
+
+
+def test_a_way_that_could_not_be_taken_away_is_there() -> None:
+    volume = settle(asked(exported(available()), lambda v: v.unexport(NODE_1)), FAILED)
+
+    assert (volume.in_flight, volume.connectors) == ({}, [NODE_1])
+    assert volume.error
+    assert volume.error.code == FAILED.code
+
+
+def test_a_way_stays_though_a_hold_of_its_host_is_still_being_let_in() -> None:
+    volume = connecting(exported(available()))
+
+    volume.detach(A)
+
+    assert shared(volume)
+
+
+def test_of_a_host_that_has_no_way_none_is_taken() -> None:
+    volume = exported(available())
+    version = volume.version
+
+    volume.unexport(NODE_2)
+
+    assert volume.version == version
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        lambda: asked(available(), lambda v: v.attach(instance="web-1")),
+        lambda: connecting(available()),
+        lambda: connected(available()),
+        lambda: settle(asked(attached(available()), lambda v: v.detach()), FAILED),
+    ],
+    ids=["attached by no way", "being connected", "connected", "not taken off"],
+)
+def test_not_every_way_is_closed_to_a_volume_that_a_host_uses(
+    begun: Callable[[], Volume],
+) -> None:
+    volume = begun()
+
+    with pytest.raises(Refused, match="not unused"):
+        volume.unexport()
+
+
+def test_a_way_that_is_being_given_to_another_changes_nothing_for_a_host() -> None:
+    volume = asked(exported(attached(available())), lambda v: v.export(NODE_2))
+
+    volume.detach(A)
+
+    assert shared(volume)
 
 
 def test_a_way_that_is_given_again_or_to_another_goes_on_after_a_removal() -> None:

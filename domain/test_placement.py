@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from domain.capabilities import Capabilities
 from domain.placement import (
+    Basis,
     Candidate,
     NoCapacity,
     Storage,
     check_growth,
+    chosen,
     roomiest,
+    unfit,
 )
 from domain.volume_type import VolumeType
 
@@ -82,8 +85,22 @@ def test_what_is_reserved_is_not_promised(
     assert reserving.virtual_free_gib(0) == free
 
 
+@pytest.mark.parametrize(
+    ("has", "limit"),
+    [
+        ({"total_capacity_gb": 15.7, "reserved_percentage": 10}, 29),
+        ({"total_capacity_gb": 15.7, "max_over_subscription_ratio": 1.5}, 23),
+        ({"max_over_subscription_ratio": 0.5}, 100),
+        ({"reserved_percentage": 100}, 0),
+    ],
+)
+def test_whole_gib_of_what_is_there_are_promised(has: Any, limit: int) -> None:
+    assert repr(but(THIN, **has).limit_gib(thin=True)) == str(limit)
+
+
 def test_what_the_log_has_promised_is_not_free() -> None:
     assert Storage(THIN).virtual_free_gib(180) == 20
+    assert Storage(THIN).virtual_free_gib(220) == 0
 
 
 def test_what_others_have_put_there_is_not_free() -> None:
@@ -95,16 +112,17 @@ def test_a_full_disk_takes_nothing_whatever_may_be_promised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("allocated", "chosen"), [((150, 0), "b"), ((0, 150), "a"), ((0, 0), "a")]
+    ("allocated", "best"), [((150, 0), "b"), ((0, 150), "a"), ((0, 0), "a")]
 )
-def test_the_roomiest_takes_the_volume(allocated: Any, chosen: str) -> None:
+def test_the_roomiest_takes_the_volume(allocated: Any, best: str) -> None:
     two = [
         candidate(name, allocated_gib=gib)
         for name, gib in zip("ab", allocated, strict=True)
     ]
 
-    assert roomiest(two, 10, PLAIN)[0].name == chosen
-    assert roomiest(reversed(two), 10, PLAIN)[0].name == chosen
+    assert roomiest(two, 10, PLAIN)[0].name == best
+    assert roomiest(reversed(two), 10, PLAIN)[0].name == best
+    assert chosen((basis(each, PLAIN) for each in reversed(two)), 10) == best
 
 
 @pytest.mark.parametrize(
@@ -113,6 +131,15 @@ def test_the_roomiest_takes_the_volume(allocated: Any, chosen: str) -> None:
         ({"enabled": False, "disabled_reason": "old"}, "is disabled: old"),
         ({"up": False}, "its agent does not report"),
         ({"working": False, "reason": "no disk"}, "does not work: no disk"),
+        ({"storage": None, "reason": "no group"}, "does not work: no group"),
+        (
+            {"storage": but(THIN, data_percent=95.0)},
+            "has a pool whose data is 95 % full",
+        ),
+        (
+            {"storage": but(THIN, metadata_percent=96.5)},
+            "has a pool whose metadata is 96.5 % full",
+        ),
         ({"allocated_gib": 195}, "has room for 5 GiB"),
         (
             {"storage": Storage(THICK)},
@@ -138,15 +165,23 @@ def test_a_thick_volume_is_counted_once_on_thin_storage() -> None:
 
 
 def test_a_volume_grows_where_no_other_may_go() -> None:
-    disabled = candidate(enabled=False, disabled_reason="old")
+    full = but(THIN, data_percent=99.0)
+    disabled = candidate(enabled=False, disabled_reason="old", storage=full)
 
     check_growth(disabled, 10, VolumeType("fast", {"QoS_support": "<is> True"}))
+
+
+def test_a_pool_that_is_less_full_takes_volumes() -> None:
+    nearly = candidate(storage=but(THIN, data_percent=94.9, metadata_percent=0.0))
+
+    assert roomiest([nearly], 10, PLAIN)[0] is nearly
 
 
 @pytest.mark.parametrize(
     ("but", "why"),
     [
         ({"up": False}, "its agent does not report"),
+        ({"storage": None, "reason": "no group"}, "does not work: no group"),
         ({"allocated_gib": 195}, "has room for 5 GiB"),
     ],
 )
@@ -240,9 +275,26 @@ def test_where_one_fits_the_roomiest_is_chosen(
     most = max((room_for(each, kind) for each in backends), default=0)
     assume(most >= size_gib)
 
-    chosen, _ = roomiest(backends, size_gib, kind)
+    best, fit = roomiest(backends, size_gib, kind)
 
-    assert chosen.name == min(e.name for e in backends if room_for(e, kind) == most)
+    assert best.name == min(e.name for e in backends if room_for(e, kind) == most)
+    assert chosen((basis(each, kind) for each in fit), size_gib) == best.name
+
+
+@given(CANDIDATES, SIZES, TYPES)
+def test_what_is_told_of_those_that_fit_says_where_none_has_room(
+    backends: list[Candidate], size_gib: int, kind: VolumeType
+) -> None:
+    fit = [each for each in backends if not unfit(each, kind)]
+    assume(all(room_for(each, kind) < size_gib for each in fit))
+
+    assert chosen((basis(each, kind) for each in fit), size_gib) is None
+
+
+def basis(each: Candidate, kind: VolumeType) -> Basis:
+    """Return what is told of one that fits."""
+    assert each.storage
+    return each.storage.basis(each.name, each.allocated_gib, thin=kind.thin)
 
 
 @given(CANDIDATES, SIZES, TYPES)

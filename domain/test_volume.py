@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import reduce
 from typing import Any
 from uuid import UUID, uuid4
@@ -111,6 +112,8 @@ def test_no_mode_is_promised_against_a_read_only_volume() -> None:
 
     with pytest.raises(Refused, match="not writable"):
         volume.attach(instance="web-1", mode="rw")
+    with pytest.raises(Refused, match="not writable"):
+        volume.hold(uuid4(), instance="web-1", mode="rw")
     volume.attach(instance="web-1")
 
     [attachment] = volume.attachments.values()
@@ -125,12 +128,39 @@ def test_what_was_promised_in_one_mode_is_not_attached_in_another() -> None:
         volume.attach(instance="web-1", mode="ro")
 
 
-def test_attaching_again_adds_nothing() -> None:
+def test_what_was_promised_in_one_mode_is_attached_in_that() -> None:
     volume = available()
-    volume.attach(instance="web-1")
-    version = volume.version
+    volume.hold(attachment_id := uuid4(), instance="web-1", mode="ro")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, DONE)
 
     volume.attach(instance="web-1")
+
+    assert volume.attachments[attachment_id].mode == "ro"
+
+
+def test_a_connection_says_of_what_it_is_and_how_to_use_it() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1", mode="ro")
+    volume.connect(attachment_id, CONNECTOR)
+    told = {"driver_volume_type": "iscsi", "data": {"target_lun": 1}}
+
+    settle(volume, Done(connection=told))
+
+    used = {"volume_id": str(volume.id), "access_mode": "ro", "encrypted": False}
+    assert volume.attachments[attachment_id].connection == {
+        "driver_volume_type": "iscsi",
+        "data": {"target_lun": 1, **used},
+    }
+
+
+@pytest.mark.parametrize("mode", [None, "ro"])
+def test_attaching_again_adds_nothing(mode: str | None) -> None:
+    volume = available()
+    volume.attach(instance="web-1", mode="ro")
+    version = volume.version
+
+    volume.attach(instance="web-1", mode=mode)
 
     assert volume.version == version
 
@@ -141,7 +171,8 @@ def test_a_promise_without_a_name_is_claimed_by_whoever_attaches() -> None:
 
     volume.attach(instance="web-1")
 
-    assert [a.instance for a in volume.attachments.values()] == ["web-1"]
+    holds = volume.attachments.values()
+    assert [(a.instance, a.mode) for a in holds] == [("web-1", "rw")]
 
 
 def test_a_promise_with_a_name_is_not_claimed_by_another() -> None:
@@ -152,13 +183,34 @@ def test_a_promise_with_a_name_is_not_claimed_by_another() -> None:
         volume.attach(instance="web-2")
 
 
-def test_unreserving_leaves_named_holds_alone() -> None:
-    volume = available()
-    volume.hold(uuid4(), instance="web-1")
+def test_a_host_that_is_let_in_for_one_instance_is_not_claimed_by_another() -> None:
+    volume = connecting()
+
+    with pytest.raises(Refused, match="cannot attach while attaching, not multi"):
+        volume.attach(instance="web-2")
+
+
+@pytest.mark.parametrize("connects", [False, True])
+def test_unreserving_leaves_named_holds_alone(*, connects: bool) -> None:
+    volume = connecting() if connects else available()
+    if not connects:
+        volume.hold(uuid4(), instance="web-1")
+    version = volume.version
 
     volume.unreserve()
 
-    assert volume.status == Status.RESERVED
+    assert volume.version == version
+
+
+def test_unreserving_leaves_a_host_alone_that_uses_the_volume() -> None:
+    volume = available()
+    volume.look_for_session(let_in(volume))
+    settle(volume, DONE)
+    version = volume.version
+
+    volume.unreserve()
+
+    assert (volume.version, volume.status) == (version, Status.IN_USE)
 
 
 def let_in(volume: Volume, host: str = "node-1") -> UUID:
@@ -254,6 +306,17 @@ def test_among_several_holds_the_one_meant_is_named() -> None:
     assert volume.attachments[first].status == AttachStatus.DETACHING
 
 
+def test_of_what_nobody_holds_nothing_is_taken() -> None:
+    volume = available()
+    version = volume.version
+
+    volume.detach()
+    with pytest.raises(Refused, match="while available, not attached"):
+        volume.begin_detaching()
+
+    assert volume.version == version
+
+
 def test_an_attachment_that_never_was_is_unknown() -> None:
     with pytest.raises(UnknownAttachment):
         available().detach(uuid4())
@@ -326,6 +389,19 @@ def test_a_host_that_could_not_be_taken_off_still_holds_the_volume() -> None:
         volume.delete(force=True)
 
 
+def test_who_never_got_on_may_try_anew() -> None:
+    volume = available()
+    volume.hold(first := uuid4(), instance="web-1")
+    volume.connect(first, CONNECTOR)
+    settle(volume, FAILED)
+
+    connected(volume)
+    volume.attach(instance="web-1")
+
+    assert volume.attachments[first].status == AttachStatus.ERROR_ATTACHING
+    assert volume.status == Status.IN_USE
+
+
 def test_a_host_that_never_got_on_does_not() -> None:
     volume = available()
     volume.hold(attachment_id := uuid4(), instance="web-1")
@@ -335,6 +411,27 @@ def test_a_host_that_never_got_on_does_not() -> None:
 
     assert volume.attachments[attachment_id].status == AttachStatus.ERROR_ATTACHING
     assert volume.status == Status.AVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("begin", "ended"),
+    [(Volume.delete, "deleted"), (Volume.unmanage, "no longer managed")],
+)
+def test_who_never_got_on_holds_nothing_of_a_volume_that_is_gone(
+    begin: Callable[[Volume], None], ended: str
+) -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, FAILED)
+
+    begin(volume)
+    settle(volume, DONE)
+
+    released = [e for e in volume.collect_events() if isinstance(e, Volume.Released)]
+    assert [e.why.endswith(ended) for e in released] == [True]
+    assert volume.attachments == {}
+    assert volume.gone[attachment_id].status == AttachStatus.DETACHED
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -370,12 +467,14 @@ def test_nobody_is_attached_by_a_way_that_is_still_being_given(
         lambda volume: volume.unmanage(),
     ],
 )
-def test_a_host_that_is_being_given_a_way_finds_the_volume_as_it_was(
-    command: Callable[[Volume], None],
+@pytest.mark.parametrize("given", [False, True])
+def test_a_host_that_has_a_way_or_is_being_given_one_finds_the_volume_as_it_was(
+    command: Callable[[Volume], None], *, given: bool
 ) -> None:
     volume = available()
-
     volume.export(CONNECTOR)
+    if given:
+        settle(volume, DONE)
 
     with pytest.raises(Refused, match="not disconnected"):
         command(volume)
@@ -414,6 +513,32 @@ def test_nothing_is_attached_or_taken_off_in_maintenance(command: str) -> None:
         LIFECYCLE.after(command, volume)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda volume, _: volume.attach(instance="web-1"),
+        lambda volume, held: volume.connect(held, CONNECTOR),
+        Volume.begin_detaching,
+        Volume.roll_detaching,
+        Volume.detach,
+    ],
+)
+def test_a_hold_stays_as_it_is_in_maintenance(
+    asked: Callable[[Volume, UUID], None],
+) -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    if asked is Volume.roll_detaching:
+        volume.begin_detaching()
+    volume.status = Status.MAINTENANCE
+    version = volume.version
+
+    with pytest.raises(Refused, match="while maintenance"):
+        asked(volume, attachment_id)
+
+    assert volume.version == version
+
+
 @pytest.mark.parametrize("size_gib", [1, 0, -1])
 def test_a_volume_only_grows(size_gib: int) -> None:
     with pytest.raises(Undersized):
@@ -431,6 +556,37 @@ def test_a_volume_that_could_not_grow_can_be_asked_to_again() -> None:
     settle(volume, DONE)
 
     assert (volume.status, volume.size_gib) == (Status.IN_USE, 2)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [Volume.delete, lambda volume: volume.delete(force=True), Volume.unmanage],
+)
+def test_a_held_volume_that_could_not_grow_stays(
+    asked: Callable[[Volume], None],
+) -> None:
+    volume = available()
+    volume.attach(instance="web-1")
+    volume.extend(2)
+    settle(volume, FAILED)
+
+    with pytest.raises(Refused, match="while error_extending, not d"):
+        asked(volume)
+
+    assert volume.status == Status.ERROR_EXTENDING
+
+
+def test_who_was_turned_away_and_is_going_keeps_no_volume() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, FAILED)
+    volume.detach(attachment_id)
+
+    volume.delete()
+    settle(volume, DONE)
+
+    assert (volume.status, volume.attachments) == (Status.DELETED, {})
 
 
 def broken() -> Volume:
@@ -470,6 +626,177 @@ def test_asking_for_deletion_twice_adds_nothing() -> None:
     volume.delete()
 
     assert volume.version == version + 1
+
+
+def test_asking_to_forget_twice_adds_nothing() -> None:
+    volume = available()
+    volume.unmanage()
+    version = volume.version
+
+    volume.unmanage()
+    settle(volume, DONE)
+    volume.unmanage()
+
+    assert volume.version == version + 1
+
+
+def test_saying_what_is_so_already_adds_nothing() -> None:
+    volume = available(name="db")
+    volume.collect_events()
+
+    volume.update(name="db", readonly=False)
+    assert volume.collect_events() == []
+
+    volume.attach(instance="web-1")
+    volume.update(name="db", description="of the shop")
+
+    [*_, updated] = volume.collect_events()
+    assert b'"description"' in log.encode(updated)
+    assert b'"name"' not in log.encode(updated)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_deletion_says_whether_it_is_forced_and_how_it_was_cleared(
+    *, force: bool
+) -> None:
+    volume = available()
+
+    volume.delete(force=force)
+    settle(volume, Done(cleared="zeroed"))
+
+    *_, asked, deleted = volume.collect_events()
+    assert isinstance(asked, Volume.DeletionStarted)
+    assert isinstance(deleted, Volume.Deleted)
+    assert (asked.force, deleted.cleared) == (force, "zeroed")
+
+
+@pytest.mark.parametrize(
+    ("asked", "progressed"),
+    [
+        (Volume.delete, Volume.DeletionProgressed),
+        (lambda volume: volume.extend(2), None),
+        (lambda volume: volume.export(CONNECTOR), None),
+    ],
+)
+def test_it_is_noted_how_far_that_is_which_may_take_long(
+    asked: Callable[[Volume], None], progressed: type[Event] | None
+) -> None:
+    volume = available()
+    asked(volume)
+    version = volume.version
+
+    volume.progress(version, 50)
+
+    told = [(type(e), e.percent) for e in volume.news(version)]  # type: ignore[attr-defined]
+    assert told == ([(progressed, 50)] if progressed else [])
+    assert version in volume.in_flight
+
+
+GO = pytest.mark.parametrize("asked", [Volume.delete, Volume.unmanage])
+
+
+@GO
+@pytest.mark.parametrize("again", [Volume.delete, lambda v: v.delete(force=True)])
+def test_what_could_not_go_can_be_asked_to_again(
+    asked: Callable[[Volume], None], again: Callable[[Volume], None]
+) -> None:
+    volume = available()
+    asked(volume)
+    settle(volume, FAILED)
+
+    again(volume)
+    settle(volume, DONE)
+
+    assert volume.status == Status.DELETED
+
+
+def test_what_could_not_be_let_go_of_can_be_asked_to_again() -> None:
+    volume = available()
+    volume.unmanage()
+    settle(volume, FAILED)
+
+    volume.unmanage()
+    settle(volume, DONE)
+
+    assert (volume.status, volume.let_go) == (Status.DELETED, True)
+
+
+@GO
+@pytest.mark.parametrize("gone", [False, True])
+def test_of_what_goes_nothing_else_is_said(
+    asked: Callable[[Volume], None], *, gone: bool
+) -> None:
+    volume = available()
+    asked(volume)
+    if gone:
+        settle(volume, DONE)
+
+    with pytest.raises(Refused, match="cannot update"):
+        volume.update(name="db")
+
+
+LEAVES: list[Callable[[Volume], None]] = [
+    Volume.delete,
+    Volume.unmanage,
+    Volume.delete_with_group,
+    lambda volume: volume.cascade(force=True),
+]
+
+
+@pytest.mark.parametrize("asked", LEAVES)
+def test_what_is_being_copied_goes_by_no_way(asked: Callable[[Volume], None]) -> None:
+    volume = available()
+    volume.begin_copy(copy_id := uuid4())
+
+    with pytest.raises(Refused, match=f"not without volume {copy_id}"):
+        asked(volume)
+    volume.end_copy(copy_id)
+    asked(volume)
+
+    assert volume.status in (Status.DELETING, Status.UNMANAGING)
+
+
+def test_a_member_with_a_snapshot_does_not_go_with_its_group() -> None:
+    volume = available()
+    volume.add_snapshot(snapshot_id := uuid4(), force=False)
+
+    with pytest.raises(Refused, match=f"not without snapshot {snapshot_id}"):
+        volume.delete_with_group()
+
+
+def test_a_member_does_not_go_with_its_snapshots_alone() -> None:
+    volume = available(group_id=uuid4())
+
+    with pytest.raises(Refused, match="not outside group"):
+        volume.cascade(force=False)
+
+
+def test_a_cascade_of_what_is_gone_adds_nothing() -> None:
+    volume = available()
+    volume.delete()
+    settle(volume, DONE)
+    version = volume.version
+
+    volume.cascade(force=False)
+
+    assert volume.version == version
+
+
+def test_a_reversion_that_failed_needs_the_snapshot_that_it_was_to() -> None:
+    volume = available()
+    older, latest = uuid4(), uuid4()
+    for each in (older, latest):
+        volume.add_snapshot(each, force=False)
+    volume.revert(latest, MOMENT.get().timestamp, 1)
+    settle(volume, FAILED)
+
+    assert volume.needs(older) == []
+    assert volume.needs(latest)
+
+
+def test_a_volume_is_not_reverted_to_a_snapshot_of_another() -> None:
+    with pytest.raises(Refused, match="not the volume that snapshot"):
+        available().revert(uuid4(), MOMENT.get().timestamp, 1)
 
 
 def test_a_forced_deletion_makes_other_work_moot() -> None:
@@ -599,6 +926,49 @@ def test_a_connection_that_was_not_told_of_ends_with_the_disconnection() -> None
         volume.report(connection, DONE)
 
 
+@pytest.mark.parametrize(("found", "held"), [(True, 1), (False, 0)])
+def test_a_look_ends_the_hold_of_a_host_that_does_not_use_the_volume(
+    found: bool,  # noqa: FBT001
+    held: int,
+) -> None:
+    volume = connecting()
+    volume.look_for_session(*volume.attachments)
+
+    settle(volume, Done(found=found))
+
+    assert (len(volume.attachments), len(volume.gone)) == (held, 1 - held)
+    assert volume.status == (Status.IN_USE if found else Status.AVAILABLE)
+
+
+def test_who_says_that_it_uses_the_volume_is_not_looked_for() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+
+    with pytest.raises(Refused, match="cannot look_for_session while attached"):
+        volume.look_for_session(attachment_id)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda volume: volume.complete([*volume.attachments][-1]),
+        lambda volume: volume.attach(instance="web-2"),
+    ],
+)
+def test_nobody_begins_to_use_a_volume_that_is_growing(
+    asked: Callable[[Volume], None],
+) -> None:
+    volume = available(multiattach=True)
+    connected(volume)
+    volume.hold(second := uuid4(), instance="web-2")
+    volume.connect(second, CONNECTOR)
+    settle(volume, DONE)
+    volume.extend(2)
+
+    with pytest.raises(Refused, match="while extending"):
+        asked(volume)
+
+
 def test_a_look_does_not_end_what_was_asked_for_since() -> None:
     volume = available()
     attachment_id = connected(volume)
@@ -611,6 +981,29 @@ def test_a_look_does_not_end_what_was_asked_for_since() -> None:
     volume.report(look, Done(found=False))
 
     assert volume.attachments[attachment_id].status == AttachStatus.ATTACHED
+
+
+def test_a_look_does_not_end_a_hold_whose_host_is_let_in_once_more() -> None:
+    volume = connecting()
+    [attachment_id] = volume.attachments
+    volume.look_for_session(attachment_id)
+    look = volume.version
+    volume.connect(attachment_id, CONNECTOR)
+
+    volume.report(look, Done(found=False))
+    settle(volume, DONE)
+
+    assert volume.attachments[attachment_id].status == AttachStatus.ATTACHING
+
+
+def test_a_promise_that_nobody_used_ends() -> None:
+    volume = available()
+    volume.hold(attachment_id := uuid4(), instance="web-1")
+
+    volume.expire(attachment_id)
+
+    assert volume.status == Status.AVAILABLE
+    assert volume.gone[attachment_id].status == AttachStatus.DETACHED
 
 
 def promised() -> Volume:
@@ -653,6 +1046,45 @@ def test_a_look_does_not_end_what_its_holder_has_said_since(
     volume.report(look, Done(found=False))
 
     assert (volume.in_flight, volume.status) == ({}, Status.IN_USE)
+
+
+def test_what_was_told_of_a_hold_stays_where_nothing_else_is_said() -> None:
+    volume = available()
+    told = {"host": "node-1", "mode": "ro"}
+    volume.hold(attachment_id := uuid4(), instance="web-1", **told)
+    volume.connect(attachment_id, CONNECTOR, mountpoint="/dev/vdb")
+    settle(volume, DONE)
+    volume.connect(attachment_id, CONNECTOR)
+    settle(volume, DONE)
+    known = volume.attachments[attachment_id]
+
+    volume.complete(attachment_id)
+
+    told = told | {"instance": "web-1", "mountpoint": "/dev/vdb"}
+    attached = volume.attachments[attachment_id]
+    assert known.mountpoint == "/dev/vdb"
+    assert {name: getattr(attached, name) for name in told} == told
+
+
+def test_who_attaches_says_where_and_how() -> None:
+    volume = available()
+    volume.reserve()
+
+    volume.attach(host="node-1", mode="ro", mountpoint="/dev/vdb")
+
+    [attached] = volume.attachments.values()
+    assert (attached.host, attached.mode) == ("node-1", "ro")
+    assert attached.mountpoint == "/dev/vdb"
+
+
+def test_saying_twice_that_the_host_uses_it_adds_nothing() -> None:
+    volume = available()
+    attachment_id = connected(volume)
+    version = volume.version
+
+    volume.complete(attachment_id)
+
+    assert volume.version == version
 
 
 def test_a_hold_is_of_one_host() -> None:
@@ -780,7 +1212,9 @@ def test_a_volume_that_was_let_go_may_come_back() -> None:
     settle(volume, Done(location="/volumes/db", size_gib=4))
 
     assert (volume.status, volume.allocated_gib) == (Status.AVAILABLE, 4)
-    assert vars(replayed(volume.collect_events())) == vars(volume)
+    history = volume.collect_events()
+    assert vars(replayed(history)) == vars(volume)
+    assert not [event for event in history if isinstance(event, Volume.Updated)]
 
 
 def test_a_volume_that_comes_back_is_as_writable_as_others() -> None:
@@ -809,8 +1243,8 @@ def let_go_of() -> Volume:
     return volume
 
 
-def not_let_go_of() -> Volume:
-    volume = after_failing("invalid_reference")
+def not_let_go_of(code: str = "invalid_reference") -> Volume:
+    volume = after_failing(code)
     volume.delete()
     settle(volume, FAILED)
     return volume
@@ -842,6 +1276,7 @@ def test_what_may_have_been_taken_over_is_not_asked_of_another_backend(
         lambda: after_failing("invalid_reference"),
         lambda: after_failing(ALREADY_MANAGED),
         let_go_of,
+        lambda: not_let_go_of(ALREADY_MANAGED),
     ],
 )
 def test_of_what_was_not_taken_over_another_backend_may_be_asked(
@@ -852,6 +1287,33 @@ def test_of_what_was_not_taken_over_another_backend_may_be_asked(
     volume.manage_again(backend="lvm", reference={"source-name": "db"})
 
     assert volume.backend == "lvm"
+
+
+@pytest.mark.parametrize(
+    ("code", "in_vain"),
+    [("deadline", [0, 1, 2]), ("invalid_reference", [1, 2]), (ALREADY_MANAGED, [1, 2])],
+)
+def test_what_takes_over_again_is_told_when_that_was_tried_in_vain(
+    code: str, in_vain: list[int]
+) -> None:
+    volume = managing()
+    for why in ("deadline", code, "deadline"):
+        later()
+        settle(volume, NotDone(why, "it was not taken over"))
+        volume.manage_again(backend="files", reference={"source-name": "db"})
+
+    asked = [
+        e for e in volume.collect_events() if isinstance(e, Volume.ManagingStarted)
+    ]
+    times = [each.timestamp for each in asked]
+    assert asked[-1].in_vain == [times[which] for which in in_vain]
+    assert asked[-1].earlier == times[2]  # for an agent of an earlier version
+
+
+def later() -> None:
+    """Let a second go by."""
+    moment = MOMENT.get()
+    MOMENT.set(moment._replace(timestamp=moment.timestamp + timedelta(seconds=1)))
 
 
 def test_a_volume_that_was_deleted_does_not_come_back() -> None:

@@ -454,6 +454,28 @@ def test_the_snapshots_of_a_group_go_together(manager: VolumeManager) -> None:
     assert again["status"] == "deleting"
 
 
+@pytest.mark.parametrize("why", [BUSY, FAILED])
+def test_a_snapshot_that_cannot_be_removed_keeps_those_it_was_taken_with(
+    manager: VolumeManager, why: NotDone
+) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log)
+        of = await taken(log, group_id)
+        gone, kept = of["snapshots"]
+        await ask(log, group_snapshots.delete, id=of["id"])
+        await report(log, kept, newest(log, kept), why, noun="snapshot")
+        await report(log, gone, newest(log, gone), noun="snapshot")
+        told = await ask(log, group_snapshots.show, id=of["id"])
+        await ask(log, group_snapshots.delete, id=of["id"])
+        return kept, told, await ask(log, groups.show, id=group_id)
+
+    kept, told, of = played(manager, scenario)
+
+    assert (told["status"], told["snapshots"]) == ("error", [kept])
+    assert told["error"]["code"] == why.code
+    assert of["status"] == "available"
+
+
 @pytest.mark.parametrize("of_a_snapshot", [True, False])
 def test_a_group_is_made_of_another_member_by_member(
     manager: VolumeManager, *, of_a_snapshot: bool

@@ -169,6 +169,22 @@ def test_a_cascade_takes_the_snapshots_before_the_volume(
     assert (gone["status"], first["status"]) == ("deleted", "deleted")
 
 
+def test_a_cascade_takes_a_volume_whose_snapshots_went_before_it_was_looked_at(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        of = await available(log)
+        only = await taken(log, of)
+        await ask(log, snapshots.delete, id=only)
+        await ask(log, volumes.delete, id=of, cascade=True)
+        await report(log, only, newest(log, only), noun="snapshot")
+        for _ in ("looked at", "removed"):
+            await report(log, of, newest(log, of))
+        return await volume(log, of)
+
+    assert played(manager, scenario)["status"] == "deleted"
+
+
 def test_what_follows_is_of_whoever_asked(manager: VolumeManager) -> None:
     async def scenario(log: Log) -> Any:
         of = await available(log)
