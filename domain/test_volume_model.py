@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from domain import log
@@ -31,35 +33,53 @@ INSTANCES = st.sampled_from(["web-1", "web-2"])
 HOSTS = st.sampled_from(["node-1", "node-2"])
 MODES = st.sampled_from([None, "rw", "ro"])
 IDS = st.sampled_from([UUID(int=n) for n in range(4)])
-RESULTS = st.sampled_from(
-    [
-        Done(connection={"data": {}}, found=True),
-        Done(connection={"data": {}}),
-        NotDone("driver_failed", "broken"),
-        NotDone("busy", "in use", busy=True),
-    ]
-)
-ENOUGH = 12  # events of a volume before it may go, or most would be soon gone
+DONE = Done(location="/volumes/db", connection={"data": {}}, found=True, size_gib=1)
+FAILED = NotDone("driver_failed", "broken")
+BUSY = NotDone("busy", "in use", busy=True)
+RESULTS = st.sampled_from([DONE, Done(connection={"data": {}}), FAILED, BUSY])
+NAMED = {"source-name": "db"}
+Begin = Callable[..., Volume]
+BEGINNINGS: list[Begin] = [
+    partial(Volume.create, size_gib=1),
+    partial(Volume.create, size_gib=1, multiattach=True),
+    partial(Volume.manage, reference=NAMED),
+]
+BEGIN = st.sampled_from(BEGINNINGS)
+SNAPSHOT = UUID(int=70)
+ENOUGH = 5  # events of a volume before it may go, or most would be soon gone
 
 
 class AnyVolume(RuleBasedStateMachine):
-    """Commands in any order; what is refused changes nothing."""
+    """Commands in any order; what is refused changes nothing.
+
+    Its backend has one `answer` for a while, at once, or hardly any work would ever
+    come to its end; None where it takes its time.
+    """
+
+    answer: Done | NotDone | None = DONE
 
     def __init__(self) -> None:
         super().__init__()
         MOMENT.set(Moment(datetime(2026, 1, 1, tzinfo=UTC), Provenance("model")))
-        self.volume = Volume.create(UUID(int=99), size_gib=1, backend="files")
         self.history: list[Event] = []
+        self._begin(BEGINNINGS[0])
 
-    @initialize(multiattach=st.booleans(), made=st.sampled_from([True, True, False]))
-    def begin(self, *, multiattach: bool, made: bool) -> None:
-        """Have it made, mostly, or most commands would be for nothing."""
-        self.volume = Volume.create(
-            UUID(int=99), size_gib=1, backend="files", multiattach=multiattach
-        )
-        if made:
-            self.volume.report(1, Done(location="/volumes/db"))
-        self.history += self.volume.collect_events()
+    @initialize(begin=BEGIN, answer=st.sampled_from([DONE, DONE, None]))
+    def begin(self, begin: Begin, answer: Done | None) -> None:
+        self.answer = answer
+        self._begin(begin)
+
+    @precondition(lambda self: self.volume.status == Status.DELETED)
+    @rule(begin=BEGIN)
+    def begin_anew(self, begin: Begin) -> None:
+        """Have another volume, for nothing happens any more to one that is gone."""
+        self.teardown()
+        self._begin(begin)
+
+    @rule(answer=st.sampled_from([None, DONE, FAILED, FAILED, BUSY]))
+    def turn(self, answer: Done | NotDone | None) -> None:
+        self.answer = answer
+        self._settle()
 
     @rule(data=st.data(), result=RESULTS)
     def report(self, data: st.DataObject, result: Done | NotDone) -> None:
@@ -82,11 +102,7 @@ class AnyVolume(RuleBasedStateMachine):
 
     @rule()
     def manage_again(self) -> None:
-        self._try(
-            lambda: self.volume.manage_again(
-                backend="files", reference={"source-name": "db"}
-            )
-        )
+        self._try(lambda: self.volume.manage_again(backend="files", reference=NAMED))
 
     @precondition(lambda self: len(self.history) > ENOUGH)
     @rule(force=st.booleans())
@@ -142,6 +158,27 @@ class AnyVolume(RuleBasedStateMachine):
     def move(self, data: st.DataObject, command: str) -> None:
         attachment_id = self._some(data)
         self._try(lambda: getattr(self.volume, command)(attachment_id))
+
+    @rule()
+    def take_everybody_off(self) -> None:
+        """Let nobody have it, or it would hardly ever be free to go."""
+        for attachment_id in [*self.volume.attachments]:
+            self._try(partial(self.volume.detach, attachment_id))
+        self._try(self.volume.unexport)
+
+    @rule()
+    def snapshot(self) -> None:
+        if SNAPSHOT not in self.volume.snapshots:
+            self._try(lambda: self.volume.add_snapshot(SNAPSHOT, force=True))
+
+    @rule()
+    def remove_snapshot(self) -> None:
+        self._try(lambda: self.volume.remove_snapshot(SNAPSHOT))
+
+    @rule()
+    def revert(self) -> None:
+        at, size_gib = self.volume.created_at, self.volume.size_gib
+        self._try(lambda: self.volume.revert(SNAPSHOT, at, size_gib))
 
     @rule(host=HOSTS)
     def export(self, host: str) -> None:
@@ -208,6 +245,11 @@ class AnyVolume(RuleBasedStateMachine):
         gone = self.volume.status == Status.DELETED
         assert (self.volume.allocated_gib == 0) >= gone
 
+    def _begin(self, begin: Begin) -> None:
+        self.volume = begin(UUID(int=99), backend="files")
+        self.history = self.volume.collect_events()
+        self._settle()
+
     def teardown(self) -> None:
         self.history += self.volume.collect_events()
         written = [(e.TOPIC, log.encode(e)) for e in self.history]
@@ -232,6 +274,27 @@ class AnyVolume(RuleBasedStateMachine):
         except (Refused, Undersized, UnknownAttachment):
             assert self.volume.version == version
         self.history += self.volume.collect_events()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let the backend answer all that it was asked."""
+        while self.answer and self.volume.in_flight:
+            self.volume.report(max(self.volume.in_flight), self.answer)
+            self.history += self.volume.collect_events()
+
+
+def test_the_model_comes_to_every_status() -> None:
+    come_to = set[str]()
+
+    class Noting(AnyVolume):
+        def teardown(self) -> None:
+            super().teardown()
+            come_to.update(event.status for event in self.history)
+
+    same = settings(max_examples=250, deadline=None, derandomize=True, database=None)
+    run_state_machine_as_test(Noting, settings=same)
+
+    assert {*Status} - come_to == {Status.MAINTENANCE}
 
 
 AnyVolume.TestCase.settings = settings(
