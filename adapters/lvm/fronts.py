@@ -20,6 +20,7 @@ from adapters.lvm.limits import left, within
 from adapters.lvm.mapper import SECTOR, Device, Mapper, Row, mapped
 
 FOLDER = Path("/dev/mapper")
+BLOCK = Path("/sys/dev/block")
 PREFIX = "front-"
 TURNS = 64
 UUID_PREFIX = "HOLDFAST-"  # LVM's own devices have LVM-
@@ -104,13 +105,22 @@ class Fronts:
         return self._mapper.device(name(volume_id))
 
     def volumes(self) -> set[UUID]:
-        """Return the volumes, of any volume group, that have a front device."""
+        """Return the volumes that have a front device, but for those of others."""
         found = set()
         for each in self._mapper.names():
             if each.startswith(PREFIX):
                 with suppress(ValueError):
                     found.add(UUID(each.removeprefix(PREFIX)))
-        return found
+        return {each for each in found if not self.is_elsewhere(each)}
+
+    def is_elsewhere(self, volume_id: UUID) -> bool:
+        """Tell whether the front device is over a volume of another group.
+
+        Two backends of a machine may have one: what this one has is then left of what
+        the other one was asked for in its place.
+        """
+        under = self._under(name(volume_id))
+        return under is not None and not is_of(self._group, under)
 
     def _go_on(self, front: str) -> None:
         with within():  # however long the others took
@@ -132,6 +142,21 @@ class Fronts:
     def _create(self, front: str) -> Device:
         return self._mapper.create(front, f"{UUID_PREFIX}{front}")
 
+    def _under(self, front: str) -> str | None:
+        """Return what the device is called that a front device is over, if any is."""
+        try:
+            rows = self._mapper.table(front)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            raise
+        for row in rows:
+            if row.kind == "linear":
+                numbers = row.parameters.partition(" ")[0]
+                with suppress(OSError):
+                    return (BLOCK / numbers / "dm" / "name").read_text().strip()
+        return None
+
     def _over(self, lv: str) -> Row:
         under = mapped(self._group, lv)
         device = self._mapper.device(under)
@@ -149,6 +174,14 @@ def index_of(volume_id: UUID) -> int:
 def name(volume_id: UUID) -> str:
     """Return what a volume's front device is called."""
     return f"{PREFIX}{volume_id}"
+
+
+def is_of(group: str, device: str) -> bool:
+    """Tell whether a device is of a volume group, by its name."""
+    begins = mapped(group, "")
+    rest = device.removeprefix(begins)
+    # A hyphen of a group's own name is doubled.
+    return device.startswith(begins) and not rest.startswith("-")
 
 
 def link(volume_id: UUID, device: Device) -> None:

@@ -64,7 +64,12 @@ class Reaching:
         return in_time(self._target.converge, wanted, front)
 
     def remove(self, volume_id: UUID) -> None:
-        """Take the volume away from every host; `VolumeIsBusy` if one keeps it."""
+        """Take the volume away from every host; `VolumeIsBusy` if one keeps it.
+
+        What hosts reach of another group of this machine is not ours to take away.
+        """
+        if self._fronts.is_elsewhere(volume_id):
+            return
         in_time(self._target.remove, volume_id)
         self._fronts.remove(volume_id)
 
@@ -121,6 +126,8 @@ class Reaching:
 
     def has_session(self, volume_id: UUID, connector: dict[str, Any] | None) -> bool:
         """Tell whether the connector's host (None: any host) uses the volume now."""
+        if self._fronts.is_elsewhere(volume_id):
+            return False
         return self._target.has_session(volume_id, self._front(volume_id), connector)
 
     def exports(self) -> set[UUID]:
@@ -187,6 +194,8 @@ class Reaching:
         return str(self._fronts.make(volume_id, lv.name))
 
     def _let_go(self, volume_id: UUID) -> bool:
+        if self._fronts.is_elsewhere(volume_id):
+            return False
         exported = volume_id in self._target.exports()
         if exported:
             in_time(self._target.remove, volume_id)
