@@ -113,7 +113,7 @@ def repair(log: Decision, backend: Backend) -> None:
             cause=found.cause or 0,
             of=expected.of,
             size_gib=expected.size_gib,
-            connectors=of.connectors if isinstance(of, Volume) else [],
+            connectors=reaching(backend, of),
         )
 
 
@@ -126,6 +126,16 @@ def wanted_on(backend: Backend, of: Volume | Snapshot | None) -> Wanted:
         return wanted(of)
     given_up = isinstance(of, Volume) and of.given_up.get(backend.name)
     return Wanted(made_at=given_up.isoformat()) if given_up else Wanted()
+
+
+def reaching(backend: Backend, of: Volume | Snapshot | None) -> list[dict[str, Any]]:
+    """Return the connectors of the hosts that are to reach it on the backend.
+
+    What another backend serves its hosts is not what this one has left of it.
+    """
+    if isinstance(of, Volume) and of.backend == backend.name:
+        return of.connectors
+    return []
 
 
 def asked_at(said: Collection[Explanation]) -> int | None:
