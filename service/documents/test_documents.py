@@ -60,6 +60,8 @@ def test_callers_ask_for_work_and_agents_tell_what_came_of_it() -> None:
     # What one backend cannot make, another one is asked for by that word.
     assert {t for t in work if "agent" in told[t]} == {"volume.rescheduled"}
     assert {t for t in came if "the agent" not in told[t]} == set()
+    assert "the watcher" in told["volume.creation_failed"]
+    assert "the watcher" not in told["volume.creation_given_up"]
 
 
 @pytest.mark.parametrize(
