@@ -372,7 +372,8 @@ SAID: dict[Remedy | Drift, str] = {
     Remedy.CONVERGE: "let exactly those hosts reach it that the log says",
     Remedy.MARK: "write its tags again, for nothing says that it is anything else",
     Remedy.GROW: "grow it to the size that the log says",
-    Remedy.REMOVE: "remove it: it says which deleted volume or snapshot it was",
+    Remedy.REMOVE: "remove it: what it says that it was is deleted, or was made on "
+    "another backend in its place",
     Remedy.GIVE_UP: "give the work up, so that it can be asked for again",
     Drift.OBJECT_MISSING: "nothing: see whether a disk is away or somebody has renamed "
     "it; else delete the volume or the snapshot, and copy it back from elsewhere",

@@ -74,7 +74,9 @@ def rescheduled(
     if not isinstance(intent, Volume.Created) or isinstance(result, Done):
         return False
     assert isinstance(asked, Volume)
-    kind = kind_of(log, asked)
+    kind = log.room.volume_types.get(asked.volume_type)
+    if kind is None:  # nobody can tell any more what it asked
+        return False
     if asked.multiattach:
         kind = kind.shared
     names = [e.backend for e in intent.considered if e.backend != intent.backend]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
 
+from domain.aggregate import NotDone
 from domain.backend import Backend, id_of
 from domain.capabilities import Capabilities
 from domain.placement import NoCapacity
+from domain.volume import Volume
 from service.deciding.command import Decision, Live, NotFound
-from service.deciding.placing import place
+from service.deciding.placing import place, rescheduled
 from service.deciding.room import Measured, Room
 from service.settings import Unusable, load
 
@@ -98,6 +101,16 @@ def test_a_volume_is_shared_where_it_or_its_type_says_so(
     asked: dict[str, Any], *, shared: bool
 ) -> None:
     assert place(decision(files=ROOMY), ASKED | asked)["multiattach"] is shared
+
+
+@pytest.mark.parametrize(("kind", "elsewhere"), [(None, True), ("gone", False)])
+def test_what_nobody_can_tell_is_asked_of_no_other_backend(
+    kind: str | None, *, elsewhere: bool
+) -> None:
+    log = decision(("one", "two"), one=ROOMY, two=ROOMY)
+    asked = Volume.create(uuid4(), **place(log, ASKED) | {"volume_type": kind})
+
+    assert rescheduled(log, asked, 1, NotDone("broken", "it broke")) is elsewhere
 
 
 def test_a_type_that_nobody_can_be_held_to_is_refused_at_start(tmp_path: Path) -> None:
