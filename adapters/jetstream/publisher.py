@@ -22,7 +22,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
-from nats.js.api import StreamConfig
+from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
 
 from adapters.jetstream.signing import SIGNATURE, is_published, position_signature
@@ -122,10 +122,10 @@ class Publisher:
 
     async def check(self) -> None:
         """Raise `Ahead` as `run` would; what can be mended there, `run` does."""
-        with suppress(NotFoundError):
+        with suppress(NotFoundError, NotAcknowledged):
             info = await self._client.jetstream().stream_info(STREAM)
             if info.state.messages:
-                await self._belongs(info.state.last_seq)
+                await self._belongs(info)
 
     async def _last_sequence(self) -> int:
         stream = self._client.jetstream()
@@ -139,24 +139,39 @@ class Publisher:
             return 0
         if not info.state.messages:  # purged: nothing there is anybody else's either
             return await self._anew(f"{STREAM} was emptied")
-        if not await self._belongs(last):
+        if not await self._belongs(info):
             return await self._anew(f"{STREAM} has no message of ours at {last}")
         return last
 
-    async def _belongs(self, last: int) -> bool:
+    async def _belongs(self, info: StreamInfo) -> bool:
         """Tell whether the log goes on from the end of the stream; raise `Ahead`.
 
         It does not where somebody else has written behind what is ours.
         """
+        last = info.state.last_seq
         there = await self._ours(last)
         if there is not None:
             await asyncio.to_thread(self._compare, last, there)
-        elif last > 1 and not await self._is_ours(1):
+            return True
+        is_ours = last == 1 or await self._is_ours(1)
+        await self._check_is_still(info)
+        if not is_ours:
             raise Ahead(
                 f"the stream {STREAM} is not this log's: it was signed with another "
                 f"key; if nobody needs it, {REMOVE}"
             )
-        return there is not None
+        return False
+
+    async def _check_is_still(self, before: StreamInfo) -> None:
+        """Raise `NotAcknowledged` unless the stream is the one that was looked at.
+
+        A keeper that makes it anew takes away what is looked for, and nobody has put
+        anything else there.
+        """
+        now = await self._client.jetstream().stream_info(STREAM)
+        first, was_first = now.state.first_seq, before.state.first_seq
+        if now.created != before.created or first != was_first:
+            raise NotAcknowledged(f"the stream {STREAM} is being made anew")
 
     def _compare(self, last: int, there: bytes) -> None:
         """Raise `Ahead` unless the log has the event that the stream ends with.

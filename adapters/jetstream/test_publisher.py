@@ -14,7 +14,7 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 from nats.aio.client import Client
 from nats.errors import Error
-from nats.js.api import StreamConfig
+from nats.js.api import StreamConfig, StreamInfo
 
 from adapters.embedded.nats_server import NatsServer
 from adapters.jetstream import publisher
@@ -323,6 +323,37 @@ def test_a_stream_of_another_log_is_not_added_to(
 
     with pytest.raises(Ahead, match="the stream HOLDFAST_EVENTS is not this log's"):
         asyncio.run(scenario())
+
+
+class Late(Publisher):
+    """One that sees a stream just before it is taken away, to be made anew."""
+
+    lose: Callable[[Client], Awaitable[None]]
+
+    async def _belongs(self, info: StreamInfo) -> bool:
+        with suppress(Error):
+            await type(self).lose(self._client)
+        return await super()._belongs(info)
+
+
+@pytest.mark.parametrize("lose", [purge, delete])
+def test_a_stream_that_is_made_anew_meanwhile_is_no_other_log_s(
+    broker: NatsServer,
+    manager: VolumeManager,
+    history: list[StoredEvent],
+    lose: Callable[[Client], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Late, "lose", lose, raising=False)
+    manager.recorder.insert_events(history[:4])
+
+    async def scenario() -> None:
+        async with publishing(broker.url, manager.recorder) as client:
+            await reached(client, 4)
+        async with connected(broker.url) as client:
+            await Late(client, Follower(manager.recorder, 0), KEY).check()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("grown", [0, 1, 4])
