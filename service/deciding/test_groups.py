@@ -375,7 +375,7 @@ def test_an_id_that_is_taken_is_named_as_it_was_given(manager: VolumeManager) ->
 
     assert (answer["type"], answer["detail"]) == (
         "conflict",
-        f"the id {chosen} is taken",
+        f"the id {chosen} is taken; choose another one, or leave it out",
     )
 
 

@@ -113,7 +113,8 @@ def test_an_id_that_the_decision_itself_is_about_is_taken(
 
     told, before, after = played(manager, scenario)
 
-    assert [each["detail"] for each in told] == [f"the id {before['id']} is taken"] * 2
+    taken = f"the id {before['id']} is taken; choose another one, or leave it out"
+    assert [each["detail"] for each in told] == [taken] * 2
     assert after["version"] == before["version"]
 
 
