@@ -133,7 +133,8 @@ class FileDriver:
             if not self._volumes.is_made(volume_id, cause):
                 self._make_room(size_bytes)
                 least = (asked.source_size_gib or 0) * GIB
-                fill = self._fill(asked.source, least, progress)
+                source = asked.source
+                fill = self._fill(source, least, progress) if source else None
                 self._volumes.make(volume_id, size_bytes, cause, fill)
             else:
                 self._volumes.finish(volume_id, size_bytes, cause)
@@ -438,15 +439,11 @@ class FileDriver:
         for member in members:
             self._snapshots.remove_made(member.snapshot_id, cause.at)
 
-    def _fill(
-        self, source: dict[str, UUID] | None, least: int, progress: Progress
-    ) -> Fill | None:
-        """Return what makes a file that holds what a source does, if there is one.
+    def _fill(self, source: dict[str, UUID], least: int, progress: Progress) -> Fill:
+        """Return what makes a file that holds what a source does.
 
         Raises where the source is gone, or has less than so many bytes.
         """
-        if source is None:
-            return None
         [(kind, source_id)] = source.items()
         kept = {"volume": self._volumes, "snapshot": self._snapshots}[kind]
         path, lasting = kept.whole(source_id, least), kept is self._snapshots

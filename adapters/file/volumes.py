@@ -456,7 +456,7 @@ class Volumes:
         self.clean(volume_id, cause)
         return os.path.lexists(self._reverted_by(volume_id, cause))
 
-    def bring(self, volume_id: UUID, cause: Cause, fill: Fill | None) -> None:
+    def bring(self, volume_id: UUID, cause: Cause, fill: Fill) -> None:
         """Put what a volume is to hold beside its data, whole or not at all."""
         home, making = self._home(volume_id), self._making(volume_id)
         size_bytes = self.size(volume_id)

@@ -106,6 +106,7 @@ def repair(log: Decision, backend: Backend) -> None:
         safe = remedy(found.drift, expected, Facts(subject, found.seen))
         if safe is not found.remedy or safe is Remedy.BY_HAND or (of and of.in_flight):
             continue
+        reached = ours(backend, of)
         backend.repair(
             found,
             turn=expected.of or subject.id or backend.id,
@@ -113,8 +114,13 @@ def repair(log: Decision, backend: Backend) -> None:
             cause=found.cause or 0,
             of=expected.of,
             size_gib=expected.size_gib,
-            connectors=reaching(backend, of),
+            connectors=reached.connectors if isinstance(reached, Volume) else [],
         )
+
+
+def ours(backend: Backend, of: Volume | Snapshot | None) -> Volume | Snapshot | None:
+    """Return it if it is to be on the backend."""
+    return of if of and of.backend == backend.name else None
 
 
 def wanted_on(backend: Backend, of: Volume | Snapshot | None) -> Wanted:
@@ -122,20 +128,10 @@ def wanted_on(backend: Backend, of: Volume | Snapshot | None) -> Wanted:
 
     Nothing where another one has it, nor what this one has left of making it.
     """
-    if of and of.backend == backend.name:
-        return wanted(of)
     given_up = isinstance(of, Volume) and of.given_up.get(backend.name)
-    return Wanted(made_at=given_up.isoformat()) if given_up else Wanted()
-
-
-def reaching(backend: Backend, of: Volume | Snapshot | None) -> list[dict[str, Any]]:
-    """Return the connectors of the hosts that are to reach it on the backend.
-
-    What another backend serves its hosts is not what this one has left of it.
-    """
-    if isinstance(of, Volume) and of.backend == backend.name:
-        return of.connectors
-    return []
+    if given_up and not ours(backend, of):
+        return Wanted(made_at=given_up.isoformat())
+    return wanted(ours(backend, of))
 
 
 def asked_at(said: Collection[Explanation]) -> int | None:
