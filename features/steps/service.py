@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,20 +17,23 @@ from typing import Any, TypeVar
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from adapters.jetstream.signing import SIGNATURE, signature
 from service.up import as_service, kept_secret
 
 ROOT = Path(__file__).parents[2]
 RUN = """
-import sys
+import faulthandler, signal, sys
 from pathlib import Path
 from service.up import run_up
 from service.settings import load
+faulthandler.register(signal.SIGUSR1)
 data, config = map(Path, sys.argv[1:])
 run_up(data, load(config), 0, lambda url: print(url, flush=True))
 """
 STREAM = "HOLDFAST_EVENTS"
+NEWS = 8000  # characters of a log that are shown where it did not answer
 PATIENCE = 30.0  # seconds for an answer; a stuck service must not hang the suite
 
 T = TypeVar("T")
@@ -150,8 +154,24 @@ class Service:
         return self._client
 
     def run(self, what: Awaitable[T]) -> T:
-        """Return what an awaitable gives."""
-        return self.runner.run(awaited(what))
+        """Return what an awaitable gives; where nobody answers, say what it does."""
+        try:
+            return self.runner.run(awaited(what))
+        except (NatsError, OSError) as error:
+            error.add_note(self._doing())
+            raise
+
+    def _doing(self) -> str:
+        """Return its last lines, with where each of its threads is."""
+        if self._process is None:
+            return "the service does not run"
+        ended = self._process.poll()
+        if ended is None:
+            self._process.send_signal(signal.SIGUSR1)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)  # for it to have said so
+        told = (self.folder / "log.txt").read_text()[-NEWS:]
+        return f"ended with {ended}; it said:\n{told}"
 
     @property
     def _config(self) -> Path:
