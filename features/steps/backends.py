@@ -8,7 +8,7 @@ from typing import Any
 from pytest_bdd import given, then, when
 
 from features.steps.sentences import says
-from features.steps.world import FOUND, World
+from features.steps.world import UNASKED, World
 
 OPERATIONS = {
     "make": "create",
@@ -274,5 +274,5 @@ def they_are(world: World, names: str) -> None:
 @then(says('the log of backend "{backend:Name}" ends with "{topic:Topic}"'))
 def log_ends_with(world: World, backend: str, topic: str) -> None:
     items = world.do("backend.history", name=backend, limit=1000)["items"]
-    asked = [it["event"] for it in items if it["event"] not in FOUND]
+    asked = [it["event"] for it in items if it["event"] not in UNASKED]
     assert asked[-1] == topic

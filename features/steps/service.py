@@ -52,6 +52,11 @@ class Published:
         """Its place in the log."""
         return int(self.headers["ce-id"])
 
+    @property
+    def topic(self) -> str:
+        """What has happened."""
+        return self.headers["ce-type"].removeprefix("holdfast.")
+
 
 # A subject, a message, and what is said beside it.
 Asked = tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], dict[str, str]]

@@ -39,8 +39,9 @@ OWN = {
     "consistent": "group",
     "consistency": "group_snapshot",
 }
-# What agents find while they look at their storage, whatever is asked meanwhile.
-FOUND = ("backend.drift_found", "backend.drift_cleared")
+# What agents do whatever is asked meanwhile: they look at their storage, and take their
+# lease again when a busy machine had them renew it too late.
+UNASKED = {"backend.drift_found", "backend.drift_cleared", "backend.lease_taken"}
 SOON = 30.0  # seconds within which what was promised has to be seen
 
 
@@ -197,12 +198,15 @@ class World:
         seen = self.look("audit.verify", **{"from": max(self.ended_at, 1)})
         return int(seen["to"])
 
-    def found(self) -> list[int]:
-        """Return the positions of what agents have found in their storages."""
-        names = [each["name"] for each in self.do("backend.list")["items"]]
-        asked = ({"name": n, "event": e, "limit": 1000} for n in names for e in FOUND)
-        pages = (self.do("backend.history", **each)["items"] for each in asked)
-        return [item["position"] for page in pages for item in page]
+    def recorded(self, after: int, end: int) -> list[str]:
+        """Return what was asked for and recorded behind one position, up to another."""
+        told = self.service.published
+        self.soon(lambda: told()[-1].position >= end, expected=True)
+        return [
+            each.topic
+            for each in told()
+            if after < each.position <= end and each.topic not in UNASKED
+        ]
 
     def lose_power(self) -> None:
         """Kill the service, have the storage's machine lose its power, start again."""
