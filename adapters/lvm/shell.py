@@ -78,8 +78,12 @@ class Process:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is there no more, with or without an answer."""
-        return self._process.poll() is not None
+        """Whether it is there no more, with or without an answer.
+
+        Its id stays its own until it is ended here, for its group is killed by that.
+        """
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, ended) is not None
 
     def say(self, words: Sequence[str]) -> None:
         """Give it a command; raise `Ended` if it does not listen."""

@@ -72,6 +72,19 @@ def test_one_that_was_killed_while_it_had_nothing_to_do_is_missed_by_nobody(
     assert shell.stays
 
 
+def test_the_group_of_one_that_has_ended_is_nobody_elses(shell: Shell) -> None:
+    before = pid_of(shell)
+    os.kill(before, 9)
+    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
+
+    assert shell._process
+    assert shell._process.has_ended
+    os.kill(before, 0)  # it is nobody else's
+    shell._process.end()
+    with pytest.raises(ProcessLookupError):
+        os.kill(before, 0)
+
+
 def test_an_agent_with_many_open_files_gets_its_answer(shell: Shell) -> None:
     with many_files():
         assert pid_of(shell)
