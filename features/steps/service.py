@@ -228,7 +228,8 @@ class Service:
         assert self._process
         assert self._process.stdout
         if self._client:
-            self.run(self._client.close())
+            with suppress(NatsError, OSError):  # its broker may have gone
+                self.run(self._client.close())
             self._client = None
         self._process.send_signal(number)
         self._process.wait(30)
