@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -28,6 +29,7 @@ Told = Callable[[str], None]
 
 def begun(stack: AsyncExitStack, program: str, settings: Settings) -> Systemd:
     """Set up what goes on from before there is anything to tell until after."""
+    faulthandler.enable()  # what a library crashes in is told
     logs.set_up(settings.log_format)
     stack.enter_context(exporting(program))
     return Systemd()

@@ -41,7 +41,7 @@ def cause_in(home: Path) -> Cause:
     for name in tags(home, names(home)):
         _, position, at = name.split(" ", 2)
         return Cause(int(position), at)
-    return msgspec.json.decode((home / OLD_MADE_BY).read_bytes(), type=Cause)
+    return _old((home / OLD_MADE_BY).read_bytes())
 
 
 def tags(home: Path, beside: Iterable[str]) -> list[str]:
@@ -100,3 +100,6 @@ def size_of(path: Path) -> int:
 def readable(name: str) -> str:
     """Return a name as it can be told, though it be no text."""
     return os.fsencode(name).decode(errors="backslashreplace")
+
+
+_old = msgspec.json.Decoder(Cause).decode

@@ -24,11 +24,10 @@ from service.up import as_service, kept_secret
 
 ROOT = Path(__file__).parents[2]
 RUN = """
-import faulthandler, signal, sys
+import sys
 from pathlib import Path
 from service.up import run_up
 from service.settings import load
-faulthandler.register(signal.SIGUSR1)
 data, config = map(Path, sys.argv[1:])
 run_up(data, load(config), 0, lambda url: print(url, flush=True))
 """
@@ -159,24 +158,18 @@ class Service:
         return self._client
 
     def run(self, what: Awaitable[T]) -> T:
-        """Return what an awaitable gives; where nobody answers, say what it does."""
+        """Return what an awaitable gives; where nobody answers, say what is known."""
         try:
             return self.runner.run(awaited(what))
         except (NatsError, OSError) as error:
-            error.add_note(self._doing())
+            error.add_note(self._news())
             raise
 
-    def _doing(self) -> str:
-        """Return its last lines, with where each of its threads is."""
-        if self._process is None:
-            return "the service does not run"
-        ended = self._process.poll()
-        if ended is None:
-            self._process.send_signal(signal.SIGUSR1)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(1)  # for it to have said so
+    def _news(self) -> str:
+        """Return whether it runs, and its last lines."""
+        ended = self._process and self._process.poll()
         told = (self.folder / "log.txt").read_text()[-NEWS:]
-        return f"ended with {ended}; it said:\n{told}"
+        return f"the service has ended with {ended}; it said:\n{told}"
 
     @property
     def _config(self) -> Path:

@@ -9,6 +9,7 @@ works: the others wait until it ends.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
@@ -41,7 +42,7 @@ from service.connecting import connect
 from service.deciding.command import Unavailable
 from service.deciding.log import Log
 from service.deciding.room import Room
-from service.interpreter import collect_seldom
+from service.interpreter import collect_seldom, meet_structs
 from service.keeping.projecting import Projecting, tables
 from service.keeping.telling import Telling
 from service.keeping.watcher import Watcher
@@ -264,7 +265,9 @@ async def run() -> int:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     collect_seldom()
+    meet_structs()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.set_up()
     sys.exit(uvloop.run(run()))
