@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from hypothesis import settings as examples
 
 from adapters.embedded import postgres as embedded
 from adapters.embedded.nats_server import NatsServer, nats_server
@@ -18,6 +19,10 @@ from domain.provenance import MOMENT, Moment, Provenance
 from service.manager import VolumeManager
 
 pytest_plugins = ["bed.plugin"]
+
+# How long an example takes is the machine's affair.
+examples.register_profile("untimed", deadline=None)
+examples.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -291,13 +291,11 @@ def test_the_model_comes_to_every_status() -> None:
             super().teardown()
             come_to.update(event.status for event in self.history)
 
-    same = settings(max_examples=250, deadline=None, derandomize=True, database=None)
+    same = settings(max_examples=250, derandomize=True, database=None)
     run_state_machine_as_test(Noting, settings=same)
 
     assert {*Status} - come_to == {Status.MAINTENANCE}
 
 
-AnyVolume.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None
-)
+AnyVolume.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
 TestAnyVolume = AnyVolume.TestCase

@@ -73,6 +73,4 @@ class FileAgents(Agents):
 
 
 TestModel = FileAgents.TestCase
-TestModel.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, database=None
-)
+TestModel.settings = settings(max_examples=25, stateful_step_count=25, database=None)

@@ -32,7 +32,6 @@ TestModel = LvmAgents.TestCase
 TestModel.settings = settings(
     max_examples=4,
     stateful_step_count=12,
-    deadline=None,
     database=None,
     phases=[Phase.generate],  # what has failed takes minutes to be made smaller
 )

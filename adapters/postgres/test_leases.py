@@ -202,7 +202,6 @@ STEPS = st.one_of(
 @given(steps=st.lists(STEPS, min_size=8, max_size=16))
 @settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_whoever_believes_to_have_it_is_the_only_one(

@@ -79,7 +79,6 @@ ROUNDS = st.lists(st.lists(DEED, min_size=1, max_size=4), max_size=20)
 # Each example has a backend of its own.
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(ROUNDS)

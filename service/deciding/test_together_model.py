@@ -327,7 +327,5 @@ def replayed(history: list[Event]) -> Any:
     return reduce(lambda before, event: event.mutate(before), read, first)
 
 
-Together.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+Together.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestTogether = Together.TestCase

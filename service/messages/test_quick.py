@@ -55,7 +55,7 @@ def said(load: Any, message: dict[str, Any]) -> Any:
     return {name: (type(value), value) for name, value in loaded.items()}
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(MESSAGES)
 def test_quick_and_slow_agree(message: dict[str, Any]) -> None:
     for quick, schema in zip(QUICK, SCHEMAS, strict=True):
