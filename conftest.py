@@ -16,6 +16,7 @@ from adapters.embedded import postgres as embedded
 from adapters.embedded.nats_server import NatsServer, nats_server
 from adapters.embedded.postgres import PostgresServer
 from domain.provenance import MOMENT, Moment, Provenance
+from service.interpreter import meet_structs
 from service.manager import VolumeManager
 
 pytest_plugins = ["bed.plugin"]
@@ -23,6 +24,11 @@ pytest_plugins = ["bed.plugin"]
 # How long an example takes is the machine's affair.
 examples.register_profile("untimed", deadline=None)
 examples.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """Meet every struct before a test has threads, as programs do."""
+    meet_structs()
 
 
 @pytest.fixture(scope="session")
