@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from adapters.embedded.kernel import Preparation
 from adapters.jetstream.signing import SIGNATURE, signature
 from service.up import as_service, kept_secret
 
@@ -82,6 +83,8 @@ class Service:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                # Nobody would end it where the tests were ended before it.
+                preexec_fn=Preparation(None, signal.SIGTERM, 0),  # noqa: PLW1509
             )
         assert self._process.stdout
         url = self._process.stdout.readline().strip()
