@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -16,9 +17,12 @@ import nats
 import pytest
 from nats.errors import Error
 
+from adapters.embedded.nats_server import NatsServer
+from adapters.embedded.postgres import PostgresServer
+from adapters.tasks import ended
 from service import settings as settings_of
 from service.audit.exporting import signed_of
-from service.up import DESCRIPTION, describe, kept_secret, up, with_files
+from service.up import DESCRIPTION, describe, kept_running, kept_secret, up, with_files
 
 LOADED: Any = settings_of.load(None, {})
 
@@ -66,6 +70,38 @@ def test_a_server_that_was_killed_is_started_again(tmp_path: Path, server: str) 
 
     assert asyncio.run(scenario()) == "available"
     assert not servers(server, tmp_path)
+
+
+def test_a_service_goes_on_though_its_servers_cannot_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    looked: list[str] = []
+
+    def stuck(_: NatsServer) -> bool:
+        looked.append("broker")
+        raise full
+
+    def pid(_: PostgresServer) -> int:
+        looked.append("database")
+        return os.getpid()
+
+    monkeypatch.setattr("service.up.LOOK_EVERY", 0.0)
+    monkeypatch.setattr(NatsServer, "stuck", property(stuck))
+    monkeypatch.setattr(PostgresServer, "pid", property(pid))
+
+    async def scenario() -> None:
+        servers = NatsServer(tmp_path), PostgresServer(tmp_path)
+        keeping = asyncio.ensure_future(kept_running(*servers))
+        while not keeping.done() and len(looked) < 4:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0)
+        await ended(keeping)
+        assert keeping.cancelled(), keeping.exception()
+
+    asyncio.run(scenario())
+
+    assert looked[:4] == ["broker", "database"] * 2
+    assert "Too many open files" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -141,15 +141,23 @@ async def kept_running(broker: NatsServer, database: PostgresServer) -> None:
     """Start again what was killed, which loses nothing that was acknowledged."""
     while True:
         await asyncio.sleep(LOOK_EVERY)
-        if broker.stuck:
-            broker.kill()
         for server in (broker, database):
-            if server.pid is None:
-                logger.warning("%s has died and is started again", server.folder.name)
-                try:
-                    server.start()
-                except ServerFailed as failure:
-                    logger.warning("%s", failure)
+            try:
+                revive(server)
+            except (ServerFailed, OSError) as failure:  # it is looked at again
+                logger.warning("%s", failure)
+
+
+def revive(server: NatsServer | PostgresServer) -> None:
+    """Start a server that has died, or will not write again.
+
+    Raises `ServerFailed`, and `OSError` where it cannot even be looked at.
+    """
+    if isinstance(server, NatsServer) and server.stuck:
+        server.kill()
+    if server.pid is None:
+        logger.warning("%s has died and is started again", server.folder.name)
+        server.start()
 
 
 async def ready(

@@ -55,6 +55,32 @@ class QuickClient(Client):
             self._pongs[0] = asyncio.Future()
         await super()._process_pong()
 
+    async def _process_connect_init(self) -> None:
+        """Greet a broker; one that is gone meanwhile is lost as any other."""
+        try:
+            await super()._process_connect_init()
+        except RuntimeError as lost:  # uvloop's, of which nats-py knows nothing
+            raise ConnectionResetError(str(lost)) from lost
+
+    async def _attempt_reconnect(self) -> None:
+        """Come back to the broker, whatever goes wrong on the way.
+
+        nats-py gives up at what it does not expect, and neither counts as closed then
+        nor ever looks for the broker again.
+        """
+        while True:
+            try:
+                await super()._attempt_reconnect()
+            except Exception as wrong:
+                logger.exception("the broker is looked for again")
+                if self.is_closed:
+                    return
+                self._status = Client.RECONNECTING
+                self._err = wrong
+                await asyncio.sleep(self.options["reconnect_time_wait"])
+            else:
+                return
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         """Return headers as `Client` does; `test_taking` holds the two together."""

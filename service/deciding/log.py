@@ -23,6 +23,7 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from logging import getLogger
@@ -81,6 +82,13 @@ TOO_MANY = "too many commands are waiting; ask again later"
 STUCK_AFTER = 30.0  # seconds, ten times as many as a batch may take
 
 logger = getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Unwritten(Exception):
+    """Something that was decided cannot be written down; nothing of it was sent."""
+
+    why: Exception
 
 
 class Asked(NamedTuple):
@@ -251,6 +259,8 @@ class Log:
             try:
                 made = self._made_of(batch)
                 stored = await self._store(batch, made)
+            except Unwritten as fault:
+                self._break_off(batch, fault.why)
             except IntegrityError as conflict:
                 await self._decide_again(batch, conflict)
             except CommitUnknown as unknown:
@@ -335,9 +345,14 @@ class Log:
             self._undo(batch)
 
     def _made_of(self, batch: list[Command]) -> Batch:
-        """Return what has to be stored of commands."""
+        """Return what has to be stored of commands; raise `Unwritten`."""
         stored, positions = self._mapper.to_stored_event, self.memory.positions
-        return made_of(batch, stored, positions, self._word(batch))
+        try:
+            return made_of(batch, stored, positions, self._word(batch))
+        except IntegrityError:
+            raise
+        except Exception as why:
+            raise Unwritten(why) from why
 
     def _word(self, batch: list[Command]) -> str | None:
         """Return what those are told who follow the log.
@@ -484,6 +499,11 @@ class Log:
         """Give up what was not stored; nothing of it ever happened."""
         for command in self._forget(batch):
             self._fail(command, Unavailable(why))
+
+    def _break_off(self, batch: list[Command], why: Exception) -> None:
+        """Answer with a fault of ours; nothing of what was decided ever happened."""
+        for command in self._forget(batch):
+            self._fail(command, why)
 
     def _give_up(self, commands: list[Command], why: PersistenceError) -> None:
         """Answer that the database is away, before anything was changed."""

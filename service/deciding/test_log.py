@@ -14,9 +14,11 @@ from uuid import UUID, uuid4
 
 import pytest
 import uvloop
+from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.batch import NO_WORK, WORK, Batch, Stored
 from adapters.postgres.follower import words
+from adapters.postgres.mapper import LogMapper
 from adapters.postgres.reading import verified
 from adapters.postgres.recorder import Written
 from domain.backend import Backend
@@ -71,6 +73,28 @@ def test_a_reply_names_the_version_and_the_position(manager: VolumeManager) -> N
     answer = asyncio.run(scenario())
 
     assert (answer["version"], answer["position"]) == (1, EMPTY + 3)
+
+
+def test_what_cannot_be_written_down_is_a_fault_and_ends_no_writing(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = LogMapper.to_stored_event
+
+    def fail(mapper: LogMapper, event: Any) -> StoredEvent:
+        if getattr(event, "name", "") == "bad":
+            raise ValueError("it cannot be written")
+        return write(mapper, event)
+
+    async def scenario() -> Any:
+        async with asyncio.timeout(30), live(manager.recorder) as log:
+            with pytest.raises(ValueError, match="cannot be written"):
+                await ask(log, create, size_gib=1, name="bad")
+            return await ask(log, create, size_gib=1, name="good")
+
+    monkeypatch.setattr(LogMapper, "to_stored_event", fail)
+    good = asyncio.run(scenario())
+
+    assert good["position"] == EMPTY + 1
 
 
 class Publishing:

@@ -85,11 +85,10 @@ async def kept(
     patience = MOST_SILENT
     while True:
         began = time.monotonic()
-        process, first = first or await started(), None
-        assert process.stdin
+        process, first = first or await another(fell), None
         assert process.stdout
         try:
-            process.stdin.write(order + b"\n")
+            tell(process, order)
             said = await heard_out(process, process.stdout, silent, patience)
             await process.wait()
         finally:
@@ -117,8 +116,27 @@ async def heard_out(
         looks = looks + 1 if silent() else 0
         if looks > patience:
             logger.warning("the keeper hangs, and another one is started")
-            process.kill()
+            with suppress(ProcessLookupError):  # it has just ended
+                process.kill()
     return await reading
+
+
+def tell(process: Process, order: bytes) -> None:
+    """Tell a keeper what to keep, unless it has ended since it was started."""
+    assert process.stdin
+    with suppress(RuntimeError):  # uvloop's, where nobody reads any more
+        process.stdin.write(order + b"\n")
+
+
+async def another(fell: Callable[[], None]) -> Process:
+    """Start a keeper once the machine has room for a process; requests go on."""
+    while True:
+        try:
+            return await started()
+        except OSError as why:
+            logger.warning("no keeper can be started: %s", why)
+        fell()
+        await asyncio.sleep(AGAIN)
 
 
 async def started() -> Process:
@@ -145,7 +163,8 @@ async def stopped(process: Process) -> None:
         async with asyncio.timeout(GRACE):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        with suppress(ProcessLookupError):  # it has just ended
+            process.kill()
         await process.wait()
 
 

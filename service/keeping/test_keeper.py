@@ -15,16 +15,18 @@ from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from eventsourcing.persistence import OperationalError, ProgrammingError
 
 from adapters.embedded.nats_server import nats_server
 from adapters.embedded.process import free_port
 from adapters.embedded.table import children_of
+from adapters.tasks import ended
 from domain.checkpoint import all_opened
 from service.audit.checkpointing import make_key, signer_in
 from service.audit.test_checkpointing import messages, right
 from service.keeping import keeper
-from service.keeping.keeper import Order, started, stopped
+from service.keeping.keeper import Order, kept, started, stopped
 from service.keeping.projecting import REACHED, Reached
 from service.manager import VolumeManager
 from service.replica import SILENT
@@ -320,6 +322,45 @@ async def ordered(configured: Settings) -> Process:
     order = msgspec.json.encode(Order(configured, database_of(configured)))
     process.stdin.write(order + b"\n")
     return process
+
+
+@pytest.mark.parametrize("how", ["it has ended", "none can be started"])
+def test_a_replica_goes_on_without_a_keeper_and_gets_another(
+    how: str, tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "AGAIN", 0.1)
+    nowhere = f"nats://127.0.0.1:{free_port()}"
+    configured = load(configuration(tmp_path, nowhere, settings), {})
+    fell: list[str] = []
+
+    async def scenario() -> None:
+        first, refusals = None, [BlockingIOError(11, "no process is left")]
+        if how == "it has ended":
+            first, refusals = await started(), []
+            first.kill()
+            await first.wait()
+            await asyncio.sleep(0.1)  # until its input is known to be closed
+        another = asyncio.Event()
+
+        async def start() -> Process:
+            if refusals:
+                raise refusals.pop()
+            process = await started()
+            another.set()
+            return process
+
+        monkeypatch.setattr(keeper, "started", start)
+        keeping = asyncio.ensure_future(
+            kept(configured, settings, first, lambda: False, lambda: fell.append(how))
+        )
+        met = asyncio.ensure_future(another.wait())
+        await asyncio.wait([keeping, met], return_when=asyncio.FIRST_COMPLETED)
+        await ended(keeping, met)
+        assert keeping.cancelled(), keeping.exception()
+
+    uvloop.run(scenario())
+
+    assert fell == [how]
 
 
 def test_what_the_database_refuses_a_keeper_is_said_once(
