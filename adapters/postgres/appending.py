@@ -82,14 +82,23 @@ class Appender:
 
 
 class Answer:
-    """What comes back to one request of a connection."""
+    """What comes back to one request of a connection, read as it comes."""
 
     def __init__(self, connection: PGconn) -> None:
         self._connection = connection
         self._last: PGresult | None = None
-        self.done: asyncio.Future[PGresult] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._socket: int | None = connection.socket
+        self.done: asyncio.Future[PGresult] = self._loop.create_future()
+        self._loop.add_reader(connection.socket, self._read)
 
-    def read(self) -> None:
+    def leave(self) -> None:
+        """Read no more of it."""
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._socket = None
+
+    def _read(self) -> None:
         """Take what has come, once something has."""
         try:
             self._connection.consume_input()
@@ -99,6 +108,7 @@ class Answer:
                 elif self._last:  # all is said, what became of the commit too
                     self.done.set_result(self._last)
         except psycopg.Error as failure:
+            self.leave()  # the socket may be closed by now, its number another's
             self.done.set_exception(failure)
 
 
@@ -107,10 +117,8 @@ async def told(connection: PGconn, values: Sequence[Array]) -> PGresult:
     connection.send_query_prepared(NAME, values, [Format.BINARY] * len(values))
     while connection.flush():  # noqa: ASYNC110 - as good as never: it is little
         await asyncio.sleep(0)
-    loop, socket = asyncio.get_running_loop(), connection.socket
     answer = Answer(connection)
-    loop.add_reader(socket, answer.read)
     try:
         return checked(await answer.done)
     finally:
-        loop.remove_reader(socket)
+        answer.leave()

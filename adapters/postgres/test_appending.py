@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from socket import socketpair
+from typing import Any, cast
 
+import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, OperationalError
 
-from adapters.postgres.appending import FEW, Appender
+from adapters.postgres.appending import FEW, Answer, Appender
 from adapters.postgres.batch import Batch, CommitUnknown, Conflict, Stored
 from adapters.postgres.recorder import LOCK
 from adapters.postgres.test_recorder import WAITING, batch_of, new_volume
@@ -162,3 +164,26 @@ async def begun(appender: Appender, turn: Any) -> asyncio.Future[Stored]:
     storing = asyncio.ensure_future(appender.append(batch_of(new_volume())))
     await eventually(waits)
     return storing
+
+
+class Lost:
+    """A connection whose server has gone."""
+
+    def __init__(self, socket: int) -> None:
+        self.socket = socket
+
+    def consume_input(self) -> None:
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+def test_of_a_lost_connection_nothing_is_read_any_more() -> None:
+    async def scenario() -> bool:
+        ours, theirs = socketpair()
+        with ours, theirs:
+            answer = Answer(cast("Any", Lost(ours.fileno())))
+            theirs.send(b"!")
+            with pytest.raises(psycopg.OperationalError):
+                await answer.done
+            return asyncio.get_running_loop().remove_reader(ours.fileno())
+
+    assert not asyncio.run(scenario())

@@ -260,13 +260,13 @@ class Log:
                 made = self._made_of(batch)
                 stored = await self._store(batch, made)
             except Unwritten as fault:
-                self._break_off(batch, fault.why)
+                self._undo(batch, fault.why)
             except IntegrityError as conflict:
                 await self._decide_again(batch, conflict)
             except CommitUnknown as unknown:
                 await self._find_out(batch, unknown)
             except PersistenceError as failure:
-                self._undo(batch, self._reach.why_not(failure))
+                self._undo(batch, Unavailable(self._reach.why_not(failure)))
             else:
                 for told in self.stored:
                     told(batch, time.monotonic() - began)
@@ -495,15 +495,10 @@ class Log:
             if command.events:
                 self._drop(command.decision)
 
-    def _undo(self, batch: list[Command], why: str = NOTHING_CHANGED) -> None:
+    def _undo(self, batch: list[Command], why: Exception | None = None) -> None:
         """Give up what was not stored; nothing of it ever happened."""
         for command in self._forget(batch):
-            self._fail(command, Unavailable(why))
-
-    def _break_off(self, batch: list[Command], why: Exception) -> None:
-        """Answer with a fault of ours; nothing of what was decided ever happened."""
-        for command in self._forget(batch):
-            self._fail(command, why)
+            self._fail(command, why or Unavailable(NOTHING_CHANGED))
 
     def _give_up(self, commands: list[Command], why: PersistenceError) -> None:
         """Answer that the database is away, before anything was changed."""
