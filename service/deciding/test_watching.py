@@ -58,6 +58,10 @@ def test_who_watches_sees_nothing_that_was_decided_beside_a_late_commit(
     async def lost(log: Log) -> bool:
         return log.age > 0
 
+    async def patient(log: Log) -> bool:
+        # Until then it may count as away once more, and what is asked be refused.
+        return log._patience.when() > asyncio.get_running_loop().time() + 5
+
     async def scenario() -> None:
         async with live(manager.recorder) as log:
             volume_id = await available(log)
@@ -66,7 +70,7 @@ def test_who_watches_sees_nothing_that_was_decided_beside_a_late_commit(
             going = await asked_in_turn(ask(log, update, id=volume_id, name="late"))
             await eventually(partial(lost, log))
             monkeypatch.setattr(module, "AWAY_AFTER", 10.0)
-            await asyncio.sleep(0.1)
+            await eventually(partial(patient, log))
             await back(log)
             with log.watching(UUID(volume_id), look):
                 going += await asked_in_turn(
