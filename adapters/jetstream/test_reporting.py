@@ -92,14 +92,26 @@ def test_a_message_waits_for_what_will_soon_be_done_and_no_longer(
         await reporter.report(1, report(number))
 
     async def scenario(reporter: Reporter) -> None:
-        reporter._soon = lambda: to_come[0] > 0
         await reporter.report(1, report(0))  # nothing was told before it
+        reporter._soon = lambda: to_come[0] > 0
         for number in (1, 2, 3):
             doing = asyncio.ensure_future(done(reporter, number))
             await asyncio.wait([doing], timeout=0.01)
         await doing
 
     assert told(Listener(), scenario) == [(1, [0]), (1, [1, 2, 3])]
+
+
+def test_a_message_waits_for_nothing_where_nothing_will_soon_be_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "APART", 600.0)
+
+    async def scenario(reporter: Reporter) -> None:
+        for number in (0, 1):
+            await reporter.report(1, report(number))
+
+    assert told(Listener(), scenario) == [(1, [0]), (1, [1])]
 
 
 def test_a_message_is_of_one_lease() -> None:
@@ -178,7 +190,10 @@ def test_a_refusal_of_all_is_an_answer() -> None:
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
-    for written in (report(1), report(2, "broken"), report(3)):
+    for written, result in (
+        (report(1), Done()),
+        (report(2, "broken"), NotDone("broken", "broken")),
+    ):
         read = msgspec.json.decode(msgspec.json.encode(written), type=Report)
-        assert (read, read.result) == (written, written.result)
+        assert (read, read.result) == (written, result)
     assert isinstance(report(1).id, UUID)
