@@ -21,6 +21,7 @@ from service.endpoints import group_snapshots, groups, snapshots, volumes
 from service.endpoints.agents import from_agent, take_over
 from service.endpoints.endpoint import Endpoint
 from service.manager import VolumeManager
+from service.messages.headers import NOTHING
 from service.testing.deciding import (
     LEASE,
     WORKING,
@@ -585,18 +586,49 @@ def test_a_group_is_made_of_another_member_by_member(
         if of_a_snapshot:
             source = {"group_snapshot_id": (await taken(log, group_id))["id"]}
         made = await ask(log, groups.create_from_source, **source)
+        so_far = []
         for each in made["volumes"]:
+            so_far.append((await group(log, made["id"]))["status"])
             await report(log, each, 1, location="/there")
         seen = await group(log, made["id"])
         copies = [await ask(log, volumes.show, id=each) for each in seen["volumes"]]
         origins = [await origin(log, copy["source"]) for copy in copies]
-        return made, seen, ids, origins, copies
+        return so_far, seen, ids, origins, copies
 
-    made, seen, ids, origins, copies = played(manager, scenario)
+    so_far, seen, ids, origins, copies = played(manager, scenario)
 
-    assert (made["status"], seen["status"]) == ("creating", "available")
+    assert (so_far, seen["status"]) == (["creating"] * 2, "available")
     assert (origins, seen["consistent"]) == (ids, True)
     assert {each["group_id"] for each in copies} == {seen["id"]}
+
+
+def test_who_waits_for_a_group_is_answered_when_all_its_members_are_made_or_gone(
+    manager: VolumeManager,
+) -> None:
+    async def asked(log: Log, endpoint: Endpoint, **said: Any) -> Any:
+        """Return the first answer, and the one that is waited for."""
+        command = endpoint.command(msgspec.json.encode(said), NOTHING, log.room)
+        first = await log.submit(command)
+        waiting = asyncio.create_task(endpoint._settled(log, first, 20))
+        await asyncio.sleep(0)
+        return msgspec.json.decode(first.body), waiting
+
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log)
+        made, waiting = await asked(log, groups.create_from_source, group_id=group_id)
+        for each in made["volumes"]:
+            await report(log, each, 1, location="/there")
+        told = [await waiting]
+        gone: Any = {"id": made["id"], "delete_volumes": True}
+        _, waiting = await asked(log, groups.delete, **gone)
+        await report(log, made["id"], newest(log, made["id"]), noun="group")
+        for each in made["volumes"]:
+            await report(log, each, newest(log, each))
+        return [msgspec.json.decode(each.body) for each in (*told, await waiting)]
+
+    told = played(manager, scenario)
+
+    assert [each["status"] for each in told] == ["available", "deleted"]
 
 
 async def origin(log: Log, source: dict[str, str]) -> str:
