@@ -106,6 +106,43 @@ def test_initializing_is_settled_once(result: Done | NotDone) -> None:
         backend.report(3, result)
 
 
+def test_enabling_what_is_enabled_adds_nothing() -> None:
+    backend = announced()
+
+    backend.enable()
+
+    assert backend.version == 2
+
+
+def test_a_storage_that_is_usable_again_has_no_error() -> None:
+    backend = announced()
+    backend.initialize()
+    backend.report(3, NotDone("out_of_sight", "no disk"))
+    assert backend.error
+
+    backend.initialize()
+    backend.report(5, Done())
+
+    assert backend.error is None
+
+
+def test_a_pool_that_fills_and_is_relieved_says_so_once_at_each_threshold() -> None:
+    backend = announced()
+    backend.collect_events()
+
+    for percent in (50, 81, 82, 91, 79, 50, 50):
+        backend.measure_pool({"data": percent, "metadata": 1})
+
+    told = backend.collect_events()
+    seen: Any = [(type(each), each.part, each.threshold) for each in told]  # type: ignore[attr-defined]
+    assert seen == [
+        (Backend.PoolFilled, "data", 80),
+        (Backend.PoolFilled, "data", 90),
+        (Backend.PoolRelieved, "data", 80),
+        (Backend.PoolRelieved, "data", 0),
+    ]
+
+
 def test_replaying_the_log_gives_the_same_backend() -> None:
     backend = announced()
     backend.disable("a disk is being replaced")
@@ -243,11 +280,12 @@ def test_a_repair_that_goes_on_leaves_another_as_late_as_it_is() -> None:
     assert backend.waited_for(second) == second.timestamp
 
 
-def test_of_a_repair_that_is_settled_nothing_is_kept() -> None:
+@pytest.mark.parametrize("result", [Done(), NotDone("busy", "somebody has it open")])
+def test_of_a_repair_that_is_settled_nothing_is_kept(result: Done | NotDone) -> None:
     backend = repairing()
     backend.progress(4, 40)
 
-    backend.report(4, Done())
+    backend.report(4, result)
 
     assert backend.repairs_went_on == {}
 
@@ -263,11 +301,12 @@ def test_an_initialization_has_its_deadline_alone() -> None:
 
 def test_what_is_being_repaired_is_not_asked_for_again() -> None:
     backend = repairing()
+    backend.initialize()  # is no repair
 
     [found] = backend.drift.values()
     backend.repair(found, turn=UUID(int=7))
 
-    assert (backend.version, len(backend.repairs)) == (4, 1)
+    assert (backend.version, len(backend.repairs)) == (5, 1)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,10 +13,13 @@ import msgspec
 import pytest
 
 from adapters.jetstream import reporting as module
-from adapters.jetstream.reporting import Report, Reporter
+from adapters.jetstream.operation import MOST_WORDS, in_words
+from adapters.jetstream.reporting import Report, Reporter, discreet
 from adapters.jetstream.telling import Refusal
 from adapters.tasks import ended
+from domain import chap
 from domain.aggregate import Done, NotDone
+from domain.ports import DriverFailed
 
 
 class Listener:
@@ -92,14 +96,26 @@ def test_a_message_waits_for_what_will_soon_be_done_and_no_longer(
         await reporter.report(1, report(number))
 
     async def scenario(reporter: Reporter) -> None:
-        reporter._soon = lambda: to_come[0] > 0
         await reporter.report(1, report(0))  # nothing was told before it
+        reporter._soon = lambda: to_come[0] > 0
         for number in (1, 2, 3):
             doing = asyncio.ensure_future(done(reporter, number))
             await asyncio.wait([doing], timeout=0.01)
         await doing
 
     assert told(Listener(), scenario) == [(1, [0]), (1, [1, 2, 3])]
+
+
+def test_a_message_waits_for_nothing_where_nothing_will_soon_be_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "APART", 600.0)
+
+    async def scenario(reporter: Reporter) -> None:
+        for number in (0, 1):
+            await reporter.report(1, report(number))
+
+    assert told(Listener(), scenario) == [(1, [0]), (1, [1])]
 
 
 def test_a_message_is_of_one_lease() -> None:
@@ -178,7 +194,29 @@ def test_a_refusal_of_all_is_an_answer() -> None:
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
-    for written in (report(1), report(2, "broken"), report(3)):
+    for written, result in (
+        (report(1), Done()),
+        (report(2, "broken"), NotDone("broken", "broken")),
+    ):
         read = msgspec.json.decode(msgspec.json.encode(written), type=Report)
-        assert (read, read.result) == (written, written.result)
+        assert (read, read.result) == (written, result)
     assert isinstance(report(1).id, UUID)
+
+
+@pytest.mark.parametrize("left", [4, 10, 15])
+def test_a_failure_whose_words_end_within_a_secret_tells_no_part_of_it(
+    left: int,
+) -> None:
+    volume_id, initiator = uuid4(), "iqn.2026-01.example:node-1"
+    intent: Any = SimpleNamespace(
+        originator_id=volume_id, connector={"initiator": initiator}
+    )
+    said = "x" * (MOST_WORDS - left)
+    failure = DriverFailed(said + chap.secret(b"key", volume_id, initiator))
+    why = NotDone("driver_failed", in_words(failure))
+    quoted = Report("volume", volume_id, 1, "7", not_done=why)
+
+    told = discreet(quoted, b"key", intent).not_done
+
+    assert told
+    assert told.message == said + "(secret)"

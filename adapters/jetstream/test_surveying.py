@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +13,10 @@ import pytest
 from adapters.jetstream import surveying
 from adapters.jetstream.surveying import Surveyor
 from adapters.jetstream.turns import Turns
-from domain.drift import VOLUME, Storage, Subject, Wanted
+from domain.drift import SNAPSHOT, VOLUME, Storage, Subject, Wanted
 from domain.ports import Object, Survey
 
-ID, OTHER = UUID(int=7), UUID(int=8)
+ID = UUID(int=7)
 AT = "2026-01-02T03:04:05+00:00"
 WANTED = Wanted(Storage.THERE, 1, AT)
 NOTHING = Survey()
@@ -23,24 +24,33 @@ ALL = Survey((Object("volume-7", 2**30, VOLUME, ID, AT),))
 
 
 class Log:
-    """A service that wants one volume, and keeps what it is told."""
+    """A service that wants one volume, goes on, and keeps what it is told."""
 
     def __init__(self, *standing: Subject) -> None:
         self.standing = standing
+        self.wanted = {VOLUME: (ID, WANTED)}
+        self.position = 8
         self.told: list[str] = []
+        self.told_of: set[int] = set()
 
     async def tell(self, subject: str, body: Any) -> Any:
         if subject == "agent.surveyed":
             facts = msgspec.to_builtins(body["facts"])
             self.told += [each["subject"]["name"] for each in facts]
-        volume = body.get("noun") == VOLUME
-        item = {"id": str(ID), "wanted": msgspec.to_builtins(WANTED), "after": 1}
+            self.told_of.add(body["position"])
+        self.position += 1
+        items = []
+        if found := self.wanted.get(body.get("noun")):
+            wanted = msgspec.to_builtins(found[1])
+            items = [{"id": str(found[0]), "wanted": wanted, "after": 1}]
         standing = msgspec.to_builtins(self.standing)
-        items = [item] if volume else []
-        return {"items": items, "standing": standing, "position": 9, "more": False}
+        about = {"position": self.position, "more": False}
+        return {"items": items, "standing": standing} | about
 
 
-def surveyed(log: Log, turns: Turns, *seen: Survey) -> list[str]:
+def surveyed(
+    log: Log, turns: Turns, *seen: Survey, reached: Collection[UUID] = ()
+) -> list[str]:
     """Survey a storage that is seen so, one time after another; return what is told."""
     looks = iter(seen)
 
@@ -49,7 +59,7 @@ def surveyed(log: Log, turns: Turns, *seen: Survey) -> list[str]:
 
     async def survey() -> None:
         surveyor = Surveyor(log, "files", turns)  # type: ignore[arg-type]
-        await surveyor.survey(1, look, ())
+        await surveyor.survey(1, look, reached)
 
     asyncio.run(survey())
     return log.told
@@ -84,13 +94,72 @@ def test_what_differs_no_more_is_told_until_it_is_cleared() -> None:
     assert surveyed(log, Turns(), ALL) == [str(ID)]
 
 
-def test_what_is_worked_on_is_left_to_the_next_survey() -> None:
+def test_what_differs_in_the_second_look_alone_is_not_told() -> None:
+    stray = Survey((*ALL.objects, Object("stray", 1)))
+
+    assert surveyed(Log(), Turns(), stray, NOTHING) == []
+
+
+def test_what_is_told_is_compared_with_the_log_before_anything_was_read() -> None:
+    log = Log()
+
+    surveyed(log, Turns(), NOTHING, NOTHING)
+
+    assert log.told_of == {9}
+
+
+def test_a_way_that_a_host_is_to_have_and_has_not_is_told() -> None:
+    lost = msgspec.structs.replace(ALL, exported=frozenset())
+
+    assert surveyed(Log(), Turns(), lost) == []
+    assert surveyed(Log(), Turns(), lost, lost, reached=[ID]) == [str(ID)]
+
+
+def test_no_more_is_told_than_can_be_beside_what_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(surveying, "MOST", 1)
+    strays = Survey(tuple(Object(name, 1) for name in "abc"))
+
+    told = surveyed(Log(Subject(VOLUME, str(ID))), Turns(), strays, strays)
+
+    assert told == [str(ID), "a"]
+
+
+def worked_on(aggregate_id: UUID) -> Turns:
+    """Return the turns where something was done to an aggregate meanwhile."""
     turns = Turns()
 
     async def work() -> None:
         turns.watch()
-        turns.take([ID], asyncio.create_task(asyncio.sleep(0)))
+        turns.take([aggregate_id], asyncio.create_task(asyncio.sleep(0)))
 
     asyncio.run(work())
+    return turns
 
-    assert surveyed(Log(), turns, NOTHING) == []
+
+def test_what_is_worked_on_is_left_to_the_next_survey() -> None:
+    assert surveyed(Log(), worked_on(ID), NOTHING) == []
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Object("snapshot-9", 1, SNAPSHOT, UUID(int=9), AT, of=ID),
+        Object("copy of volume-7", 1, VOLUME, ID, AT),
+    ],
+    ids=["a snapshot of it", "a second one of it"],
+)
+def test_what_belongs_to_what_is_worked_on_is_left_too(found: Object) -> None:
+    seen = Survey((*ALL.objects, found))
+
+    assert surveyed(Log(), Turns(), seen, seen) != []
+    assert surveyed(Log(), worked_on(ID), seen) == []
+
+
+def test_a_snapshot_that_is_missing_is_left_while_its_volume_is_worked_on() -> None:
+    log = Log()
+    log.wanted[SNAPSHOT] = UUID(int=9), msgspec.structs.replace(WANTED, of=ID)
+
+    assert surveyed(log, worked_on(ID), ALL) == []
+    assert surveyed(log, Turns(), ALL, ALL) == [str(UUID(int=9))]

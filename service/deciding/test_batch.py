@@ -93,8 +93,11 @@ def test_what_had_nothing_to_do_in_its_batch_is_told_the_same_for_ever(
     async def scenario() -> list[Any]:
         async with live(manager.recorder) as log:
             volume_id = await available(log)
-            asks = (ask(log, delete, key, id=volume_id) for key in ("one", "two"))
-            _, second = await asyncio.gather(*asks)
+            _, _, second = await asyncio.gather(
+                ask(log, delete, "one", id=volume_id),
+                ask(log, create, size_gib=1),
+                ask(log, delete, "two", id=volume_id),
+            )
         async with live(manager.recorder) as log:
             return [second, await ask(log, delete, "two", id=volume_id)]
 

@@ -21,6 +21,7 @@ from service.endpoints import group_snapshots, groups, snapshots, volumes
 from service.endpoints.agents import from_agent, take_over
 from service.endpoints.endpoint import Endpoint
 from service.manager import VolumeManager
+from service.messages.headers import NOTHING
 from service.testing.deciding import (
     LEASE,
     WORKING,
@@ -151,6 +152,71 @@ BY_SUBJECT: dict[str, Any] = {
 }
 
 
+def test_what_is_so_of_a_group_already_adds_nothing(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, ids = await grouped(log)
+        told: Any = {"id": group_id, "name": "app"}
+        before = await ask(log, groups.update, **told)
+        return before, await ask(log, groups.update, **told, add_volumes=ids)
+
+    before, after = played(manager, scenario)
+
+    assert after == before
+
+
+def test_a_volume_that_is_no_member_is_not_removed(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, [first, _] = await grouped(log)
+        _, [foreign] = await grouped(log, 1)
+        before, told = await group(log, group_id), []
+        for each in (foreign, await available(log)):
+            change: Any = {"remove_volumes": [first, each]}
+            refused = await ask(log, groups.update, id=group_id, **change)
+            told.append((each, refused["detail"]))
+        return told, before, await group(log, group_id)
+
+    told, before, after = played(manager, scenario)
+
+    for stranger, detail in told:
+        assert f"not with volume {stranger} as a member" in detail
+    assert after == before
+
+
+def test_a_group_in_error_keeps_its_members_and_can_be_described(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, ids = await grouped(log)
+        await ask(log, groups.delete, id=group_id, delete_volumes=True)
+        await report(log, group_id, newest(log, group_id), noun="group")
+        await report(log, ids[0], newest(log, ids[0]), not_done=FAILED)
+        other = await available(log)
+        changes: Any = {"add_volumes": [other]}, {"remove_volumes": [ids[0]]}
+        told = [await ask(log, groups.update, id=group_id, **each) for each in changes]
+        return told, await ask(log, groups.update, id=group_id, name="kept")
+
+    told, seen = played(manager, scenario)
+
+    assert [each["current_status"] for each in told] == ["error"] * 2
+    assert (seen["status"], seen["name"]) == ("error", "kept")
+
+
+def test_a_group_stays_as_it_is_where_a_volume_in_it_cannot_be_made(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log)
+        made = await ask(log, volumes.create, size_gib=1, group_id=group_id)
+        before = await group(log, group_id)
+        await report(log, made["id"], 1, not_done=FAILED)
+        return await statuses(log, [made["id"]]), before, await group(log, group_id)
+
+    status, before, after = played(manager, scenario)
+
+    assert status == ["error"]
+    assert after == before
+
+
 def test_a_consistency_group_is_a_consistent_one(manager: VolumeManager) -> None:
     async def scenario(log: Log) -> Any:
         group_id, _ = await grouped(log, consistent=True)
@@ -200,14 +266,17 @@ def test_a_member_of_another_type_is_named(manager: VolumeManager) -> None:
     async def scenario(log: Log) -> Any:
         log.room.volume_types["gold"] = VolumeType("gold", {})
         made = await ask(log, groups.create, backend="files", volume_types=["gold"])
-        other = await available(log)
-        wrong: Any = {"id": made["id"], "add_volumes": [other]}
-        return other, await ask(log, groups.update, **wrong)
+        other, of_it = await available(log), await available(log, volume_type="gold")
+        told: Any = [
+            {"id": made["id"], "add_volumes": [each]} for each in (other, of_it)
+        ]
+        return other, of_it, [await ask(log, groups.update, **each) for each in told]
 
-    other, refused = played(manager, scenario)
+    other, of_it, [refused, joined] = played(manager, scenario)
 
     why = f"cannot group volume {other} while available, not of type gold"
     assert refused["detail"] == why
+    assert joined["volumes"] == [of_it]
 
 
 def test_a_member_that_can_never_be_is_invalid_though_others_cannot_be_now(
@@ -272,6 +341,37 @@ def test_a_member_is_not_deleted_alone(manager: VolumeManager) -> None:
     group_id, told = played(manager, scenario)
 
     assert [each["unmet"] for each in told] == [[f"outside group {group_id}"]] * 2
+
+
+def test_of_a_group_without_members_nothing_can_be_made(manager: VolumeManager) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log, 0)
+        return [
+            await ask(log, group_snapshots.create, group_id=group_id),
+            await ask(log, groups.create_from_source, group_id=group_id),
+        ]
+
+    told = played(manager, scenario)
+
+    assert [each["unmet"] for each in told] == [["with any member"]] * 2
+
+
+@pytest.mark.parametrize(("number", "status"), [(0, "deleted"), (2, "deleting")])
+def test_a_group_is_deleted_once_and_asks_its_backend_only_about_members(
+    manager: VolumeManager, number: int, status: str
+) -> None:
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log, number)
+        asked: Any = {"id": group_id, "delete_volumes": number > 0}
+        told = [await ask(log, groups.delete, **asked) for _ in range(2)]
+        seen: Any = log.memory.live[UUID(group_id)]
+        return told, len(seen.in_flight)
+
+    [first, again], in_flight = played(manager, scenario)
+
+    assert first["status"] == status
+    assert again == first
+    assert in_flight == (number > 0)
 
 
 def test_a_group_goes_with_its_members(manager: VolumeManager) -> None:
@@ -486,18 +586,49 @@ def test_a_group_is_made_of_another_member_by_member(
         if of_a_snapshot:
             source = {"group_snapshot_id": (await taken(log, group_id))["id"]}
         made = await ask(log, groups.create_from_source, **source)
+        so_far = []
         for each in made["volumes"]:
+            so_far.append((await group(log, made["id"]))["status"])
             await report(log, each, 1, location="/there")
         seen = await group(log, made["id"])
         copies = [await ask(log, volumes.show, id=each) for each in seen["volumes"]]
         origins = [await origin(log, copy["source"]) for copy in copies]
-        return made, seen, ids, origins, copies
+        return so_far, seen, ids, origins, copies
 
-    made, seen, ids, origins, copies = played(manager, scenario)
+    so_far, seen, ids, origins, copies = played(manager, scenario)
 
-    assert (made["status"], seen["status"]) == ("creating", "available")
+    assert (so_far, seen["status"]) == (["creating"] * 2, "available")
     assert (origins, seen["consistent"]) == (ids, True)
     assert {each["group_id"] for each in copies} == {seen["id"]}
+
+
+def test_who_waits_for_a_group_is_answered_when_all_its_members_are_made_or_gone(
+    manager: VolumeManager,
+) -> None:
+    async def asked(log: Log, endpoint: Endpoint, **said: Any) -> Any:
+        """Return the first answer, and the one that is waited for."""
+        command = endpoint.command(msgspec.json.encode(said), NOTHING, log.room)
+        first = await log.submit(command)
+        waiting = asyncio.create_task(endpoint._settled(log, first, 20))
+        await asyncio.sleep(0)
+        return msgspec.json.decode(first.body), waiting
+
+    async def scenario(log: Log) -> Any:
+        group_id, _ = await grouped(log)
+        made, waiting = await asked(log, groups.create_from_source, group_id=group_id)
+        for each in made["volumes"]:
+            await report(log, each, 1, location="/there")
+        told = [await waiting]
+        gone: Any = {"id": made["id"], "delete_volumes": True}
+        _, waiting = await asked(log, groups.delete, **gone)
+        await report(log, made["id"], newest(log, made["id"]), noun="group")
+        for each in made["volumes"]:
+            await report(log, each, newest(log, each))
+        return [msgspec.json.decode(each.body) for each in (*told, await waiting)]
+
+    told = played(manager, scenario)
+
+    assert [each["status"] for each in told] == ["available", "deleted"]
 
 
 async def origin(log: Log, source: dict[str, str]) -> str:

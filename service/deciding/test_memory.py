@@ -15,11 +15,13 @@ from eventsourcing.persistence import StoredEvent
 from domain.aggregate import Done
 from domain.log import encode
 from domain.volume import Volume
-from service.deciding.command import Contended
+from projections import resources
+from service.deciding.command import Contended, Decision
 from service.deciding.log import Log
 from service.endpoints.attachments import create as reserve
 from service.endpoints.attachments import show as show_attachment
-from service.endpoints.volumes import delete, show, update
+from service.endpoints.endpoint import endpoint
+from service.endpoints.volumes import One, create, delete, show, update
 from service.manager import VolumeManager
 from service.testing.callers import eventually
 from service.testing.deciding import (
@@ -63,6 +65,54 @@ def test_memory_is_bounded(
     assert max(asyncio.run(scenario())) <= 2 * 10
 
 
+def test_what_was_used_last_stays_and_tells_its_position_while_others_are_forgotten(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> tuple[Any, set[tuple[int, bool]]]:
+        async with live(manager.recorder, live=3) as log:
+            made, seen = await ask(log, create, size_gib=1), set[tuple[int, bool]]()
+            for _ in range(5):
+                await ask(log, create, size_gib=1)
+                stays = await known(log, made["id"])
+                shown = await ask(log, show, id=made["id"])
+                seen.add((shown["position"], stays))
+        return made, seen
+
+    made, seen = asyncio.run(scenario())
+
+    assert seen == {(made["position"], True)}
+
+
+@endpoint("test.broken_off", takes=One(), gives=resources.volume)
+def broken_off(log: Decision, volume_id: UUID) -> Volume:
+    """Record something of a volume that is being made, and then be refused."""
+    volume = log.get(Volume, volume_id)
+    volume.update(name="never")
+    volume.reserve()
+    return volume
+
+
+def test_a_look_that_waits_tells_the_position_though_what_it_saw_was_taken_back(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> tuple[Any, Any]:
+        async with live(manager.recorder, live=1) as log:
+            made = await ask(log, create, size_gib=1)
+            append = Held(monkeypatch, manager.recorder, "append")
+            going = await asked_in_turn(ask(log, create, size_gib=1))
+            await until(append.reached)
+            going += await asked_in_turn(
+                ask(log, show, id=made["id"]), ask(log, broken_off, id=made["id"])
+            )
+            append.let_go.set()
+            _, shown, _ = await asyncio.gather(*going)
+        return made, shown
+
+    made, shown = asyncio.run(scenario())
+
+    assert shown["position"] == made["position"]
+
+
 @pytest.mark.parametrize("stage", ["being stored", "waiting"])
 def test_what_is_read_again_has_what_was_decided_and_is_not_stored(
     manager: VolumeManager, monkeypatch: pytest.MonkeyPatch, stage: str
@@ -88,6 +138,32 @@ def test_what_is_read_again_has_what_was_decided_and_is_not_stored(
     asyncio.run(scenario())
 
     assert seen == [(3, "new")]
+
+
+def test_what_the_log_does_not_have_yet_is_read_again_as_it_was_decided(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            volume_id = str(uuid4())
+            append = Held(monkeypatch, manager.recorder, "append")
+            made: Any = {"id": volume_id, "size_gib": 1, "name": "new"}
+            going = await asked_in_turn(ask(log, create, **made))
+            await until(append.reached)
+            going += await asked_in_turn(
+                ask(log, update, id=volume_id, name="newer"),
+                ask(log, broken_off, id=volume_id),
+            )
+            looking = log.submit(sighted(volume_id, seen))
+            await eventually(partial(known, log, volume_id))
+            append.let_go.set()
+            await asyncio.gather(looking, *going)
+
+    asyncio.run(scenario())
+
+    assert seen == [(2, "newer")]
 
 
 def test_what_was_stored_while_it_was_read_is_read_again(

@@ -20,8 +20,8 @@ from service.endpoints import waiting as waiting_for
 from service.endpoints.attachments import create as hold
 from service.endpoints.snapshots import create
 from service.endpoints.volumes import create as make
-from service.endpoints.volumes import delete, initialize_connection
-from service.endpoints.waiting import outcome_of
+from service.endpoints.volumes import delete, initialize_connection, update
+from service.endpoints.waiting import busy, outcome_of
 from service.manager import VolumeManager
 from service.messages.headers import NOTHING
 from service.testing.deciding import ask, available, live, lives, newest, report
@@ -123,6 +123,83 @@ def test_what_was_settled_elsewhere_without_a_word_is_told_soon(
     event, _ = asyncio.run(scenario())
 
     assert event.TOPIC == "volume.export_finished"
+
+
+def test_what_happens_beside_it_does_not_end_the_waiting(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, seen = [0], list[Any]()
+    history = manager.recorder.history
+
+    def counted(*args: Any) -> Any:
+        reads[0] += 1
+        return history(*args)
+
+    monkeypatch.setattr(manager.recorder, "history", counted)
+
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log)
+            asked = await connecting(log, volume_id)
+            waiting = outcome(log, asked, seen)
+            await asyncio.sleep(0)
+            await ask(log, update, id=volume_id, name="beside")
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            assert asked.intent
+            await report(log, volume_id, asked.intent, connection={"data": {}})
+            return await waiting
+
+    event, position = asyncio.run(scenario())
+
+    assert event.TOPIC == "volume.export_finished"
+    assert seen == [(event.originator_version, position)]
+    assert reads[0] <= 2  # what it was not is looked for in the log once
+
+
+def test_what_is_settled_already_is_told_at_once(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_for, "LOOK_AGAIN", 600)
+
+    async def scenario() -> Any:
+        async with live(manager.recorder) as log, asyncio.timeout(10):
+            volume_id = await available(log)
+            asked = await connecting(log, volume_id)
+            assert asked.intent
+            await report(log, volume_id, asked.intent, connection={"data": {}})
+            return await outcome(log, asked, [], 600)
+
+    event, _ = asyncio.run(scenario())
+
+    assert event.TOPIC == "volume.export_finished"
+
+
+def test_a_backend_that_says_nothing_in_time_is_unavailable(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> None:
+        async with live(manager.recorder) as log:
+            asked = await connecting(log, await available(log))
+            with pytest.raises(Unavailable, match="has not answered within"):
+                await outcome(log, asked, [], 0.1)
+
+    asyncio.run(scenario())
+
+
+def test_an_attachment_does_not_wait_for_what_is_done_for_another(
+    manager: VolumeManager,
+) -> None:
+    async def scenario() -> list[bool]:
+        async with live(manager.recorder) as log:
+            volume_id = await available(log, multiattach=True)
+            about: Any = {"volume_id": volume_id, "host": "node-1"}
+            asked: Any = about, about | {"connector": HOST}
+            held = [(await ask(log, hold, **each))["id"] for each in asked]
+            volume: Any = log.memory.live[UUID(volume_id)]
+            return [busy(volume, UUID(each)) for each in held]
+
+    assert asyncio.run(scenario()) == [False, True]
 
 
 async def made_elsewhere(
