@@ -11,6 +11,7 @@ import pytest
 
 from adapters.postgres.reading import rebuilt
 from domain.aggregate import NotDone
+from domain.volume_type import VolumeType
 from service.deciding.log import Log
 from service.endpoints import attachments, snapshots, volumes
 from service.manager import VolumeManager
@@ -335,6 +336,28 @@ def test_a_volume_of_a_snapshot_is_as_its_volume_was(manager: VolumeManager) -> 
     assert (seen["size_gib"], seen["status"]) == (5, "available")
     assert (seen["bootable"], seen["multiattach"]) == (True, True)
     assert seen["metadata"] == {"a": "b"}
+
+
+def test_what_is_said_of_a_copy_counts_and_what_is_not_is_its_sources(
+    manager: VolumeManager,
+) -> None:
+    async def scenario(log: Log) -> Any:
+        for kind in ("gold", "silver"):
+            log.room.volume_types[kind] = VolumeType(kind, {})
+        of = await available(log, volume_type="gold", metadata={"tier": "1"})
+        said: Any = {"volume_type": "silver", "metadata": {"tier": "2"}}
+        nothing: Any = {}
+        return [
+            await ask(log, volumes.create, source={"volume": of}, **more)
+            for more in (nothing, said)
+        ]
+
+    told = played(manager, scenario)
+
+    assert [(each["volume_type"], each["metadata"]) for each in told] == [
+        ("gold", {"tier": "1"}),
+        ("silver", {"tier": "2"}),
+    ]
 
 
 def test_a_volume_is_no_smaller_than_its_source(manager: VolumeManager) -> None:
