@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from pytest_bdd import given, then, when
 
+from adapters.file.testing import copy_home
 from features.steps.sentences import says
 from features.steps.volumes import GIB
 from features.steps.world import World
@@ -70,7 +70,7 @@ def is_brought_back(world: World, name: str) -> None:
 
 @given(says('"{name:Name}" was deleted but its storage came back'))
 def came_back(world: World, name: str) -> None:
-    shutil.copytree(home(world, name), lost(world, name))
+    copy_home(home(world, name), lost(world, name))
     world.do("volume.delete", id=world.volumes[name])
     world.soon(lambda: world.volume(name)["status"], "deleted")
     lost(world, name).rename(home(world, name))

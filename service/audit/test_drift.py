@@ -13,6 +13,7 @@ import pytest
 
 from adapters.contracts.drivers import held_open
 from adapters.file.driver import FileDriver
+from adapters.file.testing import copy_home
 from adapters.jetstream import measuring, surveying, sweeping
 from adapters.jetstream.telling import Service
 from domain.ports import DriverFailed, Survey
@@ -125,7 +126,7 @@ def test_what_nobody_asked_for_is_found(run: Run, driver: Watched) -> None:
 
     async def scenario(house: House) -> Any:
         volume_id = await house.available()
-        shutil.copytree(home(driver, volume_id), home(driver, stranger))
+        copy_home(home(driver, volume_id), home(driver, stranger))
         [one] = await found(house, ("object_unexplained", stranger))
         return one
 
@@ -308,7 +309,7 @@ def test_what_is_left_of_a_deleted_volume_is_removed(run: Run, driver: Watched) 
     async def scenario(house: House) -> bool:
         volume_id = await house.available()
         copy = home(driver, volume_id).with_name(".copy")
-        shutil.copytree(home(driver, volume_id), copy)
+        copy_home(home(driver, volume_id), copy)
         await removed(house, volume_id)
         copy.rename(home(driver, volume_id))
         await found(house, ("object_unexplained", volume_id))
@@ -322,7 +323,7 @@ def test_what_is_left_of_a_deleted_volume_is_removed(run: Run, driver: Watched) 
 def test_what_nothing_proves_dead_stays(run: Run, driver: Watched) -> None:
     async def scenario(house: House) -> Any:
         volume_id, stranger = await house.available(), str(uuid4())
-        shutil.copytree(home(driver, volume_id), home(driver, stranger))
+        copy_home(home(driver, volume_id), home(driver, stranger))
         shutil.rmtree(home(driver, volume_id))
         missing, strange = (
             ("object_missing", volume_id),

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from adapters.file.testing import copy_home
 from service.cli.conftest import HOLDFAST, Shell
 
 
@@ -105,7 +106,7 @@ def test_a_repair_that_is_waited_for_and_not_done_is_told(shell: Shell) -> None:
     made = shell.told("volume", "create", "dead", "--size", "1", "--wait")
     home = shell.data / "volumes" / made["id"]
     kept = shell.data / "kept"
-    shutil.copytree(home, kept)
+    copy_home(home, kept)
     shell.told("volume", "delete", "dead", "--wait")
     kept.rename(home)
     (home / "extra").touch()
