@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import OperationalError, StoredEvent
 from msgspec.structs import replace
 
 from adapters.postgres.batch import Batch, CommitUnknown, Conflict, Kept, Stored
@@ -130,29 +130,48 @@ def test_a_conflict_names_who_has_moved_on_and_stores_nothing(
     assert manager.recorder.max_notification_id() == 1
 
 
-def test_what_only_looked_is_confirmed_too(manager: VolumeManager) -> None:
-    volume = new_volume()
-    manager.recorder.append(batch_of(volume))
+@pytest.mark.parametrize("more", [{}, {"asked": ["key"]}])
+def test_what_only_looked_is_confirmed_too(
+    manager: VolumeManager, more: dict[str, Any]
+) -> None:
+    volume, other = new_volume(), new_volume()
+    volume.report(1, Done(location="/volumes/db"))
+    append = manager.recorder.append
+    append(batch_of(volume, other))
 
-    assert manager.recorder.append(Batch(based_on={volume.id: 1})) == Stored(
-        range(0), {}
-    )
-    with pytest.raises(Conflict):
-        manager.recorder.append(Batch(based_on={volume.id: 0}))
+    seen = {volume.id: 2, other.id: 1, uuid4(): 0}
+    assert append(Batch(based_on=seen, **more)).positions == range(0)
+    with pytest.raises(Conflict) as conflict:
+        append(Batch(based_on=seen | {volume.id: 1}, **more))
+    assert conflict.value.moved_on == {volume.id}
 
 
+@pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize("part_id", [None, UUID(int=2)])
 def test_a_key_is_kept_with_the_position_of_its_last_event(
-    manager: VolumeManager, part_id: UUID | None
+    manager: VolumeManager, part_id: UUID | None, index: int
 ) -> None:
     kept = Kept("key", b"fingerprint", UUID(int=1), 1, part_id)
-    manager.recorder.append(batch_of(new_volume(), new_volume(), kept=[(kept, 1)]))
+    both = [(kept, index), (replace(kept, request_id="another"), 0)]
+    manager.recorder.append(batch_of(new_volume(), new_volume(), kept=both))
 
     with pytest.raises(Conflict) as conflict:
         manager.recorder.append(batch_of(new_volume(), asked=["other", "key"]))
 
-    assert conflict.value.answered == {"key": replace(kept, position=2)}
+    assert conflict.value.answered == {"key": replace(kept, position=index + 1)}
     assert manager.recorder.max_notification_id() == 2
+
+
+def test_a_key_of_what_stored_nothing_is_kept_with_the_position_it_told(
+    manager: VolumeManager,
+) -> None:
+    kept = Kept("key", b"fingerprint", UUID(int=1), 1, position=7)
+    manager.recorder.append(batch_of(new_volume(), kept=[(kept, -1)]))
+
+    with pytest.raises(Conflict) as conflict:
+        manager.recorder.append(Batch(asked=["key"]))
+
+    assert conflict.value.answered == {"key": kept}
 
 
 def test_a_part_belongs_to_one_whole_for_ever(manager: VolumeManager) -> None:
@@ -165,6 +184,20 @@ def test_a_part_belongs_to_one_whole_for_ever(manager: VolumeManager) -> None:
     assert conflict.value.moved_on == {part}
     assert manager.recorder.wholes([part, other]) == {part: whole}
     assert manager.recorder.max_notification_id() == 1
+
+
+def test_an_id_is_of_one_thing_for_ever(manager: VolumeManager) -> None:
+    volume, part, append = new_volume(), uuid4(), manager.recorder.append
+    append(batch_of(volume, parts={part: volume.id}))
+
+    for taken, batch in {
+        part: Batch([StoredEvent(part, 1, "volume.created", b"{}")]),
+        volume.id: batch_of(new_volume(), parts={volume.id: uuid4()}),
+    }.items():
+        with pytest.raises(Conflict) as conflict:
+            append(batch)
+        assert conflict.value.moved_on == {taken}
+    assert append(batch_of(new_volume(), parts={uuid4(): volume.id})).positions[0] == 2
 
 
 def test_room_is_taken_and_given_back(manager: VolumeManager) -> None:
@@ -188,6 +221,13 @@ def test_more_than_there_is_room_for_is_a_conflict_and_stores_nothing(
     assert conflict.value.allocated == {"a": 4}
     assert manager.recorder.allocated() == {"a": 4}
     assert manager.recorder.max_notification_id() == 1
+
+
+def test_the_first_to_take_room_has_its_limit_too(manager: VolumeManager) -> None:
+    with pytest.raises(Conflict) as conflict:
+        manager.recorder.append(batch_of(new_volume(), taken={"a": 6}, limits={"a": 5}))
+
+    assert conflict.value.allocated == {"a": 0}
 
 
 @pytest.mark.parametrize("more", [{}, {"asked": ["key"]}])
@@ -264,6 +304,25 @@ def test_what_others_stored_at_the_same_positions_is_not_ours(
     manager.recorder.append(batch_of(new_volume(), new_volume(), new_volume()))
 
     assert not manager.recorder.holds(unknown.value)
+
+
+def test_another_version_or_another_s_of_the_same_is_not_ours(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, key = manager.recorder, uuid4()
+
+    def version(number: int, state: bytes) -> Batch:
+        event = StoredEvent(key, number, "volume.extended", state)
+        return Batch([event], {key: number - 1})
+
+    recorder.append(version(1, b"ours"))
+    lose_commit(monkeypatch, committed=False)
+    with pytest.raises(CommitUnknown) as unknown:
+        recorder.append(version(2, b"ours"))
+    assert recorder.holds(unknown.value) is None
+    recorder.append(version(2, b"another's"))
+
+    assert recorder.holds(unknown.value) is None
 
 
 def test_a_lost_connection_with_nothing_but_a_key_changed_nothing(
