@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from adapters.embedded.nats_server import NatsServer
 from adapters.postgres.reading import rebuilt
 from domain.volume import Volume
 from service.keeping.projecting import MODELS
@@ -25,10 +26,10 @@ CLIENTS = 6
 
 
 def test_every_list_is_whole_while_read_models_are_rebuilt(
-    tmp_path: Path, nats_url: str, settings: dict[str, str], manager: VolumeManager
+    tmp_path: Path, broker: NatsServer, settings: dict[str, str], manager: VolumeManager
 ) -> None:
     async def scenario() -> int:
-        async with asyncio.timeout(120), callers(nats_url, CLIENTS + 2) as everybody:
+        async with asyncio.timeout(120), callers(broker.url, CLIENTS + 2) as everybody:
             operator, reader, *askers = everybody
             await has_room(operator)
             stopped = asyncio.Event()
@@ -47,7 +48,7 @@ def test_every_list_is_whole_while_read_models_are_rebuilt(
             await lists_tell(operator, volumes)
             return whole
 
-    config = configuration(tmp_path, nats_url, settings)
+    config = configuration(tmp_path, broker.url, settings)
     with program(SERVE, config), program(AGENT, config):
         whole = asyncio.run(scenario())
 
@@ -80,13 +81,13 @@ async def read(reader: Caller, askers: list[Caller], stopped: asyncio.Event) -> 
 
 
 def test_what_is_no_read_model_is_not_found(
-    tmp_path: Path, nats_url: str, settings: dict[str, str]
+    tmp_path: Path, broker: NatsServer, settings: dict[str, str]
 ) -> None:
     async def scenario() -> Any:
-        async with callers(nats_url, 1) as [operator]:
+        async with callers(broker.url, 1) as [operator]:
             return await operator.ask("projection.rebuild", name="unknown", seconds=30)
 
-    with program(SERVE, configuration(tmp_path, nats_url, settings)):
+    with program(SERVE, configuration(tmp_path, broker.url, settings)):
         code, problem, _ = asyncio.run(scenario())
 
     assert (code, problem["type"]) == ("404", "not-found")
