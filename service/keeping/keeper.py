@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from logging import DEBUG, getLogger
+from threading import Timer
 
 import msgspec
 import uvloop
@@ -265,6 +266,7 @@ async def main(told: asyncio.StreamReader) -> int:
     left = asyncio.ensure_future(told.read())
     await asyncio.wait({keeping, left}, return_when=asyncio.FIRST_COMPLETED)
     failure = keeping.done() and keeping.exception()
+    end_in_any_case()
     await ended(keeping, left)
     if isinstance(failure, Ahead):
         sys.stdout.write(str(failure))
@@ -272,6 +274,13 @@ async def main(told: asyncio.StreamReader) -> int:
     if failure:
         logger.error("the keeper fails", exc_info=failure)
     return int(bool(failure))
+
+
+def end_in_any_case() -> None:
+    """End soon, though a thread that hangs is waited for."""
+    hanging = Timer(GRACE, os._exit, [1])
+    hanging.daemon = True
+    hanging.start()
 
 
 async def run() -> int:

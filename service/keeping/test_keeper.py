@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Iterator
@@ -33,13 +34,22 @@ from service.replica import SILENT
 from service.settings import Settings, database_of, load
 from service.testing.callers import Caller, caller, eventually
 from service.testing.loads import has_room, published, settled
-from service.testing.programs import AGENT, SERVE, configuration, program
+from service.testing.programs import AGENT, ROOT, SERVE, configuration, program
 
 LONGER_THAN_THE_POOL = 4.0  # seconds that it looks for a connection
 TAKEN_OVER = 5.0  # seconds
 LEADERS = b"""
     SELECT application_name AS leader FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND classid = 7103 AND granted
+"""
+
+HANGING = """
+import asyncio, sys, time
+from service.keeping import keeper
+async def hang(order):
+    await asyncio.to_thread(time.sleep, 60)
+keeper.keep_with_broker, keeper.GRACE = hang, 0.1
+sys.exit(asyncio.run(keeper.run()))
 """
 
 CONNECTED = b"SELECT pid FROM pg_stat_activity WHERE application_name = %s"
@@ -296,6 +306,15 @@ def test_a_keeper_ends_with_its_replica_though_no_broker_answers(
         return process.returncode
 
     assert asyncio.run(scenario()) == 0
+
+
+def test_a_keeper_ends_with_its_replica_though_a_thread_of_it_hangs() -> None:
+    order = msgspec.json.encode(Order(load(None, {}), {})) + b"\n"
+    keeping = [sys.executable, "-c", HANGING]
+
+    ended = subprocess.run(keeping, input=order, cwd=ROOT, timeout=30, check=False)
+
+    assert ended.returncode == 1
 
 
 def test_a_keeper_that_finds_no_database_waits_for_it(
