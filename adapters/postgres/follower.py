@@ -62,7 +62,9 @@ class Follower(Thread):
             while not self._stopping.is_set():
                 self._follow_while_there()
         except Exception as failure:  # noqa: BLE001 - raised where pages are awaited
-            self._failure = failure
+            with self._moved:
+                self._failure = failure
+                self._moved.notify_all()
 
     def after(self, position: int, seconds: float) -> Sequence[Written]:
         """Return what follows a position, nothing if nothing does in time.

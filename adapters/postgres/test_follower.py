@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from threading import Event as Flag
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import ProgrammingError, StoredEvent
 
 from adapters.postgres import follower as module
 from adapters.postgres.batch import NO_WORK, PUBLISHED_BY, WORK, Batch
@@ -107,3 +108,52 @@ def test_what_is_no_longer_in_memory_is_known_to_be_in_the_database(
 
     assert known == [False, False, False, True, True, True]
     assert [len(page) for page in pages] == [5, 4, 3, 2, 1, 0]
+
+
+def test_what_follows_is_the_same_from_memory_and_from_the_database(
+    manager: VolumeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(module, "KEPT", 4)
+    follower = Follower(manager.recorder, 0)
+    follower.start()
+    try:
+        for last in range(1, 8):
+            manager.recorder.append(Batch([event(INTENT)]))
+            assert follower.after(last - 1, 10)
+        pages = [follower.after(position, 0) for position in range(8)]
+    finally:
+        follower.stop()
+
+    found = [[each.position for each in page] for page in pages]
+    assert found[:3] == [[1, 2], [2, 3], [3, 4]]
+    assert found[3:] == [[4, 5, 6, 7], [5, 6, 7], [6, 7], [7], []]
+
+
+def test_one_that_ends_says_why_at_once(manager: VolumeManager) -> None:
+    recorder = manager.recorder
+    with recorder.datastore.transaction(commit=True) as cursor:
+        cursor.execute(recorder.sql("DROP TABLE {log}"))
+    follower, began = Follower(recorder, 0), monotonic()
+    follower.start()
+
+    with pytest.raises(ProgrammingError):
+        follower.after(0, 10)
+    assert monotonic() - began < 5
+
+
+def test_a_listener_that_is_gone_keeps_nobody_from_following(
+    manager: VolumeManager,
+) -> None:
+    def gone() -> None:
+        raise RuntimeError("Event loop is closed")
+
+    follower = Follower(manager.recorder, 0)
+    follower.start()
+    try:
+        with follower.telling(gone):
+            for position in range(2):
+                manager.recorder.append(Batch([event(INTENT)]))
+                assert follower.after(position, 10)
+    finally:
+        follower.stop()

@@ -60,6 +60,9 @@ def test_each_backend_has_a_lease_of_its_own(leases: Table) -> None:
     leases.take("files", "one", "node-1", 0)
 
     assert leases.take("disks", "two", "node-2", 0) == 1
+    for backend, host in {"files": "node-1", "disks": "node-2"}.items():
+        with pytest.raises(LeaseHeld, match=f"{backend}.*{host}"):
+            leases.take(backend, "three", "node-3", 0)
 
 
 def test_the_same_holder_has_it_again_at_once_under_another_number(
@@ -70,6 +73,12 @@ def test_the_same_holder_has_it_again_at_once_under_another_number(
     assert leases.take("files", "one", "node-1", 1) == 2
     with pytest.raises(LeaseHeld):
         leases.renew("files", 1)
+
+
+def test_a_number_of_which_nothing_came_is_not_given_again(leases: Table) -> None:
+    leases.take("files", "one", "node-1", 0)
+
+    assert leases.take("files", "one", "node-1", 0) == 2
 
 
 def test_what_is_renewed_is_not_another_s_however_long_it_lasts(leases: Table) -> None:
@@ -87,6 +96,14 @@ def test_what_is_not_renewed_is_another_s_after_its_term(leases: Table) -> None:
     leases.later(SILENT)
 
     assert leases.take("files", "two", "node-2", 1) == 2
+
+
+def test_what_is_not_renewed_is_nobody_else_s_for_a_margin(leases: Table) -> None:
+    leases.take("files", "one", "node-1", 0)
+    leases.later(module.TERM + module.MARGIN / 2)
+
+    with pytest.raises(LeaseHeld):
+        leases.take("files", "two", "node-2", 1)
 
 
 def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_longer(
@@ -161,9 +178,14 @@ def test_nobody_gives_back_what_is_another_s(leases: Table) -> None:
         leases.take("files", "three", "node-3", 2)
 
 
-def test_numbers_grow_above_the_log_s_though_the_table_was_lost(leases: Table) -> None:
+@pytest.mark.parametrize("lost", [True, False])
+def test_numbers_grow_above_the_log_s_though_the_table_was_lost_or_is_old(
+    leases: Table, *, lost: bool
+) -> None:
     leases.take("files", "one", "node-1", 0)
-    leases.forget()
+    leases.later(SILENT)
+    if lost:
+        leases.forget()
 
     assert leases.take("files", "two", "node-2", 7) == 8
 
