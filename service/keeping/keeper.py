@@ -117,9 +117,14 @@ async def heard_out(
         looks = looks + 1 if silent() else 0
         if looks > patience:
             logger.warning("the keeper hangs, and another one is started")
-            with suppress(ProcessLookupError):  # it has just ended
-                process.kill()
+            kill(process)
     return await reading
+
+
+def kill(process: Process) -> None:
+    """Make it end, if it has not just ended."""
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 def tell(process: Process, order: bytes) -> None:
@@ -164,8 +169,7 @@ async def stopped(process: Process) -> None:
         async with asyncio.timeout(GRACE):
             await process.wait()
     except TimeoutError:
-        with suppress(ProcessLookupError):  # it has just ended
-            process.kill()
+        kill(process)
         await process.wait()
 
 
