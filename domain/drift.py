@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -15,6 +16,7 @@ from domain.volume import Volume
 
 GIB = 2**30
 VOLUME, SNAPSHOT, OBJECT = "volume", "snapshot", "object"
+MOST_INITIATORS = 100  # of one volume that are told; of more, nothing is said
 
 
 class Drift(StrEnum):
@@ -89,15 +91,20 @@ class Wanted(msgspec.Struct, frozen=True):
     of: UUID | None = None
     reached: bool = False
     may_be_larger: bool = False
+    initiators: frozenset[str] = frozenset()  # of the hosts that are to reach it
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What a survey has found of one subject; `exported` None: nothing ever is."""
+    """What a survey has found of one subject.
+
+    `exported` None: nothing ever is; `initiators` None: who can reach it is not known.
+    """
 
     subject: Subject
     object: Object | None = None
     exported: bool | None = None
     used: bool = False
+    initiators: frozenset[str] | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -134,11 +141,20 @@ def wanted(of: Volume | Snapshot | None) -> Wanted:
         return Wanted()
     let_go = of.status == "deleted" and of.let_go
     parent = of.volume_id if isinstance(of, Snapshot) else None
-    reached = isinstance(of, Volume) and bool(of.connectors)
     made_at = of.created_at.isoformat()
     found = as_seen(of.status, of.size_gib, made_at, parent)
-    found = msgspec.structs.replace(found, reached=reached)
+    if isinstance(of, Volume):
+        found = reached_by(found, of.connectors)
     return msgspec.structs.replace(found, storage=Storage.LET_GO) if let_go else found
+
+
+def reached_by(found: Wanted, connectors: Sequence[dict[str, Any]]) -> Wanted:
+    """Return what there is to be of a volume that these hosts are to reach."""
+    names = (each.get("initiator") for each in connectors)
+    initiators = frozenset(name for name in names if isinstance(name, str))
+    return msgspec.structs.replace(
+        found, reached=bool(connectors), initiators=initiators
+    )
 
 
 def as_seen(status: str, size_gib: int, made_at: str, of: UUID | None) -> Wanted:
@@ -174,7 +190,11 @@ def by_subject(survey: Survey, ids: Iterable[Subject]) -> Iterator[Facts]:
     for subject in dict.fromkeys([*ids, *objects, *others]):
         volume_id = subject.id if subject.noun == VOLUME else None
         exported = None if survey.exported is None else volume_id in survey.exported
-        yield Facts(subject, objects.get(subject), exported, volume_id in survey.used)
+        used = volume_id in survey.used
+        initiators = survey.initiators.get(volume_id) if volume_id else None
+        if initiators and len(initiators) > MOST_INITIATORS:
+            initiators = None
+        yield Facts(subject, objects.get(subject), exported, used, initiators)
 
 
 def subject_of(seen: Object) -> Subject:
@@ -243,15 +263,23 @@ def activation(log: Wanted, seen: Facts) -> Said:
 
 def export_missing(log: Wanted, seen: Facts) -> Said:
     """Tell of a volume that hosts are to reach and cannot."""
-    if compared(log, seen) and log.reached and seen.exported is False:
+    if not (compared(log, seen) and log.reached):
+        return None
+    if seen.exported is False:
         return "hosts can reach it", "none can"
+    if seen.initiators is not None and (lost := log.initiators - seen.initiators):
+        return f"{named(lost)} can reach it", "it cannot"
     return None
 
 
 def export_unexplained(log: Wanted, seen: Facts) -> Said:
     """Tell of a volume that hosts can reach and are not to."""
-    if log.storage is not Storage.UNCLEAR and not log.reached and seen.exported:
+    if log.storage is Storage.UNCLEAR or not seen.exported:
+        return None
+    if not log.reached:
         return "no host can reach it", "hosts can"
+    if strangers := (seen.initiators or frozenset()) - log.initiators:
+        return f"only {named(log.initiators)} can reach it", f"{named(strangers)} can"
     return None
 
 
@@ -265,6 +293,14 @@ def session(log: Wanted, seen: Facts) -> Said:
 def compared(log: Wanted, seen: Facts) -> Object | None:
     """Return the storage that is there as it is to be."""
     return seen.object if log.storage is Storage.THERE else None
+
+
+def named(initiators: Collection[str]) -> str:
+    """Return initiators in words: a way is told by one of them."""
+    if not initiators:
+        return "no initiator"
+    first, *others = sorted(initiators)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def described(seen: Object) -> str:

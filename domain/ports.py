@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -103,12 +103,14 @@ class Survey(msgspec.Struct, frozen=True):
     """All that a backend's storage has, read at once.
 
     `exported`: the volumes that hosts can reach because we let them, None where
-    nothing is ever exported; `used`: those that somebody else has open.
+    nothing is ever exported; `initiators`: who can, where the target tells them apart
+    by that; `used`: those that somebody else has open.
     """
 
     objects: tuple[Object, ...] = ()
     exported: frozenset[UUID] | None = None
     used: frozenset[UUID] = frozenset()
+    initiators: Mapping[UUID, frozenset[str]] = {}
 
 
 # Told how much of a long operation is done, in percent. What it raises is to end the
@@ -394,6 +396,12 @@ class Target(Protocol):
 
     def exports(self) -> set[UUID]:
         """Tell which volumes are exported."""
+
+    def initiators(self) -> dict[UUID, frozenset[str]]:
+        """Tell which initiators may log in to each volume that is exported.
+
+        Of none, where hosts are told apart by something else.
+        """
 
     def converge(self, wanted: Export, device: str) -> bool:
         """Let exactly these hosts reach it; returns whether anything was otherwise."""

@@ -35,6 +35,8 @@ IT = Subject(VOLUME, str(ID))
 AT, LATER = "2026-01-02T03:04:05+00:00", "2026-02-03T04:05:06+00:00"
 WANTED = Wanted(Storage.THERE, 2, AT)
 REACHED = Wanted(Storage.THERE, 2, AT, reached=True)
+NODE_1, NODE_2, STRANGER = "iqn.node-1", "iqn.node-2", "iqn.stranger"
+SHARED = msgspec.structs.replace(REACHED, initiators=frozenset({NODE_1, NODE_2}))
 SNAPSHOT = Wanted(Storage.THERE, 2, AT, of=UUID(int=1))
 GROWING = Wanted(Storage.THERE, 2, AT, may_be_larger=True)
 GONE, LET_GO = Wanted(), Wanted(Storage.LET_GO)
@@ -45,6 +47,10 @@ FOUND = Object("volume-7", 2 * GIB, "volume", ID, AT)
 
 def found(**changes: object) -> Object:
     return msgspec.structs.replace(FOUND, **changes)
+
+
+def let_in(*initiators: str) -> Facts:
+    return Facts(IT, FOUND, exported=True, initiators=frozenset(initiators))
 
 
 # fmt: off
@@ -62,6 +68,8 @@ DRIFT = [
     (REACHED,  Facts(IT, FOUND, exported=False),              Drift.EXPORT_MISSING),
     (WANTED,   Facts(IT, FOUND, exported=True),               Drift.EXPORT_UNEXPLAINED),
     (GONE,     Facts(IT, None, exported=True),                Drift.EXPORT_UNEXPLAINED),
+    (SHARED,   let_in(NODE_1),                                Drift.EXPORT_MISSING),
+    (SHARED,   let_in(NODE_1, NODE_2, STRANGER),              Drift.EXPORT_UNEXPLAINED),
     (WANTED,   Facts(IT, FOUND, used=True),                   SESSION),
     (GONE,     Facts(IT, None, used=True),                    SESSION),
 ]
@@ -72,6 +80,8 @@ NONE = [
     (SNAPSHOT, Facts(IT, found(of=UUID(int=1)))),
     (REACHED,  Facts(IT, FOUND, exported=True, used=True)),
     (REACHED,  Facts(IT, FOUND, exported=None)),  # nothing ever is
+    (SHARED,   Facts(IT, FOUND, exported=True)),  # nobody can tell who
+    (SHARED,   let_in(NODE_1, NODE_2)),
     (GONE,     Facts(IT)),
     (LET_GO,   Facts(IT, found(made_at=None, lacks=("volume",)))),  # it is others' now
     (UNCLEAR,  Facts(IT)),
@@ -94,6 +104,23 @@ def test_a_finding_says_what_is_expected_and_what_was_found() -> None:
     [finding] = differences(WANTED, Facts(IT, found(size_bytes=3 * GIB + 5)))
 
     assert (finding.expected, finding.found) == ("2 GiB", "3 GiB and 5 bytes")
+
+
+def test_a_way_that_is_otherwise_names_the_initiators() -> None:
+    [lost, more] = differences(SHARED, let_in(NODE_2, STRANGER))
+
+    assert (lost.expected, lost.found) == (f"{NODE_1} can reach it", "it cannot")
+    assert more.expected == f"only {NODE_1} and 1 more can reach it"
+    assert more.found == f"{STRANGER} can"
+
+
+def test_the_initiators_of_a_volume_that_has_many_are_not_told() -> None:
+    many = frozenset(map(str, range(101)))
+    survey = Survey((FOUND,), frozenset({ID}), frozenset(), {ID: many})
+
+    [facts] = by_subject(survey, [])
+
+    assert facts.initiators is None
 
 
 def test_two_that_say_they_are_the_same_are_one_and_an_unexplained_one() -> None:

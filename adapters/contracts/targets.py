@@ -363,6 +363,23 @@ class IscsiContract(TargetContract):
         with pytest.raises(Refused, match=self.to_strangers):
             node_2.login(connection)
 
+    def test_who_may_come_in_is_told(
+        self,
+        target: Target,
+        connect: Any,
+        volume: UUID,
+        node_1: Initiator,
+        node_2: Initiator,
+    ) -> None:
+        connect(node_1)
+        connect(node_2)
+
+        names = {each.connector["initiator"] for each in (node_1, node_2)}
+        assert target.initiators() == {volume: names}
+
+        target.disconnect(volume, node_1.connector)
+        assert target.initiators() == {volume: names - {node_1.connector["initiator"]}}
+
     # Sessions
 
     def test_disconnecting_ends_the_session_of_that_host_alone(

@@ -10,10 +10,9 @@ the service compares each with the live log, and decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -28,7 +27,9 @@ from domain.drift import (
     Wanted,
     by_subject,
     differences,
+    reached_by,
 )
+from domain.ports import Export
 
 AGAIN = 1.0  # seconds until what differs is looked at once more
 AT_ONCE = 50  # subjects that are told together
@@ -52,13 +53,13 @@ class Surveyor:
         self._turns = turns
 
     async def survey(
-        self, lease: int, look: Any, reached: Collection[UUID]
+        self, lease: int, look: Any, exports: Iterable[Export]
     ) -> Surveyed:
         """Tell the service what differs; returns what stands by the log then.
 
-        `look` is the driver's survey; `reached` are volumes that hosts are to reach.
+        `look` is the driver's survey; `exports` are those that are to be.
         """
-        expected = await self._expected(lease, reached)
+        expected = await self._expected(lease, exports)
         differ = self._differ(expected, await look())
         if not all(each.subject in expected.standing for each in differ):
             await asyncio.sleep(AGAIN)
@@ -93,15 +94,14 @@ class Surveyor:
         ids += [found.id, found.of] if found else []
         return any(self._turns.met(each) for each in ids if each)
 
-    async def _expected(self, lease: int, reached: Collection[UUID]) -> Expected:
+    async def _expected(self, lease: int, exports: Iterable[Export]) -> Expected:
         expected = Expected()
         for noun in (VOLUME, SNAPSHOT):
             await self._add(expected, noun, lease)
-        for volume_id in reached:
-            subject = Subject(VOLUME, str(volume_id))
+        for export in exports:
+            subject = Subject(VOLUME, str(export.volume_id))
             if known := expected.wanted.get(subject):
-                to_reach = msgspec.structs.replace(known, reached=True)
-                expected.wanted[subject] = to_reach
+                expected.wanted[subject] = reached_by(known, export.connectors)
         return expected
 
     async def _add(self, expected: Expected, noun: str, lease: int) -> None:

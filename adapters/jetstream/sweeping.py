@@ -168,10 +168,9 @@ class Sweeper:
 
     async def _survey(self, lease: int, wanted: list[Export]) -> None:
         """Tell what differs, or warn that it cannot be seen."""
-        reached = {export.volume_id for export in wanted}
         try:
             look = partial(self._patiently, lease, self._driver.survey, kind=Kind.OLD)
-            self.surveyed = await self._surveyor.survey(lease, look, reached)
+            self.surveyed = await self._surveyor.survey(lease, look, wanted)
         except Lapsed:
             raise
         except (Error, TimeoutError, Refusal):

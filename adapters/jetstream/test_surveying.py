@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -14,11 +14,12 @@ from adapters.jetstream import surveying
 from adapters.jetstream.surveying import Surveyor
 from adapters.jetstream.turns import Turns
 from domain.drift import SNAPSHOT, VOLUME, Storage, Subject, Wanted
-from domain.ports import Object, Survey
+from domain.ports import Export, Object, Survey
 
 ID = UUID(int=7)
 AT = "2026-01-02T03:04:05+00:00"
 WANTED = Wanted(Storage.THERE, 1, AT)
+NODE_1 = "iqn.2026-01.org.example:node-1"
 NOTHING = Survey()
 ALL = Survey((Object("volume-7", 2**30, VOLUME, ID, AT),))
 
@@ -49,7 +50,7 @@ class Log:
 
 
 def surveyed(
-    log: Log, turns: Turns, *seen: Survey, reached: Collection[UUID] = ()
+    log: Log, turns: Turns, *seen: Survey, exports: Iterable[Export] = ()
 ) -> list[str]:
     """Survey a storage that is seen so, one time after another; return what is told."""
     looks = iter(seen)
@@ -59,7 +60,7 @@ def surveyed(
 
     async def survey() -> None:
         surveyor = Surveyor(log, "files", turns)  # type: ignore[arg-type]
-        await surveyor.survey(1, look, reached)
+        await surveyor.survey(1, look, exports)
 
     asyncio.run(survey())
     return log.told
@@ -110,9 +111,26 @@ def test_what_is_told_is_compared_with_the_log_before_anything_was_read() -> Non
 
 def test_a_way_that_a_host_is_to_have_and_has_not_is_told() -> None:
     lost = msgspec.structs.replace(ALL, exported=frozenset())
+    wanted = [Export(ID, ({"initiator": NODE_1},))]
 
     assert surveyed(Log(), Turns(), lost) == []
-    assert surveyed(Log(), Turns(), lost, lost, reached=[ID]) == [str(ID)]
+    assert surveyed(Log(), Turns(), lost, lost, exports=wanted) == [str(ID)]
+
+
+@pytest.mark.parametrize(
+    ("initiators", "told"), [([NODE_1], []), ([], [ID]), ([NODE_1, "other"], [ID])]
+)
+def test_a_way_that_one_of_several_hosts_lacks_or_has_beside_them_is_told(
+    initiators: list[str], told: list[UUID]
+) -> None:
+    survey = msgspec.structs.replace(
+        ALL, exported=frozenset({ID}), initiators={ID: frozenset(initiators)}
+    )
+    wanted = [Export(ID, ({"initiator": NODE_1},))]
+
+    found = surveyed(Log(), Turns(), survey, survey, exports=wanted)
+
+    assert found == list(map(str, told))
 
 
 def test_no_more_is_told_than_can_be_beside_what_stands(

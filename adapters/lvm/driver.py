@@ -323,9 +323,7 @@ class LvmDriver:
         with self._at_work("survey"):
             self._group.forget()
             lvs = self._group.seen().lvs
-            ways = self._reaching.exported_and_used(lvs)
-            objects = surveying.objects(lvs, self._pool.name)
-        return Survey(tuple(objects), *ways)
+            return self._reaching.survey(lvs, surveying.objects(lvs, self._pool.name))
 
     def mark(self, noun: str, its_id: UUID, cause: Cause, of: UUID | None) -> None:
         """Give a logical volume of that name its tags again."""

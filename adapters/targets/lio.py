@@ -33,6 +33,7 @@ ROOT = Path("/sys/kernel/config/target")
 LUN = 0
 LETTING_GO = 2.0  # seconds that the kernel may take to close a portal
 NUMBERS = re.compile(r"Major: (\d+) Minor: (\d+)")
+ANYBODY = "any initiator"
 NO_SESSION = "No active iSCSI Session"
 
 # fmt: off
@@ -143,6 +144,10 @@ class LioTarget:
                 found.add(UUID(store.name))
         return found
 
+    def initiators(self) -> dict[UUID, frozenset[str]]:
+        """Tell who has an ACL, and where somebody has let all in."""
+        return {each: self._let_in(self._group(each)) for each in self.exports()}
+
     def converge(self, wanted: Export, device: str) -> bool:
         """Let exactly these initiators log in, each to read or to write."""
         volume_id, hosts = wanted.volume_id, writers(wanted.connectors)
@@ -159,6 +164,12 @@ class LioTarget:
                 self._let_write(visit, volume_id, initiator, may=may)
             self._open(visit, volume_id)
             return bool(visit.changes)
+
+    def _let_in(self, group: Path) -> frozenset[str]:
+        """Tell who may log in to a target."""
+        named = {acl.name for acl in inside(group / "acls")}
+        open_ = said(group / "attrib" / "generate_node_acls") == "1"
+        return frozenset(named | ({ANYBODY} if open_ else set()))
 
     def _iqn(self, volume_id: UUID) -> str:
         """Return the name of the volume's target; one that is there keeps its name.

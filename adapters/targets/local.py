@@ -43,6 +43,10 @@ class LocalTarget:
         """Tell of none: a device is not exported."""
         return set()
 
+    def initiators(self) -> dict[UUID, frozenset[str]]:
+        """Tell of none: a device is not exported."""
+        return {}
+
     def converge(self, wanted: Export, device: str) -> bool:
         """Do nothing: a device is not exported."""
         return False

@@ -118,6 +118,10 @@ class NbdTarget:
             found = map(NODE.fullmatch, self._nodes(daemon))
             return {volume_of(each[1]) for each in found if each}
 
+    def initiators(self) -> dict[UUID, frozenset[str]]:
+        """Tell of none: an export is a host's."""
+        return {}
+
     def converge(self, wanted: Export, device: str) -> bool:
         """Let exactly these hosts have exports, each to read or to write."""
         volume_id, hosts = wanted.volume_id, readers(wanted)

@@ -481,6 +481,20 @@ def test_a_wrong_secret_in_the_kernel_is_mended(
         assert size(disk) == device.size
 
 
+def test_that_anybody_is_let_in_is_told_and_mended(
+    target: LioTarget, connect: Any, device: Disk, volume: UUID, node_1: Initiator
+) -> None:
+    connect(node_1)
+    open_to_all = target._group(volume) / "attrib" / "generate_node_acls"
+    open_to_all.write_text("1")
+    names = {node_1.connector["initiator"]}
+
+    assert target.initiators() == {volume: names | {"any initiator"}}
+
+    assert target.converge(Export(volume, (node_1.connector,)), device.path)
+    assert target.initiators() == {volume: names}
+
+
 def test_an_initiator_that_is_not_wanted_is_removed_with_its_session(
     target: LioTarget,
     connect: Any,

@@ -63,6 +63,10 @@ def death(target: TgtTarget, monkeypatch: pytest.MonkeyPatch) -> Death:
     return death
 
 
+def accounts() -> list[str]:
+    return ask(Op.SHOW, Mode.ACCOUNT).splitlines()[1:]
+
+
 class TestTgtTarget(IscsiContract):
     def restarted(self, target: Target) -> Target:
         again = tgt()
@@ -70,7 +74,31 @@ class TestTgtTarget(IscsiContract):
         return again
 
     def seen(self, target: Any, volume: UUID) -> list[Any]:
-        return [*targets(), *ask(Op.SHOW, Mode.ACCOUNT).splitlines()[1:]]
+        return [*targets(), *accounts()]
+
+
+# Taking one of several hosts away
+
+
+def test_tgtd_outlives_it_and_the_others_stay_wherever_it_was_cut_off(
+    target: TgtTarget, device: Disk, volume: UUID, death: Death
+) -> None:
+    going, *others = (Initiator(f"node-{n}").connector for n in range(1, 5))
+    stay = {each["initiator"] for each in others}
+    steps, died = 0, True
+    while died:
+        for each in (going, *others):
+            target.connect(volume, device.path, each)
+        died = death.after(steps, lambda: target.disconnect(volume, going))
+        if died:
+            target.converge(Export(volume, tuple(others)), device.path)
+
+        assert target.initiators() == {volume: stay}, f"cut off after {steps} changes"
+        [shown] = targets()
+        assert len(shown.accounts) == len(accounts()) == len(others)
+        steps += 1
+
+    assert steps > len(others)
 
 
 # Who may come in

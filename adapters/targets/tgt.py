@@ -110,8 +110,15 @@ class TgtTarget:
 
     def exports(self) -> set[UUID]:
         """Tell which targets begin with our prefix."""
-        volumes = (self._iscsi.volume_id(target.iqn) for target in targets())
-        return {volume for volume in volumes if volume}
+        return {*self.initiators()}
+
+    def initiators(self) -> dict[UUID, frozenset[str]]:
+        """Tell which initiators are bound to targets that begin with our prefix."""
+        return {
+            volume_id: frozenset(target.initiators)
+            for target in targets()
+            if (volume_id := self._iscsi.volume_id(target.iqn))
+        }
 
     def converge(self, wanted: Export, device: str) -> bool:
         """Let exactly these initiators log in; those that may not write cannot."""
@@ -183,7 +190,7 @@ class TgtTarget:
                 ask(Op.DELETE, Mode.ACCOUNT, f"user={username}")
             ask(Op.NEW, Mode.ACCOUNT, f"user={username},password={secret}")
             ask(Op.BIND, Mode.ACCOUNT, f"user={username}", tid=target.tid)
-            target.accounts.add(username)
+            target.accounts.append(username)
             changed = True
         if initiator not in target.initiators:
             name = f"initiator-name={initiator}"
@@ -198,25 +205,38 @@ class TgtTarget:
         tgtd crashes when it is told to end one connection, so they all end with the
         target, which is made anew: the others' initiators log in again.
         """
+        if initiator in target.sessions:
+            self._remove(target, volume_id)
+            again, _ = self._show(volume_id, target.device)
+            for other in target.initiators - {initiator}:
+                self._admit(again, volume_id, other)
+            return again
+        self._close_account(target, self._iscsi.credentials(volume_id, initiator)[0])
         ask(Op.UNBIND, Mode.TARGET, f"initiator-name={initiator}", tid=target.tid)
         target.initiators.remove(initiator)
-        username, _ = self._iscsi.credentials(volume_id, initiator)
+        return target
+
+    def _close_account(self, target: Shown, username: str) -> None:
+        """Have no account of that name.
+
+        tgtd crashes when it is asked what there is while one is lacking before the
+        last, so those behind it are let go of first, and then bound again.
+        """
         if username in target.accounts:
-            ask(Op.DELETE, Mode.ACCOUNT, f"user={username}")
+            behind = target.accounts[target.accounts.index(username) + 1 :]
+            for user in reversed([username, *behind]):
+                ask(Op.UNBIND, Mode.ACCOUNT, f"user={user}", tid=target.tid)
+            for user in behind:
+                ask(Op.BIND, Mode.ACCOUNT, f"user={user}", tid=target.tid)
             target.accounts.remove(username)
-        if initiator not in target.sessions:
-            return target
-        self._remove(target, volume_id)
-        again, _ = self._show(volume_id, target.device)
-        for other in target.initiators:
-            self._admit(again, volume_id, other)
-        return again
+        with suppress(TgtdRefused):  # there is none without CHAP
+            ask(Op.DELETE, Mode.ACCOUNT, f"user={username}")
 
     def _remove(self, target: Shown, volume_id: UUID) -> None:
         """Have no target: its sessions end, and its accounts go."""
         for name in target.initiators:
             ask(Op.UNBIND, Mode.TARGET, f"initiator-name={name}", tid=target.tid)
-        for user in target.accounts:
+        for user in reversed(target.accounts):
             ask(Op.DELETE, Mode.ACCOUNT, f"user={user}")
         insist(Op.DELETE, Mode.TARGET, tid=target.tid, force=True)
 

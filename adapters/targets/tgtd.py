@@ -73,7 +73,7 @@ class Shown:
     iqn: str
     device: str = ""  # none yet
     serial: str = ""
-    accounts: set[str] = field(default_factory=set)
+    accounts: list[str] = field(default_factory=list)  # in the order of tgtd's
     initiators: set[str] = field(default_factory=set)
     sessions: set[str] = field(default_factory=set)  # whose they are
 
@@ -137,7 +137,7 @@ def shown(tid: str, iqn: str, text: str) -> Shown:
         iqn,
         device=last(DEVICE.findall(said["LUN"])),
         serial=last(SERIAL.findall(said["LUN"])),
-        accounts=set(FIRST_WORD.findall(said["Account"])),
+        accounts=FIRST_WORD.findall(said["Account"]),
         initiators=set(FIRST_WORD.findall(said["ACL"])),
         sessions=set(SESSION.findall(said["I_T nexus"])),
     )

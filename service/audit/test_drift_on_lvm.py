@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -30,6 +31,8 @@ from adapters.lvm.testing import (
 )
 from adapters.lvm.testing import run as system
 from adapters.tasks import ended
+from domain.ports import DriverFailed
+from service.audit import overdue as audited
 from service.test_sweeping import attached
 from service.testing.callers import eventually
 from service.testing.house import House, house
@@ -42,6 +45,7 @@ pytestmark = [
 NODE_1, NODE_2 = Initiator("node-1"), Initiator("node-2")
 SECONDS = 600.0
 WITHIN = 240.0
+MANAGING = 600
 
 
 class Found(NamedTuple):
@@ -104,6 +108,21 @@ def tags_of(its_id: str, name: str = "") -> list[str]:
 
 
 # How each kind comes about
+
+
+async def overdue(bed: Bed) -> set[Found]:
+    wait = Event()
+    bed.stack.callback(wait.set)
+
+    def adopt(*_: Any) -> Any:
+        wait.wait()
+        raise DriverFailed("it was given up")
+
+    bed.driver.adopt = adopt  # type: ignore[method-assign, assignment]
+    there = {"source-name": "somebodys"}
+    insist = bed.house.asker.insist
+    asked = await insist("volume.manage", backend="files", reference=there)
+    return {Found("transition_overdue", "volume", asked["id"])}
 
 
 async def missing(bed: Bed) -> set[Found]:
@@ -174,6 +193,20 @@ async def export_missing(bed: Bed) -> set[Found]:
     return {Found("export_missing", "volume", volume_id)}
 
 
+async def way_missing(bed: Bed) -> set[Found]:
+    volume_id = await bed.held()
+    insist, also = bed.house.asker.insist, NODE_2.connector
+    await insist("volume.initialize_connection", id=volume_id, connector=also)
+    bed.driver._target.disconnect(UUID(volume_id), NODE_2.connector)
+    return {Found("export_missing", "volume", volume_id)}
+
+
+async def way_unexplained(bed: Bed) -> set[Found]:
+    volume_id = await bed.held()
+    bed.driver.connect(UUID(volume_id), NODE_2.connector)
+    return {Found("export_unexplained", "volume", volume_id)}
+
+
 async def export_unexplained(bed: Bed) -> set[Found]:
     volume_id = await bed.house.available()
     bed.driver.connect(UUID(volume_id), NODE_2.connector)
@@ -194,6 +227,7 @@ async def session(bed: Bed) -> set[Found]:
 # And whether it stays when all is done that is safe.
 # fmt: off
 PLANTED: dict[Callable[[Bed], Any], bool] = {
+    overdue:            False,
     missing:            True,
     unexplained:        True,
     dead:               False,
@@ -204,6 +238,8 @@ PLANTED: dict[Callable[[Bed], Any], bool] = {
     tags:               False,
     activation:         False,
     export_missing:     False,
+    way_missing:        False,
+    way_unexplained:    False,
     export_unexplained: False,
     session:            False,
 }
@@ -313,11 +349,13 @@ def test_all_that_is_planted_is_found_and_what_is_safe_is_repaired(
         return exports()
 
     monkeypatch.setattr(driver, "exports", asked)
+    # What nothing else asks for is late after a second, and the watcher sees nothing.
+    monkeypatch.setattr(audited, "GRACE", 1.0 - MANAGING)
 
     async def scenario() -> tuple[Any, ...]:
         async with (
             asyncio.timeout(SECONDS),
-            house(tmp_path, broker.url, settings, driver) as it,
+            house(tmp_path, broker.url, settings, driver, managing=MANAGING) as it,
             loaded(it) as lived,
         ):
             with ExitStack() as stack:
