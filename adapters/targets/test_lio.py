@@ -16,11 +16,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import settings
 
 from adapters.contracts.disk import Disk
 from adapters.contracts.drivers import read, size, write
 from adapters.contracts.initiator import Initiator, Refused, eventually
 from adapters.contracts.targets import KEY, MIB, Death, IscsiContract, forced, proven
+from adapters.contracts.ways import Ways
 from adapters.refused import SystemRefused
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import (
@@ -112,6 +114,17 @@ class TestLioTarget(IscsiContract):
                 self.restarted(target).remove(found)
             assert not self.seen(target, volume), f"cut off after {steps} changes"
             steps += 1
+
+
+class LioWays(Ways):
+    def fresh(self) -> LioTarget:
+        target = lio()
+        target.set_up()
+        return target
+
+
+TestLioWays = LioWays.TestCase
+TestLioWays.settings = settings(max_examples=10, stateful_step_count=20, database=None)
 
 
 # The answer

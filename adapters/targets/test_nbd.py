@@ -8,10 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import settings
 
 from adapters.contracts.disk import Disk
 from adapters.contracts.drivers import size, write
 from adapters.contracts.targets import KEY, MIB, TargetContract
+from adapters.contracts.ways import Ways
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import Missing, NoHost, PortalRefused
 from adapters.targets.nbd import FOLDER, NbdTarget
@@ -55,6 +57,19 @@ class TestNbdTarget(TargetContract):
 
     def host(self, name: str) -> Client:
         return Client(name)
+
+
+class NbdWays(Ways):
+    tells_initiators = False
+
+    def fresh(self) -> NbdTarget:
+        target = nbd()
+        target.set_up()
+        return target
+
+
+TestNbdWays = NbdWays.TestCase
+TestNbdWays.settings = settings(max_examples=3, stateful_step_count=10, database=None)
 
 
 def test_the_answer_is_novas_of_a_network_disk(

@@ -8,11 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import settings
 
 from adapters.contracts.disk import Disk
 from adapters.contracts.drivers import size
 from adapters.contracts.initiator import Initiator, eventually
 from adapters.contracts.targets import KEY, MIB, Death, IscsiContract
+from adapters.contracts.ways import Ways
 from adapters.targets.choosing import target_of
 from adapters.targets.failures import (
     CannotKeepFromWriting,
@@ -75,6 +77,19 @@ class TestTgtTarget(IscsiContract):
 
     def seen(self, target: Any, volume: UUID) -> list[Any]:
         return [*targets(), *accounts()]
+
+
+class TgtWays(Ways):
+    modes = ("rw",)
+
+    def fresh(self) -> TgtTarget:
+        target = tgt()
+        target.set_up()
+        return target
+
+
+TestTgtWays = TgtWays.TestCase
+TestTgtWays.settings = settings(max_examples=10, stateful_step_count=20, database=None)
 
 
 # Taking one of several hosts away
