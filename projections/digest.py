@@ -91,12 +91,11 @@ def _reader(
 
     An attribute that was never assigned is empty.
     """
-    named = sorted(names)
+    named = frozenset(names)
     otherwise = [(name, _SPELT[name]) for name in named if name in _SPELT]
 
     def read(seen: Any) -> dict[str, Any]:
-        known = told(seen)
-        state = {name: v for name in named if (v := known.get(name))}
+        state = {name: v for name, v in told(seen).items() if v and name in named}
         for name, spell in otherwise:
             if name in state:
                 state[name] = spell(state[name])

@@ -185,7 +185,8 @@ def take(
     row = packed(unhexlify(key.replace(b"-", b"")), at_version, topic, state)
     if int(place) != position or link != hexlify(chained(unhexlify(before), row)):
         raise Wrong("the log is not what was written there")
-    event = decoded(topic, state)
+    kind = _KINDS[topic]
+    event = decoded(kind, topic, state)
     known = aggregates.get(key)
     # An aggregate that is known had its id spelt out when it began.
     same = (
@@ -198,7 +199,7 @@ def take(
     if len(aggregates) > MOST:
         raise Wrong(f"there are more than {MOST:,} things to be kept at once")
     made = event.mutate(known)
-    if type(made) is not _KINDS[topic]:
+    if type(made) is not kind.of:
         raise Wrong(f"{topic.decode()} cannot happen to a {noun_of(made)}")
     aggregates[key] = made
     return event, made
@@ -212,20 +213,31 @@ def row_in(line: bytes) -> bytes:
     return packed(unhexlify(key.replace(b"-", b"")), int(version), topic, state)
 
 
-def decoded(topic: bytes, state: bytes) -> Event:
-    """Return an event of a kind and a version that we know."""
-    event = _DECODERS[topic](state)
-    if event.event_version != _VERSIONS[topic]:
+def decoded(kind: Kind, topic: bytes, state: bytes) -> Event:
+    """Return an event of a version that we know."""
+    event = kind.decode(state)
+    if event.event_version != kind.version:
         raise Wrong(f"there is no version {event.event_version} of {topic.decode()}")
     return event
 
 
-class _Decoders(dict[bytes, Callable[[bytes], Event]]):
-    """What reads each topic, as a line spells it."""
+class Kind(NamedTuple):
+    """What reads the events of a topic, their version, and what they happen to."""
 
-    def __missing__(self, topic: bytes) -> Callable[[bytes], Event]:
-        decoder = self[topic] = log.DECODERS[topic.decode()]
-        return decoder
+    decode: Callable[[bytes], Event]
+    version: int
+    of: type[Aggregate]
+
+
+class _Kinds(dict[bytes, Kind]):
+    """The kind of each topic, as a line spells it."""
+
+    def __missing__(self, topic: bytes) -> Kind:
+        name = topic.decode()
+        decode = log.DECODERS[name]
+        version = len(log.EVENTS[name].UPCASTS) + 1
+        kind = self[topic] = Kind(decode, version, log.KINDS[name])
+        return kind
 
 
 def check(line: bytes, vouched: str) -> None:
@@ -267,7 +279,5 @@ WORDS: dict[type[Exception], str] = {
 }
 # fmt: on
 WRONG = tuple(WORDS)
-_DECODERS = _Decoders()
-_VERSIONS = {t.encode(): len(event.UPCASTS) + 1 for t, event in log.EVENTS.items()}
-_KINDS = {topic.encode(): kind for topic, kind in log.KINDS.items()}
+_KINDS = _Kinds()
 _NOUNS = {kind: noun for noun, kind in log.AGGREGATES.items()}

@@ -30,7 +30,7 @@ from projections.replaying import (
 )
 
 READ = 256 * 1024  # bytes of the file at a time
-PIECE = 1024 * 1024  # bytes of text at a time
+PIECE = 128 * 1024  # bytes of text at a time, which malloc has at hand
 
 T = TypeVar("T", bound=msgspec.Struct)
 
