@@ -323,7 +323,10 @@ class LvmDriver:
         with self._at_work("survey"):
             self._group.forget()
             lvs = self._group.seen().lvs
-            return self._reaching.survey(lvs, surveying.objects(lvs, self._pool.name))
+            objects = surveying.objects(lvs, self._pool.name)
+            ways = self._reaching.exported_and_used(lvs)
+            initiators = self._reaching.initiators()
+        return Survey(tuple(objects), *ways, initiators)
 
     def mark(self, noun: str, its_id: UUID, cause: Cause, of: UUID | None) -> None:
         """Give a logical volume of that name its tags again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from logging import getLogger
 from pathlib import Path
@@ -19,7 +19,7 @@ from adapters.lvm.lvs import Lvs
 from adapters.lvm.mapper import Mapper, mapped
 from adapters.lvm.report import Lv
 from adapters.lvm.reverting import Reverting
-from domain.ports import DriverFailed, Export, Object, Survey, Target
+from domain.ports import DriverFailed, Export, Target
 
 logger = getLogger(__name__)
 
@@ -134,21 +134,22 @@ class Reaching:
         """Tell which volumes any host can reach, or could a moment ago."""
         return self._target.exports() | self._fronted(self._group.seen().lvs)
 
-    def survey(self, lvs: Mapping[str, Lv], objects: Sequence[Object]) -> Survey:
-        """Tell who can reach which volumes, and which are used by anybody.
+    def exported_and_used(
+        self, lvs: Mapping[str, Lv]
+    ) -> tuple[frozenset[UUID] | None, frozenset[UUID]]:
+        """Tell which volumes hosts can reach, and which are used by anybody.
 
-        Where every host is here, nothing is exported.
+        None where every host is here: nothing is exported then.
         """
         local = self._target.storage_protocol == "local"
         exported = frozenset[UUID]() if local else frozenset(self._target.exports())
         those = self._fronted(lvs) | {*opened(lvs)} | exported
         used = (each for each in those if self._is_used(each, lvs, exported))
-        return Survey(
-            tuple(objects),
-            None if local else exported,
-            frozenset(used),
-            self._target.initiators(),
-        )
+        return None if local else exported, frozenset(used)
+
+    def initiators(self) -> dict[UUID, frozenset[str]]:
+        """Tell which initiators may log in to each volume, where that is known."""
+        return self._target.initiators()
 
     def check_unused(self, volumes_by_id: Mapping[UUID, Lv]) -> None:
         """Raise `StillOpen` where something uses a volume; a target does not count."""
