@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,11 @@ from service.interpreter import meet_structs
 from service.manager import VolumeManager
 
 pytest_plugins = ["bed.plugin"]
+
+# Hundreds of programs are started, in guests as well. Where nothing may be kept, each
+# compiles all that it imports.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes is the machine's affair.
 examples.register_profile("untimed", deadline=None)

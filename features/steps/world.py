@@ -43,6 +43,7 @@ OWN = {
 # lease again when a busy machine had them renew it too late.
 UNASKED = {"backend.drift_found", "backend.drift_cleared", "backend.lease_taken"}
 SOON = 30.0  # seconds within which what was promised has to be seen
+LONGEST_PAUSE = 0.1  # between two looks at what is promised soon
 
 
 class Services:
@@ -145,10 +146,12 @@ class World:
 
     def soon(self, seen: Callable[[], Any], expected: Any) -> None:
         """Assert that what is seen is what is expected, now or soon."""
-        until = time.monotonic() + SOON
+        until, pause = time.monotonic() + SOON, 0.01
         found = seen()
         while found != expected and time.monotonic() < until:
-            time.sleep(0.01)
+            time.sleep(pause)
+            # Each look is work for the processor that the service waits for.
+            pause = min(1.2 * pause, LONGEST_PAUSE)
             found = seen()
         assert found == expected
 

@@ -74,11 +74,10 @@ class Shell:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Leave out whose machine this is, and keep what Python compiles, as for a user."""
-    for name in (*UNSET, "PYTHONDONTWRITEBYTECODE"):
+def surroundings() -> None:
+    """Leave out whose machine this is."""
+    for name in UNSET:
         os.environ.pop(name, None)
-    os.environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture(scope="session")
