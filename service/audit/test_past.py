@@ -324,6 +324,41 @@ def test_what_differs_is_what_two_folds_give(
         assert len({(item["noun"], item["id"]) for item in told}) == len(told)
 
 
+@pytest.mark.parametrize(
+    ("since", "until_", "word"),
+    [
+        (0, 1, "created"),
+        (0, 4, "created and deleted"),
+        (1, 3, "changed"),
+        (1, 4, "deleted"),
+    ],
+)
+def test_what_became_of_something_is_said_in_a_word(
+    since: int, until_: int, word: str
+) -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="a")
+    volume.report(1, DONE)
+    volume.delete()
+    volume.report(3, DONE)
+    events = [*zip(volume.collect_events(), range(1, 5), strict=True)]
+
+    [told] = past.difference(events[:until_], since)
+
+    assert told["change"] == word
+
+
+def test_a_way_that_a_host_has_no_more_is_gone() -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="a")
+    volume.report(1, DONE)
+    volume.hold(key := uuid4(), instance="web-1")
+    volume.detach(key)
+    events = [*zip(volume.collect_events(), range(1, 5), strict=True)]
+
+    told = {item["noun"]: item["change"] for item in past.difference(events, 3)}
+
+    assert told["attachment"] == "deleted"
+
+
 def test_what_events_have_changed_adds_up_to_what_is_seen(
     recorder: LogRecorder,
 ) -> None:
