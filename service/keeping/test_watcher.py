@@ -28,7 +28,7 @@ from domain.provenance import MOMENT, Moment, Provenance
 from domain.snapshot import Snapshot, SnapshotStatus
 from domain.volume import Volume
 from domain.volume_status import Status
-from service.deciding.command import Command, Decision, Part, Unavailable
+from service.deciding.command import Command, Decision, Part, Unavailable, Unreadable
 from service.deciding.log import Log
 from service.deciding.room import Room
 from service.keeping import watcher
@@ -450,6 +450,40 @@ def test_what_cannot_be_decided_about_what_is_overdue_is_said_in_the_log(
 
     assert reply.code == 500
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_is_overdue_and_cannot_be_read_is_not_told_of_every_second(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Poisoned:
+        """A log with work that is overdue, of something that nobody can read."""
+
+        def __init__(self) -> None:
+            about = {"topic": "volume.created", "backend": "files", "since": ""}
+            self.rows = {"in_flight": [Found(f"{KEY}/1", 7, about, b"")]}
+            self.decisions = 0
+
+        async def read(self, _: Any, name: str, __: Any) -> list[Found]:
+            return self.rows.get(name, [])
+
+        def submit(self, command: Command) -> None:
+            self.decisions += 1
+            command.decide(Decision({KEY: Unreadable()}, Room()))
+
+    poisoned: Any = Poisoned()
+    poisoned.overdue = None
+    watching = Watcher(poisoned, poisoned, DEADLINES)
+    for _ in range(3):
+        asyncio.run(watching.look())
+
+    assert (poisoned.decisions, caplog.text.count("fault ")) == (1, 1)
+
+    monkeypatch.setattr(watcher, "FAULT_AGAIN", -1.0)
+    again = Watcher(poisoned, poisoned, DEADLINES)
+    for _ in range(3):
+        asyncio.run(again.look())
+
+    assert poisoned.decisions == 4
 
 
 def test_what_is_overdue_is_looked_for_again_once_the_log_is_back(

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,8 @@ from service.messages.problems import problem_of
 from service.settings import Deadlines
 
 EVERY = 1.0  # seconds
+FAULT_AGAIN = 60.0  # seconds until what nobody can decide is decided again
+FAULT = 500
 
 logger = getLogger(__name__)
 
@@ -82,6 +85,7 @@ class Watcher:
         self._log = log
         self._tables = tables
         self._deadlines = deadlines
+        self._later: dict[int, float] = {}  # by what began it
 
     async def run(self) -> None:
         """Watch for ever; while the log is away, nothing is overdue."""
@@ -155,12 +159,18 @@ class Watcher:
         return decide
 
     def _submit(self, cause: int, decide: Callable[[Decision], None]) -> None:
+        if monotonic() < self._later.get(cause, 0.0):
+            return
+
         def decided(log: Decision) -> Reply:
             try:
                 decide(log)
                 follow(log)
             except Exception as problem:  # noqa: BLE001 - said in the log, not here
-                return problem_of(problem)
+                reply = problem_of(problem)
+                if reply.code == FAULT:  # what cannot be read stays so for a while
+                    self._later[cause] = monotonic() + FAULT_AGAIN
+                return reply
             return Reply(b"{}")
 
         provenance = Provenance(
