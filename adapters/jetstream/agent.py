@@ -64,6 +64,22 @@ GRACE = 2.0  # seconds that operations have to end when we stop
 logger = getLogger(__name__)
 
 
+class Item(msgspec.Struct):
+    """An intent that is in flight, as the log has it."""
+
+    position: int
+    topic: str
+    event: msgspec.Raw
+
+
+class InFlight(msgspec.Struct):
+    """Some of them; the last are all that there is at the position."""
+
+    items: list[Item]
+    more: bool
+    position: int
+
+
 class Agent:
     """Runs one driver for one backend; `noted` is told of each operation."""
 
@@ -96,6 +112,7 @@ class Agent:
         self._offering = Offering(service, name, access, lambda: measuring.failure)
         self._taken: set[Key] = set()
         self._finished: set[Key] = set()
+        self._unread: set[int] = set()
         # What is to be removed, and the position at which that was asked.
         self._going: dict[UUID, int] = {}
         self._old: set[Key] = set()  # what was in flight before we began
@@ -201,16 +218,14 @@ class Agent:
             self._were_old = len(self._old)
         while True:
             asked = {"name": self._name, "lease": lease, "after": after}
-            answer = await self._service.tell("agent.in_flight", asked)
-            for item in answer["items"]:
-                topic, event = item["topic"], msgspec.json.encode(item["event"])
-                after = item["position"]
-                asked_at = datetime.fromisoformat(item["event"]["timestamp"])
-                old = begins and after < since and not self._is_unserved(asked_at)
-                kind = Kind.OLD if old else Kind.NEW
-                self._take(topic, event, after, lease, kind)
-            if not answer["more"]:
-                return int(answer["position"])
+            answer = await self._service.tell("agent.in_flight", asked, gives=InFlight)
+            for item in answer.items:
+                after = item.position
+                before = begins and after < since
+                event = bytes(item.event)
+                self._take(item.topic, event, after, lease, before_us=before)
+            if not answer.more:
+                return int(answer.position)
 
     def _is_unserved(self, asked_at: datetime) -> bool:
         """Tell whether nobody has begun what was asked then, as far as clocks agree."""
@@ -231,7 +246,7 @@ class Agent:
         if not is_published(self._key, *signed):
             logger.warning("message %d of the stream is not the log's", position)
             return
-        topic = (message.headers or {})["ce-type"].removeprefix("holdfast.")
+        topic = (message.headers or {}).get("ce-type", "").removeprefix("holdfast.")
         self._take(topic, message.data, position, lease)
 
     def _take(
@@ -240,16 +255,20 @@ class Agent:
         state: bytes,
         position: int,
         lease: int,
-        kind: Kind = Kind.NEW,
+        *,
+        before_us: bool = False,
     ) -> None:
-        """Take in an intent, if it is ours and new."""
+        """Take in an intent, if it is ours and new; it may be one from before us."""
         try:
-            intent = log.decode(topic, state)
+            intent = read(topic, state)
         except (log.UnknownTopic, msgspec.DecodeError):
             # What others were asked goes on; its own deadline will tell.
-            logger.exception("what is asked at %d cannot be read", position)
+            if position not in self._unread:
+                self._unread.add(position)
+                logger.exception("what is asked at %d cannot be read", position)
             return
-        assert isinstance(intent, Intent)
+        old = before_us and not self._is_unserved(intent.timestamp)
+        kind = Kind.OLD if old else Kind.NEW
         long = Kind.LONG if intent.may_take_long else Kind.NEW
         asked = Piece(topic, intent, position, lease, kind | long)
         key = asked.key
@@ -395,6 +414,15 @@ class Agent:
                 "holdfast.position": asked.position,
             },
         )
+
+
+def read(topic: str, state: bytes) -> Intent:
+    """Return an intent, or raise `UnknownTopic` or `msgspec.DecodeError`."""
+    if topic not in WORK:  # a newer version may ask for what was only told before
+        raise log.UnknownTopic(topic)
+    intent = log.decode(topic, state)
+    assert isinstance(intent, Intent)
+    return intent
 
 
 def behind(position: int) -> ConsumerConfig:

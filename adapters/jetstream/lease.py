@@ -13,11 +13,18 @@ from contextlib import suppress
 from datetime import datetime
 from logging import getLogger
 from time import CLOCK_BOOTTIME, clock_gettime
-from typing import Any
 
+import msgspec
 from nats.errors import Error
 
-from adapters.jetstream.telling import AGAIN, Fault, Refusal, Service, Unsigned
+from adapters.jetstream.telling import (
+    AGAIN,
+    Fault,
+    Refusal,
+    Service,
+    Strange,
+    Unsigned,
+)
 from adapters.tasks import ended
 
 RENEW_EVERY = 2.0  # seconds
@@ -32,6 +39,15 @@ class Lapsed(Exception):
     """The lease under which something was to be done is not ours now, or we leave."""
 
     code = "interrupted"
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """A lease for a term, and whom it was of before; earlier versions told less."""
+
+    lease: int
+    term: float
+    unserved_since: datetime | None = None
+    set_up_before: bool = False
 
 
 class Lease:
@@ -93,10 +109,13 @@ class Lease:
         except Unsigned as stranger:
             self._say(str(stranger))
             return TRY_EVERY
-        except Fault as fault:
+        except (Fault, Strange) as fault:
             if number:
                 return AGAIN
-            self._say(str(fault))
+            if isinstance(fault, Strange):
+                self.waits_for = str(fault)  # which was said
+            else:
+                self._say(str(fault))
             return FAULT_AGAIN
         except (Error, TimeoutError):
             return AGAIN
@@ -121,26 +140,26 @@ class Lease:
 
     async def _take(self) -> None:
         asked = now()
-        told = await self._service.tell("agent.take_lease", self._about)
+        told = await self._service.tell("agent.take_lease", self._about, gives=Granted)
         if self.waits_for:
             logger.warning("this agent serves backend %s now", self._name)
             self.waits_for = ""
-        # A service of an earlier version does not tell.
-        self.set_up_before = told.get("set_up_before", False)
-        since = told.get("unserved_since")
-        self.unserved_since = datetime.fromisoformat(since) if since else None
+        self.set_up_before = told.set_up_before
+        self.unserved_since = told.unserved_since
         await self._grant(asked, told)
 
     async def _renew(self, number: int) -> None:
         asked = now()
         about = {"name": self._name, "lease": number}
-        told = await self._service.tell("agent.renew_lease", about, self._term)
+        told = await self._service.tell(
+            "agent.renew_lease", about, self._term, gives=Granted
+        )
         if number == self.number:  # and was not lost meanwhile
             await self._grant(asked, told)
 
-    async def _grant(self, asked: float, told: Any) -> None:
+    async def _grant(self, asked: float, told: Granted) -> None:
         async with self._granted:
-            self.number, self._term = told["lease"], told["term"]
+            self.number, self._term = told.lease, told.term
             self._until = max(self._until, asked + self._term)
             self._granted.notify_all()
 

@@ -52,6 +52,18 @@ class Measurement(msgspec.Struct, frozen=True):
     number: int = 0
 
 
+class Announced(msgspec.Struct):
+    """From where on the log knows what we serve."""
+
+    position: int
+
+
+class Noted(msgspec.Struct):
+    """The thresholds that the parts of a pool have passed, by the log."""
+
+    passed: dict[str, int]
+
+
 class Measuring:
     """Sets a backend's storage up and measures it; `failure`: why it is not usable.
 
@@ -109,8 +121,9 @@ class Measuring:
                 "driver": f"{kind.__module__}.{kind.__qualname__}",
                 "storage_protocol": self._protocol,
             },
+            gives=Announced,
         )
-        return int(told["position"])
+        return int(told.position)
 
     async def measurement(self) -> Measurement:
         """Measure now, or raise `Lapsed`."""
@@ -206,7 +219,8 @@ class Measuring:
             return
         about = {"name": self._name, "lease": measured.lease, "percents": told}
         before = self._pool
-        self._pool = (await self._service.tell("agent.pool", about))["passed"]
+        noted = await self._service.tell("agent.pool", about, gives=Noted)
+        self._pool = noted.passed
         for part, threshold in self._pool.items():
             if threshold > before.get(part, 0):
                 said = self._name, part, told[part]

@@ -15,6 +15,8 @@ from adapters.jetstream.operation import in_words
 from adapters.jetstream.telling import PREFIX, Service
 from domain.ports import Manageable
 
+OTHERWISE = "its agent is of another version, which is asked that otherwise"
+
 
 class Asked(msgspec.Struct, frozen=True):
     """Which page of what could be managed: so many, behind a place."""
@@ -52,15 +54,17 @@ class Offering:
         subscription = await client.subscribe(PREFIX + self._subject)
         async for message in subscription.messages:
             if self._service.has_asked(self._subject, message):
-                asked = msgspec.json.decode(message.data, type=Asked)
+                asked = self._service.asked(self._subject, message, Asked)
                 with suppress(Error, Lapsed):
                     told = await self._page(asked)
                     await self._service.answer(self._subject, message, told)
 
-    async def _page(self, asked: Asked) -> Told:
+    async def _page(self, asked: Asked | None) -> Told:
         """Return a page of what is or could be managed; raise `Lapsed`."""
         lease, driver = self._access.lease.number, self._access.driver
         self._access.check(lease)  # whoever has it answers
+        if asked is None:
+            return Told(failure=OTHERWISE)
         if failure := self._failure():
             return Told(failure=failure)
         try:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from logging import getLogger
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -75,6 +75,21 @@ class Unanswered(NamedTuple):
     told: bool = False
 
 
+class Refused(msgspec.Struct):
+    """Which of the reports of a message is refused, and why."""
+
+    report: int
+    code: int
+    type: str = ""
+    detail: str = ""
+
+
+class Accepted(msgspec.Struct):
+    """What came of a message: all of its reports are taken but these."""
+
+    refused: list[Refused]
+
+
 class Reporter:
     """Tells the service what came of intents, many in one message.
 
@@ -134,11 +149,11 @@ class Reporter:
         told = {"name": self._name, "lease": batch[0].lease, "reports": reports}
         again: list[Unanswered] = []
         try:
-            answer = await self._service.tell("agent.report", told)
+            answer = await self._service.tell("agent.report", told, gives=Accepted)
         except Refusal as refusal:
             logger.warning("%d reports are refused: %s", len(batch), refusal)
         else:
-            again = not_now(batch, answer["refused"])
+            again = not_now(batch, answer.refused)
         for each in batch:
             if each not in again and not each.answered.done():
                 each.answered.set_result(None)
@@ -151,18 +166,20 @@ class Reporter:
         self._some.set()
 
 
-def not_now(batch: Sequence[Unanswered], refusals: Sequence[Any]) -> list[Unanswered]:
+def not_now(
+    batch: Sequence[Unanswered], refusals: Sequence[Refused]
+) -> list[Unanswered]:
     """Return which reports are to be told again, and say what comes of the others."""
     again: list[Unanswered] = []
     settled = 0
     for refused in refusals:
-        report = batch[refused["report"]]
-        if refused["code"] >= 500:  # noqa: PLR2004 - trouble of its own
+        report = batch[refused.report]
+        if refused.code >= 500:  # noqa: PLR2004 - trouble of its own
             again.append(report)
-        elif report.told and refused.get("type") == "refused":
+        elif report.told and refused.type == "refused":
             settled += 1  # by us, but the answer was lost
         else:
-            logger.warning("a report is refused: %s", refused["detail"])
+            logger.warning("a report is refused: %s", refused.detail)
     if settled:
         logger.info("%d reports were taken when they were told first", settled)
     return again

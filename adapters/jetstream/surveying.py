@@ -36,6 +36,29 @@ AT_ONCE = 50  # subjects that are told together
 MOST = 1000  # that are told in one survey, beside those that stand
 
 
+class Item(msgspec.Struct):
+    """What the log wants of one thing, and where what follows begins."""
+
+    id: str
+    wanted: Wanted
+    after: int
+
+
+class Page(msgspec.Struct):
+    """Some of that, from a position on, and with the first what differs already."""
+
+    items: list[Item]
+    more: bool
+    position: int
+    standing: set[Subject]
+
+
+class Standing(msgspec.Struct):
+    """How much differs; a service of an earlier version does not count it."""
+
+    findings: dict[str, int] = {}
+
+
 class Expected(msgspec.Struct):
     """What the log wants, from a position on, and what of it differs already."""
 
@@ -71,9 +94,8 @@ class Surveyor:
             facts = differ[start : start + AT_ONCE]
             await self._service.tell("agent.surveyed", about | {"facts": facts})
         asked = {"name": self._name, "lease": lease}
-        told = await self._service.tell("agent.overdue", asked)
-        # A service of an earlier version does not count them.
-        return Surveyed(datetime.now(UTC), told.get("findings", {}))
+        told = await self._service.tell("agent.overdue", asked, gives=Standing)
+        return Surveyed(datetime.now(UTC), told.findings)
 
     def _differ(self, expected: Expected, survey: Any) -> list[Facts]:
         """Return what differs, or has when it was told; bounded, what stands first."""
@@ -108,13 +130,11 @@ class Surveyor:
         after, more = 0, True
         while more:
             asked = {"name": self._name, "lease": lease, "noun": noun, "after": after}
-            answer = await self._service.tell("agent.expected", asked)
-            for item in answer["items"]:
-                after = item["after"]
-                subject = Subject(noun, item["id"])
-                expected.wanted[subject] = msgspec.convert(item["wanted"], Wanted)
+            answer = await self._service.tell("agent.expected", asked, gives=Page)
+            for item in answer.items:
+                after = item.after
+                expected.wanted[Subject(noun, item.id)] = item.wanted
             if expected.position is None:
-                expected.position = answer["position"]
-                standing = msgspec.convert(answer["standing"], set[Subject])
-                expected.standing = standing
-            more = answer["more"]
+                expected.position = answer.position
+                expected.standing = answer.standing
+            more = answer.more

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
 from logging import getLogger
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -41,6 +42,23 @@ AGAIN = 5.0  # seconds until a sweep that could not be made is tried again
 logger = getLogger(__name__)
 
 Noted = Callable[[Operation], None]
+
+
+class Reached(msgspec.Struct):
+    """Which hosts are to reach a volume, and where what follows begins."""
+
+    volume_id: UUID
+    connectors: tuple[Any, ...]
+    after: int
+
+
+class Page(msgspec.Struct):
+    """Some of them, of a table; a service of an earlier version does not tell which."""
+
+    items: list[Reached]
+    more: bool
+    position: int
+    table: Any = None
 
 
 class Sweeper:
@@ -205,17 +223,15 @@ class Sweeper:
         after, position, table = 0, None, None
         while True:
             asked = {"name": self._name, "lease": lease, "after": after}
-            answer = await self._service.tell("agent.exports", asked)
-            # A service of an earlier version does not tell.
-            told = answer.get("table") or table
+            answer = await self._service.tell("agent.exports", asked, gives=Page)
+            told = answer.table or table
             if table not in (None, told):
                 found, after, position, table = [], 0, None, None
                 continue
             table = told
-            for item in answer["items"]:
-                connectors = tuple(item["connectors"])
-                found.append(Export(UUID(item["volume_id"]), connectors))
-                after = item["after"]
-            position = answer["position"] if position is None else position
-            if not answer["more"]:
+            for item in answer.items:
+                found.append(Export(item.volume_id, item.connectors))
+                after = item.after
+            position = answer.position if position is None else position
+            if not answer.more:
                 return found, int(position)

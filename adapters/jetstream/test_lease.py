@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.jetstream import lease as module
-from adapters.jetstream.lease import Lease
+from adapters.jetstream.lease import Granted, Lease
 from adapters.jetstream.telling import Fault, Refusal
 from adapters.tasks import ended
 
@@ -24,12 +24,14 @@ class Granting:
         self.refuses = False
         self.asked = asyncio.Queue[tuple[int, asyncio.Future[Any]]]()
 
-    async def tell(self, subject: str, body: Any, seconds: float = 5.0) -> Any:
+    async def tell(
+        self, subject: str, body: Any, seconds: float = 5.0, **_: Any
+    ) -> Any:
         if subject == "agent.take_lease":
             if self.refuses:
                 raise Refusal
             self.number += 1
-            return {"lease": self.number, "term": TERM}
+            return Granted(self.number, TERM)
         answer = asyncio.get_running_loop().create_future()
         self.asked.put_nowait((body["lease"], answer))
         async with asyncio.timeout(seconds):
@@ -82,7 +84,7 @@ def test_an_answer_that_comes_after_the_next_was_asked_for_counts() -> None:
         first = await service.renewal(1)
         await service.renewal(1)
         lease.drop()
-        first.set_result({"lease": 1, "term": TERM})
+        first.set_result(Granted(1, TERM))
         await lease.held()
         return lease.is_good(1)
 
@@ -142,7 +144,7 @@ def test_another_term_begins_when_its_renewal_is_asked_for(clock: list[float]) -
     async def scenario(lease: Lease, service: Granting) -> list[bool]:
         answer = await service.renewal(1)
         clock[0] += TERM / 2  # so long is the answer under way
-        answer.set_result({"lease": 1, "term": TERM})
+        answer.set_result(Granted(1, TERM))
         await asyncio.sleep(0.05)
         found = [lease.is_good(1)]
         clock[0] += TERM / 2
@@ -153,8 +155,8 @@ def test_another_term_begins_when_its_renewal_is_asked_for(clock: list[float]) -
 
 def test_a_term_begins_when_its_lease_is_asked_for(clock: list[float]) -> None:
     class Slow(Granting):
-        async def tell(self, subject: str, body: Any, seconds: float = 5.0) -> Any:
-            answer = await super().tell(subject, body, seconds)
+        async def tell(self, subject: str, body: Any, *_: Any, **__: Any) -> Any:
+            answer = await super().tell(subject, body)
             clock[0] += TERM - 1
             return answer
 
@@ -173,11 +175,11 @@ def test_a_fault_is_told_of_once_and_asked_about_less_often(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(Granting):
-        async def tell(self, subject: str, _: Any, __: float = 5.0) -> Any:
+        async def tell(self, subject: str, *_: Any, **__: Any) -> Any:
             self.number += 1
             if self.number < 3:
                 raise Fault(subject)
-            return {"lease": 1, "term": TERM}
+            return Granted(1, TERM)
 
     async def asked(service: Any) -> float:
         lease = Lease(service, "files", "one", "node-1")

@@ -31,7 +31,7 @@ class Listener:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def tell(self, _: str, body: Any) -> Any:
+    async def tell(self, _: str, body: Any, *, gives: Any) -> Any:
         told = msgspec.json.decode(msgspec.json.encode(body))
         intents = [report["intent"] for report in told["reports"]]
         self.told.append((told["lease"], intents))
@@ -39,7 +39,7 @@ class Listener:
         answer = self.answers.pop(0) if self.answers else {"refused": []}
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return msgspec.convert(answer, gives)
 
 
 def told(listener: Listener, scenario: Callable[[Reporter], Awaitable[None]]) -> Any:

@@ -34,7 +34,7 @@ class Log:
         self.told: list[str] = []
         self.told_of: set[int] = set()
 
-    async def tell(self, subject: str, body: Any) -> Any:
+    async def tell(self, subject: str, body: Any, *, gives: Any = Any) -> Any:
         if subject == "agent.surveyed":
             facts = msgspec.to_builtins(body["facts"])
             self.told += [each["subject"]["name"] for each in facts]
@@ -46,7 +46,7 @@ class Log:
             items = [{"id": str(found[0]), "wanted": wanted, "after": 1}]
         standing = msgspec.to_builtins(self.standing)
         about = {"position": self.position, "more": False}
-        return {"items": items, "standing": standing} | about
+        return msgspec.convert({"items": items, "standing": standing} | about, gives)
 
 
 def surveyed(

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from adapters.jetstream.sweeping import Sweeper
 from adapters.jetstream.turns import Turns
 
@@ -21,9 +23,9 @@ class Service:
         self.pages: Iterator[PAGE] = iter(pages)
         self.asked: list[int] = []
 
-    async def tell(self, _: str, body: PAGE) -> PAGE:
+    async def tell(self, _: str, body: PAGE, *, gives: Any) -> Any:
         self.asked.append(body["after"])
-        return next(self.pages)
+        return msgspec.convert(next(self.pages), gives)
 
 
 def page(volume: int, after: int, *, more: bool, **told: Any) -> PAGE:

@@ -29,8 +29,16 @@ from domain.snapshot import Snapshot
 from domain.volume import Undersized, Volume
 from projections import resources
 from service.audit import history, past
-from service.audit.history import NotYet, Subject, Wanted, as_it_was, covered
-from service.audit.past import LISTS, Between, Place, differing, list_at, place_in
+from service.audit.history import (
+    LARGEST_PAGE,
+    OVERHEAD,
+    NotYet,
+    Subject,
+    Wanted,
+    as_it_was,
+    covered,
+)
+from service.audit.past import LISTS, Between, Page, Place, differing, list_at, place_in
 from service.deciding.log import Log
 from service.endpoints.audit import At, diff
 from service.keeping.projecting import tables
@@ -42,6 +50,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LATER = datetime(9999, 1, 1, tzinfo=UTC)
 DEEDS = 1_500
 POSITIONS = 12
+LIMIT = 7
 DONE = Done(location="/volumes/db", connection={"data": {}}, found=True)
 FAILED = NotDone("driver_failed", "the disk is broken")
 VIEWS: dict[type[Any], Any] = {
@@ -197,8 +206,9 @@ async def said(
     items: list[Any] = []
     place: Place | None = Place(position)
     while place:
-        page = await list_at(log, reading, noun, place, asked, 7)
+        page = await list_at(log, reading, noun, place, asked, LIMIT)
         assert page["position"] == position
+        assert len(page["items"]) <= LIMIT
         items += map(msgspec.json.decode, page["items"])
         place = place_in(page["next"], Place) if page["next"] else None
     return items
@@ -209,6 +219,7 @@ def differences(recorder: LogRecorder, since: int, until: int, limit: int) -> li
     place: Between | None = Between(since, until)
     while place:
         page = differing(recorder, place, None, limit)
+        assert len(page["items"]) <= limit
         items += map(msgspec.json.decode, page["items"])
         place = place_in(page["next"], Between) if page["next"] else None
     return items
@@ -234,9 +245,17 @@ def moments(recorder: LogRecorder, dice: random.Random) -> list[int]:
     return [0, 1, newest, *dice.sample(range(newest), POSITIONS)]
 
 
+@pytest.mark.parametrize(("folded_at_once", "looked_at"), [(200, 2_000), (3, 12)])
 def test_a_list_as_it_was_is_what_a_fold_gives(
-    recorder: LogRecorder, dice: random.Random
+    recorder: LogRecorder,
+    dice: random.Random,
+    monkeypatch: pytest.MonkeyPatch,
+    folded_at_once: int,
+    looked_at: int,
 ) -> None:
+    monkeypatch.setattr(past, "MOST_FOLDED", folded_at_once)
+    monkeypatch.setattr(past, "MOST_LOOKED_AT", looked_at)
+
     async def lists() -> int:
         total = 0
         async with Log(recorder).running() as log:
@@ -250,6 +269,24 @@ def test_a_list_as_it_was_is_what_a_fold_gives(
         return total
 
     assert asyncio.run(lists()) > 500
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 100_000])
+def test_a_page_has_as_much_as_a_message_carries(size: int) -> None:
+    page, told = Page(LARGEST_PAGE), "x" * size
+    each = len(history.encode(told)) + OVERHEAD
+
+    while page.takes(told):
+        pass
+
+    assert len(page.told(None)["items"]) == LARGEST_PAGE // each
+
+
+def test_what_is_larger_than_a_page_has_one_of_its_own() -> None:
+    page = Page(7)
+
+    assert page.takes("x" * LARGEST_PAGE)
+    assert not page.takes("x")
 
 
 def test_a_list_as_it_was_has_the_order_of_today(recorder: LogRecorder) -> None:
@@ -285,6 +322,41 @@ def test_what_differs_is_what_two_folds_give(
             if (fields := differing_fields(before[noun].get(key), view))
         }
         assert len({(item["noun"], item["id"]) for item in told}) == len(told)
+
+
+@pytest.mark.parametrize(
+    ("since", "until_", "word"),
+    [
+        (0, 1, "created"),
+        (0, 4, "created and deleted"),
+        (1, 3, "changed"),
+        (1, 4, "deleted"),
+    ],
+)
+def test_what_became_of_something_is_said_in_a_word(
+    since: int, until_: int, word: str
+) -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="a")
+    volume.report(1, DONE)
+    volume.delete()
+    volume.report(3, DONE)
+    events = [*zip(volume.collect_events(), range(1, 5), strict=True)]
+
+    [told] = past.difference(events[:until_], since)
+
+    assert told["change"] == word
+
+
+def test_a_way_that_a_host_has_no_more_is_gone() -> None:
+    volume = Volume.create(uuid4(), size_gib=1, backend="a")
+    volume.report(1, DONE)
+    volume.hold(key := uuid4(), instance="web-1")
+    volume.detach(key)
+    events = [*zip(volume.collect_events(), range(1, 5), strict=True)]
+
+    told = {item["noun"]: item["change"] for item in past.difference(events, 3)}
+
+    assert told["attachment"] == "deleted"
 
 
 def test_what_events_have_changed_adds_up_to_what_is_seen(

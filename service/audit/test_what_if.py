@@ -19,6 +19,11 @@ from projections.what_if import Unclear, WhatIf, policy
 from service.deciding.placing import check_room, place, rescheduled, room_of
 from service.deciding.test_placing import ASKED, but, decision
 
+THIN: dict[str, Any] = {
+    "total_capacity_gb": 100.0,
+    "free_capacity_gb": 100.0,
+    "max_over_subscription_ratio": 2.0,
+}
 THICK: dict[str, Any] = {
     "thin_provisioning_support": False,
     "thick_provisioning_support": True,
@@ -29,10 +34,8 @@ class Installation:
     """Two backends of 100 GiB, thin ones that may be promised twice, and a log."""
 
     def __init__(self, **first: Any) -> None:
-        whole: dict[str, Any] = {"total_capacity_gb": 100.0, "free_capacity_gb": 100.0}
-        thin = whole | {"max_over_subscription_ratio": 2.0}
         names = ("one", "two")
-        self.log = decision(names, one=but(**thin | first), two=but(**thin))
+        self.log = decision(names, one=but(**THIN | first), two=but(**THIN))
         self.volumes: list[Volume] = []
         self.events: list[Event] = []
 
@@ -74,6 +77,11 @@ class Installation:
         replayed(read, len(lines), Share(0, 1), {}, heard=judged.happened)
         return judged
 
+    def measured(self, **told: Any) -> None:
+        """Have the first backend tell something else from now on."""
+        anew = decision(("one",), one=but(**THIN | told))
+        self.log.room.measured |= anew.room.measured
+
     def _happened(self, volume: Volume, before: int) -> None:
         self.events += volume.collect_events()
         taken = self.log.room.allocated
@@ -109,10 +117,10 @@ def test_with_nothing_changed_nothing_differs(seed: int) -> None:
 def test_a_volume_would_have_found_no_room() -> None:
     here = Installation()
     here.create(90, "one")
-    here.create(20, "one")
+    here.create(11, "one")
 
     assert differing(here.with_policy("max_over_subscription_ratio=1")) == [
-        (20, "one", "")
+        (11, "one", "")
     ]
 
 
@@ -152,6 +160,28 @@ def test_what_was_never_made_takes_no_room() -> None:
     ]
 
 
+def test_what_was_never_made_is_not_judged_when_it_grows() -> None:
+    here = Installation()
+    here.create(60, "one")
+    here.extend(here.create(60, "one"), 45)
+
+    judged = here.with_policy("max_over_subscription_ratio=1")
+
+    assert (judged.judged, differing(judged)) == (2, [(60, "one", "")])
+
+
+def test_what_was_not_let_grow_takes_what_it_had() -> None:
+    here = Installation()
+    here.extend(here.create(60, "one"), 50)
+    here.create(40, "one")
+    here.create(1, "one")
+
+    assert differing(here.with_policy("max_over_subscription_ratio=1")) == [
+        (110, "one", ""),
+        (1, "one", ""),
+    ]
+
+
 def test_what_was_deleted_gives_back_what_it_would_have_taken() -> None:
     here = Installation()
     here.delete(here.create(60, "one"))
@@ -173,11 +203,35 @@ def test_a_reserve_keeps_volumes_out() -> None:
     assert differing(here.with_policy("reserved_percentage=20")) == [(90, "one", "")]
 
 
-def test_thick_storage_is_promised_once_whatever_the_policy() -> None:
+@pytest.mark.parametrize(
+    ("ratio", "differ"),
+    [
+        (1, [(10, "two", "one")]),  # which are alike then
+        (3, []),
+    ],
+)
+def test_thick_storage_is_promised_once_whatever_the_policy_of_the_thin(
+    ratio: int, differ: list[tuple[int, str, str]]
+) -> None:
     here = Installation(**THICK)
-    here.create(90, "one")
+    here.create(10)
 
-    assert differing(here.with_policy("max_over_subscription_ratio=1")) == []
+    judged = here.with_policy(f"max_over_subscription_ratio={ratio}")
+
+    assert differing(judged) == differ
+
+
+def test_what_was_never_made_was_not_measured_either() -> None:
+    here = Installation()
+    here.create(60, "one")
+    here.measured(provisioned_capacity_gb=60)
+    here.create(60, "one")
+    here.measured(provisioned_capacity_gb=120)
+    here.create(40, "one")
+
+    assert differing(here.with_policy("max_over_subscription_ratio=1")) == [
+        (60, "one", "")
+    ]
 
 
 def test_a_decision_that_does_not_say_what_it_knew_is_not_judged() -> None:
@@ -188,6 +242,16 @@ def test_a_decision_that_does_not_say_what_it_knew_is_not_judged() -> None:
     judged = here.with_policy("reserved_percentage=100")
 
     assert (judged.judged, judged.untold, judged.differing) == (0, 1, [])
+
+
+def test_storage_that_is_there_is_taken_over_whatever_the_policy() -> None:
+    here = Installation()
+    managed = Volume.manage(uuid4(), backend="one", reference={"source-name": "db"})
+    here.events += managed.collect_events()
+
+    judged = here.with_policy("reserved_percentage=100")
+
+    assert (judged.judged, judged.untold, judged.differing) == (0, 0, [])
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import IntegrityError
 
+from adapters.postgres.batch import Conflict
 from domain.volume import Volume
 from projections import resources
-from service.deciding.command import Decision
+from service.deciding.batch import concerned, concerning
+from service.deciding.command import Command, Decision, Part, Reply, asking
+from service.deciding.room import Room
 from service.endpoints.attachments import create as reserve
 from service.endpoints.endpoint import endpoint
 from service.endpoints.volumes import One, create, delete, show, update
@@ -132,3 +136,47 @@ def test_a_look_is_confirmed_whatever_else_its_batch_has_changed(
 
     assert shown["name"] == "told"
     assert told["version"] <= shown["version"] < later["version"]
+
+
+MINE, PART, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
+
+
+def decided() -> Command:
+    """Return a command that looked at one thing and adds a part to it."""
+    command = asking(lambda _: Reply(b"{}"))
+    command.decision = Decision({}, Room())
+    command.decision.touched = {MINE: (None, 0, 0, "")}
+    command.decision.parts = {PART: MINE}
+    command.taken, command.seen = {"fast": 1}, {"slow": 1}
+    return command
+
+
+@pytest.mark.parametrize(
+    ("why", "more"),
+    [
+        (IntegrityError(), set()),
+        (Conflict({OTHER}), {OTHER, Part(OTHER.int)}),  # whatever it is the id of
+    ],
+)
+def test_what_is_decided_again_is_read_again_with_what_others_have_changed(
+    why: IntegrityError, more: set[Any]
+) -> None:
+    assert concerning([decided()], why) == {MINE, Part(PART.int)} | more
+
+
+@pytest.mark.parametrize(
+    ("why", "so"),
+    [
+        (IntegrityError(), True),  # which does not say whom
+        (Conflict({MINE}), True),
+        (Conflict({PART}), True),
+        (Conflict({OTHER}), False),
+        (Conflict(set(), allocated={"fast": 7}), True),
+        (Conflict(set(), allocated={"slow": 7}), True),
+        (Conflict({OTHER}, allocated={"full": 7}), False),
+    ],
+)
+def test_a_command_counts_what_others_did_to_what_it_is_about_alone(
+    why: IntegrityError, *, so: bool
+) -> None:
+    assert concerned(decided(), why) is so

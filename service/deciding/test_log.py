@@ -218,6 +218,26 @@ def test_an_attachment_id_is_taken_once_among_replicas(
     assert Counter(a["status"] for a in answers) == {"reserved": 1, 409: number - 1}
 
 
+@pytest.mark.parametrize("first", ["volume", "attachment"])
+def test_an_id_that_another_replica_gave_to_something_else_is_taken(
+    manager: VolumeManager, first: str
+) -> None:
+    async def scenario() -> Any:
+        chosen = str(uuid4())
+        async with lives(manager.recorder, 2) as (one, two):
+            held: dict[str, Any] = {"volume_id": await available(one), "host": "node-1"}
+            if first == "volume":
+                await ask(one, create, id=chosen, size_gib=1)
+                return await ask(two, reserve, id=chosen, **held)
+            await ask(one, reserve, id=chosen, **held)
+            return await ask(two, create, id=chosen, size_gib=1)
+
+    refused = asyncio.run(scenario())
+
+    assert (refused["status"], refused["type"]) == (409, "conflict")
+    assert "is taken" in refused["detail"]
+
+
 @NUMBERS
 def test_a_volume_id_is_taken_once_among_replicas(
     manager: VolumeManager, number: int

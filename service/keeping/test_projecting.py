@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import InterfaceError, OperationalError, StoredEvent
 from psycopg.sql import SQL, Identifier
 
 from adapters.postgres.batch import WORK
@@ -380,6 +380,34 @@ def test_who_is_not_where_the_page_begins_stores_nothing(
 
     assert not moved
     assert rows(recorder) == before
+
+
+@pytest.mark.parametrize("once", [OperationalError, InterfaceError, None])
+def test_a_page_that_could_not_be_stored_is_looked_for_again(
+    manager: VolumeManager,
+    monkeypatch: pytest.MonkeyPatch,
+    once: type[Exception] | None,
+) -> None:
+    recorder, known = manager.recorder, tables(manager.recorder)
+    recorder.insert_events(stored(volumes(1)))
+    store, failed = known.store, list[bool]()
+
+    def at_first_not(*page: Any) -> bool:
+        if len(failed) == 2:  # once more than tells which read model fails
+            return store(*page)
+        failed.append(True)
+        if once:
+            raise once  # the database is away
+        return False  # another keeper has stored
+
+    monkeypatch.setattr(known, "store", at_first_not)
+
+    with projecting(known, recorder) as running:
+        until(lambda: bool(running.failure) or caught_up(known, recorder))
+        assert running.failure is None
+
+    assert not any(each.failure for each in known.kept())
+    assert len(rows(recorder)["volumes"]) == 1
 
 
 def edition(number: int, name: str) -> tuple[ReadModel, ...]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,7 +14,9 @@ import pytest
 
 from adapters.jetstream.stream import PUBLISHED
 from adapters.postgres.batch import Batch
+from adapters.postgres.read_models import Found
 from adapters.postgres.reading import rebuilt
+from adapters.tasks import ended
 from domain import log as language
 from domain.aggregate import Aggregate, Done, NotDone
 from domain.attachment import AttachStatus
@@ -25,7 +28,10 @@ from domain.provenance import MOMENT, Moment, Provenance
 from domain.snapshot import Snapshot, SnapshotStatus
 from domain.volume import Volume
 from domain.volume_status import Status
+from service.deciding.command import Command, Decision, Part, Unavailable, Unreadable
 from service.deciding.log import Log
+from service.deciding.room import Room
+from service.keeping import watcher
 from service.keeping.projecting import tables
 from service.keeping.standing import measured
 from service.keeping.test_projecting import caught_up, projecting, stored, until
@@ -367,6 +373,147 @@ def test_what_clears_and_goes_on_has_its_time_from_its_last_word(
     clearing.progress(clearing.version, 7)
 
     assert [happened.code for happened in watched(manager, [clearing])] == given_up
+
+
+@pytest.mark.parametrize(
+    ("then", "status"),
+    [
+        (lambda _: None, "error_deleting"),
+        (lambda clearing: clearing.progress(3, 7), "deleting"),
+        (lambda clearing: clearing.report(3, Done()), "deleted"),
+    ],
+)
+def test_what_has_gone_on_since_it_was_found_late_is_not_given_up(
+    then: Callable[[Volume], None], status: str
+) -> None:
+    [clearing] = begun(CASES["volume.deletion_started"], -600)
+    assert isinstance(clearing, Volume)
+    about = {"backend": "files", "since": clearing.updated_at.isoformat()}
+    MOMENT.set(Moment(datetime.now(UTC), Provenance()))
+    then(clearing)
+    row = Found(f"{clearing.id}/3", 1, about, b"")
+
+    unkept: Any = None
+    decide = Watcher(unkept, unkept, DEADLINES)._give_up(row, 300)
+    decide(Decision({clearing.id: clearing}, Room()))
+
+    assert clearing.status == status
+
+
+@pytest.mark.parametrize(
+    ("seconds", "then", "status"),
+    [
+        (-30, lambda volume: volume.detach(KEY), "available"),
+        (-30, lambda volume: volume.connect(KEY, HOST), "attaching"),
+        (30, lambda _: None, "reserved"),
+    ],
+)
+def test_a_promise_that_was_kept_or_renewed_since_it_was_found_late_stays(
+    seconds: float, then: Callable[[Volume], None], status: str
+) -> None:
+    [promised] = begun(CASES["reserved"], seconds)
+    assert isinstance(promised, Volume)
+    then(promised)
+    before = promised.version
+    row = Found(str(KEY), 1, {}, b"")
+
+    unkept: Any = None
+    late = AttachStatus.RESERVED, Volume.expire, DEADLINES.reserved
+    decide = Watcher(unkept, unkept, DEADLINES)._about(row, *late)
+    decide(Decision({promised.id: promised, Part(KEY.int): promised.id}, Room()))
+
+    assert (status_of(promised), promised.version) == (status, before)
+
+
+def test_a_host_is_not_looked_after_while_a_backend_works_for_it(
+    manager: VolumeManager,
+) -> None:
+    [leaving] = begun(CASES["detaching"], -30)
+    assert isinstance(leaving, Volume)
+    MOMENT.set(Moment(datetime.now(UTC), Provenance()))
+    leaving.detach(KEY)
+
+    assert watched(manager, [leaving]) == []
+
+
+def test_what_cannot_be_decided_about_what_is_overdue_is_said_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[Command] = []
+    log: Any = SimpleNamespace(submit=asked.append)
+
+    def broken(_: Decision) -> None:
+        raise ZeroDivisionError
+
+    Watcher(log, log, DEADLINES)._submit(1, broken)
+    reply = asked[0].decide(Decision({}, Room()))
+
+    assert reply.code == 500
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_is_overdue_and_cannot_be_read_is_not_told_of_every_second(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Poisoned:
+        """A log with work that is overdue, of something that nobody can read."""
+
+        def __init__(self) -> None:
+            about = {"topic": "volume.created", "backend": "files", "since": ""}
+            self.rows = {"in_flight": [Found(f"{KEY}/1", 7, about, b"")]}
+            self.decisions = 0
+
+        async def read(self, _: Any, name: str, __: Any) -> list[Found]:
+            return self.rows.get(name, [])
+
+        def submit(self, command: Command) -> None:
+            self.decisions += 1
+            command.decide(Decision({KEY: Unreadable()}, Room()))
+
+    poisoned: Any = Poisoned()
+    poisoned.overdue = None
+    watching = Watcher(poisoned, poisoned, DEADLINES)
+    for _ in range(3):
+        asyncio.run(watching.look())
+
+    assert (poisoned.decisions, caplog.text.count("fault ")) == (1, 1)
+
+    monkeypatch.setattr(watcher, "FAULT_AGAIN", -1.0)
+    again = Watcher(poisoned, poisoned, DEADLINES)
+    for _ in range(3):
+        asyncio.run(again.look())
+
+    assert poisoned.decisions == 4
+
+
+def test_what_is_overdue_is_looked_for_again_once_the_log_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Away:
+        """A log that is away at first, and then has nothing that is overdue."""
+
+        reads = 0
+
+        async def read(self, *_: Any) -> list[Found]:
+            self.reads += 1
+            if self.reads == 1:
+                raise Unavailable
+            return []
+
+    async def scenario() -> None:
+        away: Any = Away()
+        watching = asyncio.ensure_future(Watcher(away, away, DEADLINES).run())
+
+        async def all_was_read_twice() -> bool:
+            return bool(watching.done() or away.reads > 4)
+
+        away.overdue = None
+        await eventually(all_was_read_twice)
+        assert not watching.done()
+        await ended(watching)
+
+    monkeypatch.setattr(watcher, "EVERY", 0.01)
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("waits", CASES)

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,8 @@ from service.messages.problems import problem_of
 from service.settings import Deadlines
 
 EVERY = 1.0  # seconds
+FAULT_AGAIN = 60.0  # seconds until what nobody can decide is decided again
+FAULT = 500
 
 logger = getLogger(__name__)
 
@@ -60,12 +63,6 @@ WORK: dict[str, Callable[[Deadlines], float]] = {
 }
 
 
-def expire(volume: Volume, attachment_id: UUID) -> None:
-    """Release what nobody used."""
-    if volume.attachments[attachment_id].status is AttachStatus.RESERVED:
-        volume.expire(attachment_id)
-
-
 def look(volume: Volume, attachment_id: UUID) -> None:
     """Look after a host, unless a backend is still at work for it."""
     if not volume.work_for(attachment_id):
@@ -73,7 +70,7 @@ def look(volume: Volume, attachment_id: UUID) -> None:
 
 
 HOLDS: dict[AttachStatus, Callable[[Volume, UUID], None]] = {
-    AttachStatus.RESERVED: expire,
+    AttachStatus.RESERVED: Volume.expire,
     AttachStatus.ATTACHING: look,
     AttachStatus.DETACHING: look,
 }
@@ -88,6 +85,7 @@ class Watcher:
         self._log = log
         self._tables = tables
         self._deadlines = deadlines
+        self._later: dict[int, float] = {}  # by what began it
 
     async def run(self) -> None:
         """Watch for ever; while the log is away, nothing is overdue."""
@@ -121,7 +119,7 @@ class Watcher:
         }
         return await self._log.read(self._tables.overdue, model.name, before)
 
-    def _give_up(self, row: Found, seconds: float) -> Callable[[Decision], Any]:
+    def _give_up(self, row: Found, seconds: float) -> Callable[[Decision], None]:
         """Return the decision that work which was not settled in time has failed."""
         aggregate_id, _, version = row.key.partition("/")
         backend = row.filters["backend"]
@@ -131,14 +129,13 @@ class Watcher:
             f"see what `holdfast backend is-working {backend}` says, then ask again"
         )
 
-        def decide(log: Decision) -> Any:
+        def decide(log: Decision) -> None:
             kinds = AGGREGATES.values()
             found = (log.find(kind, UUID(aggregate_id)) for kind in kinds)
             aggregate: Any = next(kind for kind in found if kind)
             intent = aggregate.in_flight.get(int(version))
             if intent and aggregate.waited_for(intent).isoformat() == since:
                 aggregate.report(int(version), NotDone("deadline", said))
-            return aggregate
 
         return decide
 
@@ -148,27 +145,32 @@ class Watcher:
         status: AttachStatus,
         decided: Callable[[Volume, UUID], None],
         seconds: float,
-    ) -> Callable[[Decision], Any]:
+    ) -> Callable[[Decision], None]:
         """Return the decision about an attachment that stayed as it was too long."""
         attachment_id = UUID(row.key)
 
-        def decide(log: Decision) -> Any:
+        def decide(log: Decision) -> None:
             volume = log.whole(Volume, attachment_id, "attachment")
             attachment = volume.attachments.get(attachment_id)
             since = datetime.now(UTC) - timedelta(seconds=seconds)
             if attachment and attachment.status is status and attachment.since < since:
                 decided(volume, attachment_id)
-            return volume
 
         return decide
 
-    def _submit(self, cause: int, decide: Callable[[Decision], Any]) -> None:
+    def _submit(self, cause: int, decide: Callable[[Decision], None]) -> None:
+        if monotonic() < self._later.get(cause, 0.0):
+            return
+
         def decided(log: Decision) -> Reply:
             try:
                 decide(log)
                 follow(log)
             except Exception as problem:  # noqa: BLE001 - said in the log, not here
-                return problem_of(problem)
+                reply = problem_of(problem)
+                if reply.code == FAULT:  # what cannot be read stays so for a while
+                    self._later[cause] = monotonic() + FAULT_AGAIN
+                return reply
             return Reply(b"{}")
 
         provenance = Provenance(
