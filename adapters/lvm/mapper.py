@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
+from weakref import finalize
 
 from adapters.lvm.failures import NoMapper
 from adapters.lvm.limits import in_time
@@ -209,6 +210,7 @@ class Mapper:
                 self._control = os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC)
             except OSError as error:
                 raise NoMapper from error
+            finalize(self, os.close, self._control)
         return self._control
 
 

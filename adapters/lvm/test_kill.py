@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -315,7 +316,7 @@ def killed(
         before(fresh(kind))
         child = os.fork()
         if not child:
-            die(step, kind, operation)
+            ends(partial(die, step, kind, operation))
         _, status = os.waitpid(child, 0)
         yield step
         gc.collect()  # an LVM ends with its driver
@@ -323,6 +324,16 @@ def killed(
         if os.waitstatus_to_exitcode(status) == 0:
             return
         assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def ends(what: Callable[[], None]) -> None:
+    """Do it, and end as it does: what a test has begun is not this process's."""
+    try:
+        what()
+    except BaseException:  # noqa: BLE001 - the exit status tells
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 def die(step: int, kind: str, operation: Operation, when: str) -> None:
@@ -356,10 +367,7 @@ def die(step: int, kind: str, operation: Operation, when: str) -> None:
         process.answer = dying(Process.answer, lambda *_: said[0])
     else:
         process.say = dying(say, lambda _, words: words[0])
-    try:
-        operation(driver)
-    finally:
-        os._exit(0)
+    operation(driver)
 
 
 def die_with_lvm(step: int, kind: str, operation: Operation) -> None:
@@ -381,10 +389,7 @@ def die_with_lvm(step: int, kind: str, operation: Operation) -> None:
             raise
 
     process.say, process.answer = say_traced, answer_or_die
-    try:
-        operation(driver)
-    finally:
-        os._exit(0)
+    operation(driver)
 
 
 def kill_at(pid: int, step: int) -> None:
