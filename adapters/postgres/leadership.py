@@ -67,20 +67,17 @@ async def obtained(database: Mapping[str, str]) -> AsyncConnection[Any]:
     while True:
         try:
             connection = await connected(database)
+            try:
+                while not await locked(connection, database):  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK_EVERY)
+            except BaseException:
+                await connection.close()
+                raise
+            else:
+                return connection
         except Error:
             logger.debug("the database is away", exc_info=True)
             await asyncio.sleep(LOOK_EVERY)
-            continue
-        try:
-            while not await locked(connection, database):  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_EVERY)
-        except Error:
-            await connection.close()
-        except BaseException:
-            await connection.close()
-            raise
-        else:
-            return connection
 
 
 async def connected(database: Mapping[str, str]) -> AsyncConnection[Any]:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from adapters.postgres import leadership
 from adapters.postgres.leadership import SILENT, leading
 
 # A database whose clock was set back by an hour since everybody connected.
@@ -41,3 +42,25 @@ def test_who_was_silent_before_the_clock_was_set_back_is_followed(
             pass
 
     asyncio.run(scenario())
+
+
+def test_a_database_that_refuses_the_lock_is_asked_again_after_a_pause(
+    database: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that has no room for locks, or does not let us end who is silent."""
+    asked = 0
+
+    async def refused(*_: object) -> bool:
+        nonlocal asked
+        asked += 1
+        raise psycopg.errors.OutOfMemory
+
+    monkeypatch.setattr(leadership, "locked", refused)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(2.5 * leadership.LOOK_EVERY):
+            await leadership.obtained(database)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(scenario())
+    assert 1 <= asked <= 3
