@@ -18,7 +18,7 @@ HOSTS = st.sampled_from(["node-1", "node-2", "node-3"])
 class Ways(RuleBasedStateMachine):
     """One agent after another on one target; no host ever uses what it could."""
 
-    modes: tuple[str, ...] = ("rw", "ro")
+    modes = ("rw", "ro")  # that hosts are let in by
     tells_initiators = True
 
     def __init__(self) -> None:
@@ -26,11 +26,15 @@ class Ways(RuleBasedStateMachine):
         self.disks = [Disk(), Disk()]
         self.volumes = [uuid4(), uuid4()]
         self.hosts: list[dict[str, str]] = [{}, {}]  # of each volume: who may do what
-        self.target = self.fresh()
+        self._begin()
 
     def fresh(self) -> Target:
-        """Return what an agent begins with."""
+        """Return what an agent sets up when it begins."""
         raise NotImplementedError
+
+    def _begin(self) -> None:
+        self.target = self.fresh()
+        self.target.set_up()
 
     def export(self, volume: int, hosts: dict[str, str]) -> Export:
         """Return what is wanted where these hosts are to reach it."""
@@ -40,7 +44,7 @@ class Ways(RuleBasedStateMachine):
     @rule(volume=VOLUMES, host=HOSTS, mode=st.integers(0, 1))
     def connect(self, volume: int, host: str, mode: int) -> None:
         """Let a host in; who may write already keeps that."""
-        asked = self.modes[mode % len(self.modes)]
+        asked = self.modes[mode]
         had = self.hosts[volume].get(host)
         device = self.disks[volume].path
         self.target.connect(self.volumes[volume], device, connector(host, asked))
@@ -59,7 +63,7 @@ class Ways(RuleBasedStateMachine):
     @rule(volume=VOLUMES, hosts=st.dictionaries(HOSTS, st.integers(0, 1)))
     def converge(self, volume: int, hosts: dict[str, int]) -> None:
         """Have exactly these hosts reach it."""
-        wanted = {h: self.modes[mode % len(self.modes)] for h, mode in hosts.items()}
+        wanted = {host: self.modes[mode] for host, mode in hosts.items()}
         changed = self.target.converge(
             self.export(volume, wanted), self.disks[volume].path
         )
@@ -68,7 +72,7 @@ class Ways(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.target = self.fresh()
+        self._begin()
 
     @invariant()
     def is_as_it_was_asked_for(self) -> None:

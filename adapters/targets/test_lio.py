@@ -118,9 +118,7 @@ class TestLioTarget(IscsiContract):
 
 class LioWays(Ways):
     def fresh(self) -> LioTarget:
-        target = lio()
-        target.set_up()
-        return target
+        return lio()
 
 
 TestLioWays = LioWays.TestCase

@@ -80,12 +80,10 @@ class TestTgtTarget(IscsiContract):
 
 
 class TgtWays(Ways):
-    modes = ("rw",)
+    modes = ("rw", "rw")  # no host can be kept from writing
 
     def fresh(self) -> TgtTarget:
-        target = tgt()
-        target.set_up()
-        return target
+        return tgt()
 
 
 TestTgtWays = TgtWays.TestCase
